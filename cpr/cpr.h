@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cpr/cpr.h - cprsave and cprload as QMP and main see them.
+ * Owns: nothing between calls.
+ * Threads: main only.
+ * Units: ns.
+ * Errors: 0 or -errno with one message. A failed save brings the former run state back; a failed
+ *	load leaves checkpoint and RAM as they were and may be tried again. */
+#ifndef CPR_CPR_H
+#define CPR_CPR_H
+#include "vmm/error.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vm;
+
+enum cpr_mode { CPR_REBOOT, CPR_RESTART, CPR_MODES };
+extern const char *const cpr_mode_name[CPR_MODES]; /* "reboot", "restart" */
+
+struct cpr_save_args {
+	const char *file; /* NULL: --cpr-file */
+	enum cpr_mode mode;
+	bool ram_check; /* hash all of RAM into the checkpoint */
+};
+
+/* On success the checkpoint is durable, the run state is postmigrate and the VMM shall exit 0. */
+int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err) must_check;
+/* On success the guest runs, or is paused if it was when saved. file NULL: --cpr-file. */
+int cpr_load(struct vm *vm, const char *file, struct error *err) must_check;
+/* 0 if a save in this mode could work now, else why not (RAM backend, a device without state). */
+int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err) must_check;
+/* At start: does this RAM hold a saved guest, and what then? Sets run state inmigrate and loads if
+ * the options say so; leaves prelaunch for a boot. Refuses RAM saved by another VM. */
+int cpr_start(struct vm *vm, struct error *err) must_check;
+/* Prints a checkpoint to stdout for --inspect. */
+int cpr_inspect(const char *path, bool json, struct error *err) must_check;
+int cpr_inspect_memory(const char *path, uint64_t offset_bytes, bool json,
+		       struct error *err) must_check;
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cpr/state.h - one table per device drives save, load and print: they cannot disagree.
+ * Owns: nothing; tables are const.
+ * Threads: any; the caller owns the state struct.
+ * Units: bytes.
+ * Errors: 0 or -errno with one line. Load leaves the struct undefined when it fails: pass a
+ *	scratch copy. Devicetree Specification 0.4, chapter 5 (the container). */
+#ifndef CPR_STATE_H
+#define CPR_STATE_H
+#include "vmm/error.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct state_row {
+	const char *name;    /* property name: the member's, with '-' for '_' in print only */
+	uint32_t offset;     /* of the member in the state struct */
+	uint32_t count;	     /* elements; for a variable row the most it may hold */
+	uint32_t len_offset; /* variable rows: where the uint32_t element count lives */
+	uint64_t dflt;	     /* rows added later: every element's value where it is absent */
+	uint8_t width;	     /* bytes an element: 1, 2, 4, 8 */
+	uint8_t kind;	     /* enum state_kind */
+};
+enum state_kind { ST_REQUIRED, ST_ADDED, ST_VARIABLE };
+
+struct state_desc {
+	const char *type;
+	const struct state_row *row;
+	uint32_t nrows, size;
+	/* NULL or the reason; pure, run before anything is committed. */
+	const char *(*check)(const void *st);
+};
+
+/* Width by type without a default: an int, enum, bool, pointer or struct does not build. */
+#define ST_DIV(m, n) (sizeof(m) / (n) + !(sizeof(m) / (n)))
+#define ST_WIDTH(m)                                                                            \
+	_Generic(&(m), uint8_t * : 1, uint8_t(*)[ST_DIV(m, 1)] : 1, uint16_t * : 2,            \
+		 uint16_t(*)[ST_DIV(m, 2)] : 2, uint32_t * : 4, uint32_t(*)[ST_DIV(m, 4)] : 4, \
+		 uint64_t * : 8, uint64_t(*)[ST_DIV(m, 8)] : 8)
+#define ST_M(T, m) (((T *)0)->m)
+#define ST_N(T, m) (sizeof(ST_M(T, m)) / ST_WIDTH(ST_M(T, m)))
+
+/* A list is #define FOO(F, A, V, T) and names every member once:
+ *   F(T, m)      in every checkpoint
+ *   A(T, m, d)   added after the first release; not written while all elements equal d
+ *   V(T, m, n)   array m with its element count in the uint32_t member n */
+#define ST_ROW_F(T, m)	  {#m, offsetof(T, m), ST_N(T, m), 0, 0, ST_WIDTH(ST_M(T, m)), ST_REQUIRED},
+#define ST_ROW_A(T, m, d) {#m, offsetof(T, m), ST_N(T, m), 0, d, ST_WIDTH(ST_M(T, m)), ST_ADDED},
+#define ST_ROW_V(T, m, n) \
+	{#m, offsetof(T, m), ST_N(T, m), offsetof(T, n), 0, ST_WIDTH(ST_M(T, m)), ST_VARIABLE},
+#define ST_SUM_F(T, m)	  +sizeof(ST_M(T, m))
+#define ST_SUM_A(T, m, d) +sizeof(ST_M(T, m))
+#define ST_SUM_V(T, m, n) +sizeof(ST_M(T, m)) + sizeof(ST_M(T, n))
+
+#define STATE_DEFINE(T, LIST, TYPE, CHECK)                                                         \
+	_Static_assert(sizeof(struct T) == 0 LIST(ST_SUM_F, ST_SUM_A, ST_SUM_V, struct T),         \
+		       #T ": a member is missing from " #LIST ", or there is padding");            \
+	static const struct state_row T##_rows[] = {LIST(ST_ROW_F, ST_ROW_A, ST_ROW_V, struct T)}; \
+	static const struct state_desc T##_desc = {                                                \
+		TYPE, T##_rows, sizeof(T##_rows) / sizeof(T##_rows[0]), sizeof(struct T), CHECK}
+
+/* One node of a checkpoint: a device, a vCPU, the clock. All walk it: save, load, check, print. */
+struct state_section {
+	char name[16]; /* node name: "serial0", "cpu@0" */
+	const struct state_desc *desc;
+	void *state;
+};
+
+/* Writes the properties of one node; fdt is in libfdt's sequential-write mode, inside that node. */
+int state_save(void *fdt, const struct state_desc *desc, const void *state,
+	       struct error *err) must_check;
+/* Reads the node `node` of a tree that passed fdt_check_full(). Refuses by name: a required
+ * property that is absent, a wrong length, a property no row knows, what desc->check() refuses. */
+int state_load(const void *fdt, int node, const struct state_desc *desc, void *state,
+	       struct error *err) must_check;
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qmp/qmp.h - the QMP server: one unix socket, QEMU's wire protocol.
+ * Owns: the listening socket (removed at close), the client's connection and its buffers.
+ * Threads: main only.
+ * Units: none.
+ * Errors: 0 or -errno with one message. A client's faults are answered, never fatal.
+ *	QEMU docs/interop/qmp-spec. */
+#ifndef QMP_QMP_H
+#define QMP_QMP_H
+#include "vmm/error.h"
+
+struct vm;
+struct qmp;
+
+/* Listens on opt->qmp_path and subscribes to the VM's events. */
+int qmp_open(struct qmp **qmp, struct vm *vm, struct error *err) must_check;
+/* Sends what is queued (bounded time), then closes. */
+void qmp_close(struct qmp *qmp);
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ram/ram.h - guest RAM: its backend, what it survives, and the one gate to guest memory.
+ * Owns: the file descriptor, its range lock and the mapping, from ram_open() to ram_close().
+ * Threads: open, close, sync and label: main only. ram_ptr(), ram_read(), ram_write(): any.
+ * Units: bytes; _gpa guest physical, _hva host virtual; offsets are file offsets.
+ * Errors: 0 or -errno with one message that names the path and the way out. */
+#ifndef RAM_RAM_H
+#define RAM_RAM_H
+#include "vmm/error.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RAM_MAX_REGIONS 4
+
+/* What the content of RAM outlives; ordered: each includes the one before it. */
+enum ram_survives { RAM_SURVIVES_NOTHING, RAM_SURVIVES_PROCESS, RAM_SURVIVES_KEXEC };
+
+struct ram_config {
+	uint64_t size_bytes; /* a multiple of 2 MiB */
+	const char *path;    /* NULL: memfd */
+	uint64_t offset_bytes;
+};
+
+/* One piece of guest physical address space; the pieces lie one behind the other in the file. */
+struct ram_region {
+	uint64_t gpa, size_bytes;
+	uint8_t *hva;
+};
+
+struct ram;
+
+/* One row a backend; ram.c walks the table and takes the first that claims the path. */
+struct ram_backend {
+	const char *name; /* "devdax", "file", "tmpfs", "hugetlbfs", "memfd": in checkpoint and
+			     messages */
+	enum ram_survives survives;
+	const char
+		*instead; /* way out for the refusal of a save that this backend does not survive */
+	bool (*claims)(const struct ram_config *config);
+	int (*open)(struct ram *ram, struct error *err); /* sets fd, align_bytes; checks size */
+	int (*sync)(struct ram *ram, struct error *err); /* NULL: nothing to do */
+};
+
+struct ram {
+	struct ram_config config;
+	const struct ram_backend *backend;
+	int fd;
+	bool created;	      /* the file is new: there is no label and no former content */
+	uint64_t align_bytes; /* page size of the backend: alignment of mapping, offset and label */
+	uint8_t *hva;	      /* size_bytes of guest RAM, one mapping */
+	void *label_hva;      /* one unit behind it: no memslot maps it */
+	struct ram_region region[RAM_MAX_REGIONS];
+	uint32_t nregions;
+};
+
+/* Opens, checks, locks and maps; writes nothing to the RAM and leaves the label alone. */
+int ram_open(struct ram *ram, const struct ram_config *config, struct error *err) must_check;
+void ram_close(struct ram *ram);
+/* The arch lays RAM out: regions take the file's bytes in the order of the calls. */
+int ram_add_region(struct ram *ram, uint64_t gpa, uint64_t size_bytes,
+		   struct error *err) must_check;
+
+/* The gate. NULL unless [gpa, gpa + size) lies in one region. What is behind it may change at any
+ * time while vCPUs run: copy once, then validate. */
+void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t size_bytes);
+/* -EFAULT if any byte is outside RAM; then nothing was copied. */
+int ram_read(const struct ram *ram, uint64_t gpa, void *to, uint64_t size_bytes) must_check;
+int ram_write(const struct ram *ram, uint64_t gpa, const void *from,
+	      uint64_t size_bytes) must_check;
+/* GPA of an address inside the mapping, for reports; false if it is not guest RAM. */
+bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa);
+
+/* Makes RAM's content durable as far as the backend promises; logs progress of long runs. */
+int ram_sync(struct ram *ram, struct error *err) must_check;
+/* 0, or -EOPNOTSUPP with the backend, the path and what to use instead. */
+int ram_check_survives(const struct ram *ram, enum ram_survives want, struct error *err) must_check;
+/* XXH3-128 of all of RAM. */
+void ram_hash(const struct ram *ram, uint8_t hash[16]);
+/* Writes zeroes over all of RAM, with progress in the log. */
+void ram_zero(struct ram *ram);
+
+/* SIGBUS on RAM: puts private zero pages over the broken unit so that whoever touched it goes on,
+ * and tells the GPA. False if hva is not guest RAM. Async-signal-safe. */
+bool ram_patch_hole(const struct ram *ram, const void *hva, uint64_t *gpa);
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmm/loop.h - the event loop of the main thread: file descriptors and their callbacks.
+ * Owns: the epoll descriptor; the watched descriptors stay their owners'.
+ * Threads: main only, except loop_wake(), which any thread and a signal handler may call.
+ * Units: none.
+ * Errors: 0 or -errno. epoll(7). */
+#ifndef VMM_LOOP_H
+#define VMM_LOOP_H
+#include "vmm/error.h"
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LOOP_MAX_WATCHES 64
+
+typedef void (*loop_fn)(void *opaque, uint32_t epoll_events);
+
+struct loop_watch {
+	int fd; /* -1: free */
+	uint32_t events;
+	loop_fn fn;
+	void *opaque;
+	pthread_mutex_t *lock; /* held around fn; NULL for the main thread's own */
+};
+
+struct loop {
+	int epoll_fd;
+	int wake_fd;
+	void (*on_wake)(void *opaque); /* runs in the main thread after loop_wake() */
+	void *wake_opaque;
+	bool stop;
+	struct loop_watch watch[LOOP_MAX_WATCHES];
+};
+
+int loop_init(struct loop *loop, void (*on_wake)(void *opaque), void *opaque,
+	      struct error *err) must_check;
+void loop_close(struct loop *loop);
+/* events: EPOLLIN, EPOLLOUT, 0 (only errors and hang-ups). lock, if any, is held around fn. */
+int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *opaque,
+	     pthread_mutex_t *lock) must_check;
+void loop_mod(struct loop *loop, int fd, uint32_t events);
+/* Before the owner closes fd. Safe within any callback. */
+void loop_del(struct loop *loop, int fd);
+void loop_wake(struct loop *loop);
+/* Returns after loop_quit(). */
+void loop_run(struct loop *loop);
+void loop_quit(struct loop *loop);
+#endif

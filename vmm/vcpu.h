@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmm/vcpu.h - vCPU threads: run, pause, resume.
+ * Owns: the vCPU descriptor, its kvm_run page and its thread.
+ * Threads: all functions main only. A vCPU thread owns its descriptor while the VM runs; between
+ *	vcpus_pause() and vcpus_resume() the main thread does, without a lock.
+ * Units: none.
+ * Errors: 0 or -errno. Documentation/virt/kvm/api.rst, 5. "The kvm_run structure". */
+#ifndef VMM_VCPU_H
+#define VMM_VCPU_H
+#include "vmm/error.h"
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vm;
+
+struct vcpu {
+	struct vm *vm;
+	uint32_t id;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+	bool has_thread;
+	pid_t tid;
+	bool parked; /* under vm->vcpu_lock: out of KVM_RUN, nothing half done */
+};
+
+int vcpus_create(struct vm *vm, struct error *err) must_check;
+void vcpus_destroy(struct vm *vm);
+/* On return every vCPU is out of KVM_RUN with every exit served to its end. Idempotent. */
+void vcpus_pause(struct vm *vm);
+void vcpus_resume(struct vm *vm);
+#endif

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmm/version.h - the one place that knows the version. */
+#ifndef VMM_VERSION_H
+#define VMM_VERSION_H
+#define STASIS_MAJOR   0
+#define STASIS_MINOR   1
+#define STASIS_MICRO   0
+#define STASIS_VERSION "0.1.0"
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmm/vm.h - the virtual machine: what it is made of and its run states.
+ * Owns: everything that belongs to one guest, from vm_create() to vm_destroy().
+ * Threads: main only, except vm_request() (any thread, signal handlers).
+ * Units: none.
+ * Errors: 0 or -errno with one message. Run state names are those of QEMU's query-status. */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+#include "devices/device.h"
+#include "ram/label.h"
+#include "ram/ram.h"
+#include "vmm/arch.h"
+#include "vmm/bus.h"
+#include "vmm/error.h"
+#include "vmm/irq.h"
+#include "vmm/loop.h"
+#include "vmm/options.h"
+#include "vmm/vcpu.h"
+#include <stdatomic.h>
+
+enum runstate {
+	RUNSTATE_PRELAUNCH, /* created, the guest has not run */
+	RUNSTATE_INMIGRATE, /* waits for cprload */
+	RUNSTATE_RUNNING,
+	RUNSTATE_PAUSED,
+	RUNSTATE_SAVE_VM,     /* within cprsave */
+	RUNSTATE_RESTORE_VM,  /* within cprload */
+	RUNSTATE_POSTMIGRATE, /* saved, about to exit: never runs again in this process */
+	RUNSTATE_SHUTDOWN,
+	RUNSTATE_INTERNAL_ERROR, /* broken: stays for a look, never runs again */
+	RUNSTATES
+};
+extern const char *const runstate_name[RUNSTATES];
+
+/* What vCPU threads, devices and signal handlers ask of the main thread; one bit each. */
+enum vm_request {
+	VM_REQUEST_SHUTDOWN = 1, /* the guest switched its power off */
+	VM_REQUEST_RESET = 2,	 /* the guest asked for a reset (port, keyboard controller) */
+	VM_REQUEST_TRIPLE_FAULT = 4,
+	VM_REQUEST_ERROR = 8,	/* a vCPU cannot go on: reason already in the log */
+	VM_REQUEST_SIGNAL = 16, /* SIGTERM, SIGINT, SIGHUP */
+	VM_REQUEST_QUIT = 32,	/* console escape Ctrl-A X */
+};
+
+enum vm_event_type {
+	VM_EVENT_STOP,
+	VM_EVENT_RESUME,
+	VM_EVENT_SHUTDOWN,
+	VM_EVENT_RESET,
+	VM_EVENT_POWERDOWN
+};
+struct vm_event {
+	enum vm_event_type type;
+	bool guest;	    /* SHUTDOWN, RESET: the guest's doing */
+	const char *reason; /* SHUTDOWN, RESET: QEMU's ShutdownCause, e.g. "guest-shutdown" */
+};
+
+struct vm {
+	const struct options *opt;
+	struct ram ram;
+	struct label label; /* as it is in RAM's label unit now */
+	struct loop loop;
+	struct bus bus;
+	struct irq irq;
+	int kvm_fd, vm_fd;
+	struct vcpu *vcpu;
+	uint32_t nvcpus;
+	pthread_mutex_t vcpu_lock;
+	pthread_cond_t vcpu_cond; /* parked count or run permission changed */
+	bool vcpus_run;		  /* under vcpu_lock: permission to enter KVM_RUN */
+	struct arch_vm *arch;
+	struct device *device[DEVICES_MAX];
+	uint32_t ndevices;
+	enum runstate runstate;
+	bool has_run;	  /* the guest has run in this process: cprload is refused */
+	bool needs_reset; /* a load failed half-way: the next boot starts from power-on */
+	atomic_uint requests;
+	int exit_status;
+	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */
+	void *event_opaque;
+};
+
+/* Opens RAM and KVM, creates vCPUs and devices; the guest does not run and RAM is untouched. */
+int vm_create(struct vm *vm, const struct options *opt, struct error *err) must_check;
+void vm_destroy(struct vm *vm);
+
+/* Boots (first time) or resumes. Refused in run states that cannot run, by name. */
+int vm_cont(struct vm *vm, struct error *err) must_check;
+/* Stops vCPUs and devices; takes the clock's snapshot. A VM that does not run: nothing to do. */
+int vm_stop(struct vm *vm, struct error *err) must_check;
+int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err) must_check;
+int vm_powerdown(struct vm *vm, struct error *err) must_check;
+/* Ends the main loop after a SHUTDOWN event. */
+void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status);
+void vm_request(struct vm *vm, enum vm_request what);
+void vm_event(struct vm *vm, const struct vm_event *event);
+
+/* For CPR, which walks through stop and resume step by step; everyone else takes stop and cont. */
+void vm_pause_vcpus(struct vm *vm);  /* vCPUs out of KVM_RUN, clock snapshot taken */
+void vm_resume_vcpus(struct vm *vm); /* clock and TSC go on from the snapshot, vCPUs run */
+/* All devices in table order; on failure those already paused are resumed again. */
+int vm_pause_devices(struct vm *vm, struct error *err) must_check;
+void vm_resume_devices(struct vm *vm);
+void vm_set_runstate(struct vm *vm, enum runstate state);
+#endif
