@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/loop.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static void wake_ready(void *opaque, uint32_t events)
+{
+	struct loop *loop = opaque;
+	uint64_t count;
+
+	(void)events;
+	/* Several wakes fold into one: the request bits say what is to be done. */
+	if (read(loop->wake_fd, &count, sizeof(count)) > 0)
+		loop->on_wake(loop->wake_opaque);
+}
+
+int loop_init(struct loop *loop, void (*on_wake)(void *opaque), void *opaque, struct error *err)
+{
+	int ret = -errno;
+
+	memset(loop, 0, sizeof(*loop));
+	for (int i = 0; i < LOOP_MAX_WATCHES; i++)
+		loop->watch[i].fd = -1;
+	loop->on_wake = on_wake;
+	loop->wake_opaque = opaque;
+	loop->wake_fd = -1;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0)
+		return error_set(err, -errno, "epoll_create1: %s", strerror(errno));
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->wake_fd < 0) {
+		ret = error_set(err, -errno, "eventfd: %s", strerror(errno));
+		goto close_loop;
+	}
+	ret = loop_add(loop, loop->wake_fd, EPOLLIN, wake_ready, loop, NULL);
+	if (ret) {
+		error_set(err, ret, "event loop: %s", strerror(-ret));
+		goto close_loop;
+	}
+	return 0;
+
+close_loop:
+	loop_close(loop);
+	return ret;
+}
+
+void loop_close(struct loop *loop)
+{
+	if (loop->wake_fd >= 0)
+		close(loop->wake_fd);
+	if (loop->epoll_fd >= 0)
+		close(loop->epoll_fd);
+	loop->wake_fd = loop->epoll_fd = -1;
+}
+
+static struct loop_watch *find(struct loop *loop, int fd)
+{
+	for (int i = 0; i < LOOP_MAX_WATCHES; i++)
+		if (loop->watch[i].fd == fd)
+			return &loop->watch[i];
+	return NULL;
+}
+
+int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *opaque,
+	     pthread_mutex_t *lock)
+{
+	struct loop_watch *watch = find(loop, -1);
+	struct epoll_event event = {.events = events};
+
+	if (!watch)
+		return -ENOSPC;
+	event.data.u32 = (uint32_t)(watch - loop->watch);
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event))
+		return -errno;
+	*watch = (struct loop_watch){fd, events, fn, opaque, lock};
+	return 0;
+}
+
+void loop_mod(struct loop *loop, int fd, uint32_t events)
+{
+	struct loop_watch *watch = find(loop, fd);
+	struct epoll_event event = {.events = events};
+
+	if (fd < 0 || !watch || watch->events == events)
+		return;
+	event.data.u32 = (uint32_t)(watch - loop->watch);
+	if (!epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event))
+		watch->events = events;
+}
+
+void loop_del(struct loop *loop, int fd)
+{
+	struct loop_watch *watch = find(loop, fd);
+
+	if (fd < 0 || !watch)
+		return;
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	watch->fd = -1;
+}
+
+void loop_wake(struct loop *loop)
+{
+	const uint64_t one = 1;
+
+	/* EAGAIN: a wake is pending already. */
+	if (write(loop->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void dispatch(struct loop *loop, const struct epoll_event *event)
+{
+	/* A copy: the callback may remove its own watch, or another reuse the slot. */
+	const struct loop_watch watch = loop->watch[event->data.u32];
+
+	if (watch.fd < 0)
+		return; /* removed by a callback of this round */
+	if (watch.lock)
+		pthread_mutex_lock(watch.lock);
+	watch.fn(watch.opaque, event->events);
+	if (watch.lock)
+		pthread_mutex_unlock(watch.lock);
+}
+
+void loop_run(struct loop *loop)
+{
+	/* One event a round: a descriptor that a callback closes and another reopens can then
+	 * never be served with the former's event. */
+	struct epoll_event event;
+
+	while (!loop->stop)
+		if (epoll_wait(loop->epoll_fd, &event, 1, -1) == 1)
+			dispatch(loop, &event);
+}
+
+void loop_quit(struct loop *loop)
+{
+	loop->stop = true;
+}
