@@ -24,6 +24,7 @@ int loop_init(struct loop *loop, void (*on_wake)(void *opaque), void *opaque, st
 	memset(loop, 0, sizeof(*loop));
 	for (int i = 0; i < LOOP_MAX_WATCHES; i++)
 		loop->watch[i].fd = -1;
+	pthread_mutex_init(&loop->lock, NULL);
 	loop->on_wake = on_wake;
 	loop->wake_opaque = opaque;
 	loop->wake_fd = -1;
@@ -54,6 +55,7 @@ void loop_close(struct loop *loop)
 	if (loop->epoll_fd >= 0)
 		close(loop->epoll_fd);
 	loop->wake_fd = loop->epoll_fd = -1;
+	pthread_mutex_destroy(&loop->lock);
 }
 
 static struct loop_watch *find(struct loop *loop, int fd)
@@ -67,38 +69,56 @@ static struct loop_watch *find(struct loop *loop, int fd)
 int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *opaque,
 	     pthread_mutex_t *lock)
 {
-	struct loop_watch *watch = find(loop, -1);
 	struct epoll_event event = {.events = events};
+	struct loop_watch *watch;
+	int ret = -ENOSPC;
 
+	pthread_mutex_lock(&loop->lock);
+	watch = find(loop, -1);
 	if (!watch)
-		return -ENOSPC;
+		goto unlock;
 	event.data.u32 = (uint32_t)(watch - loop->watch);
-	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event))
-		return -errno;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
+		ret = -errno;
+		goto unlock;
+	}
 	*watch = (struct loop_watch){fd, events, fn, opaque, lock};
-	return 0;
+	ret = 0;
+unlock:
+	pthread_mutex_unlock(&loop->lock);
+	return ret;
 }
 
 void loop_mod(struct loop *loop, int fd, uint32_t events)
 {
-	struct loop_watch *watch = find(loop, fd);
 	struct epoll_event event = {.events = events};
+	struct loop_watch *watch;
 
-	if (fd < 0 || !watch || watch->events == events)
+	if (fd < 0)
 		return;
-	event.data.u32 = (uint32_t)(watch - loop->watch);
-	if (!epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event))
-		watch->events = events;
+	pthread_mutex_lock(&loop->lock);
+	watch = find(loop, fd);
+	if (watch && watch->events != events) {
+		event.data.u32 = (uint32_t)(watch - loop->watch);
+		if (!epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event))
+			watch->events = events;
+	}
+	pthread_mutex_unlock(&loop->lock);
 }
 
 void loop_del(struct loop *loop, int fd)
 {
-	struct loop_watch *watch = find(loop, fd);
+	struct loop_watch *watch;
 
-	if (fd < 0 || !watch)
+	if (fd < 0)
 		return;
-	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	watch->fd = -1;
+	pthread_mutex_lock(&loop->lock);
+	watch = find(loop, fd);
+	if (watch) {
+		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+		watch->fd = -1;
+	}
+	pthread_mutex_unlock(&loop->lock);
 }
 
 void loop_wake(struct loop *loop)
@@ -112,11 +132,12 @@ void loop_wake(struct loop *loop)
 
 static void dispatch(struct loop *loop, const struct epoll_event *event)
 {
-	/* A copy: the callback may remove its own watch, or another reuse the slot. */
-	const struct loop_watch watch = loop->watch[event->data.u32];
+	struct loop_watch watch;
 
-	if (watch.fd < 0)
-		return; /* removed by a callback of this round */
+	/* A copy: the callback may remove its own watch. */
+	pthread_mutex_lock(&loop->lock);
+	watch = loop->watch[event->data.u32];
+	pthread_mutex_unlock(&loop->lock);
 	if (watch.lock)
 		pthread_mutex_lock(watch.lock);
 	watch.fn(watch.opaque, event->events);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/loop.h - the event loop of the main thread: file descriptors and their callbacks.
  * Owns: the epoll descriptor; the watched descriptors stay their owners'.
- * Threads: main only, except loop_wake(), which any thread and a signal handler may call.
+ * Threads: main only, except loop_mod() (any thread: a vCPU's write may leave a device waiting for
+ *	its descriptor) and loop_wake() (any thread, signal handlers).
  * Units: none.
  * Errors: 0 or -errno. epoll(7). */
 #ifndef VMM_LOOP_H
@@ -29,6 +30,7 @@ struct loop {
 	void (*on_wake)(void *opaque); /* runs in the main thread after loop_wake() */
 	void *wake_opaque;
 	bool stop;
+	pthread_mutex_t lock; /* leaf; guards watch[], never held around a callback */
 	struct loop_watch watch[LOOP_MAX_WATCHES];
 };
 
