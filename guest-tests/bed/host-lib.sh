@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# host-lib.sh - functions for scenarios, sourced as /bed/host-lib.sh inside the simulated host.
+# mark NAME writes a line for the judge, say TEXT one for people; fail TEXT ends the run.
+
+set -u
+: "${BED_BOOT:=1}" "${BED_DAX:=nvdimm}"
+
+mark() { echo "MARK $BED_BOOT $1 $(cut -d' ' -f1 /proc/uptime)"; }
+say() { echo "SAY $*"; }
+
+fail() {
+	dmesg | tail -30
+	echo "FAIL $*"
+	exit 1
+}
+
+# wait_for SECONDS COMMAND...: try every 50 ms
+wait_for() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < end)) || return 1
+		usleep 50000
+	done
+}
+
+kvm_up() {
+	modprobe -a kvm-amd || fail "kvm-amd does not load"
+	wait_for 5 test -c /dev/kvm || fail "no /dev/kvm"
+}
+
+dax_node() { compgen -G '/dev/dax*.*'; }
+
+# dax_up: the region that lives through a kexec, as /dev/dax0.0 in $DAX. The first boot makes the
+# namespace; later boots find its label in the region itself.
+dax_up() {
+	local source=nfit
+	[[ $BED_DAX != memmap ]] || source=nd_e820
+	modprobe -a libnvdimm "$source" nd_pmem dax_pmem dax_hmem device_dax || fail "no modules for DAX"
+	if [[ $BED_BOOT == 1 ]] && ! wait_for 1 dax_node; then
+		wait_for 5 test -e /sys/bus/nd/devices/namespace0.0 || fail "no namespace0.0"
+		ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M >/tmp/ndctl.log 2>&1 ||
+			fail "ndctl: $(cat /tmp/ndctl.log)"
+	fi
+	wait_for 10 dax_node || fail "no DAX device: $(ndctl list -NuR)"
+	# shellcheck disable=SC2034 # the scenario uses it
+	DAX=$(dax_node)
+	mark dax
+}
+
+# kexec_kernel SERIES: the newest kernel of a series on the tools disk, a full version
+kexec_kernel() {
+	local version
+	version=$(printf '%s\n' "/t/boot/vmlinuz-$1"[.+-]* | sort -V | tail -1)
+	[[ -e $version ]] || fail "no kernel $1"
+	echo "${version#*/vmlinuz-}"
+}
+
+# kexec_command_line: this kernel's, for the boot after it
+kexec_command_line() { sed "s/BED_BOOT=[0-9]*/BED_BOOT=$((BED_BOOT + 1))/" /proc/cmdline; }
+
+# kexec_load SERIES; KEXEC_MODE=-s uses kexec_file_load
+kexec_load() {
+	local version
+	version=$(kexec_kernel "$1") || exit 1
+	kexec "${KEXEC_MODE:--c}" -l "/t/boot/vmlinuz-$version" --initrd="/t/boot/host-$version.img" \
+		--command-line="$(kexec_command_line)" || fail "kexec -l"
+	mark "kexec-loaded-$version"
+}
+
+# kexec_go: no sync and no umount, as a checkpoint has to be durable by itself
+kexec_go() {
+	mark kexec
+	kexec -e
+	fail "kexec -e returned"
+}
