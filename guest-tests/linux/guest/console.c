@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Commands typed on the serial console, one a line. */
+#include "guest.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/reboot.h>
+#include <termios.h>
+#include <unistd.h>
+
+static bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (!done)
+		bad("%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+/* "reboot" as the kernel likes it; "reboot acpi|kbd|pci|triple" by that way only. */
+static void do_reboot(const char *way)
+{
+	if (*way && !write_text("/sys/kernel/reboot/type", way))
+		return;
+	print("GUEST reboot %s", way);
+	reboot(RB_AUTOBOOT);
+}
+
+static void do_poweroff(const char *argument)
+{
+	(void)argument;
+	power_off();
+}
+
+static void do_clock(const char *argument)
+{
+	(void)argument;
+	clocks_print();
+}
+
+/* A kernel that panics: with panic=-1 it resets, without it halts. */
+static void do_panic(const char *argument)
+{
+	(void)argument;
+	write_text("/proc/sysrq-trigger", "c");
+}
+
+static void do_echo(const char *argument)
+{
+	print("GUEST echo %s", argument);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(const char *argument);
+} commands[] = {
+	{"poweroff", do_poweroff}, {"reboot", do_reboot}, {"clock", do_clock},
+	{"panic", do_panic},	   {"echo", do_echo},
+};
+
+static void obey(char *line)
+{
+	char *argument = strchr(line, ' ');
+
+	if (argument)
+		*argument++ = '\0';
+	else
+		argument = line + strlen(line);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (!strcmp(line, commands[i].name)) {
+			commands[i].run(argument);
+			return;
+		}
+	}
+	if (*line)
+		print("GUEST no command '%s'", line);
+}
+
+static void *run(void *argument)
+{
+	char line[1024];
+
+	(void)argument;
+	while (fgets(line, sizeof(line), stdin)) {
+		line[strcspn(line, "\r\n")] = '\0';
+		obey(line);
+	}
+	print("GUEST console: end of input");
+	return NULL;
+}
+
+/* No echo: what is typed must not come in the middle of a tick's line. */
+void console_start(void)
+{
+	struct termios t;
+
+	if (!tcgetattr(STDIN_FILENO, &t)) {
+		t.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
+		tcsetattr(STDIN_FILENO, TCSANOW, &t);
+	}
+	thread_start(run, NULL);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* guest.h - the Linux guest's payload: a static /init that proves on its serial console that it
+ * goes on: one line a tick, and a line with BAD for whatever it finds wrong.
+ * Owns: nothing shared but the output, which print() and bad() keep whole line by whole line.
+ * Threads: every *_start() starts its own; *_poll() and the getters are for the tick loop.
+ * Units: _ns, _ms.
+ * Errors: a guest without what it needs says BAD. */
+#ifndef GUEST_H
+#define GUEST_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+/* init.c */
+__attribute__((format(printf, 1, 2))) void print(const char *format, ...);
+__attribute__((format(printf, 1, 2))) void bad(const char *format, ...);
+long setting(const char *name, long otherwise);
+bool read_line(const char *path, char *line, size_t size);
+void thread_start(void *(*run)(void *), void *argument);
+void power_off(void);
+
+/* memory.c: a patterned block, a part of it checked and written anew each tick */
+void memory_start(long mib);
+bool memory_poll(unsigned long tick, bool all);
+
+/* clocks.c: time never goes back, on one CPU or across CPUs, and does not jump */
+uint64_t clock_ns(clockid_t id);
+void clocks_start(unsigned int cpus);
+bool clocks_poll(unsigned int period_ms, char *text, size_t size);
+void clocks_print(void);
+
+/* fpu.c: a computation whose result is known, with its values in vector registers */
+void fpu_start(void);
+bool fpu_good(void);
+
+/* kmsg.c: what the kernel complains about */
+void kmsg_start(void);
+void kmsg_poll(void);
+
+/* console.c: commands typed on the serial console */
+void console_start(void);
+
+/* button.c: the ACPI power button */
+void button_start(void);
+#endif
