@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2154 # build, guests and guest are set by run
+# lib.sh - start, save and load a VM, and judge what its guest printed. Sourced by run.
+#
+# One VM at a time in a folder of its own on tmpfs. Each process of the VM has a number: serial.N and
+# log.N are its outputs; the guest's one stream of text is all serial.N joined.
+
+GUEST_MIB=32
+COUNTER_GPA=$((0x200000))
+MAILBOX_GPA=$((0x200008))
+
+die() {
+	echo "FAILED: $*" >&2
+	[ -d "$dir" ] && for f in "$dir"/log.* "$dir"/serial.*; do
+		[ -s "$f" ] && { echo "--- ${f##*/}, last lines"; tail -n 8 "$f"; } >&2
+	done
+	exit 1
+}
+
+find_binary() {
+	local found
+	found=$(find "$build" -maxdepth 2 -type f -name "$1" -perm -u+x | head -n 1)
+	[ -n "$found" ] || die "$1 is not built: run cmake --build $build"
+	echo "$found"
+}
+
+setup() {
+	dir=$(mktemp -d /dev/shm/stasis-bare.XXXXXX)
+	trap cleanup EXIT
+	stasis=$(find_binary stasis)
+	stasisctl=$(find_binary stasisctl)
+	pid='' process=0 append='' cpus=1 on_reset=exit memory_mib=$GUEST_MIB extra=() fault=''
+	checkpoint=$dir/checkpoint
+}
+
+cleanup() {
+	[ -n "$pid" ] && kill -9 "$pid" 2>/dev/null
+	exec 8>&- 2>/dev/null
+	wait 2>/dev/null
+	rm -rf "$dir"
+}
+
+# launch [OPTION...] : a new process of the VM, with the same arguments each time but OPTION.
+# serial=stdio takes its input from the folder's FIFO, descriptor 8.
+launch() {
+	local serial=file:$dir/serial.$((process + 1)) in=/dev/null out
+	process=$((process + 1))
+	out=$dir/out.$process
+	if [ "${stdio:-}" ]; then
+		serial=stdio in=$dir/input out=$dir/serial.$process
+		[ -p "$in" ] || { mkfifo "$in" && exec 8<>"$in"; }
+	fi
+	STASIS_FAULT=$fault "$(vmm_binary)" --name bare --cpus "$cpus" \
+		--memory "size=${memory_mib}M,path=$dir/ram" --kernel "$guests/$guest.elf" \
+		--append "$append" --serial "$serial" --qmp "unix:$dir/qmp" --on-reset "$on_reset" \
+		"${extra[@]}" "$@" <"$in" >"$out" 2>"$dir/log.$process" &
+	pid=$!
+}
+
+vmm_binary() { if [ -n "$fault" ]; then find_binary stasis-fault; else echo "$stasis"; fi; }
+alive() { kill -0 "$pid" 2>/dev/null; }
+
+# within SECONDS COMMAND... : COMMAND becomes true, or the answer is no
+within() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.02
+	done
+}
+
+ctl() { timeout -k 1 20 "$stasisctl" --timeout 15 "$dir/qmp" "$@"; }
+qmp_up() { [ -S "$dir/qmp" ] && ctl query-status >/dev/null 2>&1; }
+wait_qmp() {
+	within 10 qmp_or_dead || die "no QMP within 10 s"
+	alive || die "no QMP: the VMM ended"
+}
+qmp_or_dead() { ! alive || qmp_up; }
+status() { ctl query-status | tr -d ' \n' | sed 's/.*"status":"\([a-z-]*\)".*/\1/'; }
+
+# the guest's text so far
+text() {
+	local i
+	for ((i = 1; i <= process; i++)); do cat "$dir/serial.$i" 2>/dev/null; done | tr -d '\0'
+}
+ok_count() { text | grep -ac "^$guest [0-9]* ok"; }
+has_line() { text | grep -aq "$1"; }
+failed() { has_line "^FAIL"; }
+ok_at_least() { failed || ! alive || [ "$(ok_count)" -ge "$1" ]; }
+line_or_end() { failed || ! alive || has_line "$1"; }
+
+# wait_ok MORE : that many more ok lines
+wait_ok() {
+	local want=$(($(ok_count) + $1))
+	within 20 ok_at_least $want || die "no $1 more ok lines of $guest within 20 s"
+	failed && die "the guest says: $(text | grep -a ^FAIL)"
+	alive || [ "$(ok_count)" -ge $want ] || die "the VMM ended"
+}
+wait_line() {
+	within 20 line_or_end "$1" || die "no line '$1' within 20 s"
+	failed && die "the guest says: $(text | grep -a ^FAIL)"
+	has_line "$1" || die "the VMM ended without a line '$1'"
+}
+
+# exits STATUS : the process ends by itself, with that status
+exits() {
+	local rc
+	within 20 dead || die "the VMM did not end within 20 s"
+	wait "$pid" 2>/dev/null
+	rc=$?
+	pid=''
+	[ "$1" = any ] || [ $rc = "$1" ] || die "exit status $rc, not $1"
+}
+dead() { ! alive; }
+
+# The stream of text is that of one guest that ran on: one boot, lines counted without a gap.
+check_text() {
+	local boots
+	boots=$(text | grep -ac "^BOOT $guest")
+	[ "$boots" = "${1:-1}" ] || die "$boots boots, not ${1:-1}"
+	failed && die "the guest says: $(text | grep -a ^FAIL)"
+	text | awk -v name="$guest" '$1 == "BOOT" { n = 0 }
+		$1 == name && $3 == "ok" && $2 != ++n { print "line " $2 " came where " n " was due"; exit 1 }' ||
+		die "the lines of $guest have a gap"
+}
+
+save() { ctl cprsave "file=$checkpoint" mode=restart "$@" >/dev/null || die "cprsave failed"; exits 0; }
+load() {
+	launch --incoming defer
+	wait_qmp
+	ctl cprload "file=$checkpoint" >/dev/null || die "cprload failed"
+}
+boot() { launch; wait_qmp; wait_ok 3; }
+mailbox() { printf '\1' | dd of="$dir/ram" bs=1 seek=$MAILBOX_GPA conv=notrunc status=none; }
+counter() { od -An -tu8 -j $COUNTER_GPA -N 8 "$dir/ram" | tr -d ' '; }
+ram_hash() { head -c $((memory_mib << 20)) "$dir/ram" | sha256sum | cut -d' ' -f1; }
+quit_vm() { ctl quit >/dev/null || die "quit failed"; exits 0; }
+
+# stands_still / moves : the guest's counter in RAM
+stands_still() {
+	local before
+	before=$(counter)
+	sleep 0.2
+	[ "$(counter)" = "$before" ] || die "the guest runs although it should not"
+}
+moves() {
+	local before
+	before=$(counter)
+	within 10 differs "$before" || die "the guest's counter stands still"
+}
+differs() { [ "$(counter)" != "$1" ]; }
