@@ -4,7 +4,19 @@
  * Threads: main only.
  * Units: bytes; ids are 128 bits.
  * Errors: 0 or -errno. Two copies with sequence number and XXH3-128; the newer valid one counts,
- *	so a torn write leaves the older one. */
+ *	so a torn write leaves the older one.
+ *
+ * On media: copies at 0 and 2048 of the unit, little-endian, 128 bytes each; what is "zero" is
+ * hashed but not looked at, so that later versions may use it.
+ *	0	8	"STASISLB"
+ *	8	8	sequence; the newer of two valid copies is the one ahead, modulo 2^64
+ *	16	8	size of RAM: RAM lies this far before the unit
+ *	24	4	state: 1 running, 2 saved
+ *	28	4	zero
+ *	32	16	VM id
+ *	48	16	checkpoint id, zero while running
+ *	64	48	zero
+ *	112	16	XXH3-128 of bytes 0 to 111, in xxHash's canonical byte order */
 #ifndef RAM_LABEL_H
 #define RAM_LABEL_H
 #include "ram/ram.h"
@@ -15,6 +27,8 @@ struct label {
 	enum label_state state;
 	uint8_t vm_id[16];
 	uint8_t checkpoint_id[16]; /* LABEL_SAVED only */
+	/* As it was when written: another one than ram->config's is that of RAM which began
+	 * elsewhere and ends here. label_write() takes ram->config's. */
 	uint64_t ram_size_bytes;
 };
 
@@ -22,7 +36,14 @@ struct label {
 void label_read(const struct ram *ram, struct label *label);
 /* On return the label is as durable as the backend's sync makes it. */
 int label_write(struct ram *ram, const struct label *label, struct error *err) must_check;
+/* For the first boot in RAM that has no label of this VM: another size= or offset= may have left a
+ * saved guest in the same bytes, whose label lies elsewhere. Refuses with -EBUSY if so, or spends
+ * that label if discard. Looks through all of a shared path behind offset=. */
+int label_check_overlap(struct ram *ram, bool discard, struct error *err) must_check;
 /* For --inspect-memory and for the check whether an old checkpoint is spent: finds a label without
- * mapping RAM or taking its lock. size_bytes 0: from the path's end. */
+ * mapping RAM or taking its lock. size_bytes 0: the path's last unit if its label fits offset,
+ * else the only one that does. A guest can write what looks like a label into its RAM, but neither
+ * behind it nor into the last unit: where only the scan finds more than one, it refuses to choose
+ * (-ENOTUNIQ) and size= decides. */
 int label_peek(const struct ram_config *config, struct label *label, struct error *err) must_check;
 #endif

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ram/ram.h - guest RAM: its backend, what it survives, and the one gate to guest memory.
  * Owns: the file descriptor, its range lock and the mapping, from ram_open() to ram_close().
- * Threads: open, close, sync and label: main only. ram_ptr(), ram_read(), ram_write(): any.
+ * Threads: open, close, sync, hash, zero and label: main only. ram_ptr(), ram_read(),
+ *	ram_write(), ram_gpa_of(): any. ram_patch_hole(): signal handlers of any thread.
  * Units: bytes; _gpa guest physical, _hva host virtual; offsets are file offsets.
  * Errors: 0 or -errno with one message that names the path and the way out. */
 #ifndef RAM_RAM_H
 #define RAM_RAM_H
 #include "vmm/error.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define RAM_MAX_REGIONS 4
+#define RAM_GRAIN_BYTES (2u << 20) /* sizes are multiples of it, the mapping is aligned to it */
+#define RAM_NO_GPA	UINT64_MAX
 
 /* What the content of RAM outlives; ordered: each includes the one before it. */
 enum ram_survives { RAM_SURVIVES_NOTHING, RAM_SURVIVES_PROCESS, RAM_SURVIVES_KEXEC };
@@ -20,6 +24,8 @@ struct ram_config {
 	uint64_t size_bytes; /* a multiple of 2 MiB */
 	const char *path;    /* NULL: memfd */
 	uint64_t offset_bytes;
+	bool has_offset; /* offset= was given, 0 too: the file exists, may be larger and hold other
+			    VMs. Without it the file is this VM's alone and of exactly its size */
 };
 
 /* One piece of guest physical address space; the pieces lie one behind the other in the file. */
@@ -29,17 +35,21 @@ struct ram_region {
 };
 
 struct ram;
+struct ram_place;
 
-/* One row a backend; ram.c walks the table and takes the first that claims the path. */
+/* One row a backend; ram.c walks the table and takes the first that claims the place. */
 struct ram_backend {
 	const char *name; /* "devdax", "file", "tmpfs", "hugetlbfs", "memfd": in checkpoint and
 			     messages */
 	enum ram_survives survives;
-	const char
-		*instead; /* way out for the refusal of a save that this backend does not survive */
-	bool (*claims)(const struct ram_config *config);
-	int (*open)(struct ram *ram, struct error *err); /* sets fd, align_bytes; checks size */
+	/* Way out for the refusal of a save that this backend does not survive. */
+	const char *instead;
+	bool (*claims)(const struct ram_place *place);
+	/* Sets align_bytes (and fd, if the place has none) and sees to the size. */
+	int (*open)(struct ram *ram, const struct ram_place *place, struct error *err);
 	int (*sync)(struct ram *ram, struct error *err); /* NULL: nothing to do */
+	/* Of the unit at label_hva, not always this VM's own. NULL: nothing to do */
+	int (*sync_label)(const struct ram *ram, void *label_hva, struct error *err);
 };
 
 struct ram {
@@ -50,6 +60,9 @@ struct ram {
 	uint64_t align_bytes; /* page size of the backend: alignment of mapping, offset and label */
 	uint8_t *hva;	      /* size_bytes of guest RAM, one mapping */
 	void *label_hva;      /* one unit behind it: no memslot maps it */
+	void *map_hva;	      /* what is reserved around both, for ram_close() */
+	uint64_t map_bytes;
+	atomic_bool holed; /* ram_patch_hole() was needed: what is here is not what is on media */
 	struct ram_region region[RAM_MAX_REGIONS];
 	uint32_t nregions;
 };
@@ -73,14 +86,18 @@ bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa);
 
 /* Makes RAM's content durable as far as the backend promises; logs progress of long runs. */
 int ram_sync(struct ram *ram, struct error *err) must_check;
-/* 0, or -EOPNOTSUPP with the backend, the path and what to use instead. */
+/* 0, or -EOPNOTSUPP with the backend, the path and what to use instead; -EIO if RAM has lost a
+ * page, for then nothing of it is worth saving. */
 int ram_check_survives(const struct ram *ram, enum ram_survives want, struct error *err) must_check;
-/* XXH3-128 of all of RAM. */
+/* What a file outlives by the file system it is on; for the checkpoint's path or folder too. */
+enum ram_survives ram_fd_survives(int fd);
+/* XXH3-128 of all of RAM, in xxHash's canonical byte order. Holes of sparse files stay holes. */
 void ram_hash(const struct ram *ram, uint8_t hash[16]);
-/* Writes zeroes over all of RAM, with progress in the log. */
+/* Makes all of RAM read as zeroes, with progress in the log. */
 void ram_zero(struct ram *ram);
 
-/* SIGBUS on RAM: puts private zero pages over the broken unit so that whoever touched it goes on,
- * and tells the GPA. False if hva is not guest RAM. Async-signal-safe. */
-bool ram_patch_hole(const struct ram *ram, const void *hva, uint64_t *gpa);
+/* SIGBUS on RAM or its label: puts private zero pages over the broken unit so that whoever touched
+ * it goes on, and tells the GPA (RAM_NO_GPA: the label). False if hva is neither. From then on
+ * this RAM cannot be synced or saved. Async-signal-safe. */
+bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa);
 #endif

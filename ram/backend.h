@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ram/backend.h - what the files of ram/ share and nobody else sees.
+ * Owns: nothing.
+ * Threads: main only.
+ * Units: bytes.
+ * Errors: 0 or -errno with one message that names the path and the way out. */
+#ifndef RAM_BACKEND_H
+#define RAM_BACKEND_H
+#include "ram/label.h"
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+/* Where --memory points to: looked at once, judged by every row. */
+struct ram_place {
+	const char *path; /* NULL: nowhere, a memfd */
+	struct stat st;
+	struct statfs fs;
+	enum ram_survives survives; /* by its file system; means nothing for a device */
+};
+
+extern const struct ram_backend ram_devdax, ram_file, ram_tmpfs, ram_hugetlbfs, ram_memfd;
+
+/* Opens config's path for reading and writing, or creates it (*created). Returns the fd. */
+int place_open(struct ram_place *place, const struct ram_config *config, bool *created,
+	       struct error *err) must_check;
+/* Fills place from an open fd. */
+int place_look(struct ram_place *place, int fd, const char *path, struct error *err) must_check;
+bool place_is_hugetlbfs(const struct ram_place *place);
+/* Alignment of offset, mapping and label in a file of this place. */
+uint64_t place_file_align(const struct ram_place *place);
+
+/* Size and alignment of a character device, if it is a DAX device that can be mapped. */
+int devdax_query(const struct ram_place *place, uint64_t *size_bytes, uint64_t *align_bytes,
+		 struct error *err) must_check;
+
+/* "what: 3 of 16 GiB" in the log, at most once a second and not in the first one. */
+struct ram_progress {
+	const char *what, *path;
+	uint64_t total_bytes, next_ns;
+};
+struct ram_progress progress_start(const char *what, const struct ram *ram);
+void progress_report(struct ram_progress *progress, uint64_t done_bytes);
+
+/* -EAGAIN if any byte of the range is in use. The lock ends with the last close of fd. */
+int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes,
+	       struct error *err) must_check;
+
+void unlock_range(int fd, uint64_t offset_bytes, uint64_t size_bytes);
+/* -EIO if ram_patch_hole() was needed. */
+int ram_check_whole(const struct ram *ram, struct error *err) must_check;
+
+/* One label unit's first page as it is on media. */
+#define LABEL_MEDIA_BYTES 4096u
+void label_decode(const void *media, struct label *label);
+void label_encode(void *media, const struct label *label);
+
+/* On return the lines have left the CPU's caches for memory. */
+void writeback_lines(const void *hva, size_t size_bytes);
+#endif

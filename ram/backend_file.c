@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* RAM in a regular file. What it outlives is its file system's doing, so there is a row for each
+ * kind; all open alike. */
+#include "ram/backend.h"
+#include "vmm/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Large enough that the flush at the end of each msync does not count, small enough to report. */
+#define SYNC_BYTES (256ull << 20)
+
+static int set_size(struct ram *ram, uint64_t bytes, bool allocate, struct error *err)
+{
+	const char *path = ram->config.path;
+	int ret;
+
+	if (allocate) {
+		do
+			ret = fallocate(ram->fd, 0, 0, (off_t)bytes);
+		while (ret && errno == EINTR);
+		if (!ret)
+			return 0;
+		if (errno != EOPNOTSUPP)
+			return error_set(err, -errno, "%s: cannot allocate %" PRIu64 " bytes: %s",
+					 path, bytes, strerror(errno));
+		log_warn("%s: its file system cannot allocate space ahead: the guest stops if "
+			 "it runs full",
+			 path);
+	}
+	if (ftruncate(ram->fd, (off_t)bytes))
+		return error_set(err, -errno, "%s: cannot make it %" PRIu64 " bytes large: %s",
+				 path, bytes, strerror(errno));
+	return 0;
+}
+
+static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_bytes,
+		      struct error *err)
+{
+	const struct ram_config *config = &ram->config;
+
+	if (has_bytes == need_bytes || (config->has_offset && has_bytes > need_bytes))
+		return 0;
+	if (config->has_offset)
+		return error_set(err, -EINVAL,
+				 "%s: has %" PRIu64 " bytes, offset=%" PRIu64 ",size=%" PRIu64
+				 " needs %" PRIu64 " (%" PRIu64 " for the label): enlarge it",
+				 config->path, has_bytes, config->offset_bytes, config->size_bytes,
+				 need_bytes, ram->align_bytes);
+	return error_set(err, -EINVAL,
+			 "%s: has %" PRIu64 " bytes, size=%" PRIu64 " needs %" PRIu64 " (%" PRIu64
+			 " for the label): %s",
+			 config->path, has_bytes, config->size_bytes, need_bytes, ram->align_bytes,
+			 has_bytes > need_bytes
+				 ? "give its size, or offset=0 if it holds more VMs"
+				 : "give its size, or remove it to have it made anew");
+}
+
+static int open_file(struct ram *ram, const struct ram_place *place, bool allocate,
+		     struct error *err)
+{
+	uint64_t need_bytes;
+
+	ram->align_bytes = place_file_align(place);
+	need_bytes = ram->config.offset_bytes + ram->config.size_bytes + ram->align_bytes;
+	if (ram->created)
+		return set_size(ram, need_bytes, allocate, err);
+	return check_size(ram, (uint64_t)place->st.st_size, need_bytes, err);
+}
+
+static int open_allocated(struct ram *ram, const struct ram_place *place, struct error *err)
+{
+	return open_file(ram, place, true, err);
+}
+
+static int open_sparse(struct ram *ram, const struct ram_place *place, struct error *err)
+{
+	return open_file(ram, place, false, err);
+}
+
+static int sync_range(const struct ram *ram, uint8_t *hva, uint64_t bytes, struct error *err)
+{
+	if (msync(hva, bytes, MS_SYNC))
+		return error_set(err, -errno, "%s: cannot write RAM back: %s", ram->config.path,
+				 strerror(errno));
+	return 0;
+}
+
+/* A file made by this process is durable only once its folder is. */
+static int sync_folder(const struct ram *ram, struct error *err)
+{
+	char folder[PATH_MAX];
+	int fd, ret = 0;
+
+	if (strlen(ram->config.path) >= sizeof(folder))
+		return error_set(err, -ENAMETOOLONG, "%s: path too long", ram->config.path);
+	strcpy(folder, ram->config.path);
+	fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd))
+		ret = error_set(err, -errno, "%s: cannot make its folder durable: %s",
+				ram->config.path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+static int file_sync(struct ram *ram, struct error *err)
+{
+	struct ram_progress progress = progress_start("written to disk", ram);
+	uint64_t size_bytes = ram->config.size_bytes, at, bytes;
+	int ret;
+
+	for (at = 0; at < size_bytes; at += bytes) {
+		bytes = size_bytes - at < SYNC_BYTES ? size_bytes - at : SYNC_BYTES;
+		ret = sync_range(ram, ram->hva + at, bytes, err);
+		if (ret)
+			return ret;
+		progress_report(&progress, at + bytes);
+	}
+	return ram->created ? sync_folder(ram, err) : 0;
+}
+
+static int file_sync_label(const struct ram *ram, void *label_hva, struct error *err)
+{
+	return sync_range(ram, label_hva, ram->align_bytes, err);
+}
+
+static bool file_claims(const struct ram_place *place)
+{
+	return place->path && S_ISREG(place->st.st_mode) && place->survives == RAM_SURVIVES_KEXEC;
+}
+
+static bool tmpfs_claims(const struct ram_place *place)
+{
+	return place->path && S_ISREG(place->st.st_mode) &&
+	       place->survives == RAM_SURVIVES_PROCESS && !place_is_hugetlbfs(place);
+}
+
+static bool hugetlbfs_claims(const struct ram_place *place)
+{
+	return place->path && S_ISREG(place->st.st_mode) && place_is_hugetlbfs(place);
+}
+
+const struct ram_backend ram_file = {
+	.name = "file",
+	.survives = RAM_SURVIVES_KEXEC,
+	.claims = file_claims,
+	.open = open_allocated,
+	.sync = file_sync,
+	.sync_label = file_sync_label,
+};
+
+#define INSTEAD "save with mode=restart, or start with RAM on a DAX device or in a file on a disk"
+
+/* ramfs, and overlays on either, too. */
+const struct ram_backend ram_tmpfs = {
+	.name = "tmpfs",
+	.survives = RAM_SURVIVES_PROCESS,
+	.instead = INSTEAD,
+	.claims = tmpfs_claims,
+	.open = open_sparse,
+};
+
+const struct ram_backend ram_hugetlbfs = {
+	.name = "hugetlbfs",
+	.survives = RAM_SURVIVES_PROCESS,
+	.instead = INSTEAD,
+	.claims = hugetlbfs_claims,
+	.open = open_sparse,
+};

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Labels that are not in their VM's own mapping: those of other VMs and of RAM nobody has open. */
+#include "ram/backend.h"
+#include "ram/label.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* A path as a row of units, each of which may be a label. */
+struct media {
+	const char *path;
+	int fd;
+	bool can_read; /* else it can only be mapped */
+	uint64_t size_bytes, unit_bytes;
+};
+
+static int read_label(const struct media *media, uint64_t at, struct label *label,
+		      struct error *err)
+{
+	uint8_t unit[LABEL_MEDIA_BYTES] = {0};
+	void *hva;
+
+	if (media->can_read) {
+		if (pread(media->fd, unit, sizeof(unit), (off_t)at) < 0)
+			return error_set(err, -errno, "%s: cannot read at %" PRIu64 ": %s",
+					 media->path, at, strerror(errno));
+		label_decode(unit, label);
+		return 0;
+	}
+	hva = mmap(NULL, media->unit_bytes, PROT_READ, MAP_SHARED, media->fd, (off_t)at);
+	if (hva == MAP_FAILED)
+		return error_set(err, -errno, "%s: cannot map at %" PRIu64 ": %s", media->path, at,
+				 strerror(errno));
+	label_decode(hva, label);
+	munmap(hva, media->unit_bytes);
+	return 0;
+}
+
+/* The first unit at or behind `at`, in steps from there, that may hold a label: not in a hole. */
+static uint64_t next_unit(const struct media *media, uint64_t at, uint64_t step_bytes)
+{
+	off_t data;
+
+	if (!media->can_read)
+		return at;
+	data = lseek(media->fd, (off_t)at, SEEK_DATA);
+	if (data < 0 && errno == ENXIO)
+		return media->size_bytes;
+	return data > (off_t)at ? at + ((uint64_t)data - at) / step_bytes * step_bytes : at;
+}
+
+static uint64_t last_unit(const struct media *media)
+{
+	return media->size_bytes < media->unit_bytes ? 0 : media->size_bytes - media->unit_bytes;
+}
+
+/* Whatever could be the label of RAM at offset, for people who do not know its size. */
+static int find_label(const struct media *media, uint64_t offset_bytes, struct label *found,
+		      struct error *err)
+{
+	uint64_t step = media->unit_bytes > RAM_GRAIN_BYTES ? media->unit_bytes : RAM_GRAIN_BYTES;
+	uint64_t last = last_unit(media), at = last;
+	struct label label;
+	int ret;
+
+	*found = (struct label){.state = LABEL_NONE};
+	ret = read_label(media, last, &label, err);
+	if (ret)
+		return ret;
+	if (label.state != LABEL_NONE && label.ram_size_bytes == last - offset_bytes) {
+		*found = label;
+		return 0;
+	}
+	for (at = next_unit(media, offset_bytes + step, step); at <= last;
+	     at = next_unit(media, at + step, step)) {
+		ret = read_label(media, at, &label, err);
+		if (ret)
+			return ret;
+		if (label.state == LABEL_NONE || label.ram_size_bytes != at - offset_bytes)
+			continue;
+		if (found->state != LABEL_NONE)
+			return error_set(err, -ENOTUNIQ,
+					 "%s: labels for size=%" PRIu64 " and size=%" PRIu64
+					 " at offset=%" PRIu64 ": give size= to choose",
+					 media->path, found->ram_size_bytes, label.ram_size_bytes,
+					 offset_bytes);
+		*found = label;
+	}
+	return 0;
+}
+
+static int describe(struct media *media, struct error *err)
+{
+	struct ram_place place;
+	int ret = place_look(&place, media->fd, media->path, err);
+
+	if (ret)
+		return ret;
+	if (S_ISCHR(place.st.st_mode))
+		return devdax_query(&place, &media->size_bytes, &media->unit_bytes, err);
+	if (!S_ISREG(place.st.st_mode))
+		return error_set(err, -EINVAL,
+				 "%s: guest RAM can be a DAX device or a regular file",
+				 media->path);
+	media->can_read = true;
+	media->size_bytes = (uint64_t)place.st.st_size;
+	media->unit_bytes = place_file_align(&place);
+	return 0;
+}
+
+static int peek(const struct media *media, const struct ram_config *config, struct label *label,
+		struct error *err)
+{
+	uint64_t size_bytes = config->size_bytes, offset_bytes = config->offset_bytes;
+	uint64_t last = last_unit(media);
+
+	if (offset_bytes % media->unit_bytes || size_bytes % media->unit_bytes)
+		return error_set(err, -EINVAL,
+				 "%s: offset=%" PRIu64 ",size=%" PRIu64
+				 ": both must be multiples of its page size %" PRIu64,
+				 media->path, offset_bytes, size_bytes, media->unit_bytes);
+	if (offset_bytes >= last || size_bytes > last - offset_bytes)
+		return error_set(err, -EINVAL,
+				 "%s: has %" PRIu64 " bytes: no RAM of size=%" PRIu64
+				 " and its label at offset=%" PRIu64,
+				 media->path, media->size_bytes, size_bytes, offset_bytes);
+	if (size_bytes)
+		return read_label(media, offset_bytes + size_bytes, label, err);
+	return find_label(media, offset_bytes, label, err);
+}
+
+int label_peek(const struct ram_config *config, struct label *label, struct error *err)
+{
+	struct media media = {.path = config->path};
+	int ret;
+
+	media.fd = open(config->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (media.fd < 0)
+		return error_set(err, -errno, "%s: cannot open for reading: %s", config->path,
+				 strerror(errno));
+	ret = describe(&media, err);
+	if (!ret)
+		ret = peek(&media, config, label, err);
+	close(media.fd);
+	return ret;
+}
+
+/* Whoever holds the unit's lock runs there: then it is no label but that VM's RAM. */
+static int spend(struct ram *ram, const struct media *media, uint64_t at, struct error *err)
+{
+	const struct ram_config *config = &ram->config;
+	uint64_t own_end = config->offset_bytes + config->size_bytes + ram->align_bytes;
+	bool is_own = at >= config->offset_bytes && at < own_end;
+	void *hva;
+	int ret;
+
+	if (!is_own && lock_range(media->fd, media->path, at, media->unit_bytes, NULL))
+		return 0;
+	hva = mmap(NULL, media->unit_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, media->fd,
+		   (off_t)at);
+	if (hva == MAP_FAILED) {
+		ret = error_set(err, -errno, "%s: cannot map at %" PRIu64 ": %s", media->path, at,
+				strerror(errno));
+	} else {
+		memset(hva, 0, LABEL_MEDIA_BYTES);
+		ret = ram->backend->sync_label ? ram->backend->sync_label(ram, hva, err) : 0;
+		munmap(hva, media->unit_bytes);
+	}
+	if (!is_own)
+		unlock_range(media->fd, at, media->unit_bytes);
+	return ret;
+}
+
+static bool overlaps(const struct ram *ram, uint64_t at, const struct label *label)
+{
+	const struct ram_config *config = &ram->config;
+	uint64_t own_label = config->offset_bytes + config->size_bytes;
+
+	return label->state == LABEL_SAVED && label->ram_size_bytes <= at &&
+	       (at != own_label || label->ram_size_bytes != config->size_bytes) &&
+	       at - label->ram_size_bytes < own_label + ram->align_bytes;
+}
+
+int label_check_overlap(struct ram *ram, bool discard, struct error *err)
+{
+	struct media media = {.path = ram->config.path, .fd = ram->fd};
+	uint64_t at, step;
+	struct label label;
+	int ret;
+
+	/* A file of exactly this size cannot have had RAM of another size in it. */
+	if (!media.path || ram->created || (!ram->config.has_offset && ram->backend != &ram_devdax))
+		return 0;
+	ret = describe(&media, err);
+	if (ret)
+		return ret;
+	step = media.unit_bytes;
+	for (at = next_unit(&media, ram->config.offset_bytes, step); at <= last_unit(&media);
+	     at = next_unit(&media, at + step, step)) {
+		ret = read_label(&media, at, &label, err);
+		if (ret)
+			return ret;
+		if (!overlaps(ram, at, &label))
+			continue;
+		if (!discard)
+			return error_set(err, -EBUSY,
+					 "%s: holds a saved guest of offset=%" PRIu64
+					 ",size=%" PRIu64 " in the same bytes: load it with these, "
+					 "or give --discard-saved to lose it",
+					 media.path, at - label.ram_size_bytes,
+					 label.ram_size_bytes);
+		ret = spend(ram, &media, at, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}

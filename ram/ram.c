@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Guest RAM: opened by the first backend that claims it, mapped once, reached through the gate. */
+#include "ram/backend.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* No offset, size or sum of them comes near where off_t ends. */
+#define LIMIT_BYTES (1ull << 60)
+
+static const struct ram_backend *const backend_table[] = {
+	&ram_memfd, &ram_devdax, &ram_hugetlbfs, &ram_tmpfs, &ram_file,
+};
+
+static int check_config(const struct ram_config *config, struct error *err)
+{
+	if (!config->size_bytes || config->size_bytes % RAM_GRAIN_BYTES ||
+	    config->size_bytes > LIMIT_BYTES)
+		return error_set(err, -EINVAL,
+				 "--memory size=%" PRIu64 ": must be a multiple of 2M, at least 2M",
+				 config->size_bytes);
+	if (!config->path && (config->has_offset || config->offset_bytes))
+		return error_set(err, -EINVAL, "--memory offset=: only with path=");
+	if (config->offset_bytes > LIMIT_BYTES)
+		return error_set(err, -EINVAL, "--memory offset=%" PRIu64 ": too large",
+				 config->offset_bytes);
+	return 0;
+}
+
+static int check_alignment(const struct ram *ram, struct error *err)
+{
+	const struct ram_config *config = &ram->config;
+
+	if (config->offset_bytes % ram->align_bytes || config->size_bytes % ram->align_bytes)
+		return error_set(err, -EINVAL,
+				 "%s: offset=%" PRIu64 ",size=%" PRIu64
+				 ": both must be multiples of its page size %" PRIu64,
+				 config->path, config->offset_bytes, config->size_bytes,
+				 ram->align_bytes);
+	return 0;
+}
+
+static int find_backend(struct ram *ram, const struct ram_place *place, struct error *err)
+{
+	for (size_t i = 0; i < sizeof(backend_table) / sizeof(backend_table[0]); i++) {
+		if (!backend_table[i]->claims(place))
+			continue;
+		ram->backend = backend_table[i];
+		return 0;
+	}
+	return error_set(err, -EINVAL,
+			 "%s: guest RAM can be a DAX device or a regular file, not a %s",
+			 place->path,
+			 S_ISBLK(place->st.st_mode) ? "block device (make it mode devdax)"
+						    : "thing of this kind");
+}
+
+static int open_backend(struct ram *ram, struct error *err)
+{
+	struct ram_place place = {.path = NULL};
+	int ret;
+
+	if (ram->config.path) {
+		ram->fd = place_open(&place, &ram->config, &ram->created, err);
+		if (ram->fd < 0)
+			return ram->fd;
+	}
+	ret = find_backend(ram, &place, err);
+	if (ret)
+		return ret;
+	ret = ram->backend->open(ram, &place, err);
+	if (ret)
+		return ret;
+	return check_alignment(ram, err);
+}
+
+/* Reserves first, for only so can the alignment be chosen. What is left over stays as a guard. */
+static int map(struct ram *ram, struct error *err)
+{
+	uint64_t align = ram->align_bytes > RAM_GRAIN_BYTES ? ram->align_bytes : RAM_GRAIN_BYTES;
+	uint64_t bytes = ram->config.size_bytes + ram->align_bytes;
+	uint8_t *hva;
+	void *map_hva;
+
+	map_hva = mmap(NULL, bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+	if (map_hva == MAP_FAILED)
+		return error_set(err, -errno, "no address space for %" PRIu64 " bytes of RAM: %s",
+				 bytes, strerror(errno));
+	ram->map_hva = map_hva;
+	ram->map_bytes = bytes + align;
+	hva = (uint8_t *)(((uintptr_t)map_hva + align - 1) & ~(uintptr_t)(align - 1));
+	if (mmap(hva, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ram->fd,
+		 (off_t)ram->config.offset_bytes) == MAP_FAILED)
+		return error_set(err, -errno, "%s: cannot map %" PRIu64 " bytes: %s%s",
+				 ram->config.path ? ram->config.path : "memfd", bytes,
+				 strerror(errno),
+				 ram->backend == &ram_hugetlbfs
+					 ? ": too few free huge pages (/proc/sys/vm/nr_hugepages)"
+					 : "");
+	ram->hva = hva;
+	ram->label_hva = hva + ram->config.size_bytes;
+	return 0;
+}
+
+/* Advice only, so a refusal is no error. RAM belongs to the guest, not into a core dump; the
+ * label would cost a whole huge page. */
+static void advise(const struct ram *ram)
+{
+	(void)madvise(ram->hva, ram->config.size_bytes, MADV_HUGEPAGE);
+	(void)madvise(ram->label_hva, ram->align_bytes, MADV_NOHUGEPAGE);
+	(void)madvise(ram->hva, ram->config.size_bytes, MADV_DONTDUMP);
+}
+
+int ram_open(struct ram *ram, const struct ram_config *config, struct error *err)
+{
+	int ret;
+
+	*ram = (struct ram){.config = *config, .fd = -1};
+	ram->config.has_offset |= config->offset_bytes != 0;
+	ret = check_config(config, err);
+	if (ret)
+		return ret;
+	ret = open_backend(ram, err);
+	if (ret)
+		goto close_ram;
+	/* Nobody else can reach a memfd. */
+	if (config->path) {
+		ret = lock_range(ram->fd, config->path, config->offset_bytes,
+				 config->size_bytes + ram->align_bytes, err);
+		if (ret)
+			goto close_ram;
+	}
+	ret = map(ram, err);
+	if (ret)
+		goto close_ram;
+	advise(ram);
+	return 0;
+
+close_ram:
+	if (ram->created && config->path)
+		unlink(config->path);
+	ram_close(ram);
+	return ret;
+}
+
+void ram_close(struct ram *ram)
+{
+	if (ram->map_hva)
+		munmap(ram->map_hva, ram->map_bytes);
+	if (ram->fd >= 0)
+		close(ram->fd);
+	*ram = (struct ram){.fd = -1};
+}
+
+int ram_add_region(struct ram *ram, uint64_t gpa, uint64_t size_bytes, struct error *err)
+{
+	uint64_t used_bytes = 0, end_gpa;
+
+	for (uint32_t i = 0; i < ram->nregions; i++)
+		used_bytes += ram->region[i].size_bytes;
+	if (ram->nregions == RAM_MAX_REGIONS || !size_bytes ||
+	    size_bytes > ram->config.size_bytes - used_bytes ||
+	    __builtin_add_overflow(gpa, size_bytes, &end_gpa))
+		goto refuse;
+	for (uint32_t i = 0; i < ram->nregions; i++) {
+		const struct ram_region *r = &ram->region[i];
+
+		if (gpa < r->gpa + r->size_bytes && r->gpa < end_gpa)
+			goto refuse;
+	}
+	ram->region[ram->nregions++] = (struct ram_region){
+		.gpa = gpa, .size_bytes = size_bytes, .hva = ram->hva + used_bytes};
+	return 0;
+refuse:
+	return error_set(err, -EINVAL,
+			 "RAM layout: %" PRIu64 " bytes at GPA 0x%" PRIx64
+			 " overlap, wrap around or exceed the RAM there is",
+			 size_bytes, gpa);
+}
+
+/* HVA of gpa and how many bytes follow in its region; NULL outside RAM. */
+static uint8_t *find_gpa(const struct ram *ram, uint64_t gpa, uint64_t *left_bytes)
+{
+	for (uint32_t i = 0; i < ram->nregions; i++) {
+		const struct ram_region *r = &ram->region[i];
+
+		if (gpa - r->gpa >= r->size_bytes)
+			continue;
+		*left_bytes = r->size_bytes - (gpa - r->gpa);
+		return r->hva + (gpa - r->gpa);
+	}
+	return NULL;
+}
+
+void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t size_bytes)
+{
+	uint64_t left_bytes;
+	uint8_t *hva = find_gpa(ram, gpa, &left_bytes);
+
+	return hva && size_bytes <= left_bytes ? hva : NULL;
+}
+
+/* The next piece of [gpa + at, gpa + size) that lies in one region; NULL outside RAM. */
+static uint8_t *next_piece(const struct ram *ram, uint64_t gpa, uint64_t at, uint64_t size_bytes,
+			   uint64_t *piece_bytes)
+{
+	uint8_t *hva;
+
+	*piece_bytes = 0;
+	if (gpa + at < gpa)
+		return NULL;
+	hva = find_gpa(ram, gpa + at, piece_bytes);
+	if (*piece_bytes > size_bytes - at)
+		*piece_bytes = size_bytes - at;
+	return hva;
+}
+
+static int check_range(const struct ram *ram, uint64_t gpa, uint64_t size_bytes)
+{
+	uint64_t bytes;
+
+	for (uint64_t at = 0; at < size_bytes; at += bytes)
+		if (!next_piece(ram, gpa, at, size_bytes, &bytes))
+			return -EFAULT;
+	return 0;
+}
+
+int ram_read(const struct ram *ram, uint64_t gpa, void *to, uint64_t size_bytes)
+{
+	uint64_t bytes;
+	int ret = check_range(ram, gpa, size_bytes);
+
+	if (ret)
+		return ret;
+	for (uint64_t at = 0; at < size_bytes; at += bytes) {
+		const uint8_t *hva = next_piece(ram, gpa, at, size_bytes, &bytes);
+
+		memcpy((uint8_t *)to + at, hva, bytes);
+	}
+	return 0;
+}
+
+int ram_write(const struct ram *ram, uint64_t gpa, const void *from, uint64_t size_bytes)
+{
+	uint64_t bytes;
+	int ret = check_range(ram, gpa, size_bytes);
+
+	if (ret)
+		return ret;
+	for (uint64_t at = 0; at < size_bytes; at += bytes) {
+		uint8_t *hva = next_piece(ram, gpa, at, size_bytes, &bytes);
+
+		memcpy(hva, (const uint8_t *)from + at, bytes);
+	}
+	return 0;
+}
+
+bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa)
+{
+	for (uint32_t i = 0; i < ram->nregions; i++) {
+		const struct ram_region *r = &ram->region[i];
+
+		if ((uintptr_t)hva - (uintptr_t)r->hva >= r->size_bytes)
+			continue;
+		*gpa = r->gpa + ((uintptr_t)hva - (uintptr_t)r->hva);
+		return true;
+	}
+	return false;
+}
+
+int ram_check_whole(const struct ram *ram, struct error *err)
+{
+	if (!atomic_load(&ram->holed))
+		return 0;
+	return error_set(err, -EIO,
+			 "%s: a page of RAM was lost (see the log): this guest cannot be saved",
+			 ram->config.path ? ram->config.path : "memfd");
+}
+
+int ram_sync(struct ram *ram, struct error *err)
+{
+	int ret = ram->backend->sync ? ram->backend->sync(ram, err) : 0;
+
+	return ret ? ret : ram_check_whole(ram, err);
+}
+
+int ram_check_survives(const struct ram *ram, enum ram_survives want, struct error *err)
+{
+	if (ram->backend->survives < want)
+		return error_set(err, -EOPNOTSUPP, "RAM in %s%s%s does not survive %s: %s",
+				 ram->backend->name, ram->config.path ? " " : "",
+				 ram->config.path ? ram->config.path : "",
+				 want == RAM_SURVIVES_KEXEC ? "a kexec" : "the end of the process",
+				 ram->backend->instead);
+	return ram_check_whole(ram, err);
+}
+
+bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa)
+{
+	uint64_t at = (uintptr_t)hva - (uintptr_t)ram->hva;
+	int saved_errno = errno;
+	void *patch;
+
+	if (!ram->hva || at >= ram->config.size_bytes + ram->align_bytes)
+		return false;
+	patch = mmap(ram->hva + (at & ~(ram->align_bytes - 1)), ram->align_bytes,
+		     PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+	errno = saved_errno;
+	if (patch == MAP_FAILED)
+		return false;
+	atomic_store(&ram->holed, true);
+	if (!ram_gpa_of(ram, hva, gpa))
+		*gpa = RAM_NO_GPA;
+	return true;
+}
