@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash source=../bed/host-lib.sh
+# vm-lib.sh - functions for scenarios about guests of Stasis, inside the simulated host.
+# VMs are numbers, 1 or 2. A VM's serial port is a pair of fifos, vmN.in and vmN.out; what the guest
+# prints goes into /tmp/vmN.log for the scenario and out of the host into guestN.log for the judge.
+# The judge reads the marks save-vmN, saved-vmN, start-vmN, resume-vmN, resumed-vmN.
+. /bed/host-lib.sh
+
+vm_dir=/run/stasis
+declare -a vm_pid=()
+mkdir -p "$vm_dir"
+
+# vm_ctl VM COMMAND [KEY=VALUE...]
+vm_ctl() {
+	local socket=$vm_dir/vm$1.sock
+	shift
+	timeout -k 2 60 stasisctl "$socket" "$@"
+}
+
+vm_status() { vm_ctl "$1" query-status | jq -r .status; }
+vm_is() { [[ $(vm_status "$1") == "$2" ]]; }
+vm_alive() { kill -0 "${vm_pid[$1]}" 2>/dev/null; }
+
+# vm_fail VM TEXT: with what stasis and the guest said last
+vm_fail() {
+	echo "--- stasis, vm$1:"
+	tail -n 20 "/tmp/vm$1.err"
+	echo "--- guest, vm$1:"
+	tail -n 5 "/tmp/vm$1.log"
+	fail "vm$1: $2"
+}
+
+# vm_console VM: before the VM's first start in this boot of the host
+vm_console() {
+	local port
+	for port in /sys/class/virtio-ports/*; do
+		[[ $(cat "$port/name") != "guest$1" ]] || break
+	done
+	mkfifo "$vm_dir/vm$1.in" "$vm_dir/vm$1.out"
+	: >"/tmp/vm$1.log"
+	tee -a "/tmp/vm$1.log" <>"$vm_dir/vm$1.out" >"/dev/${port##*/}" &
+}
+
+# vm_start VM OPTION...: starts a VMM and waits for its QMP
+vm_start() {
+	local vm=$1
+	shift
+	mark "start-vm$vm"
+	stasis --name "vm$vm" --qmp "unix:$vm_dir/vm$vm.sock" "$@" \
+		<>"$vm_dir/vm$vm.in" >"$vm_dir/vm$vm.out" 2>>"/tmp/vm$vm.err" &
+	vm_pid[vm]=$!
+	until vm_ctl "$vm" query-status >/dev/null 2>&1; do
+		vm_alive "$vm" || vm_fail "$vm" "stasis ended: $*"
+		usleep 10000
+	done
+}
+
+# vm_ticks VM [COUNT]: waits for that many ticks from now on; a starting guest needs up to 30 s
+vm_ticks() {
+	local log=/tmp/vm$1.log want end=$((SECONDS + 120))
+	want=$(($(grep -c '^tick' "$log") + ${2:-10}))
+	until [[ $(grep -c '^tick' "$log") -ge $want ]]; do
+		[[ ${vm_pid[$1]-} == '' ]] || vm_alive "$1" || vm_fail "$1" "stasis ended"
+		((SECONDS < end)) || vm_fail "$1" "the guest does not go on"
+		usleep 50000
+	done
+}
+
+# vm_prints VM TEXT [SECONDS]: waits until the guest has printed a text
+vm_prints() {
+	wait_for "${3:-60}" grep -q -e "$2" "/tmp/vm$1.log" || vm_fail "$1" "the guest does not print '$2'"
+}
+
+# vm_type VM TEXT: a line on the serial console
+vm_type() { echo "$2" >"$vm_dir/vm$1.in"; }
+
+# vm_ended VM STATUS: waits for the VMM to end, with that exit status
+vm_ended() {
+	local status
+	wait_for 60 eval "! vm_alive $1" || vm_fail "$1" "stasis does not end"
+	wait "${vm_pid[$1]}"
+	status=$?
+	vm_pid[$1]=
+	[[ $status == "$2" ]] || vm_fail "$1" "stasis ended with status $status, not $2"
+}
+
+# vm_save VM FILE MODE
+vm_save() {
+	mark "save-vm$1"
+	vm_ctl "$1" cprsave "file=$2" "mode=$3" || vm_fail "$1" "cprsave"
+	vm_ended "$1" 0
+	mark "saved-vm$1"
+}
+
+# vm_load VM FILE STATUS: into a started VM; the guest is in that run state afterwards
+vm_load() {
+	vm_is "$1" inmigrate || vm_fail "$1" "does not wait for cprload: $(vm_status "$1")"
+	[[ $3 != running ]] || mark "resume-vm$1"
+	vm_ctl "$1" cprload "file=$2" || vm_fail "$1" "cprload"
+	[[ $3 != running ]] || mark "resumed-vm$1"
+	vm_is "$1" "$3" || vm_fail "$1" "after cprload: $(vm_status "$1"), not $3"
+}
+
+vm_cont() {
+	mark "resume-vm$1"
+	vm_ctl "$1" cont || vm_fail "$1" "cont"
+	mark "resumed-vm$1"
+}
+
+# vm_refuses VM TEXT COMMAND...: fails with that text in the message, and the guest goes on
+vm_refuses() {
+	local vm=$1 text=$2 answer
+	shift 2
+	if answer=$(vm_ctl "$vm" "$@" 2>&1); then
+		vm_fail "$vm" "not refused: $*"
+	fi
+	[[ $answer == *$text* ]] || vm_fail "$vm" "$*: says '$answer', without '$text'"
+	say "vm$vm refuses $*: $answer"
+	vm_is "$vm" running || vm_fail "$vm" "after a refused $1: $(vm_status "$vm")"
+	vm_ticks "$vm" 5
+}
