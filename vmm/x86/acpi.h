@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmm/x86/acpi.h - the ACPI tables: RSDP, XSDT, FADT, FACS, MADT and the DSDT of dsdt.asl.
+ * Owns: nothing; the tables lie at LAYOUT_ACPI_GPA, the RSDP first.
+ * Threads: main only, vCPUs paused.
+ * Units: GPAs.
+ * Errors: 0 or -errno with one message. ACPI 6.4, chapter 5. */
+#ifndef VMM_X86_ACPI_H
+#define VMM_X86_ACPI_H
+#include "ram/ram.h"
+#include "vmm/error.h"
+#include <stdint.h>
+
+int acpi_write(const struct ram *ram, uint32_t nvcpus, struct error *err) must_check;
+#endif
