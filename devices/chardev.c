@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "devices/chardev.h"
+#include "vmm/log.h"
+#include "vmm/vm.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define ESCAPE	 0x01 /* Ctrl-A, as in QEMU */
+#define STALL_NS 250000000
+
+static const char help_text[] = "\r\nCtrl-A x   quit: switches the guest off at once\r\n"
+				"Ctrl-A h   this help\r\n"
+				"Ctrl-A Ctrl-A   sends Ctrl-A to the guest\r\n";
+
+/* The terminal belongs to the process, not to a VM. */
+static struct termios terminal_before;
+static volatile sig_atomic_t terminal_is_raw;
+
+void chardev_restore_terminal(void)
+{
+	if (!terminal_is_raw)
+		return;
+	terminal_is_raw = 0;
+	tcsetattr(STDIN_FILENO, TCSANOW, &terminal_before);
+}
+
+static uint32_t room(const struct chardev *chr)
+{
+	return chr->paused ? 0 : chr->ops->room(chr->opaque);
+}
+
+static void on_listen(void *opaque, uint32_t events);
+static void on_input(void *opaque, uint32_t events);
+static void on_output(void *opaque, uint32_t events);
+static void on_stall(void *opaque, uint32_t events);
+
+static const loop_fn role_fn[CHARDEV_ROLES] = {
+	[CHARDEV_LISTEN] = on_listen,
+	[CHARDEV_INPUT] = on_input,
+	[CHARDEV_OUTPUT] = on_output,
+	[CHARDEV_STALL] = on_stall,
+};
+
+/* fd -1: stop watching. Costs nothing when nothing changes. */
+static void watch(struct chardev *chr, enum chardev_role role, int fd, uint32_t events)
+{
+	struct loop *loop = &chr->vm->loop;
+
+	if (chr->watch[role].fd == fd && chr->watch[role].events == events)
+		return;
+	chr->watch[role].events = events;
+	if (chr->watch[role].fd == fd) {
+		loop_mod(loop, fd, events);
+		return;
+	}
+	loop_del(loop, chr->watch[role].fd);
+	chr->watch[role].fd = -1;
+	if (fd < 0)
+		return;
+	if (loop_add(loop, fd, events, role_fn[role], chr, chr->lock))
+		log_guest("serial: the event loop takes no more descriptors");
+	else
+		chr->watch[role].fd = fd;
+}
+
+static bool can_read(const struct chardev *chr)
+{
+	return chr->in_fd >= 0 && !chr->eof && (chr->tty || room(chr) > chr->nahead);
+}
+
+/* The one place that decides what to wait for. What cannot be served now is not watched at all:
+ * epoll reports hang-ups even to who asks for no event. */
+static void update(struct chardev *chr)
+{
+	bool is_socket = chr->listen_fd >= 0;
+
+	if (can_read(chr))
+		watch(chr, CHARDEV_INPUT, chr->ready_fd >= 0 ? chr->ready_fd : chr->in_fd, EPOLLIN);
+	else if (is_socket && !chr->hangup)
+		watch(chr, CHARDEV_INPUT, chr->in_fd, 0);
+	else
+		watch(chr, CHARDEV_INPUT, -1, 0);
+	if ((chr->blocked || chr->discard) && !chr->hangup && !chr->paused)
+		watch(chr, CHARDEV_OUTPUT, chr->out_fd, EPOLLOUT);
+	else
+		watch(chr, CHARDEV_OUTPUT, -1, 0);
+	/* A client that is gone, with bytes the guest has no room for, gives way to the next. */
+	if (chr->in_fd < 0 || chr->hangup)
+		watch(chr, CHARDEV_LISTEN, chr->listen_fd, EPOLLIN);
+	else
+		watch(chr, CHARDEV_LISTEN, -1, 0);
+}
+
+static void stall_timer(struct chardev *chr, long delay_ns)
+{
+	struct itimerspec spec = {.it_value.tv_nsec = delay_ns};
+
+	if (chr->stall_fd >= 0)
+		timerfd_settime(chr->stall_fd, 0, &spec, NULL);
+}
+
+/* Output is possible again, or pointless; either way the device need not wait. */
+static void unblock(struct chardev *chr, bool discard)
+{
+	bool was_blocked = chr->blocked;
+
+	stall_timer(chr, 0);
+	chr->blocked = false;
+	chr->discard = discard;
+	if (was_blocked && !chr->paused)
+		chr->ops->writable(chr->opaque);
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void drop_client(struct chardev *chr)
+{
+	watch(chr, CHARDEV_INPUT, -1, 0);
+	watch(chr, CHARDEV_OUTPUT, -1, 0);
+	close_fd(&chr->in_fd);
+	close_fd(&chr->out_fd);
+	chr->nahead = 0;
+	chr->eof = chr->hangup = false;
+	unblock(chr, false);
+}
+
+static void on_listen(void *opaque, uint32_t events)
+{
+	struct chardev *chr = opaque;
+	int fd = accept4(chr->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)events;
+	if (fd < 0)
+		return;
+	drop_client(chr);
+	/* Two descriptors: each direction is watched for itself. */
+	chr->out_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (chr->out_fd < 0)
+		close(fd);
+	else
+		chr->in_fd = fd;
+	update(chr);
+}
+
+/* Gives the device what it has room for. */
+static void deliver(struct chardev *chr)
+{
+	uint32_t n = room(chr);
+
+	if (n > chr->nahead)
+		n = chr->nahead;
+	if (!n)
+		return;
+	chr->ops->receive(chr->opaque, chr->ahead, n);
+	chr->nahead -= n;
+	memmove(chr->ahead, chr->ahead + n, chr->nahead);
+}
+
+/* True if the byte is for the guest. */
+static bool filter_escape(struct chardev *chr, uint8_t byte)
+{
+	if (chr->config->kind != CHARDEV_STDIO)
+		return true;
+	if (!chr->escape) {
+		chr->escape = byte == ESCAPE;
+		return !chr->escape;
+	}
+	chr->escape = false;
+	if (byte == 'x' || byte == 'X')
+		vm_request(chr->vm, VM_REQUEST_QUIT);
+	else if (byte == 'h' || byte == 'H' || byte == '?')
+		chardev_write(chr, (const uint8_t *)help_text, sizeof(help_text) - 1);
+	return byte == ESCAPE;
+}
+
+static void read_input(struct chardev *chr)
+{
+	uint8_t data[CHARDEV_AHEAD_BYTES];
+	size_t max = sizeof(data);
+	ssize_t n;
+
+	if (!chr->tty && room(chr) - chr->nahead < max)
+		max = room(chr) - chr->nahead;
+	n = read(chr->in_fd, data, max);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		chr->eof = true;
+	if (n < 0 && chr->listen_fd >= 0)
+		chr->hangup = true;
+	/* What a person types while nobody reads is lost, as with any terminal. */
+	for (ssize_t i = 0; i < n; i++)
+		if (filter_escape(chr, data[i]) && chr->nahead < sizeof(chr->ahead))
+			chr->ahead[chr->nahead++] = data[i];
+	deliver(chr);
+}
+
+static void on_input(void *opaque, uint32_t events)
+{
+	struct chardev *chr = opaque;
+
+	if (chr->listen_fd >= 0 && (events & (EPOLLHUP | EPOLLERR)))
+		chr->hangup = true;
+	if (can_read(chr))
+		read_input(chr);
+	if (chr->listen_fd >= 0 && chr->hangup && chr->eof)
+		drop_client(chr);
+	else if (chr->listen_fd >= 0 && chr->hangup)
+		unblock(chr, false);
+	update(chr);
+}
+
+static void on_output(void *opaque, uint32_t events)
+{
+	struct chardev *chr = opaque;
+
+	(void)events;
+	unblock(chr, false);
+	update(chr);
+}
+
+static void on_stall(void *opaque, uint32_t events)
+{
+	struct chardev *chr = opaque;
+	uint64_t count;
+
+	(void)events;
+	if (read(chr->stall_fd, &count, sizeof(count)) < 0 || !chr->blocked)
+		return;
+	unblock(chr, true);
+	update(chr);
+}
+
+/* Never blocks, whoever else shares the open file description and its flags. */
+static ssize_t write_some(struct chardev *chr, const uint8_t *data, size_t n)
+{
+	struct pollfd ready = {.fd = chr->out_fd, .events = POLLOUT};
+
+	if (chr->listen_fd >= 0)
+		return send(chr->out_fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (poll(&ready, 1, 0) < 1) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return write(chr->out_fd, data, n);
+}
+
+/* Output failed for another reason than that it would block. */
+static void write_failed(struct chardev *chr, int error)
+{
+	if (chr->listen_fd >= 0) {
+		chr->hangup = true;
+		update(chr);
+		return;
+	}
+	log_guest("serial: %s: %s: its output is lost",
+		  chr->config->path ? chr->config->path : "stdout", strerror(error));
+	/* The reader of a pipe and a terminal do not come back; a full disk may have room again. */
+	if (error == EPIPE || error == EIO) {
+		watch(chr, CHARDEV_OUTPUT, -1, 0);
+		close_fd(&chr->out_fd);
+	}
+}
+
+uint32_t chardev_write(struct chardev *chr, const uint8_t *data, uint32_t n)
+{
+	uint32_t done = 0;
+
+	if (chr->out_fd < 0 || chr->hangup || chr->discard)
+		return n;
+	while (done < n && !chr->blocked) {
+		ssize_t ret = write_some(chr, data + done, n - done);
+
+		if (ret >= 0) {
+			done += (uint32_t)ret;
+		} else if (errno == EAGAIN) {
+			chr->blocked = true;
+			stall_timer(chr, STALL_NS);
+			update(chr);
+		} else if (errno != EINTR) {
+			write_failed(chr, errno);
+			return n;
+		}
+	}
+	return done;
+}
+
+void chardev_accept_input(struct chardev *chr)
+{
+	deliver(chr);
+	update(chr);
+}
+
+void chardev_pause(struct chardev *chr)
+{
+	chr->paused = true;
+	stall_timer(chr, 0);
+	update(chr);
+}
+
+void chardev_resume(struct chardev *chr)
+{
+	chr->paused = false;
+	chr->blocked = chr->discard = false;
+	deliver(chr);
+	update(chr);
+}
+
+static void make_raw(struct chardev *chr)
+{
+	static bool registered;
+	struct termios raw;
+	pid_t foreground = tcgetpgrp(STDIN_FILENO);
+
+	chr->tty = true;
+	if (foreground >= 0 && foreground != getpgrp()) {
+		/* In the background: to touch the terminal would stop the process. */
+		chr->eof = true;
+		return;
+	}
+	if (tcgetattr(STDIN_FILENO, &terminal_before))
+		return;
+	raw = terminal_before;
+	cfmakeraw(&raw);
+	raw.c_oflag |= OPOST; /* the VMM's own lines on the same terminal keep their shape */
+	terminal_is_raw = 1;
+	if (!registered)
+		atexit(chardev_restore_terminal);
+	registered = true;
+	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+}
+
+/* A description of our own where that is possible: it can be non-blocking without the shell, which
+ * shares the inherited one, being hit. Sockets and files have to do with poll(). */
+static int reopen(int fd, int flags)
+{
+	char path[32];
+	struct stat st;
+	int own = -1;
+
+	if (!fstat(fd, &st) && (S_ISFIFO(st.st_mode) || isatty(fd))) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	}
+	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+}
+
+static int open_stdio(struct chardev *chr, struct error *err)
+{
+	chr->in_fd = reopen(STDIN_FILENO, O_RDONLY);
+	if (chr->in_fd < 0)
+		return error_set(err, -errno, "--serial stdio: standard input: %s",
+				 strerror(errno));
+	chr->out_fd = reopen(STDOUT_FILENO, O_WRONLY);
+	if (chr->out_fd < 0)
+		return error_set(err, -errno, "--serial stdio: standard output: %s",
+				 strerror(errno));
+	signal(SIGPIPE, SIG_IGN);
+	if (isatty(STDIN_FILENO))
+		make_raw(chr);
+	/* Files and /dev/null are always ready, so epoll refuses them: a counter that is never
+	 * read takes their place. */
+	if (loop_add(&chr->vm->loop, chr->in_fd, 0, on_input, chr, chr->lock) == -EPERM) {
+		chr->ready_fd = eventfd(1, EFD_CLOEXEC);
+		if (chr->ready_fd < 0)
+			return error_set(err, -errno, "eventfd: %s", strerror(errno));
+	}
+	loop_del(&chr->vm->loop, chr->in_fd);
+	return 0;
+}
+
+static int open_file(struct chardev *chr, struct error *err)
+{
+	const char *path = chr->config->path;
+
+	/* Appends: a VMM that takes a guest over with the same arguments keeps its log. */
+	chr->out_fd =
+		open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
+	if (chr->out_fd < 0)
+		return error_set(err, -errno, "--serial file:%s: %s", path,
+				 errno == ENXIO ? "a FIFO that nobody reads" : strerror(errno));
+	return 0;
+}
+
+/* Removes the file of a socket that nobody listens on any more. */
+static int remove_stale(const struct sockaddr_un *addr, struct error *err)
+{
+	const char *path = addr->sun_path;
+	struct stat st;
+	int fd, ret;
+
+	if (lstat(path, &st))
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		return error_set(err, -EEXIST,
+				 "--serial unix:%s: exists and is no socket; remove it or choose "
+				 "another path",
+				 path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_set(err, -errno, "socket: %s", strerror(errno));
+	ret = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ? -errno : 0;
+	close(fd);
+	if (ret != -ECONNREFUSED)
+		return error_set(
+			err, -EADDRINUSE,
+			"--serial unix:%s: another process listens there; end it or choose "
+			"another path",
+			path);
+	unlink(path);
+	return 0;
+}
+
+static int open_unix(struct chardev *chr, struct error *err)
+{
+	const char *path = chr->config->path;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+	int ret;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return error_set(err, -ENAMETOOLONG,
+				 "--serial unix:%s: a socket's path has at most %zu bytes", path,
+				 sizeof(addr.sun_path) - 1);
+	memcpy(addr.sun_path, path, strlen(path));
+	ret = remove_stale(&addr, err);
+	if (ret)
+		return ret;
+	chr->stall_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	chr->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (chr->stall_fd < 0 || chr->listen_fd < 0)
+		return error_set(err, -errno, "--serial unix:%s: %s", path, strerror(errno));
+	if (bind(chr->listen_fd, (struct sockaddr *)&addr, sizeof(addr)))
+		return error_set(err, -errno, "--serial unix:%s: %s", path, strerror(errno));
+	chr->has_file = !lstat(path, &st);
+	chr->file_dev = st.st_dev;
+	chr->file_ino = st.st_ino;
+	if (listen(chr->listen_fd, 1))
+		return error_set(err, -errno, "--serial unix:%s: %s", path, strerror(errno));
+	watch(chr, CHARDEV_STALL, chr->stall_fd, EPOLLIN);
+	return 0;
+}
+
+static int open_none(struct chardev *chr, struct error *err)
+{
+	(void)chr;
+	(void)err;
+	return 0;
+}
+
+int chardev_open(struct chardev *chr, const struct chardev_config *config, struct vm *vm,
+		 const struct chardev_ops *ops, void *opaque, pthread_mutex_t *lock,
+		 struct error *err)
+{
+	static int (*const open_kind[])(struct chardev * chr, struct error * err) = {
+		[CHARDEV_NONE] = open_none,
+		[CHARDEV_STDIO] = open_stdio,
+		[CHARDEV_UNIX] = open_unix,
+		[CHARDEV_FILE] = open_file,
+	};
+	int ret;
+
+	*chr = (struct chardev){
+		.config = config,
+		.ops = ops,
+		.opaque = opaque,
+		.vm = vm,
+		.lock = lock,
+		.listen_fd = -1,
+		.in_fd = -1,
+		.out_fd = -1,
+		.ready_fd = -1,
+		.stall_fd = -1,
+		.paused = true,
+	};
+	for (int role = 0; role < CHARDEV_ROLES; role++)
+		chr->watch[role].fd = -1;
+	ret = open_kind[config->kind](chr, err);
+	if (ret)
+		chardev_close(chr);
+	else
+		update(chr);
+	return ret;
+}
+
+void chardev_close(struct chardev *chr)
+{
+	struct stat st;
+
+	for (int role = 0; role < CHARDEV_ROLES; role++)
+		watch(chr, (enum chardev_role)role, -1, 0);
+	/* Only if the file is still ours: another VM may have replaced it. */
+	if (chr->has_file && !lstat(chr->config->path, &st) && st.st_dev == chr->file_dev &&
+	    st.st_ino == chr->file_ino)
+		unlink(chr->config->path);
+	chr->has_file = false;
+	if (chr->config->kind == CHARDEV_STDIO)
+		chardev_restore_terminal();
+	close_fd(&chr->listen_fd);
+	close_fd(&chr->in_fd);
+	close_fd(&chr->out_fd);
+	close_fd(&chr->ready_fd);
+	close_fd(&chr->stall_fd);
+}

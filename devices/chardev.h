@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* devices/chardev.h - host end of a character device: terminal, socket, file or nothing.
+ * Owns: its descriptors, the socket's file and the terminal's mode, from open to close.
+ * Threads: open, close, pause, resume: main only; write and accept_input: any thread that holds
+ *	the device's lock. The callbacks run with that lock held.
+ * Units: bytes.
+ * Errors: open returns -errno with one message. Afterwards there are none: output that the host
+ *	cannot take for good is discarded, so that nothing out there ever stops a guest. */
+#ifndef DEVICES_CHARDEV_H
+#define DEVICES_CHARDEV_H
+#include "vmm/options.h"
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct vm;
+
+#define CHARDEV_AHEAD_BYTES 64
+
+/* What the device offers to its host end. */
+struct chardev_ops {
+	/* Bytes that the device takes now. Nothing more is read from the host, except what a
+	 * person types ahead at a terminal. */
+	uint32_t (*room)(void *opaque);
+	void (*receive)(void *opaque, const uint8_t *data, uint32_t n);
+	/* chardev_write() took less than it was offered; now is the time to offer again. */
+	void (*writable)(void *opaque);
+};
+
+enum chardev_role { CHARDEV_LISTEN, CHARDEV_INPUT, CHARDEV_OUTPUT, CHARDEV_STALL, CHARDEV_ROLES };
+
+struct chardev {
+	const struct chardev_config *config;
+	const struct chardev_ops *ops;
+	void *opaque;
+	struct vm *vm;
+	pthread_mutex_t *lock;
+	int listen_fd, in_fd, out_fd;
+	int ready_fd; /* stands in for an input that epoll refuses because it is always ready */
+	int stall_fd; /* timer: how long a client that does not read may hold the guest up */
+	struct {
+		int fd; /* -1: not watched */
+		uint32_t events;
+	} watch[CHARDEV_ROLES];
+	bool paused;
+	bool tty;      /* input is a terminal: always read, for the escapes */
+	bool eof;      /* input has ended */
+	bool hangup;   /* the client is gone; what it sent before may still be unread */
+	bool blocked;  /* output took less than offered */
+	bool discard;  /* the client does not read: its output is dropped until it does */
+	bool escape;   /* Ctrl-A was the last byte */
+	bool has_file; /* the socket's file is ours, with this identity */
+	dev_t file_dev;
+	ino_t file_ino;
+	uint8_t ahead[CHARDEV_AHEAD_BYTES];
+	uint32_t nahead;
+};
+
+/* Starts paused: the first resume lets bytes flow. config and ops must outlive it. */
+int chardev_open(struct chardev *chr, const struct chardev_config *config, struct vm *vm,
+		 const struct chardev_ops *ops, void *opaque, pthread_mutex_t *lock,
+		 struct error *err) must_check;
+void chardev_close(struct chardev *chr);
+/* Takes up to n bytes without ever blocking; returns how many. Less than n: writable() follows. */
+uint32_t chardev_write(struct chardev *chr, const uint8_t *data, uint32_t n);
+/* The device has room again. */
+void chardev_accept_input(struct chardev *chr);
+/* On return neither reads from the host nor calls the device back; idempotent. */
+void chardev_pause(struct chardev *chr);
+/* The device then offers again what it still has. */
+void chardev_resume(struct chardev *chr);
+
+/* Puts the terminal back as it was found; async-signal-safe, for handlers of fatal signals. */
+void chardev_restore_terminal(void);
+#endif

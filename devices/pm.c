@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ACPI fixed hardware: power button, sleep control, PM timer, and the reset control port.
+ * ACPI 6.5, 4.8.3. The timer counts guest time: it stands still while the guest is stopped and
+ * goes on after a load where it was, whatever the host's clocks did. */
+#include "devices/pm.h"
+#include "devices/devices.h"
+#include "vmm/log.h"
+#include "vmm/vm.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S 1000000000ull
+
+/* Status and enable bits have the same places. */
+#define PM1_TMR	   0x0001
+#define PM1_GBL	   0x0020
+#define PM1_PWRBTN 0x0100
+#define PM1_RTC	   0x0400
+#define PM1_STATUS (PM1_TMR | PM1_GBL | PM1_PWRBTN)
+#define PM1_ENABLE (PM1_STATUS | PM1_RTC)
+
+#define CNT_SCI_EN    0x0001
+#define CNT_BM_RLD    0x0002
+#define CNT_SLP_TYP   0x1c00
+#define CNT_SLP_EN    0x2000
+#define CNT_KEPT      (CNT_BM_RLD | CNT_SLP_TYP)
+#define SLP_TYP_SHIFT 10
+
+#define RESET_CPU  0x04
+#define RESET_KEPT 0x0a
+
+enum { REG_STATUS = 0, REG_ENABLE = 2, REG_CONTROL = 4, REG_TIMER = 8 };
+
+struct pm_state {
+	uint64_t timer_ns; /* guest time that the PM timer has counted */
+	uint16_t status, enable, control;
+	uint16_t reset_control;
+};
+#define PM_STATE(F, A, V, T) \
+	F(T, timer_ns)       \
+	F(T, status)         \
+	F(T, enable)         \
+	F(T, control)        \
+	F(T, reset_control)
+
+struct pm_host {
+	bool running;
+	uint64_t carries;    /* changes of the top bit that PM1_TMR has been set for */
+	uint64_t started_ns; /* CLOCK_MONOTONIC when the timer began to run on top of timer_ns */
+	int timer_fd;	     /* the next change of the top bit, if the guest wants to know */
+	bool level;
+};
+
+/* A century and more of running: no sum of ours overflows. */
+#define TIMER_MAX_NS (UINT64_MAX / 4)
+
+static uint64_t ticks_of(uint64_t ns)
+{
+	return ns / NS_PER_S * PM_TIMER_HZ + ns % NS_PER_S * PM_TIMER_HZ / NS_PER_S;
+}
+
+static uint64_t carries_of(uint64_t ns)
+{
+	return ticks_of(ns) >> (PM_TIMER_BITS - 1);
+}
+
+static const char *pm_check(const void *state)
+{
+	const struct pm_state *s = state;
+
+	if (s->status & ~PM1_STATUS || s->enable & ~PM1_ENABLE || s->control & ~CNT_KEPT ||
+	    s->reset_control & ~RESET_KEPT)
+		return "a register has bits that do not exist";
+	if (s->timer_ns > TIMER_MAX_NS)
+		return "the PM timer has run for longer than a century";
+	return NULL;
+}
+STATE_DEFINE(pm_state, PM_STATE, "pm", pm_check);
+
+static uint64_t guest_ns(const struct device *dev)
+{
+	const struct pm_host *host = dev->host;
+	const struct pm_state *s = dev->state;
+	struct timespec ts;
+
+	if (!host->running)
+		return s->timer_ns;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return s->timer_ns + (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec -
+	       host->started_ns;
+}
+
+/* Sets PM1_TMR if the timer's top bit has changed since it was last looked at. */
+static void catch_up(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+	struct pm_state *s = dev->state;
+	uint64_t carries = carries_of(guest_ns(dev));
+
+	if (carries != host->carries)
+		s->status |= PM1_TMR;
+	host->carries = carries;
+}
+
+static void timer_set(struct device *dev, uint64_t delay_ns)
+{
+	struct pm_host *host = dev->host;
+	struct itimerspec spec = {
+		.it_value = {(time_t)(delay_ns / NS_PER_S), (long)(delay_ns % NS_PER_S)}};
+
+	timerfd_settime(host->timer_fd, 0, &spec, NULL);
+}
+
+/* Wakes up for the next change of the top bit if that makes an interrupt. */
+static void arm_timer(struct device *dev)
+{
+	const struct pm_host *host = dev->host;
+	const struct pm_state *s = dev->state;
+	uint64_t left;
+
+	if (!host->running || !(s->enable & PM1_TMR) || s->status & PM1_TMR) {
+		timer_set(dev, 0);
+		return;
+	}
+	left = ((host->carries + 1) << (PM_TIMER_BITS - 1)) - ticks_of(guest_ns(dev));
+	/* Rounded up by a tick: never early, so never in vain. */
+	timer_set(dev, (left + 1) * NS_PER_S / PM_TIMER_HZ);
+}
+
+static bool sci_level(const struct pm_state *s)
+{
+	/* The RTC's alarm is no wake event here: its bit can be enabled and is never set. */
+	return s->status & s->enable & PM1_STATUS;
+}
+
+static void update_sci(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+	bool level = sci_level(dev->state);
+
+	if (level == host->level)
+		return;
+	host->level = level;
+	irq_set(&dev->vm->irq, PM_SCI_GSI, level);
+}
+
+static void renew_sci(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+
+	host->level = sci_level(dev->state);
+	irq_set(&dev->vm->irq, PM_SCI_GSI, host->level);
+}
+
+static void timer_ready(void *opaque, uint32_t events)
+{
+	struct device *dev = opaque;
+	struct pm_host *host = dev->host;
+	uint64_t count;
+
+	(void)events;
+	if (read(host->timer_fd, &count, sizeof(count)) < 0 || !host->running)
+		return;
+	catch_up(dev);
+	arm_timer(dev);
+	update_sci(dev);
+}
+
+static uint8_t read_register(struct device *dev, uint64_t reg)
+{
+	const struct pm_state *s = dev->state;
+	uint16_t value = 0;
+
+	if (reg >= REG_TIMER)
+		return (uint8_t)(ticks_of(guest_ns(dev)) >> (8 * (reg - REG_TIMER)));
+	catch_up(dev);
+	if (reg < REG_ENABLE)
+		value = s->status;
+	else if (reg < REG_CONTROL)
+		value = s->enable;
+	else if (reg < REG_CONTROL + PM1A_CNT_BYTES)
+		value = s->control | CNT_SCI_EN;
+	return (uint8_t)(value >> (8 * (reg & 1)));
+}
+
+static void sleep_now(struct device *dev, uint16_t control)
+{
+	uint32_t type = (control & CNT_SLP_TYP) >> SLP_TYP_SHIFT;
+
+	if (type == PM_SLP_TYP_S5)
+		vm_request(dev->vm, VM_REQUEST_SHUTDOWN);
+	else
+		log_guest("%s: the guest asks for sleep type %u, which does not exist", dev->name,
+			  type);
+}
+
+static void write_register(struct device *dev, uint64_t reg, uint8_t byte)
+{
+	uint32_t shift = 8 * (reg & 1);
+	uint16_t value = (uint16_t)(byte << shift), mask = (uint16_t)(0xff << shift);
+	struct pm_state *s = dev->state;
+
+	if (reg < REG_ENABLE) {
+		s->status &= (uint16_t)~value;
+	} else if (reg < REG_CONTROL) {
+		s->enable = (uint16_t)((s->enable & ~mask) | (value & PM1_ENABLE));
+	} else if (reg < REG_CONTROL + PM1A_CNT_BYTES) {
+		s->control = (uint16_t)((s->control & ~mask) | (value & CNT_KEPT));
+		if (value & CNT_SLP_EN)
+			sleep_now(dev, s->control);
+	}
+}
+
+static uint64_t pm_read(void *opaque, uint64_t offset, uint32_t size)
+{
+	struct device *dev = opaque;
+	uint64_t value;
+
+	if (offset == REG_TIMER)
+		return (uint32_t)ticks_of(guest_ns(dev));
+	value = device_read_bytes(read_register, dev, offset, size);
+	update_sci(dev);
+	return value;
+}
+
+static void pm_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+{
+	struct device *dev = opaque;
+
+	catch_up(dev);
+	device_write_bytes(write_register, dev, offset, size, value);
+	arm_timer(dev);
+	update_sci(dev);
+}
+
+static uint64_t reset_read(void *opaque, uint64_t offset, uint32_t size)
+{
+	const struct pm_state *s = ((struct device *)opaque)->state;
+
+	(void)offset;
+	(void)size;
+	return s->reset_control;
+}
+
+static void reset_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+{
+	struct device *dev = opaque;
+	struct pm_state *s = dev->state;
+
+	(void)offset;
+	(void)size;
+	s->reset_control = value & RESET_KEPT;
+	if (value & RESET_CPU)
+		vm_request(dev->vm, VM_REQUEST_RESET);
+}
+
+static const struct bus_ops pm_bus_ops = {.read = pm_read, .write = pm_write};
+static const struct bus_ops reset_bus_ops = {.read = reset_read, .write = reset_write};
+
+static int pm_attach(struct device *dev, struct vm *vm, struct error *err)
+{
+	const struct bus_region pm = {PM_BASE, PM_BYTES, &pm_bus_ops, dev, &dev->lock, dev->name};
+	const struct bus_region reset = {PM_RESET_PORT, 1,	    &reset_bus_ops,
+					 dev,		&dev->lock, dev->name};
+	struct pm_host *host = dev->host;
+	int ret = bus_add(&vm->bus, BUS_PIO, &pm, err);
+
+	if (!ret)
+		ret = bus_add(&vm->bus, BUS_PIO, &reset, err);
+	if (ret)
+		return ret;
+	host->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (host->timer_fd < 0)
+		return error_set(err, -errno, "%s: timerfd: %s", dev->name, strerror(errno));
+	ret = loop_add(&vm->loop, host->timer_fd, EPOLLIN, timer_ready, dev, &dev->lock);
+	if (ret) {
+		error_set(err, ret, "%s: event loop: %s", dev->name, strerror(-ret));
+		close(host->timer_fd);
+	}
+	return ret;
+}
+
+static void pm_detach(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+
+	loop_del(&dev->vm->loop, host->timer_fd);
+	close(host->timer_fd);
+}
+
+/* The timer stops: what it has counted is all in the state. */
+static int pm_pause(struct device *dev, struct error *err)
+{
+	struct pm_host *host = dev->host;
+	struct pm_state *s = dev->state;
+
+	(void)err;
+	s->timer_ns = guest_ns(dev);
+	host->running = false;
+	catch_up(dev);
+	timer_set(dev, 0);
+	return 0;
+}
+
+static void pm_resume(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+	const struct pm_state *s = dev->state;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	host->started_ns = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+	host->running = true;
+	host->carries = carries_of(s->timer_ns);
+	arm_timer(dev);
+	renew_sci(dev);
+}
+
+/* Only ever of a stopped guest; resume starts the timer from zero. */
+static void pm_reset(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+
+	host->carries = 0;
+	memset(dev->state, 0, sizeof(struct pm_state));
+	renew_sci(dev);
+}
+
+static void pm_power_button(struct device *dev)
+{
+	struct pm_state *s = dev->state;
+
+	s->status |= PM1_PWRBTN;
+	update_sci(dev);
+}
+
+const struct device_ops pm_ops = {
+	.type = "pm",
+	.state = &pm_state_desc,
+	.host_size = sizeof(struct pm_host),
+	.guest_gsi = PM_SCI_GSI,
+	.attach = pm_attach,
+	.detach = pm_detach,
+	.reset = pm_reset,
+	.pause = pm_pause,
+	.resume = pm_resume,
+	.power_button = pm_power_button,
+};
