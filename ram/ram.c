@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* No offset, size or sum of them comes near where off_t ends. */
@@ -269,6 +270,18 @@ bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa)
 		return true;
 	}
 	return false;
+}
+
+bool ram_truncated(const struct ram *ram, uint64_t *gpa)
+{
+	struct stat st;
+	uint64_t have_bytes;
+
+	if (fstat(ram->fd, &st) || !S_ISREG(st.st_mode))
+		return false;
+	have_bytes = (uint64_t)st.st_size;
+	have_bytes -= have_bytes < ram->config.offset_bytes ? have_bytes : ram->config.offset_bytes;
+	return have_bytes < ram->config.size_bytes && ram_gpa_of(ram, ram->hva + have_bytes, gpa);
 }
 
 int ram_check_whole(const struct ram *ram, struct error *err)

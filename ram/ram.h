@@ -84,6 +84,9 @@ int ram_write(const struct ram *ram, uint64_t gpa, const void *from,
 /* GPA of an address inside the mapping, for reports; false if it is not guest RAM. */
 bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa);
 
+/* Has the file become too short since it was opened? Then the GPA of the first byte that is gone. */
+bool ram_truncated(const struct ram *ram, uint64_t *gpa);
+
 /* Makes RAM's content durable as far as the backend promises; logs progress of long runs. */
 int ram_sync(struct ram *ram, struct error *err) must_check;
 /* 0, or -EOPNOTSUPP with the backend, the path and what to use instead; -EIO if RAM has lost a

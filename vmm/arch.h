@@ -2,7 +2,7 @@
 /* vmm/arch.h - the seam to the architecture: everything that knows x86 is behind these functions.
  * Owns: struct arch_vm (private to the arch) from arch_vm_create() to arch_vm_destroy();
  *	struct arch_state belongs to who allocated it.
- * Threads: main only, vCPUs paused; arch_serve_exit() on the vCPU's thread.
+ * Threads: main only, vCPUs paused, except arch_log_registers().
  * Units: ns for kvmclock, host TSC cycles for the snapshot.
  * Errors: 0 or -errno with one message. */
 #ifndef VMM_ARCH_H
@@ -32,13 +32,12 @@ int arch_boot_check(const struct vm *vm, struct error *err) must_check;
 int arch_boot(struct vm *vm, struct error *err) must_check;
 /* Puts vCPUs and interrupt controllers into the state of power-on; the clock goes on. */
 int arch_reset(struct vm *vm, struct error *err) must_check;
-/* What the arch alone understands of a KVM exit; false: unknown. Registers go to the log. */
-bool arch_serve_exit(struct vcpu *vcpu);
+/* For the log when a vCPU cannot go on; on its own thread or with vCPUs paused. */
 void arch_log_registers(const struct vcpu *vcpu);
 
 /* Snapshot when vCPUs have stopped; restored by each resume, so that no downtime is seen. */
-int arch_clock_stop(struct vm *vm, struct error *err) must_check;
-int arch_clock_resume(struct vm *vm, struct error *err) must_check;
+void arch_clock_stop(struct vm *vm);
+void arch_clock_resume(struct vm *vm);
 
 /* Checkpoint. The sections are walked for save, load, print and check alike. */
 int arch_state_new(struct arch_state **state, uint32_t nvcpus, struct error *err) must_check;

@@ -28,6 +28,7 @@ struct options {
 	enum options_job job;
 	const char *name;
 	uint8_t uuid[16]; /* --uuid, else derived from the name */
+	bool has_uuid;
 	uint32_t cpus;
 	struct ram_config memory;
 	const char *kernel, *initrd, *append; /* append is never NULL */

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct vm;
 
@@ -20,10 +21,12 @@ struct vcpu {
 	uint32_t id;
 	int fd;
 	struct kvm_run *run;
+	size_t run_bytes;
 	pthread_t thread;
 	bool has_thread;
 	pid_t tid;
 	bool parked; /* under vm->vcpu_lock: out of KVM_RUN, nothing half done */
+	bool held;   /* cannot go on (triple fault, error) until the next vcpus_resume() */
 };
 
 int vcpus_create(struct vm *vm, struct error *err) must_check;

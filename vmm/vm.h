@@ -37,9 +37,10 @@ enum vm_request {
 	VM_REQUEST_SHUTDOWN = 1, /* the guest switched its power off */
 	VM_REQUEST_RESET = 2,	 /* the guest asked for a reset (port, keyboard controller) */
 	VM_REQUEST_TRIPLE_FAULT = 4,
-	VM_REQUEST_ERROR = 8,	/* a vCPU cannot go on: reason already in the log */
-	VM_REQUEST_SIGNAL = 16, /* SIGTERM, SIGINT, SIGHUP */
-	VM_REQUEST_QUIT = 32,	/* console escape Ctrl-A X */
+	VM_REQUEST_ERROR = 8,	    /* a vCPU cannot go on: reason already in the log */
+	VM_REQUEST_SIGNAL = 16,	    /* SIGTERM, SIGINT, SIGHUP */
+	VM_REQUEST_QUIT = 32,	    /* console escape Ctrl-A X */
+	VM_REQUEST_BROKEN_RAM = 64, /* SIGBUS on guest RAM at broken_gpa */
 };
 
 enum vm_event_type {
@@ -67,7 +68,8 @@ struct vm {
 	uint32_t nvcpus;
 	pthread_mutex_t vcpu_lock;
 	pthread_cond_t vcpu_cond; /* parked count or run permission changed */
-	bool vcpus_run;		  /* under vcpu_lock: permission to enter KVM_RUN */
+	atomic_bool vcpus_run;	  /* permission to enter KVM_RUN; written under vcpu_lock */
+	bool vcpus_end;		  /* under vcpu_lock: threads return */
 	struct arch_vm *arch;
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
@@ -75,6 +77,7 @@ struct vm {
 	bool has_run;	  /* the guest has run in this process: cprload is refused */
 	bool needs_reset; /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
+	_Atomic uint64_t broken_gpa; /* of the last SIGBUS; RAM_NO_GPA: the label */
 	int exit_status;
 	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */
 	void *event_opaque;
@@ -101,5 +104,8 @@ void vm_resume_vcpus(struct vm *vm); /* clock and TSC go on from the snapshot, v
 /* All devices in table order; on failure those already paused are resumed again. */
 int vm_pause_devices(struct vm *vm, struct error *err) must_check;
 void vm_resume_devices(struct vm *vm);
+/* The guest has asked for power-off or reset and was stopped before it got it: its state is not one
+ * to be saved, for nobody would ask again. */
+bool vm_guest_ends(const struct vm *vm);
 void vm_set_runstate(struct vm *vm, enum runstate state);
 #endif

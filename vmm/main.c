@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpr/cpr.h"
+#include "qmp/qmp.h"
+#include "vmm/log.h"
+#include "vmm/options.h"
+#include "vmm/version.h"
+#include "vmm/vm.h"
+#include <signal.h>
+#include <stdio.h>
+
+static struct vm vm; /* the only global: signal handlers get no argument */
+
+static void ask_to_end(int signal)
+{
+	(void)signal;
+	vm_request(&vm, VM_REQUEST_SIGNAL);
+}
+
+/* RAM that broke (media error, file truncated, tmpfs full) costs the guest, never the VMM. */
+static void ram_broke(int signal_number, siginfo_t *info, void *context)
+{
+	uint64_t gpa;
+
+	(void)context;
+	if (!ram_patch_hole(&vm.ram, info->si_addr, &gpa)) {
+		signal(signal_number, SIG_DFL); /* not RAM: a bug, which the default action shows */
+		return;
+	}
+	atomic_store(&vm.broken_gpa, gpa);
+	vm_request(&vm, VM_REQUEST_BROKEN_RAM);
+}
+
+static void handle_signals(void)
+{
+	const int ending[] = {SIGTERM, SIGINT, SIGHUP};
+	struct sigaction end = {.sa_handler = ask_to_end, .sa_flags = SA_RESTART};
+	struct sigaction broke = {.sa_sigaction = ram_broke, .sa_flags = SA_SIGINFO};
+
+	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		sigaction(ending[i], &end, NULL);
+	sigaction(SIGBUS, &broke, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static int start(struct error *err)
+{
+	int ret = cpr_start(&vm, err);
+
+	if (!ret && vm.runstate == RUNSTATE_PRELAUNCH) {
+		ret = arch_boot_check(&vm, err);
+		if (!ret && !vm.opt->paused)
+			ret = vm_cont(&vm, err);
+	}
+	return ret;
+}
+
+static int run(const struct options *opt, struct error *err)
+{
+	struct qmp *qmp = NULL;
+	int ret;
+
+	ret = vm_create(&vm, opt, err);
+	if (ret)
+		return ret;
+	handle_signals();
+	if (opt->qmp_path)
+		ret = qmp_open(&qmp, &vm, err);
+	if (!ret)
+		ret = start(err);
+	if (!ret)
+		loop_run(&vm.loop);
+	if (qmp)
+		qmp_close(qmp);
+	vm_destroy(&vm);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	struct options opt;
+	struct error err = {.msg = ""};
+	int ret = options_parse(&opt, argc, argv, &err);
+
+	if (ret) {
+		fprintf(stderr, "stasis: %s\n", err.msg);
+		return 1;
+	}
+	log_init((enum log_level)opt.log_level, opt.name);
+	switch (opt.job) {
+	case JOB_HELP:
+		options_help();
+		return 0;
+	case JOB_VERSION:
+		puts("stasis " STASIS_VERSION);
+		return 0;
+	case JOB_INSPECT:
+		ret = cpr_inspect(opt.inspect_path, opt.json, &err);
+		break;
+	case JOB_INSPECT_MEMORY:
+		ret = cpr_inspect_memory(opt.inspect_path, opt.memory.offset_bytes, opt.json, &err);
+		break;
+	case JOB_RUN:
+		ret = run(&opt, &err);
+		break;
+	}
+	if (ret) {
+		log_error("%s", err.msg);
+		return 1;
+	}
+	return opt.job == JOB_RUN ? vm.exit_status : 0;
+}

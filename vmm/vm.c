@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/vm.h"
+#include "cpr/cpr.h"
+#include "vmm/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+const char *const runstate_name[RUNSTATES] = {
+	[RUNSTATE_PRELAUNCH] = "prelaunch",
+	[RUNSTATE_INMIGRATE] = "inmigrate",
+	[RUNSTATE_RUNNING] = "running",
+	[RUNSTATE_PAUSED] = "paused",
+	[RUNSTATE_SAVE_VM] = "save-vm",
+	[RUNSTATE_RESTORE_VM] = "restore-vm",
+	[RUNSTATE_POSTMIGRATE] = "postmigrate",
+	[RUNSTATE_SHUTDOWN] = "shutdown",
+	[RUNSTATE_INTERNAL_ERROR] = "internal-error",
+};
+
+/* The guest's own wishes: they wait as long as it is stopped. */
+#define GUEST_REQUESTS (VM_REQUEST_SHUTDOWN | VM_REQUEST_RESET | VM_REQUEST_TRIPLE_FAULT)
+
+/* Why a guest in this run state cannot be made to run; NULL: it can. */
+static const char *const cannot_run[RUNSTATES] = {
+	[RUNSTATE_INMIGRATE] = "the guest waits for cprload; give it one, or start with "
+			       "--discard-saved to boot instead",
+	[RUNSTATE_SAVE_VM] = "a cprsave is under way",
+	[RUNSTATE_RESTORE_VM] = "a cprload is under way",
+	[RUNSTATE_POSTMIGRATE] = "the guest is saved and belongs to its checkpoint now",
+	[RUNSTATE_SHUTDOWN] = "the guest is shut down",
+	[RUNSTATE_INTERNAL_ERROR] = "the VM met an internal error, which the log tells; use quit",
+};
+
+static int open_kvm(struct vm *vm, struct error *err)
+{
+	int version;
+
+	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (vm->kvm_fd < 0)
+		return error_set(err, -errno, "/dev/kvm: %s; %s", strerror(errno),
+				 errno == EACCES ? "add the user to group kvm"
+						 : "load the module kvm_amd or kvm_intel");
+	version = ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0);
+	if (version != KVM_API_VERSION)
+		return error_set(err, -ENOTSUP, "/dev/kvm has API version %d, not %d", version,
+				 KVM_API_VERSION);
+	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+	if (vm->vm_fd < 0)
+		return error_set(err, -errno, "KVM_CREATE_VM: %s", strerror(errno));
+	vm->irq.vm_fd = vm->vm_fd;
+	return 0;
+}
+
+static int add_memslots(struct vm *vm, struct error *err)
+{
+	for (uint32_t i = 0; i < vm->ram.nregions; i++) {
+		const struct ram_region *region = &vm->ram.region[i];
+		struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.guest_phys_addr = region->gpa,
+			.memory_size = region->size_bytes,
+			.userspace_addr = (uint64_t)(uintptr_t)region->hva,
+		};
+
+		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
+			return error_set(err, -errno, "memslot at GPA %#llx: %s",
+					 (unsigned long long)region->gpa, strerror(errno));
+	}
+	return 0;
+}
+
+static void handle_requests(void *opaque);
+
+int vm_create(struct vm *vm, const struct options *opt, struct error *err)
+{
+	/* Memslots come before the interrupt controllers: the other way round costs KVM more. */
+	int (*const stage[])(struct vm *, struct error *) = {
+		arch_ram_layout, open_kvm,     add_memslots,
+		arch_vm_create,	 vcpus_create, devices_attach,
+	};
+	int ret;
+
+	memset(vm, 0, sizeof(*vm));
+	vm->opt = opt;
+	vm->kvm_fd = vm->vm_fd = vm->ram.fd = -1;
+	vm->exit_status = 1;
+	pthread_mutex_init(&vm->vcpu_lock, NULL);
+	pthread_cond_init(&vm->vcpu_cond, NULL);
+	ret = loop_init(&vm->loop, handle_requests, vm, err);
+	if (ret)
+		return ret;
+	ret = ram_open(&vm->ram, &opt->memory, err);
+	for (uint32_t i = 0; !ret && i < sizeof(stage) / sizeof(stage[0]); i++)
+		ret = stage[i](vm, err);
+	if (ret)
+		vm_destroy(vm);
+	return ret;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	vcpus_destroy(vm);
+	devices_detach(vm);
+	arch_vm_destroy(vm);
+	if (vm->vm_fd >= 0)
+		close(vm->vm_fd);
+	if (vm->kvm_fd >= 0)
+		close(vm->kvm_fd);
+	ram_close(&vm->ram);
+	loop_close(&vm->loop);
+	vm->kvm_fd = vm->vm_fd = -1;
+}
+
+void vm_event(struct vm *vm, const struct vm_event *event)
+{
+	if (vm->on_event)
+		vm->on_event(vm->event_opaque, event);
+}
+
+void vm_set_runstate(struct vm *vm, enum runstate state)
+{
+	log_debug("run state %s -> %s", runstate_name[vm->runstate], runstate_name[state]);
+	vm->runstate = state;
+}
+
+void vm_pause_vcpus(struct vm *vm)
+{
+	vcpus_pause(vm);
+	arch_clock_stop(vm);
+}
+
+void vm_resume_vcpus(struct vm *vm)
+{
+	arch_clock_resume(vm);
+	vm->has_run = true;
+	vcpus_resume(vm);
+	if (vm_guest_ends(vm))
+		loop_wake(&vm->loop); /* asked for just before the pause */
+}
+
+bool vm_guest_ends(const struct vm *vm)
+{
+	return atomic_load(&vm->requests) & GUEST_REQUESTS;
+}
+
+int vm_pause_devices(struct vm *vm, struct error *err)
+{
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+		int ret = dev->ops->pause ? dev->ops->pause(dev, err) : 0;
+
+		if (!ret)
+			continue;
+		error_prefix(err, "%s", dev->name);
+		while (i-- > 0)
+			if (vm->device[i]->ops->resume)
+				vm->device[i]->ops->resume(vm->device[i]);
+		return ret;
+	}
+	return 0;
+}
+
+void vm_resume_devices(struct vm *vm)
+{
+	for (uint32_t i = 0; i < vm->ndevices; i++)
+		if (vm->device[i]->ops->resume)
+			vm->device[i]->ops->resume(vm->device[i]);
+}
+
+static int pause_all(struct vm *vm, struct error *err)
+{
+	int ret;
+
+	vm_pause_vcpus(vm);
+	ret = vm_pause_devices(vm, err);
+	if (ret)
+		vm_resume_vcpus(vm);
+	return ret;
+}
+
+static void resume_all(struct vm *vm)
+{
+	vm_resume_devices(vm);
+	vm_resume_vcpus(vm);
+}
+
+static int boot(struct vm *vm, struct error *err)
+{
+	int ret = cpr_boot_label(vm, err);
+
+	if (!ret && vm->needs_reset) {
+		ret = arch_reset(vm, err);
+		devices_reset(vm);
+	}
+	if (!ret)
+		ret = arch_boot(vm, err);
+	vm->needs_reset = ret;
+	return ret;
+}
+
+int vm_cont(struct vm *vm, struct error *err)
+{
+	int ret = -EBUSY;
+
+	if (vm->runstate == RUNSTATE_RUNNING)
+		return 0;
+	if (cannot_run[vm->runstate])
+		return error_set(err, ret, "cont: %s", cannot_run[vm->runstate]);
+	if (vm->runstate == RUNSTATE_PRELAUNCH) {
+		ret = boot(vm, err);
+		if (ret)
+			return ret;
+	}
+	resume_all(vm);
+	vm_set_runstate(vm, RUNSTATE_RUNNING);
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
+	return 0;
+}
+
+int vm_stop(struct vm *vm, struct error *err)
+{
+	int ret;
+
+	if (vm->runstate != RUNSTATE_RUNNING)
+		return 0;
+	ret = pause_all(vm, err);
+	if (ret)
+		return ret;
+	vm_set_runstate(vm, RUNSTATE_PAUSED);
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_STOP});
+	return 0;
+}
+
+/* The guest is lost, the VMM is not: QMP answers, the log has the reason. */
+static void enter_internal_error(struct vm *vm)
+{
+	if (vm->runstate == RUNSTATE_INTERNAL_ERROR)
+		return;
+	vcpus_pause(vm);
+	vm_set_runstate(vm, RUNSTATE_INTERNAL_ERROR);
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_STOP});
+	if (!vm->opt->qmp_path)
+		loop_quit(&vm->loop);
+}
+
+int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
+{
+	bool running = vm->runstate == RUNSTATE_RUNNING;
+	int ret = -EBUSY;
+
+	if (!running && vm->runstate != RUNSTATE_PAUSED && vm->runstate != RUNSTATE_PRELAUNCH)
+		return error_set(err, ret, "a VM in run state %s cannot be reset",
+				 runstate_name[vm->runstate]);
+	/* Everything that may refuse comes before the guest's state is given up. */
+	ret = arch_boot_check(vm, err);
+	if (ret)
+		return ret;
+	vm_event(vm, &(struct vm_event){VM_EVENT_RESET, guest, reason});
+	if (vm->runstate == RUNSTATE_PRELAUNCH)
+		return 0;
+	if (running) {
+		ret = pause_all(vm, err);
+		if (ret)
+			return ret;
+	}
+	atomic_fetch_and(&vm->requests, ~GUEST_REQUESTS);
+	vm->needs_reset = true;
+	ret = boot(vm, err);
+	if (ret) {
+		enter_internal_error(vm);
+		return ret;
+	}
+	if (running)
+		resume_all(vm);
+	return 0;
+}
+
+int vm_powerdown(struct vm *vm, struct error *err)
+{
+	if (vm->runstate != RUNSTATE_RUNNING)
+		return error_set(err, -EBUSY, "the guest does not run (%s): it cannot power down",
+				 runstate_name[vm->runstate]);
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_POWERDOWN});
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (!dev->ops->power_button)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		dev->ops->power_button(dev);
+		pthread_mutex_unlock(&dev->lock);
+	}
+	return 0;
+}
+
+void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status)
+{
+	vcpus_pause(vm);
+	if (vm->runstate != RUNSTATE_POSTMIGRATE)
+		vm_set_runstate(vm, RUNSTATE_SHUTDOWN);
+	vm->exit_status = exit_status;
+	vm_event(vm, &(struct vm_event){VM_EVENT_SHUTDOWN, guest, reason});
+	loop_quit(&vm->loop);
+}
+
+void vm_request(struct vm *vm, enum vm_request what)
+{
+	atomic_fetch_or(&vm->requests, (unsigned int)what);
+	loop_wake(&vm->loop);
+}
+
+static void guest_reset(struct vm *vm)
+{
+	struct error err;
+
+	if (vm->opt->on_reset == ON_RESET_EXIT) {
+		vm_quit(vm, true, "guest-reset", 1);
+		return;
+	}
+	if (vm_reset(vm, true, "guest-reset", &err)) {
+		log_error("guest reset: %s", err.msg);
+		enter_internal_error(vm);
+	}
+}
+
+static void report_broken_ram(struct vm *vm)
+{
+	uint64_t gpa = atomic_load(&vm->broken_gpa);
+	const char *path = vm->ram.config.path ? vm->ram.config.path : "memfd";
+
+	if (gpa == RAM_NO_GPA)
+		log_error("%s: the label behind guest RAM cannot be reached (SIGBUS)", path);
+	else
+		log_error("%s: guest RAM at GPA %#llx cannot be reached (SIGBUS)", path,
+			  (unsigned long long)gpa);
+	vcpus_pause(vm);
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		arch_log_registers(&vm->vcpu[i]);
+}
+
+static void handle_requests(void *opaque)
+{
+	struct vm *vm = opaque;
+	bool running = vm->runstate == RUNSTATE_RUNNING;
+	unsigned int what;
+
+	if (vm->runstate == RUNSTATE_POSTMIGRATE || vm->loop.stop)
+		return;
+	what = atomic_fetch_and(&vm->requests, running ? 0 : GUEST_REQUESTS);
+	if (what & VM_REQUEST_BROKEN_RAM)
+		report_broken_ram(vm);
+	if (what & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM))
+		enter_internal_error(vm);
+	if (what & VM_REQUEST_QUIT)
+		vm_quit(vm, false, "host-ui", 0);
+	else if (what & VM_REQUEST_SIGNAL)
+		vm_quit(vm, false, "host-signal", 1);
+	else if (running && what & VM_REQUEST_SHUTDOWN)
+		vm_quit(vm, true, "guest-shutdown", 0);
+	else if (running && what & GUEST_REQUESTS)
+		guest_reset(vm);
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The x86 side of vmm/arch.h: creation, boot, reset. Saved state is in state.c. */
+#include "vmm/arch.h"
+#include "vmm/log.h"
+#include "vmm/vm.h"
+#include "vmm/x86/boot.h"
+#include "vmm/x86/layout.h"
+#include "vmm/x86/x86.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+const char arch_name[] = "x86_64";
+
+/* Without these nothing works or cannot be saved whole; all are there since Linux 5.16. */
+static const struct {
+	int cap;
+	const char *name;
+} needed[] = {
+	{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
+	{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+	{KVM_CAP_ADJUST_CLOCK, "KVM_CAP_ADJUST_CLOCK"},
+	{KVM_CAP_SREGS2, "KVM_CAP_SREGS2"},
+	{KVM_CAP_XSAVE, "KVM_CAP_XSAVE"},
+	{KVM_CAP_XCRS, "KVM_CAP_XCRS"},
+	{KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS"},
+	{KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS"},
+	{KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
+	{KVM_CAP_GET_TSC_KHZ, "KVM_CAP_GET_TSC_KHZ"},
+};
+
+int arch_ram_layout(struct vm *vm, struct error *err)
+{
+	uint64_t size = vm->opt->memory.size_bytes;
+	uint64_t low = size < LAYOUT_LOW_RAM_END_GPA ? size : LAYOUT_LOW_RAM_END_GPA;
+	int ret = ram_add_region(&vm->ram, 0, low, err);
+
+	if (!ret && size > low)
+		ret = ram_add_region(&vm->ram, LAYOUT_HIGH_RAM_GPA, size - low, err);
+	return ret;
+}
+
+int arch_vm_create(struct vm *vm, struct error *err)
+{
+	int xsave_bytes;
+
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+		if (ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, needed[i].cap) <= 0)
+			return error_set(err, -ENOTSUP,
+					 "this host's KVM lacks %s: Linux 5.16 has it",
+					 needed[i].name);
+	vm->arch = calloc(1, sizeof(*vm->arch));
+	if (!vm->arch)
+		return error_set(err, -ENOMEM, "no memory");
+	xsave_bytes = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+	vm->arch->xsave_bytes = xsave_bytes > (int)sizeof(struct kvm_xsave)
+					? (uint32_t)xsave_bytes
+					: sizeof(struct kvm_xsave);
+	if (vm->arch->xsave_bytes > CPU_MAX_XSAVE)
+		return error_set(err, -ENOTSUP, "this host's XSAVE area has %d bytes, more than %d",
+				 xsave_bytes, CPU_MAX_XSAVE);
+	return irqchip_create(vm->vm_fd, vm->opt->pit, err);
+}
+
+void arch_vm_destroy(struct vm *vm)
+{
+	if (!vm->arch)
+		return;
+	for (uint32_t i = 0; i < OPTIONS_MAX_CPUS; i++)
+		free(vm->arch->cpuid[i]);
+	free(vm->arch);
+	vm->arch = NULL;
+}
+
+int arch_boot_check(const struct vm *vm, struct error *err)
+{
+	return boot_check(vm->opt, vm->opt->memory.size_bytes, err);
+}
+
+/* Not in the CPUID that KVM says it supports before Linux 6.14. */
+bool arch_has_tsc_deadline(const struct vm *vm)
+{
+	return ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+}
+
+/* Only for a boot: a loaded guest keeps the CPUID that it was saved with. */
+static int set_cpuid(struct vm *vm, struct error *err)
+{
+	int ret = -ENOMEM;
+
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		struct kvm_cpuid2 **cpuid = &vm->arch->cpuid[i];
+
+		if (!*cpuid)
+			*cpuid = cpu_cpuid_new();
+		if (!*cpuid)
+			return error_set(err, ret, "no memory for CPUID");
+		(*cpuid)->nent = CPUID_MAX_ENTRIES;
+		if (i) {
+			memcpy(*cpuid, vm->arch->cpuid[0],
+			       sizeof(**cpuid) +
+				       vm->arch->cpuid[0]->nent * sizeof((*cpuid)->entries[0]));
+		} else {
+			ret = cpuid_build(vm->kvm_fd, vm->nvcpus, *cpuid, arch_has_tsc_deadline(vm),
+					  err);
+			if (ret)
+				return ret;
+		}
+		cpuid_topology(*cpuid, i, vm->nvcpus);
+		ret = cpu_load_cpuid(vm->vcpu[i].fd, *cpuid, err);
+		if (ret)
+			return ret;
+	}
+	vm->arch->cpuid_set = true;
+	return 0;
+}
+
+int arch_boot(struct vm *vm, struct error *err)
+{
+	struct boot_entry entry;
+	struct kvm_sregs2 sregs;
+	struct kvm_regs regs;
+	int bsp = vm->vcpu[0].fd, ret = 0;
+
+	if (!vm->arch->cpuid_set)
+		ret = set_cpuid(vm, err);
+	if (!ret)
+		ret = boot_place(vm, &entry, err);
+	if (ret)
+		return ret;
+	if (ioctl(bsp, KVM_GET_SREGS2, &sregs))
+		return error_set(err, -errno, "KVM_GET_SREGS2: %s", strerror(errno));
+	boot_set_registers(&entry, &sregs, &regs);
+	if (ioctl(bsp, KVM_SET_SREGS2, &sregs) || ioctl(bsp, KVM_SET_REGS, &regs))
+		return error_set(err, -errno, "registers of the first vCPU: %s", strerror(errno));
+	return 0;
+}
+
+/* KVM cannot reset a VM; but a VM that was never run has just the state of power-on. */
+static int fresh_state(struct vm *vm, struct arch_state *state, struct error *err)
+{
+	int twin = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0), vcpu[OPTIONS_MAX_CPUS];
+	uint32_t n = 0;
+	int ret = -EIO;
+
+	if (twin < 0)
+		return error_set(err, -errno, "KVM_CREATE_VM: %s", strerror(errno));
+	ret = irqchip_create(twin, vm->opt->pit, err);
+	for (; n < vm->nvcpus && !ret; n++) {
+		vcpu[n] = ioctl(twin, KVM_CREATE_VCPU, (unsigned long)n);
+		if (vcpu[n] < 0) {
+			ret = error_set(err, -errno, "KVM_CREATE_VCPU: %s", strerror(errno));
+			break;
+		}
+		ret = cpu_load_cpuid(vcpu[n], vm->arch->cpuid[n], err);
+	}
+	for (uint32_t i = 0; i < n && !ret; i++)
+		ret = cpu_save(vm->kvm_fd, vcpu[i], vm->arch->xsave_bytes, vm->arch->cpuid[i],
+			       &state->cpu[i], err);
+	if (!ret)
+		ret = irqchip_save(twin, vm->opt->pit, &state->irqchip, err);
+	while (n-- > 0)
+		close(vcpu[n]);
+	close(twin);
+	return ret;
+}
+
+int arch_reset(struct vm *vm, struct error *err)
+{
+	struct arch_state *state;
+	int ret = 0;
+
+	if (!vm->arch->cpuid_set)
+		ret = set_cpuid(vm, err);
+	if (!ret)
+		ret = arch_state_new(&state, vm->nvcpus, err);
+	if (ret)
+		return ret;
+	ret = fresh_state(vm, state, err);
+	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++) {
+		int fd = vm->vcpu[i].fd;
+
+		ret = msr_load(fd, &state->cpu[i], MSR_LATE, err);
+		if (!ret)
+			ret = cpu_load_system(fd, &state->cpu[i], err);
+	}
+	if (!ret)
+		ret = irqchip_load(vm->vm_fd, &state->irqchip, err);
+	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++)
+		ret = cpu_load_execution(vm->vcpu[i].fd, &state->cpu[i], err);
+	arch_state_free(state);
+	return ret;
+}
+
+void arch_log_registers(const struct vcpu *vcpu)
+{
+	struct kvm_sregs sregs;
+	struct kvm_regs r;
+
+	if (ioctl(vcpu->fd, KVM_GET_REGS, &r) || ioctl(vcpu->fd, KVM_GET_SREGS, &sregs))
+		return;
+#define X(v) ((unsigned long long)(v))
+	log_error("vCPU %u: rip %llx rsp %llx rflags %llx rax %llx rbx %llx rcx %llx rdx %llx "
+		  "rsi %llx rdi %llx rbp %llx r8 %llx r9 %llx r10 %llx r11 %llx r12 %llx r13 %llx "
+		  "r14 %llx r15 %llx",
+		  vcpu->id, X(r.rip), X(r.rsp), X(r.rflags), X(r.rax), X(r.rbx), X(r.rcx), X(r.rdx),
+		  X(r.rsi), X(r.rdi), X(r.rbp), X(r.r8), X(r.r9), X(r.r10), X(r.r11), X(r.r12),
+		  X(r.r13), X(r.r14), X(r.r15));
+	log_error("vCPU %u: cs %x base %llx ss %x cr0 %llx cr2 %llx cr3 %llx cr4 %llx efer %llx "
+		  "idt %llx gdt %llx",
+		  vcpu->id, sregs.cs.selector, X(sregs.cs.base), sregs.ss.selector, X(sregs.cr0),
+		  X(sregs.cr2), X(sregs.cr3), X(sregs.cr4), X(sregs.efer), X(sregs.idt.base),
+		  X(sregs.gdt.base));
+#undef X
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* kvmclock and TSC stand still while the guest does not run: what the pause saw is what every
+ * resume restores, be it a cont, a failed save or a load after a kexec. The procedure is that of
+ * Documentation/virt/kvm/devices/vcpu.rst, KVM_VCPU_TSC_OFFSET. */
+#include "vmm/arch.h"
+#include "vmm/log.h"
+#include "vmm/vm.h"
+#include "vmm/x86/x86.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <x86intrin.h>
+
+#define MSR_TSC		 0x10
+#define MSR_TSC_DEADLINE 0x6e0
+#define NS_PER_S	 1000000000ULL
+
+#define CLOCK_STATE(F, A, V, T)    \
+	F(T, kvmclock_ns)          \
+	F(T, host_tsc)             \
+	F(T, realtime_ns)          \
+	V(T, tsc, ntsc)            \
+	V(T, tsc_offset, noffsets) \
+	F(T, tsc_khz)              \
+	F(T, valid)
+
+static const char *clock_check(const void *st)
+{
+	const struct clock_state *state = st;
+
+	if (state->noffsets && state->noffsets != state->ntsc)
+		return "offsets for some vCPUs only";
+	return state->tsc_khz ? NULL : "TSC rate 0";
+}
+STATE_DEFINE(clock_state, CLOCK_STATE, "x86-clock", clock_check);
+const struct state_desc *const clock_state_table = &clock_state_desc;
+
+static uint64_t ns_to_cycles(uint64_t ns, uint32_t khz)
+{
+	return (uint64_t)((unsigned __int128)ns * khz / 1000000);
+}
+
+static uint64_t cycles_to_ns(uint64_t cycles, uint32_t khz)
+{
+	return (uint64_t)((unsigned __int128)cycles * 1000000 / khz);
+}
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static int tsc_offset_attr(const struct vcpu *vcpu, unsigned long request, uint64_t *offset)
+{
+	const struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL,
+		.attr = KVM_VCPU_TSC_OFFSET,
+		.addr = (uint64_t)(uintptr_t)offset,
+	};
+
+	return ioctl(vcpu->fd, request, &attr) ? -errno : 0;
+}
+
+/* Does this vCPU's TSC read as `offset` says? Some KVMs take the attribute and ignore it. */
+static bool offset_holds(const struct vcpu *vcpu, uint64_t offset)
+{
+	uint64_t tsc, before = __rdtsc();
+
+	return !msr_get(vcpu->fd, MSR_TSC, &tsc) && tsc - offset - before <= __rdtsc() - before;
+}
+
+/* The kvmclock and the host TSC of the same instant. */
+static int read_clock(const struct vm *vm, struct kvm_clock_data *data)
+{
+	memset(data, 0, sizeof(*data));
+	if (ioctl(vm->vm_fd, KVM_GET_CLOCK, data))
+		return -errno;
+	if (!(data->flags & KVM_CLOCK_HOST_TSC))
+		data->host_tsc = __rdtsc();
+	return 0;
+}
+
+void arch_clock_stop(struct vm *vm)
+{
+	struct clock_state *clock = &vm->arch->clock;
+	struct kvm_clock_data now;
+	int khz = ioctl(vm->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
+
+	memset(clock, 0, sizeof(*clock));
+	if (!vm->has_run || khz <= 0 || read_clock(vm, &now))
+		return;
+	clock->kvmclock_ns = now.clock;
+	clock->host_tsc = now.host_tsc;
+	clock->realtime_ns = now.flags & KVM_CLOCK_REALTIME ? now.realtime : realtime_ns();
+	clock->tsc_khz = (uint32_t)khz;
+	clock->ntsc = clock->noffsets = vm->nvcpus;
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		const struct vcpu *vcpu = &vm->vcpu[i];
+		uint64_t *offset = &clock->tsc_offset[i];
+
+		if (!tsc_offset_attr(vcpu, KVM_GET_DEVICE_ATTR, offset) &&
+		    offset_holds(vcpu, *offset)) {
+			clock->tsc[i] = clock->host_tsc + *offset;
+			continue;
+		}
+		clock->noffsets = 0;
+		if (msr_get(vcpu->fd, MSR_TSC, &clock->tsc[i]))
+			log_error("vCPU %u: its TSC cannot be read", i);
+		clock->tsc[i] -= __rdtsc() - clock->host_tsc;
+	}
+	if (!clock->noffsets)
+		memset(clock->tsc_offset, 0, sizeof(clock->tsc_offset));
+	clock->valid = 1;
+}
+
+uint64_t clock_downtime_ns(const struct clock_state *clock)
+{
+	uint64_t now = __rdtsc(), wall = realtime_ns();
+
+	if (!clock->valid)
+		return 0;
+	/* A kexec does not reset the TSC; a real reboot does. */
+	if (now >= clock->host_tsc)
+		return cycles_to_ns(now - clock->host_tsc, clock->tsc_khz);
+	return wall > clock->realtime_ns ? wall - clock->realtime_ns : 0;
+}
+
+/* Sets one vCPU's TSC so that it read tsc[i] + elapsed cycles when the host's read now_tsc. */
+static void restore_tsc(const struct vm *vm, uint32_t i, uint64_t now_tsc, uint64_t elapsed)
+{
+	const struct clock_state *clock = &vm->arch->clock;
+	const struct vcpu *vcpu = &vm->vcpu[i];
+	uint64_t offset;
+
+	if (clock->noffsets) {
+		offset = clock->tsc_offset[i] - (now_tsc - clock->host_tsc) + elapsed;
+		if (!tsc_offset_attr(vcpu, KVM_SET_DEVICE_ATTR, &offset) &&
+		    offset_holds(vcpu, offset))
+			return;
+	}
+	if (msr_set(vcpu->fd, MSR_TSC, clock->tsc[i] + elapsed + __rdtsc() - now_tsc))
+		log_error("vCPU %u: its TSC cannot be set: guest time may jump", i);
+}
+
+void clock_restore(struct vm *vm)
+{
+	const struct clock_state *clock = &vm->arch->clock;
+	struct kvm_clock_data data = {.clock = clock->kvmclock_ns};
+	uint64_t elapsed;
+
+	if (!clock->valid)
+		return;
+	if (vm->arch->catch_up)
+		data.clock += clock_downtime_ns(clock);
+	if (ioctl(vm->vm_fd, KVM_SET_CLOCK, &data) || read_clock(vm, &data)) {
+		log_error("kvmclock cannot be set: %s: guest time may jump", strerror(errno));
+		return;
+	}
+	elapsed = ns_to_cycles(data.clock - clock->kvmclock_ns, clock->tsc_khz);
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		restore_tsc(vm, i, data.host_tsc, elapsed);
+}
+
+void arch_clock_resume(struct vm *vm)
+{
+	clock_restore(vm);
+	vm->arch->catch_up = false;
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		const struct vcpu *vcpu = &vm->vcpu[i];
+		uint64_t deadline;
+
+		/* KVM armed its timer by the TSC that was; once more by the one that is now. */
+		if (!msr_get(vcpu->fd, MSR_TSC_DEADLINE, &deadline) && deadline &&
+		    msr_set(vcpu->fd, MSR_TSC_DEADLINE, deadline))
+			log_error("vCPU %u: its TSC deadline cannot be set", i);
+		/* EINVAL: this guest does not use kvmclock, so there is no watchdog to calm. */
+		if (ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0) && errno != EINVAL)
+			log_warn("vCPU %u: KVM_KVMCLOCK_CTRL: %s", i, strerror(errno));
+	}
+}

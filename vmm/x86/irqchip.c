@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The in-kernel PIC, IOAPIC and PIT. */
+#include "vmm/x86/layout.h"
+#include "vmm/x86/x86.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define IOAPIC_PINS 24
+
+#define IRQCHIP_STATE(F, A, V, T) \
+	F(T, pic0)                \
+	F(T, pic1)                \
+	F(T, ioapic)              \
+	F(T, pit)                 \
+	F(T, has_pit)
+
+static const char *irqchip_check(const void *st)
+{
+	const struct irqchip_state *state = st;
+
+	return state->has_pit > 1 ? "has_pit is neither 0 nor 1" : NULL;
+}
+STATE_DEFINE(irqchip_state, IRQCHIP_STATE, "x86-irqchip", irqchip_check);
+const struct state_desc *const irqchip_state_table = &irqchip_state_desc;
+
+/* The MADT tells the guest that IRQ 0 is on IOAPIC pin 2, as on every PC; KVM's default routing has
+ * it on pin 0. Only the PIT uses it. */
+static int route_pit(int vm_fd, struct error *err)
+{
+	struct {
+		struct kvm_irq_routing head;
+		struct kvm_irq_routing_entry entry[16 + IOAPIC_PINS];
+	} table = {0};
+	uint32_t n = 0;
+
+	for (uint32_t irq = 0; irq < 16; irq++) {
+		struct kvm_irq_routing_entry *e = &table.entry[n++];
+
+		e->gsi = irq;
+		e->type = KVM_IRQ_ROUTING_IRQCHIP;
+		e->u.irqchip.irqchip = irq < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE;
+		e->u.irqchip.pin = irq % 8;
+	}
+	for (uint32_t gsi = 0; gsi < IOAPIC_PINS; gsi++) {
+		struct kvm_irq_routing_entry *e = &table.entry[n];
+
+		if (gsi == 2)
+			continue; /* pin 2 is IRQ 0's */
+		n++;
+		e->gsi = gsi;
+		e->type = KVM_IRQ_ROUTING_IRQCHIP;
+		e->u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
+		e->u.irqchip.pin = gsi ? gsi : 2;
+	}
+	table.head.nr = n;
+	if (ioctl(vm_fd, KVM_SET_GSI_ROUTING, &table))
+		return error_set(err, -errno, "KVM_SET_GSI_ROUTING: %s", strerror(errno));
+	return 0;
+}
+
+int irqchip_create(int vm_fd, bool pit, struct error *err)
+{
+	const struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY};
+	uint64_t identity_map_gpa = LAYOUT_IDENTITY_MAP_GPA;
+
+	if (ioctl(vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map_gpa))
+		return error_set(err, -errno, "KVM_SET_IDENTITY_MAP_ADDR: %s", strerror(errno));
+	if (ioctl(vm_fd, KVM_SET_TSS_ADDR, LAYOUT_TSS_GPA))
+		return error_set(err, -errno, "KVM_SET_TSS_ADDR: %s", strerror(errno));
+	if (ioctl(vm_fd, KVM_CREATE_IRQCHIP, 0))
+		return error_set(err, -errno, "KVM_CREATE_IRQCHIP: %s", strerror(errno));
+	if (!pit)
+		return 0;
+	if (ioctl(vm_fd, KVM_CREATE_PIT2, &config))
+		return error_set(err, -errno, "KVM_CREATE_PIT2: %s", strerror(errno));
+	return route_pit(vm_fd, err);
+}
+
+static const struct {
+	uint32_t id;
+	size_t offset, size;
+} chips[] = {
+	{KVM_IRQCHIP_PIC_MASTER, offsetof(struct irqchip_state, pic0),
+	 sizeof(struct kvm_pic_state)},
+	{KVM_IRQCHIP_PIC_SLAVE, offsetof(struct irqchip_state, pic1), sizeof(struct kvm_pic_state)},
+	{KVM_IRQCHIP_IOAPIC, offsetof(struct irqchip_state, ioapic),
+	 sizeof(struct kvm_ioapic_state)},
+};
+#define NCHIPS (sizeof(chips) / sizeof(chips[0]))
+
+int irqchip_save(int vm_fd, bool pit, struct irqchip_state *state, struct error *err)
+{
+	memset(state, 0, sizeof(*state));
+	for (size_t i = 0; i < NCHIPS; i++) {
+		struct kvm_irqchip chip = {.chip_id = chips[i].id};
+
+		if (ioctl(vm_fd, KVM_GET_IRQCHIP, &chip))
+			return error_set(err, -errno, "KVM_GET_IRQCHIP: %s", strerror(errno));
+		memcpy((uint8_t *)state + chips[i].offset, &chip.chip, chips[i].size);
+	}
+	state->has_pit = pit;
+	if (pit && ioctl(vm_fd, KVM_GET_PIT2, state->pit))
+		return error_set(err, -errno, "KVM_GET_PIT2: %s", strerror(errno));
+	return 0;
+}
+
+int irqchip_load(int vm_fd, const struct irqchip_state *state, struct error *err)
+{
+	for (size_t i = 0; i < NCHIPS; i++) {
+		struct kvm_irqchip chip = {.chip_id = chips[i].id};
+
+		memcpy(&chip.chip, (const uint8_t *)state + chips[i].offset, chips[i].size);
+		if (ioctl(vm_fd, KVM_SET_IRQCHIP, &chip))
+			return error_set(err, -errno, "KVM_SET_IRQCHIP: %s", strerror(errno));
+	}
+	if (state->has_pit && ioctl(vm_fd, KVM_SET_PIT2, state->pit))
+		return error_set(err, -errno, "KVM_SET_PIT2: %s", strerror(errno));
+	return 0;
+}

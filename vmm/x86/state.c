@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The x86 side of vmm/arch.h: saved state as a whole. */
+#include "vmm/arch.h"
+#include "vmm/log.h"
+#include "vmm/vm.h"
+#include "vmm/x86/x86.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+int arch_state_new(struct arch_state **state, uint32_t nvcpus, struct error *err)
+{
+	*state = calloc(1, sizeof(**state) + nvcpus * sizeof((*state)->cpu[0]));
+	if (!*state)
+		return error_set(err, -ENOMEM, "no memory for the state of %u vCPUs", nvcpus);
+	(*state)->nvcpus = nvcpus;
+	return 0;
+}
+
+void arch_state_free(struct arch_state *state)
+{
+	free(state);
+}
+
+uint32_t arch_state_sections(struct arch_state *state, struct state_section *section, uint32_t max)
+{
+	uint32_t n = 0;
+
+	if (max < state->nvcpus + 2)
+		return 0;
+	section[n++] = (struct state_section){"clock", clock_state_table, &state->clock};
+	for (uint32_t i = 0; i < state->nvcpus; i++) {
+		snprintf(section[n].name, sizeof(section[n].name), "cpu@%x", i);
+		section[n].desc = cpu_state_table;
+		section[n++].state = &state->cpu[i];
+	}
+	section[n++] = (struct state_section){"irqchip", irqchip_state_table, &state->irqchip};
+	return n;
+}
+
+int arch_state_save(struct vm *vm, struct arch_state *state, struct error *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++) {
+		ret = cpu_save(vm->kvm_fd, vm->vcpu[i].fd, vm->arch->xsave_bytes,
+			       vm->arch->cpuid[i], &state->cpu[i], err);
+		if (ret)
+			error_prefix(err, "vCPU %u", i);
+		state->cpu[i].id = i;
+	}
+	if (!ret)
+		ret = irqchip_save(vm->vm_fd, vm->opt->pit, &state->irqchip, err);
+	state->clock = vm->arch->clock;
+	return ret;
+}
+
+static int check_cpuid(const struct vm *vm, const struct arch_state *state, struct error *err)
+{
+	struct kvm_cpuid2 *saved = cpu_cpuid_new(), *host = cpu_cpuid_new();
+	int ret = -ENOMEM;
+
+	if (!saved || !host) {
+		error_set(err, ret, "no memory for CPUID");
+		goto free_tables;
+	}
+	ret = cpuid_build(vm->kvm_fd, vm->nvcpus, host, arch_has_tsc_deadline(vm), err);
+	/* The vCPUs differ in topology alone, which is not compared. */
+	cpu_cpuid_from_state(&state->cpu[0], saved);
+	if (!ret)
+		ret = cpuid_compare(saved, host, err);
+free_tables:
+	free(saved);
+	free(host);
+	return ret;
+}
+
+static int check_xsave(const struct vm *vm, const struct cpu_state *cpu, struct error *err)
+{
+	for (uint32_t i = vm->arch->xsave_bytes; i < cpu->nxsave; i++)
+		if (cpu->xsave[i])
+			return error_set(err, -ENOTSUP,
+					 "the guest's XSAVE area takes %u bytes, this host has %u",
+					 cpu->nxsave, vm->arch->xsave_bytes);
+	return 0;
+}
+
+int arch_state_check(const struct vm *vm, const struct arch_state *state, struct error *err)
+{
+	int ret = -EINVAL;
+
+	if (state->irqchip.has_pit != vm->opt->pit)
+		return error_set(err, ret,
+				 "checkpoint has a machine with pit=%s, the command line "
+				 "gives pit=%s",
+				 state->irqchip.has_pit ? "on" : "off",
+				 vm->opt->pit ? "on" : "off");
+	if (state->clock.valid && state->clock.ntsc != state->nvcpus)
+		return error_set(err, ret, "clock: %u TSCs for %u vCPUs", state->clock.ntsc,
+				 state->nvcpus);
+	ret = check_cpuid(vm, state, err);
+	for (uint32_t i = 0; i < state->nvcpus && !ret; i++) {
+		ret = check_xsave(vm, &state->cpu[i], err);
+		if (!ret && state->cpu[i].id != i)
+			ret = error_set(err, -EINVAL, "cpu@%x has the state of vCPU %u", i,
+					state->cpu[i].id);
+	}
+	return ret;
+}
+
+static int load_cpuid(struct vm *vm, const struct arch_state *state, struct error *err)
+{
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		struct kvm_cpuid2 **cpuid = &vm->arch->cpuid[i];
+		int ret;
+
+		if (!*cpuid)
+			*cpuid = cpu_cpuid_new();
+		if (!*cpuid)
+			return error_set(err, -ENOMEM, "no memory for CPUID");
+		cpu_cpuid_from_state(&state->cpu[i], *cpuid);
+		ret = cpu_load_cpuid(vm->vcpu[i].fd, *cpuid, err);
+		if (ret)
+			return ret;
+	}
+	vm->arch->cpuid_set = true;
+	return 0;
+}
+
+/* Each kernel calibrates anew: a rate a little different is this host's, not the guest's matter.
+ * Only where the hardware can scale does the guest's own rate come back. */
+static int load_tsc_rate(struct vm *vm, const struct arch_state *state, struct error *err)
+{
+	bool scales = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
+	int host_khz = ioctl(vm->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
+
+	if (host_khz > 0 && state->cpu[0].tsc_khz && (uint32_t)host_khz != state->cpu[0].tsc_khz)
+		log_warn("the guest's TSC ran at %u kHz, this host's runs at %d kHz%s",
+			 state->cpu[0].tsc_khz, host_khz, scales ? ": scaled" : "");
+	for (uint32_t i = 0; i < vm->nvcpus && scales; i++) {
+		int ret = cpu_load_tsc_rate(vm->vcpu[i].fd, &state->cpu[i], err);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int load_clock(struct vm *vm, const struct arch_state *state, struct error *err)
+{
+	(void)err;
+	vm->arch->clock = state->clock;
+	vm->arch->catch_up = vm->opt->clock_realtime;
+	clock_restore(vm);
+	return 0;
+}
+
+static int load_irqchip(struct vm *vm, const struct arch_state *state, struct error *err)
+{
+	return irqchip_load(vm->vm_fd, &state->irqchip, err);
+}
+
+/* The order is KVM's: see the comments at each part. */
+static const struct {
+	int (*vm)(struct vm *vm, const struct arch_state *state, struct error *err);
+	int (*cpu)(int vcpu_fd, const struct cpu_state *state, struct error *err);
+} load_order[] = {
+	{load_cpuid, NULL}, /* KVM checks what follows against it */
+	{load_tsc_rate, NULL},
+	{load_clock, NULL}, /* kvmclock, then TSCs: deadlines are in guest TSC */
+	{NULL, cpu_load_system},
+	{load_irqchip, NULL}, /* may raise lines that the LAPICs must be there for */
+	{NULL, cpu_load_execution},
+};
+
+int arch_state_load(struct vm *vm, const struct arch_state *state, struct error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < sizeof(load_order) / sizeof(load_order[0]) && !ret; i++) {
+		if (load_order[i].vm) {
+			ret = load_order[i].vm(vm, state, err);
+			continue;
+		}
+		for (uint32_t cpu = 0; cpu < vm->nvcpus && !ret; cpu++) {
+			ret = load_order[i].cpu(vm->vcpu[cpu].fd, &state->cpu[cpu], err);
+			if (ret)
+				error_prefix(err, "vCPU %u", cpu);
+		}
+	}
+	return ret;
+}
+
+int arch_state_load_late(struct vm *vm, const struct arch_state *state, struct error *err)
+{
+	int ret = 0;
+
+	for (uint32_t cpu = 0; cpu < vm->nvcpus && !ret; cpu++)
+		ret = msr_load(vm->vcpu[cpu].fd, &state->cpu[cpu], MSR_LATE, err);
+	return ret;
+}
+
+uint64_t arch_state_downtime_ns(const struct vm *vm, const struct arch_state *state)
+{
+	(void)vm;
+	return clock_downtime_ns(&state->clock);
+}
