@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# kexec-common.sh - what kexec-update and kexec-resume share (sourced, not run).
+#
+# The record of an update: one folder a VM below $state_dir, every file of it synced.
+#   args        the VM's command line from the program's name on, NUL separated, made fit for
+#               waiting for cprload
+#   program     the binary;  cwd: its working directory;  ids: its uid, gid and groups
+#   socket      its QMP socket
+#   file        the checkpoint that cprload is told; empty: the VM has its own --cpr-file
+#   cpr/        where checkpoints go that have no --cpr-file
+#   t-NAME      stamps: begin, saved, start, ready, resumed. Microseconds of wall-clock time
+# A VM is to be resumed if it has t-begin and has no t-resumed: whether it was saved is known to
+# its RAM and its checkpoint alone. Started from this record it waits for cprload and never boots.
+#
+# Needs: bash, jq, stasisctl (PATH, or STASISCTL names it), coreutils, and of util-linux flock and
+# setsid, setpriv only for VMs that run as another user. (busybox serves for coreutils, setsid.)
+
+set -uo pipefail
+export LC_ALL=C
+umask 077
+# shellcheck disable=SC2034 # who sources this uses it
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+state_dir=/var/lib/stasis/update
+qmp_timeout_s=10
+stasisctl=${STASISCTL:-stasisctl}
+
+say() { echo "${0##*/}: $*"; }
+complain() { echo "${0##*/}: $*" >&2; }
+die() {
+	complain "$@"
+	exit 1
+}
+
+# usage: the comment at the head of the script
+usage() { sed -n '3,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
+
+need_tools() {
+	local tool
+	for tool; do
+		command -v "$tool" >/dev/null || die "'$tool' is not in PATH"
+	done
+}
+
+# absolute PATH
+absolute() { [[ $1 == /* ]] && echo "$1" || echo "$PWD/$1"; }
+
+# qmp SOCKET COMMAND [KEY=VALUE...]: prints what it returns
+qmp() { "$stasisctl" --timeout "$qmp_timeout_s" "$@"; }
+
+# One update or resume at a time; the lock goes with this process.
+lock_state() {
+	exec 9>"$state_dir/.lock" || die "cannot write to $state_dir"
+	flock -n 9 || die "another update or resume works in $state_dir"
+}
+
+# put FOLDER NAME VALUE; get FOLDER NAME
+put() { printf '%s\n' "$3" >"$1/$2" && sync "$1/$2" "$1"; }
+get() { cat "$1/$2"; }
+has() { [[ -e $1/$2 ]]; }
+
+# stamp FOLDER NAME: that this happened, and when
+stamp() { put "$1" "t-$2" "${EPOCHREALTIME/./}"; }
+# between FOLDER FROM TO: seconds, for people
+between() {
+	local us=-1
+	! has "$1" "t-$2" || ! has "$1" "t-$3" || us=$(($(get "$1" "t-$3") - $(get "$1" "t-$2")))
+	[[ $us -ge 0 ]] || { echo "?"; return; } # no such stamp, or the wall clock was set back
+	printf '%d.%02d' $((us / 1000000)) $((us % 1000000 / 10000))
+}
+
+# records: the folders of all VMs
+records() {
+	local folder
+	for folder in "$state_dir"/*/; do
+		[[ ! -e $folder/args ]] || echo "${folder%/}"
+	done
+}
+to_resume() { has "$1" t-begin && ! has "$1" t-resumed; }
