@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The commands and their table. What a run state forbids, vm.c and cpr/ refuse by name. */
+#include "qmp/command.h"
+#include "cpr/cpr.h"
+#include "vmm/uuid.h"
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define HANDLER(name)                                                  \
+	static int name(struct qmp_call *call __attribute__((unused)), \
+			struct error *err __attribute__((unused)))
+
+static void add_string(struct json_object *object, const char *name, const char *value)
+{
+	json_object_object_add(object, name, json_object_new_string(value));
+}
+
+static void add_uint(struct json_object *object, const char *name, uint64_t value)
+{
+	json_object_object_add(object, name, json_object_new_uint64(value));
+}
+
+static void add_bool(struct json_object *object, const char *name, bool value)
+{
+	json_object_object_add(object, name, json_object_new_boolean(value));
+}
+
+HANDLER(qmp_capabilities)
+{
+	struct json_object *enable = json_object_object_get(call->args, "enable");
+
+	if (enable && json_object_array_length(enable))
+		return error_set(err, -EINVAL, "Capability %s not available",
+				 json_object_get_string(json_object_array_get_idx(enable, 0)));
+	call->session->negotiated = true;
+	return 0;
+}
+
+HANDLER(query_version)
+{
+	call->ret = dispatch_version();
+	return 0;
+}
+
+HANDLER(query_status)
+{
+	const enum runstate state = call->session->vm->runstate;
+
+	call->ret = json_object_new_object();
+	add_string(call->ret, "status", runstate_name[state]);
+	add_bool(call->ret, "running", state == RUNSTATE_RUNNING);
+	return 0;
+}
+
+HANDLER(query_name)
+{
+	const char *name = call->session->vm->opt->name;
+
+	call->ret = json_object_new_object();
+	if (name)
+		add_string(call->ret, "name", name);
+	return 0;
+}
+
+HANDLER(query_uuid)
+{
+	char text[UUID_TEXT];
+
+	call->ret = json_object_new_object();
+	add_string(call->ret, "UUID", uuid_format(call->session->vm->opt->uuid, text));
+	return 0;
+}
+
+HANDLER(query_kvm)
+{
+	call->ret = json_object_new_object();
+	add_bool(call->ret, "enabled", true);
+	add_bool(call->ret, "present", true);
+	return 0;
+}
+
+HANDLER(query_cpus_fast)
+{
+	const struct vm *vm = call->session->vm;
+	char path[32];
+
+	call->ret = json_object_new_array();
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		struct json_object *cpu = json_object_new_object();
+		struct json_object *props = json_object_new_object();
+
+		/* QEMU's clients want a path; it leads nowhere here. */
+		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
+		add_uint(cpu, "cpu-index", i);
+		add_string(cpu, "qom-path", path);
+		add_uint(cpu, "thread-id", (uint64_t)vm->vcpu[i].tid);
+		add_string(cpu, "target", arch_name);
+		add_uint(props, "socket-id", 0);
+		add_uint(props, "core-id", i);
+		add_uint(props, "thread-id", 0);
+		json_object_object_add(cpu, "props", props);
+		json_object_array_add(call->ret, cpu);
+	}
+	return 0;
+}
+
+HANDLER(query_memory_size_summary)
+{
+	call->ret = json_object_new_object();
+	add_uint(call->ret, "base-memory", call->session->vm->ram.config.size_bytes);
+	add_uint(call->ret, "plugged-memory", 0);
+	return 0;
+}
+
+HANDLER(query_commands)
+{
+	call->ret = json_object_new_array();
+	for (uint32_t i = 0; i < qmp_ncommands; i++) {
+		struct json_object *row = json_object_new_object();
+
+		add_string(row, "name", qmp_commands[i].name);
+		json_object_object_add(row, "arguments", args_describe(&qmp_commands[i]));
+		json_object_array_add(call->ret, row);
+	}
+	return 0;
+}
+
+HANDLER(stop)
+{
+	return vm_stop(call->session->vm, err);
+}
+
+HANDLER(cont)
+{
+	return vm_cont(call->session->vm, err);
+}
+
+HANDLER(quit)
+{
+	vm_quit(call->session->vm, false, "host-qmp-quit", 0);
+	return 0;
+}
+
+HANDLER(system_powerdown)
+{
+	return vm_powerdown(call->session->vm, err);
+}
+
+HANDLER(system_reset)
+{
+	return vm_reset(call->session->vm, false, "host-qmp-system-reset", err);
+}
+
+/* Returns what cpr/ takes: NULL for the file of --cpr-file. */
+static int cpr_file(const struct qmp_call *call, const char **file, struct error *err)
+{
+	*file = args_string(call, "file");
+	if (!*file && !call->session->vm->opt->cpr_file)
+		return error_set(err, -EINVAL,
+				 "Parameter 'file' is missing, and no --cpr-file says which");
+	return 0;
+}
+
+enum ram_check { RAM_CHECK_NONE, RAM_CHECK_FULL, RAM_CHECKS };
+static const char *const ram_check_name[RAM_CHECKS] = {"none", "full"};
+
+HANDLER(cprsave)
+{
+	struct cpr_save_args save = {
+		.mode = (enum cpr_mode)args_enum(call, "mode", CPR_REBOOT),
+		.ram_check = args_enum(call, "ram-check", RAM_CHECK_NONE) == RAM_CHECK_FULL,
+	};
+	int ret = cpr_file(call, &save.file, err);
+
+	if (!ret)
+		ret = cpr_save(call->session->vm, &save, err);
+	call->session->saved = !ret;
+	return ret;
+}
+
+HANDLER(cprload)
+{
+	const char *file;
+	int ret = cpr_file(call, &file, err);
+
+	return ret ? ret : cpr_load(call->session->vm, file, err);
+}
+
+static const char *chardev_name(enum chardev_kind kind)
+{
+	switch (kind) {
+	case CHARDEV_STDIO:
+		return "stdio";
+	case CHARDEV_UNIX:
+		return "unix";
+	case CHARDEV_FILE:
+		return "file";
+	case CHARDEV_NONE:
+		break;
+	}
+	return "none";
+}
+
+/* Beyond the modes: what a script must know of this process to start it again elsewhere in time. */
+HANDLER(cprinfo)
+{
+	struct vm *vm = call->session->vm;
+	struct json_object *modes = json_object_new_array();
+	struct json_object *refused = json_object_new_array();
+	struct json_object *ram = json_object_new_object();
+	struct error reason;
+
+	for (uint32_t mode = 0; mode < CPR_MODES; mode++) {
+		struct json_object *row;
+
+		if (!cpr_possible(vm, (enum cpr_mode)mode, &reason)) {
+			json_object_array_add(modes, json_object_new_string(cpr_mode_name[mode]));
+			continue;
+		}
+		row = json_object_new_object();
+		add_string(row, "mode", cpr_mode_name[mode]);
+		add_string(row, "reason", reason.msg);
+		json_object_array_add(refused, row);
+	}
+	add_string(ram, "backend", vm->ram.backend->name);
+	if (vm->ram.config.path)
+		add_string(ram, "path", vm->ram.config.path);
+	add_uint(ram, "offset", vm->ram.config.offset_bytes);
+	add_uint(ram, "size", vm->ram.config.size_bytes);
+
+	call->ret = json_object_new_object();
+	json_object_object_add(call->ret, "modes", modes);
+	json_object_object_add(call->ret, "refused", refused);
+	json_object_object_add(call->ret, "ram", ram);
+	add_uint(call->ret, "pid", (uint64_t)getpid());
+	add_string(call->ret, "serial", chardev_name(vm->opt->serial.kind));
+	if (vm->opt->cpr_file)
+		add_string(call->ret, "cpr-file", vm->opt->cpr_file);
+	return 0;
+}
+
+#define STRING(arg)                                   \
+	{                                             \
+		.name = arg, .type = json_type_string \
+	}
+#define OPT_STRING(arg)                                                 \
+	{                                                               \
+		.name = arg, .type = json_type_string, .optional = true \
+	}
+#define ENUM(arg, list, n)                                                          \
+	{                                                                           \
+		.name = arg, .type = json_type_string, .values = list, .nvalues = n \
+	}
+#define OPT_ENUM(arg, list, n)                                                           \
+	{                                                                                \
+		.name = arg, .type = json_type_string, .optional = true, .values = list, \
+		.nvalues = n                                                             \
+	}
+#define OPT_ARRAY(arg)                                                 \
+	{                                                              \
+		.name = arg, .type = json_type_array, .optional = true \
+	}
+
+const struct qmp_command qmp_commands[] = {
+	{"qmp_capabilities", qmp_capabilities, {OPT_ARRAY("enable")}, .negotiates = true},
+	{"query-version", query_version, {}, false},
+	{"query-status", query_status, {}, false},
+	{"query-name", query_name, {}, false},
+	{"query-uuid", query_uuid, {}, false},
+	{"query-kvm", query_kvm, {}, false},
+	{"query-cpus-fast", query_cpus_fast, {}, false},
+	{"query-memory-size-summary", query_memory_size_summary, {}, false},
+	{"query-commands", query_commands, {}, false},
+	{"stop", stop, {}, false},
+	{"cont", cont, {}, false},
+	{"quit", quit, {}, false},
+	{"system_powerdown", system_powerdown, {}, false},
+	{"system_reset", system_reset, {}, false},
+	{"cprsave",
+	 cprsave,
+	 {OPT_STRING("file"), ENUM("mode", cpr_mode_name, CPR_MODES),
+	  OPT_ENUM("ram-check", ram_check_name, RAM_CHECKS)},
+	 false},
+	{"cprload", cprload, {OPT_STRING("file")}, false},
+	{"cprinfo", cprinfo, {}, false},
+};
+const uint32_t qmp_ncommands = sizeof(qmp_commands) / sizeof(qmp_commands[0]);

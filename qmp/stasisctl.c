@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* stasisctl - a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
+#include "vmm/version.h"
+#include <errno.h>
+#include <getopt.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT };
+
+#define BUSY_HINT_MS 2000
+
+static const char help[] =
+	"Usage: stasisctl [OPTION...] SOCKET [COMMAND [KEY=VALUE...]]\n"
+	"Sends one command to the VM whose QMP socket is SOCKET (PATH or unix:PATH) and prints "
+	"what\n"
+	"it returns as JSON. `stasisctl SOCKET query-commands' lists the commands.\n"
+	"\n"
+	"  KEY=VALUE          an argument; true, false and numbers are typed, all else is a "
+	"string\n"
+	"  KEY:=JSON          an argument in JSON\n"
+	"      --get POINTER  print only this part of the return value, such as /ram/path;\n"
+	"                     strings without quotes\n"
+	"      --wait-event NAME\n"
+	"                     after the command, if any, wait for this event and print it\n"
+	"      --timeout S    give up after S seconds (default: never)\n"
+	"      --help, --version\n"
+	"\n"
+	"Exit status: 0 done, 1 the command was refused or the connection failed, 2 timed out.\n";
+
+struct client {
+	int fd;
+	const char *socket;
+	double timeout_s;    /* 0: none */
+	double deadline_s;   /* CLOCK_MONOTONIC */
+	const char *awaited; /* event's name or NULL */
+	struct json_object *event;
+	struct json_tokener *tokener;
+	char buf[4096];
+	size_t pos, len;
+};
+
+static void die(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+
+static void die(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("stasisctl: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(status);
+}
+
+static double now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void die_timeout(const struct client *client)
+{
+	die(EXIT_TIMEOUT, "%s: timed out after %g s", client->socket, client->timeout_s);
+}
+
+/* Returns at once if there is input; may return early. */
+static bool wait_input(const struct client *client, int most_ms)
+{
+	struct pollfd pfd = {.fd = client->fd, .events = POLLIN};
+	double left_ms = (client->deadline_s - now_s()) * 1000;
+	int ms = most_ms;
+
+	if (client->timeout_s > 0) {
+		if (left_ms <= 0)
+			die_timeout(client);
+		if (most_ms < 0 || left_ms < most_ms)
+			ms = left_ms < 1e9 ? (int)left_ms + 1 : -1;
+	}
+	return poll(&pfd, 1, ms) > 0;
+}
+
+static void fill(struct client *client)
+{
+	ssize_t n;
+
+	do {
+		while (!wait_input(client, -1))
+			;
+		n = read(client->fd, client->buf, sizeof(client->buf));
+	} while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		die(EXIT_FAILED, "%s: the VM closed the connection", client->socket);
+	client->pos = 0;
+	client->len = (size_t)n;
+}
+
+/* Takes the object: an event that is awaited stays for the end. */
+static void keep_event(struct client *client, struct json_object *object, struct json_object *name)
+{
+	if (client->awaited && !client->event && name &&
+	    !strcmp(json_object_get_string(name), client->awaited))
+		client->event = object;
+	else
+		json_object_put(object);
+}
+
+static struct json_object *receive_object(struct client *client)
+{
+	struct json_object *object = NULL;
+	enum json_tokener_error error = json_tokener_continue;
+
+	while (error == json_tokener_continue) {
+		if (client->pos == client->len)
+			fill(client);
+		object = json_tokener_parse_ex(client->tokener, client->buf + client->pos,
+					       (int)(client->len - client->pos));
+		error = json_tokener_get_error(client->tokener);
+		client->pos += json_tokener_get_parse_end(client->tokener);
+	}
+	if (!json_object_is_type(object, json_type_object))
+		die(EXIT_FAILED, "%s: does not speak QMP", client->socket);
+	return object;
+}
+
+/* The next greeting or reply: what comes before it are events, of which the awaited one is kept. */
+static struct json_object *receive_reply(struct client *client)
+{
+	struct json_object *object, *name;
+
+	for (;;) {
+		object = receive_object(client);
+		if (!json_object_object_get_ex(object, "event", &name))
+			return object;
+		keep_event(client, object, name);
+	}
+}
+
+static void receive_event(struct client *client)
+{
+	struct json_object *object, *name;
+
+	while (!client->event) {
+		object = receive_object(client);
+		name = json_object_object_get(object, "event");
+		keep_event(client, object, name);
+	}
+}
+
+static void send_line(struct client *client, struct json_object *request)
+{
+	size_t len, done = 0;
+	const char *text = json_object_to_json_string_length(request, JSON_C_TO_STRING_PLAIN, &len);
+
+	while (done < len) {
+		ssize_t n = send(client->fd, text + done, len - done, MSG_NOSIGNAL);
+
+		if (n > 0)
+			done += (size_t)n;
+		else if (n < 0 && errno == EAGAIN)
+			die_timeout(client);
+		else if (n < 0 && errno != EINTR)
+			die(EXIT_FAILED, "%s: %s", client->socket, strerror(errno));
+	}
+}
+
+/* Sends the command and returns its return value; dies of an error. */
+static struct json_object *execute(struct client *client, const char *command,
+				   struct json_object *arguments)
+{
+	struct json_object *request = json_object_new_object(), *reply, *value, *desc;
+
+	json_object_object_add(request, "execute", json_object_new_string(command));
+	if (arguments)
+		json_object_object_add(request, "arguments", arguments);
+	send_line(client, request);
+	json_object_put(request);
+	reply = receive_reply(client);
+	if (json_object_object_get_ex(reply, "error", &value)) {
+		json_object_object_get_ex(value, "desc", &desc);
+		die(EXIT_FAILED, "%s: %s", command, json_object_get_string(desc));
+	}
+	value = json_object_get(json_object_object_get(reply, "return"));
+	json_object_put(reply);
+	return value;
+}
+
+static void print(struct json_object *value)
+{
+	const int style =
+		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE;
+
+	/* json-c would print an empty object on two lines. */
+	if (json_object_is_type(value, json_type_object) && !json_object_object_length(value))
+		puts("{}");
+	else
+		puts(json_object_to_json_string_ext(value, style));
+}
+
+static void print_part(struct json_object *value, const char *pointer)
+{
+	struct json_object *part;
+
+	if (json_pointer_get(value, pointer, &part))
+		die(EXIT_FAILED, "--get %s: the return value has no such part", pointer);
+	if (json_object_is_type(part, json_type_string))
+		puts(json_object_get_string(part));
+	else
+		print(part);
+}
+
+/* All of the text, or it is no JSON. */
+static bool parse_json(const char *text, struct json_object **value)
+{
+	struct json_tokener *tokener = json_tokener_new();
+	bool ok;
+
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+	/* With the terminating zero, or a number could still go on. */
+	*value = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
+	ok = json_tokener_get_error(tokener) == json_tokener_success &&
+	     json_tokener_get_parse_end(tokener) == strlen(text);
+	json_tokener_free(tokener);
+	return ok;
+}
+
+/* true, false and numbers are themselves, all else is a string: file=/tmp/x needs no quotes. */
+static struct json_object *guess_value(const char *text)
+{
+	struct json_object *value;
+
+	if (parse_json(text, &value) && (json_object_is_type(value, json_type_boolean) ||
+					 json_object_is_type(value, json_type_int) ||
+					 json_object_is_type(value, json_type_double)))
+		return value;
+	json_object_put(value);
+	return json_object_new_string(text);
+}
+
+static struct json_object *parse_arguments(char **arg)
+{
+	struct json_object *arguments = json_object_new_object(), *value;
+
+	for (; *arg; arg++) {
+		char *equals = strchr(*arg, '=');
+		bool is_json = equals && equals > *arg && equals[-1] == ':';
+
+		if (!equals || equals - is_json == *arg)
+			die(EXIT_FAILED, "%s: must be KEY=VALUE or KEY:=JSON", *arg);
+		if (!is_json)
+			value = guess_value(equals + 1);
+		else if (!parse_json(equals + 1, &value))
+			die(EXIT_FAILED, "%s: what follows := must be JSON", *arg);
+		equals[-is_json] = '\0';
+		json_object_object_add(arguments, *arg, value);
+	}
+	return arguments;
+}
+
+static void connect_to(struct client *client, const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct timeval timeout;
+
+	if (!strncmp(path, "unix:", 5))
+		path += 5;
+	client->socket = path;
+	if (strlen(path) >= sizeof(addr.sun_path))
+		die(EXIT_FAILED, "%s: longer than %zu bytes", path, sizeof(addr.sun_path) - 1);
+	strcpy(addr.sun_path, path);
+	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (client->fd < 0)
+		die(EXIT_FAILED, "socket: %s", strerror(errno));
+	timeout.tv_sec = (time_t)client->timeout_s;
+	timeout.tv_usec = (suseconds_t)((client->timeout_s - (double)timeout.tv_sec) * 1e6);
+	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	client->deadline_s = now_s() + client->timeout_s;
+	if (!connect(client->fd, (struct sockaddr *)&addr, sizeof(addr)))
+		return;
+	if (errno == EAGAIN)
+		die_timeout(client);
+	die(EXIT_FAILED, "%s: %s", path, strerror(errno));
+}
+
+static void negotiate(struct client *client)
+{
+	struct json_object *greeting;
+
+	/* Clients are served one after another. */
+	if (!wait_input(client, BUSY_HINT_MS) && !wait_input(client, 0))
+		fprintf(stderr, "stasisctl: %s: no answer yet: another client may be connected\n",
+			client->socket);
+	greeting = receive_reply(client);
+	if (!json_object_object_get_ex(greeting, "QMP", NULL))
+		die(EXIT_FAILED, "%s: does not speak QMP", client->socket);
+	json_object_put(greeting);
+	json_object_put(execute(client, "qmp_capabilities", NULL));
+}
+
+static double parse_seconds(const char *text)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	if (end == text || *end || !(seconds > 0) || seconds > 1e9)
+		die(EXIT_FAILED, "--timeout %s: must be a number of seconds above 0", text);
+	return seconds;
+}
+
+static void parse_options(struct client *client, const char **pointer, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"get", required_argument, NULL, 'g'},	      {"help", no_argument, NULL, 'h'},
+		{"timeout", required_argument, NULL, 't'},    {"version", no_argument, NULL, 'v'},
+		{"wait-event", required_argument, NULL, 'w'}, {0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'g':
+			*pointer = optarg;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			exit(EXIT_OK);
+		case 't':
+			client->timeout_s = parse_seconds(optarg);
+			break;
+		case 'v':
+			puts("stasisctl " STASIS_VERSION);
+			exit(EXIT_OK);
+		case 'w':
+			client->awaited = optarg;
+			break;
+		default:
+			exit(EXIT_FAILED); /* getopt has told */
+		}
+	}
+	if (optind == argc)
+		die(EXIT_FAILED, "which SOCKET? See stasisctl --help");
+	if (optind + 1 == argc && !client->awaited)
+		die(EXIT_FAILED, "which COMMAND? See stasisctl --help");
+}
+
+int main(int argc, char **argv)
+{
+	struct client client = {.fd = -1};
+	const char *pointer = NULL, *command;
+	struct json_object *arguments = NULL, *value;
+
+	parse_options(&client, &pointer, argc, argv);
+	command = argv[optind + 1];
+	if (command)
+		arguments = parse_arguments(argv + optind + 2);
+	client.tokener = json_tokener_new();
+	connect_to(&client, argv[optind]);
+	negotiate(&client);
+	if (command) {
+		value = execute(&client, command, arguments);
+		if (pointer)
+			print_part(value, pointer);
+		else
+			print(value);
+		json_object_put(value);
+	}
+	if (client.awaited) {
+		receive_event(&client);
+		print(client.event);
+		json_object_put(client.event);
+	}
+	json_tokener_free(client.tokener);
+	close(client.fd);
+	if (fflush(stdout) || ferror(stdout))
+		die(EXIT_FAILED, "standard output: %s", strerror(errno));
+	return EXIT_OK;
+}
