@@ -82,7 +82,10 @@ module_copy() {
 shared_libraries() {
 	local file
 	for file; do
-		"$bed_ld" --library-path "$bed_libs" --list "$file" 2>/dev/null || true
+		# what is no program, or a static one, needs none
+		if "$bed_ld" --verify "$file" >/dev/null 2>&1; then
+			"$bed_ld" --library-path "$bed_libs" --list "$file"
+		fi
 	done | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u
 }
 

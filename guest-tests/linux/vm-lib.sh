@@ -10,14 +10,18 @@ vm_dir=/run/stasis
 declare -a vm_pid=()
 mkdir -p "$vm_dir"
 
-# vm_ctl VM COMMAND [KEY=VALUE...]
+# vm_ctl VM [OPTION...] COMMAND [KEY=VALUE...]: a command to a VM; one client at a time
 vm_ctl() {
-	local socket=$vm_dir/vm$1.sock
+	local vm=$1 options=()
 	shift
-	timeout -k 2 60 stasisctl "$socket" "$@"
+	while [[ ${1-} == --* ]]; do
+		options+=("$1" "$2")
+		shift 2
+	done
+	stasisctl --timeout 60 "${options[@]}" "$vm_dir/vm$vm.sock" "$@"
 }
 
-vm_status() { vm_ctl "$1" query-status | jq -r .status; }
+vm_status() { vm_ctl "$1" --get /status query-status; }
 vm_is() { [[ $(vm_status "$1") == "$2" ]]; }
 vm_alive() { kill -0 "${vm_pid[$1]}" 2>/dev/null; }
 

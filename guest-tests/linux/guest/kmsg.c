@@ -16,8 +16,8 @@ static const char *const complaints[] = {
 	"Marking clocksource",	 /* ... 'tsc' as unstable because the skew is too large */
 	"clocksource: Long readout",
 	"Marking TSC unstable",
-	"Clocksource tsc unstable",
 	"timekeeping watchdog",
+	"TSC warp between CPUs",
 	"BUG:",
 	"WARNING: CPU:",
 	"Oops",
@@ -26,7 +26,20 @@ static const char *const complaints[] = {
 	"too much work for irq",
 	"lost ticks",
 };
+
+/* Said of every AMD machine without constant_tsc and with more than one CPU, unmeasured: emulated
+ * hosts have none. kvm-clock does not depend on it. */
+static const char harmless[] = "Marking TSC unstable due to TSCs unsynchronized";
 static int fd = -1;
+
+static void check_text(const char *text)
+{
+	if (strstr(text, harmless))
+		return;
+	for (size_t i = 0; i < sizeof(complaints) / sizeof(complaints[0]); i++)
+		if (strstr(text, complaints[i]))
+			bad("kernel: %s", text);
+}
 
 void kmsg_start(void)
 {
@@ -49,8 +62,6 @@ void kmsg_poll(void)
 		if (!text)
 			continue;
 		text[strcspn(text, "\n")] = '\0';
-		for (size_t i = 0; i < sizeof(complaints) / sizeof(complaints[0]); i++)
-			if (strstr(text, complaints[i]))
-				bad("kernel: %s", text + 1);
+		check_text(text + 1);
 	}
 }
