@@ -13,8 +13,8 @@
 # A VM is to be resumed if it has t-begin and has no t-resumed: whether it was saved is known to
 # its RAM and its checkpoint alone. Started from this record it waits for cprload and never boots.
 #
-# Needs: bash, jq, stasisctl (PATH, or STASISCTL names it), coreutils, and of util-linux flock and
-# setsid, setpriv only for VMs that run as another user. (busybox serves for coreutils, setsid.)
+# Needs: bash, jq, kexec, stasisctl (PATH, or STASISCTL names it), coreutils, sed, awk, grep, and of
+# util-linux setsid, and setpriv for VMs that run as another user. (busybox serves for most.)
 
 set -uo pipefail
 export LC_ALL=C
@@ -48,11 +48,17 @@ absolute() { [[ $1 == /* ]] && echo "$1" || echo "$PWD/$1"; }
 # qmp SOCKET COMMAND [KEY=VALUE...]: prints what it returns
 qmp() { "$stasisctl" --timeout "$qmp_timeout_s" "$@"; }
 
-# One update or resume at a time; the lock goes with this process.
+# One update or resume at a time. Named by the boot: what a kexec or a crash left locks nobody.
 lock_state() {
-	exec 9>"$state_dir/.lock" || die "cannot write to $state_dir"
-	flock -n 9 || die "another update or resume works in $state_dir"
+	local old
+	lock=$state_dir/.lock-$(</proc/sys/kernel/random/boot_id)
+	for old in "$state_dir"/.lock-*; do
+		[[ ! -d $old || $old == "$lock" ]] || rmdir "$old"
+	done
+	mkdir "$lock" || die "cannot lock $state_dir: if no other update or resume is at work, rmdir $lock"
+	trap unlock_state EXIT
 }
+unlock_state() { rmdir "$lock" 2>/dev/null; }
 
 # put FOLDER NAME VALUE; get FOLDER NAME
 put() { printf '%s\n' "$3" >"$1/$2" && sync "$1/$2" "$1"; }
