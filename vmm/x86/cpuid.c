@@ -377,6 +377,16 @@ static void compare_row(const struct cpuid_features *row, uint32_t missing, char
 			add_missing(list, size, row, &word);
 }
 
+static bool has_unlisted_regs(const struct kvm_cpuid_entry2 *e, const struct cpuid_leaf *leaf)
+{
+	struct kvm_cpuid_entry2 rest = *e;
+
+	for (enum cpuid_reg reg = EAX; reg <= EDX; reg++)
+		if (!(leaf->regs & 1U << reg) && *reg_of(&rest, reg))
+			return true;
+	return false;
+}
+
 static int check_known(const struct kvm_cpuid2 *saved, struct error *err)
 {
 	if (!saved->nent || saved->nent > CPUID_MAX_ENTRIES)
@@ -385,10 +395,16 @@ static int check_known(const struct kvm_cpuid2 *saved, struct error *err)
 	for (uint32_t i = 0; i < saved->nent; i++) {
 		const struct kvm_cpuid_entry2 *e = &saved->entries[i];
 
-		if (!leaf_of(e->function, e->index))
+		const struct cpuid_leaf *leaf = leaf_of(e->function, e->index);
+
+		if (!leaf || has_unlisted_regs(e, leaf))
 			return error_set(err, -ENOTSUP,
-					 "the saved CPU has CPUID leaf 0x%x index %u, which this "
-					 "version does not know",
+					 "the saved CPU has CPUID leaf 0x%x index %u with content "
+					 "that this version does not know",
+					 e->function, e->index);
+		if (find(saved, e->function, e->index) != e)
+			return error_set(err, -EINVAL,
+					 "the saved CPU has CPUID leaf 0x%x index %u twice",
 					 e->function, e->index);
 	}
 	return 0;
