@@ -179,8 +179,12 @@ static enum json_stream_result parse(struct json_stream *stream, const struct js
 	}
 	if (error == json_tokener_continue) {
 		stream->pos += len;
-		if (stop == FRAME_MORE)
+		if (stop == FRAME_MORE) {
+			/* White space between messages is no message. */
+			if (!stream->frame.depth && !stream->frame.in_word)
+				stream->message_bytes = 0;
 			return JSON_STREAM_MORE;
+		}
 		if (stop == FRAME_STRAY)
 			error_set(err, 0, "JSON parse error, stray '\\u%04X'",
 				  (unsigned char)data[len]);

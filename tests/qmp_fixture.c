@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/qmp_fixture.h"
+#include "cpr/cpr.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* The parts of the house that QMP stands on, as small as their headers allow. */
+
+const char arch_name[] = "x86_64";
+const char *const runstate_name[RUNSTATES] = {"prelaunch",   "inmigrate", "running",
+					      "paused",	     "save-vm",	  "restore-vm",
+					      "postmigrate", "shutdown",  "internal-error"};
+const char *const cpr_mode_name[CPR_MODES] = {"reboot", "restart"};
+struct fake_cpr fake_cpr;
+
+void vm_event(struct vm *vm, const struct vm_event *event)
+{
+	if (vm->on_event)
+		vm->on_event(vm->event_opaque, event);
+}
+
+int vm_cont(struct vm *vm, struct error *err)
+{
+	if (vm->runstate == RUNSTATE_INMIGRATE)
+		return error_set(err, -EBUSY, "cont: the guest waits for cprload");
+	if (vm->runstate == RUNSTATE_RUNNING)
+		return 0;
+	vm->runstate = RUNSTATE_RUNNING;
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
+	return 0;
+}
+
+int vm_stop(struct vm *vm, struct error *err)
+{
+	(void)err;
+	if (vm->runstate != RUNSTATE_RUNNING)
+		return 0;
+	vm->runstate = RUNSTATE_PAUSED;
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_STOP});
+	return 0;
+}
+
+int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
+{
+	(void)err;
+	vm_event(vm, &(struct vm_event){VM_EVENT_RESET, guest, reason});
+	return 0;
+}
+
+int vm_powerdown(struct vm *vm, struct error *err)
+{
+	(void)err;
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_POWERDOWN});
+	return 0;
+}
+
+void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status)
+{
+	vm->exit_status = exit_status;
+	vm_event(vm, &(struct vm_event){VM_EVENT_SHUTDOWN, guest, reason});
+	loop_quit(&vm->loop);
+}
+
+int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
+{
+	if (fake_cpr.save_fails)
+		return error_set(err, -ENOSPC, "cprsave: %s: No space left on device", args->file);
+	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", args->file ? args->file : "(default)");
+	fake_cpr.mode = args->mode;
+	fake_cpr.ram_check = args->ram_check;
+	vm->runstate = RUNSTATE_POSTMIGRATE;
+	return 0;
+}
+
+int cpr_load(struct vm *vm, const char *file, struct error *err)
+{
+	if (vm->has_run)
+		return error_set(err, -EBUSY, "cprload: the guest has run in this process");
+	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", file ? file : "(default)");
+	vm->runstate = RUNSTATE_PAUSED;
+	return vm_cont(vm, err);
+}
+
+int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
+{
+	(void)vm;
+	return mode == CPR_RESTART ? 0 : error_set(err, -EOPNOTSUPP, "tmpfs is gone after a kexec");
+}
+
+/* The server's thread. requests says what on_wake is to do: 0 end, else that many events. */
+static void woken(void *opaque)
+{
+	struct vm *vm = opaque;
+	unsigned int count = atomic_exchange(&vm->requests, 0);
+
+	if (!count)
+		loop_quit(&vm->loop);
+	while (count--)
+		vm_event(vm, &(struct vm_event){.type = VM_EVENT_STOP});
+}
+
+static void *run_loop(void *opaque)
+{
+	struct fixture *f = opaque;
+
+	loop_run(&f->vm.loop);
+	qmp_close(f->qmp);
+	return NULL;
+}
+
+void fixture_start(struct fixture *f)
+{
+	struct error err = {""};
+
+	memset(f, 0, sizeof(*f));
+	memset(&fake_cpr, 0, sizeof(fake_cpr));
+	strcpy(f->folder, "/tmp/stasis-qmp-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(f->folder));
+	snprintf(f->socket, sizeof(f->socket), "%s/qmp", f->folder);
+	f->opt.name = "vm1";
+	f->opt.qmp_path = f->socket;
+	f->opt.serial.kind = CHARDEV_UNIX;
+	for (uint8_t i = 0; i < sizeof(f->opt.uuid); i++)
+		f->opt.uuid[i] = (uint8_t)(i * 0x11);
+	f->backend.name = "tmpfs";
+	f->vm.opt = &f->opt;
+	f->vm.ram.backend = &f->backend;
+	f->vm.ram.config = (struct ram_config){
+		.size_bytes = 1 << 30, .path = "/dev/shm/vm1-\xff", .offset_bytes = 4096};
+	f->vm.vcpu = f->vcpu;
+	f->vm.nvcpus = 2;
+	f->vcpu[0].tid = 1001;
+	f->vcpu[1].id = 1;
+	f->vcpu[1].tid = 1002;
+	f->vm.runstate = RUNSTATE_RUNNING;
+	ck_assert_int_eq(loop_init(&f->vm.loop, woken, &f->vm, &err), 0);
+	ck_assert_msg(!qmp_open(&f->qmp, &f->vm, &err), "%s", err.msg);
+	ck_assert_int_eq(pthread_create(&f->thread, NULL, run_loop, f), 0);
+}
+
+void fixture_join(struct fixture *f)
+{
+	if (!f->joined)
+		ck_assert_int_eq(pthread_join(f->thread, NULL), 0);
+	f->joined = true;
+}
+
+void fixture_stop(struct fixture *f)
+{
+	loop_wake(&f->vm.loop);
+	fixture_join(f);
+	loop_close(&f->vm.loop);
+	ck_assert_msg(access(f->socket, F_OK), "the socket file is left behind");
+	ck_assert_int_eq(rmdir(f->folder), 0);
+}
+
+void fixture_events(struct fixture *f, unsigned int count)
+{
+	atomic_store(&f->vm.requests, count);
+	loop_wake(&f->vm.loop);
+}
+
+/* The client. */
+
+int client_connect(const struct fixture *f)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(addr.sun_path, f->socket);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+void client_send_bytes(int fd, const void *data, size_t len)
+{
+	ck_assert_int_eq(send(fd, data, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+void client_send(int fd, const char *text)
+{
+	client_send_bytes(fd, text, strlen(text));
+}
+
+static bool readable(int fd, int timeout_ms)
+{
+	return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, timeout_ms) > 0;
+}
+
+struct json_object *client_line(int fd)
+{
+	static char line[OUT_LINE_MAX];
+	struct json_object *object;
+	size_t len = 0;
+	ssize_t n = 1;
+
+	while (n == 1 && (!len || line[len - 1] != '\n')) {
+		ck_assert_uint_lt(len, sizeof(line) - 1);
+		ck_assert_msg(readable(fd, FIXTURE_TIMEOUT_MS), "no answer");
+		n = read(fd, line + len, 1);
+		len += n == 1;
+	}
+	if (!len)
+		return NULL;
+	line[len] = '\0';
+	ck_assert_msg(len > 2 && !strcmp(line + len - 2, "\r\n"), "no CRLF: %s", line);
+	for (size_t i = 0; i < len; i++)
+		ck_assert_msg(!(line[i] & 0x80), "not ASCII: %s", line);
+	object = json_tokener_parse(line);
+	ck_assert_msg(json_object_is_type(object, json_type_object), "no JSON object: %s", line);
+	return object;
+}
+
+void client_expect(int fd, const char *json)
+{
+	struct json_object *want = json_tokener_parse(json), *line = client_line(fd);
+
+	ck_assert_msg(want, "the test's own JSON is wrong: %s", json);
+	json_object_object_del(line, "timestamp");
+	ck_assert_msg(json_object_equal(line, want), "got %s, want %s",
+		      json_object_to_json_string(line), json);
+	json_object_put(line);
+	json_object_put(want);
+}
+
+void client_expect_error(int fd, const char *class, const char *desc)
+{
+	struct json_object *line = client_line(fd), *error = NULL;
+
+	json_object_object_get_ex(line, "error", &error);
+	ck_assert_msg(error, "got %s, want error %s", json_object_to_json_string(line), desc);
+	ck_assert_str_eq(json_object_get_string(json_object_object_get(error, "class")), class);
+	ck_assert_str_eq(json_object_get_string(json_object_object_get(error, "desc")), desc);
+	json_object_put(line);
+}
+
+void client_expect_silence(int fd)
+{
+	ck_assert_msg(!readable(fd, 50), "an answer that was not asked for");
+}
+
+int client_open(const struct fixture *f)
+{
+	int fd = client_connect(f);
+	struct json_object *greeting = client_line(fd);
+
+	ck_assert(json_object_object_get_ex(greeting, "QMP", NULL));
+	json_object_put(greeting);
+	client_send(fd, "{\"execute\":\"qmp_capabilities\"}");
+	client_expect(fd, "{\"return\":{}}");
+	return fd;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* tests/qmp_fixture.h - a VM without KVM behind a real QMP server on a real socket.
+ * Owns: a temporary folder, the server's thread, one struct vm.
+ * Threads: the server runs in its own thread; the test is the client. vm is the server's between
+ *	fixture_start() and fixture_stop().
+ * Units: ms.
+ * Errors: what goes wrong fails the test. */
+#ifndef TESTS_QMP_FIXTURE_H
+#define TESTS_QMP_FIXTURE_H
+#include "qmp/qmp.h"
+#include "vmm/vm.h"
+#include <check.h>
+#include <json-c/json.h>
+#include <pthread.h>
+
+#define FIXTURE_TIMEOUT_MS 10000
+#define OUT_LINE_MAX	   (512 * 1024)
+
+struct fixture {
+	struct vm vm;
+	struct options opt;
+	struct ram_backend backend;
+	struct vcpu vcpu[2];
+	struct qmp *qmp;
+	pthread_t thread;
+	bool joined;
+	char folder[32], socket[64];
+};
+
+/* What the fake CPR does and saw. */
+extern struct fake_cpr {
+	bool save_fails;
+	char file[256];
+	int mode;
+	bool ram_check;
+} fake_cpr;
+
+void fixture_start(struct fixture *f);
+/* Ends the loop if it still runs; joins it, closes the server and removes the folder. */
+void fixture_stop(struct fixture *f);
+/* Waits until the server's loop has ended by itself and its socket is closed. */
+void fixture_join(struct fixture *f);
+/* In the loop's thread: as many STOP events as asked for. */
+void fixture_events(struct fixture *f, unsigned int count);
+
+/* A client: connected, greeting not read yet. */
+int client_connect(const struct fixture *f);
+void client_send(int fd, const char *text);
+void client_send_bytes(int fd, const void *data, size_t len);
+/* The next line; NULL at the end of file. The caller's to put. */
+struct json_object *client_line(int fd);
+/* The next line must be this JSON (member order and white space do not matter). */
+void client_expect(int fd, const char *json);
+/* The next line must be an error with this class and description. */
+void client_expect_error(int fd, const char *class, const char *desc);
+/* Nothing comes for a while. */
+void client_expect_silence(int fd);
+/* Connects, reads the greeting and negotiates. */
+int client_open(const struct fixture *f);
+#endif
