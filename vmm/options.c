@@ -150,6 +150,7 @@ static int memory(struct options *opt, char *value, struct error *err)
 	static const struct key_row keys[] = {
 		{"size", memory_size}, {"path", memory_path}, {"offset", memory_offset}, {0}};
 
+	opt->memory = (struct ram_config){0};
 	if (parse_keys("--memory", keys, opt, value, err))
 		return -EINVAL;
 	if (!opt->memory.size_bytes)
