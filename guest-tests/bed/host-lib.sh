@@ -10,7 +10,7 @@ mark() { echo "MARK $BED_BOOT $1 $(cut -d' ' -f1 /proc/uptime)"; }
 say() { echo "SAY $*"; }
 
 fail() {
-	dmesg | tail -30
+	dmesg | tail -15
 	echo "FAIL $*"
 	exit 1
 }
