@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpr/state.h"
+#include <endian.h>
+#include <errno.h>
+#include <libfdt.h>
+#include <string.h>
+
+/* Host integer <-> the big-endian cells that the devicetree specification wants. */
+static uint64_t get(const uint8_t *p, uint32_t width, bool is_be)
+{
+	uint16_t half;
+	uint32_t word;
+	uint64_t quad;
+
+	switch (width) {
+	case 1:
+		return *p;
+	case 2:
+		memcpy(&half, p, sizeof(half));
+		return is_be ? be16toh(half) : half;
+	case 4:
+		memcpy(&word, p, sizeof(word));
+		return is_be ? be32toh(word) : word;
+	default:
+		memcpy(&quad, p, sizeof(quad));
+		return is_be ? be64toh(quad) : quad;
+	}
+}
+
+static void put(uint8_t *p, uint32_t width, uint64_t value, bool to_be)
+{
+	uint16_t half = to_be ? htobe16((uint16_t)value) : (uint16_t)value;
+	uint32_t word = to_be ? htobe32((uint32_t)value) : (uint32_t)value;
+	uint64_t quad = to_be ? htobe64(value) : value;
+
+	switch (width) {
+	case 1:
+		*p = (uint8_t)value;
+		break;
+	case 2:
+		memcpy(p, &half, sizeof(half));
+		break;
+	case 4:
+		memcpy(p, &word, sizeof(word));
+		break;
+	default:
+		memcpy(p, &quad, sizeof(quad));
+		break;
+	}
+}
+
+/* Swapping is its own inverse: one copy serves both ways. */
+static void copy(uint8_t *to, const uint8_t *from, uint32_t width, uint32_t n, bool to_be)
+{
+	if (width == 1)
+		memcpy(to, from, n);
+	else
+		for (uint32_t i = 0; i < n; i++, to += width, from += width)
+			put(to, width, get(from, width, !to_be), to_be);
+}
+
+uint64_t state_cell(const void *prop, uint32_t width, uint32_t i)
+{
+	return get((const uint8_t *)prop + (size_t)i * width, width, true);
+}
+
+static bool all_default(const struct state_row *row, const uint8_t *member)
+{
+	for (uint32_t i = 0; i < row->count; i++)
+		if (get(member + (size_t)i * row->width, row->width, false) != row->dflt)
+			return false;
+	return true;
+}
+
+static int save_row(void *fdt, const struct state_row *row, const uint8_t *state, const char *type,
+		    struct error *err)
+{
+	const uint8_t *member = state + row->offset;
+	uint32_t n = row->count;
+	void *prop;
+	int ret;
+
+	if (row->kind == ST_ADDED && all_default(row, member))
+		return 0; /* an older build can still load it */
+	if (row->kind == ST_VARIABLE)
+		memcpy(&n, state + row->len_offset, sizeof(n));
+	else if (row->kind == ST_STRING)
+		n = (uint32_t)strnlen((const char *)member, row->count) + 1;
+	if (n > row->count)
+		return error_set(err, -EINVAL, "%s: '%s' has %u elements, at most %u fit", type,
+				 row->name, n, row->count);
+	ret = fdt_property_placeholder(fdt, row->name, (int)(n * row->width), &prop);
+	if (ret)
+		return error_set(err, -ENOSPC, "%s: '%s' does not fit in the tree: %s", type,
+				 row->name, fdt_strerror(ret));
+	copy(prop, member, row->width, n, true);
+	return 0;
+}
+
+int state_save(void *fdt, const struct state_desc *desc, const void *state, struct error *err)
+{
+	int ret = fdt_property(fdt, "type", desc->type, (int)strlen(desc->type) + 1);
+
+	if (ret)
+		return error_set(err, -ENOSPC, "%s: %s", desc->type, fdt_strerror(ret));
+	for (const struct state_row *row = desc->row; row < desc->row + desc->nrows; row++) {
+		ret = save_row(fdt, row, state, desc->type, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* A string ends where the property ends and nowhere before. */
+static bool is_string(const char *prop, uint32_t len)
+{
+	return len && strnlen(prop, len) == len - 1;
+}
+
+static int load_row(const struct state_row *row, const void *prop, uint32_t len_bytes,
+		    uint8_t *state, const char *type, struct error *err)
+{
+	uint32_t n = len_bytes / row->width;
+	bool any_length = row->kind == ST_VARIABLE || row->kind == ST_STRING;
+
+	if (len_bytes % row->width || n > row->count || (!any_length && n != row->count))
+		return error_set(err, -EINVAL, "%s: '%s' has %u bytes, not %s%u of %u each", type,
+				 row->name, len_bytes, any_length ? "up to " : "", row->count,
+				 row->width);
+	if (row->kind == ST_STRING && !is_string(prop, len_bytes))
+		return error_set(err, -EINVAL, "%s: '%s' is not a string", type, row->name);
+	copy(state + row->offset, prop, row->width, n, false);
+	if (row->kind == ST_VARIABLE)
+		memcpy(state + row->len_offset, &n, sizeof(n));
+	return 0;
+}
+
+static void load_default(const struct state_row *row, uint8_t *state)
+{
+	for (uint32_t i = 0; i < row->count; i++)
+		put(state + row->offset + (size_t)i * row->width, row->width, row->dflt, false);
+}
+
+const char *state_shown(const char *name, char text[STATE_SHOWN_BYTES])
+{
+	size_t n = strnlen(name, STATE_SHOWN_BYTES - 1);
+
+	for (size_t i = 0; i < n; i++)
+		text[i] = name[i] >= ' ' && name[i] <= '~' ? name[i] : '?';
+	text[n] = '\0';
+	return text;
+}
+
+/* Rows are written in order, so the row behind the last hit is nearly always the one. */
+static uint32_t find_row(const struct state_desc *desc, const char *name, uint32_t hint)
+{
+	if (hint < desc->nrows && !strcmp(desc->row[hint].name, name))
+		return hint;
+	for (uint32_t i = 0; i < desc->nrows; i++)
+		if (!strcmp(desc->row[i].name, name))
+			return i;
+	return UINT32_MAX;
+}
+
+const struct state_row *state_row_find(const struct state_desc *desc, const char *name)
+{
+	uint32_t i = find_row(desc, name, 0);
+
+	return i == UINT32_MAX ? NULL : &desc->row[i];
+}
+
+static int load_type(const char *prop, uint32_t len, const struct state_desc *desc,
+		     struct error *err)
+{
+	char shown[STATE_SHOWN_BYTES];
+
+	if (!is_string(prop, len))
+		return error_set(err, -EINVAL, "%s: 'type' is not a string", desc->type);
+	if (strcmp(prop, desc->type))
+		return error_set(err, -EINVAL, "%s: 'type' is '%s'", desc->type,
+				 state_shown(prop, shown));
+	return 0;
+}
+
+/* Every property of the node goes to its row; seen[nrows] is that of the type. */
+static int load_properties(const void *fdt, int node, const struct state_desc *desc, uint8_t *state,
+			   bool *seen, struct error *err)
+{
+	char shown[STATE_SHOWN_BYTES];
+	uint32_t next = 0;
+	int prop;
+
+	fdt_for_each_property_offset (prop, fdt, node) {
+		const char *name = NULL;
+		int len = 0, ret;
+		const void *value = fdt_getprop_by_offset(fdt, prop, &name, &len);
+		bool is_type;
+		uint32_t i;
+
+		if (!value || !name || len < 0)
+			return error_set(err, -EINVAL, "%s: a property cannot be read", desc->type);
+		is_type = !strcmp(name, "type");
+		i = is_type ? desc->nrows : find_row(desc, name, next);
+		if (i == UINT32_MAX)
+			return error_set(err, -ENOTSUP,
+					 "%s: '%s' is not known here: written by a newer version",
+					 desc->type, state_shown(name, shown));
+		if (seen[i])
+			return error_set(err, -EINVAL, "%s: '%s' comes twice", desc->type, name);
+		seen[i] = true;
+		if (is_type) {
+			ret = load_type(value, (uint32_t)len, desc, err);
+		} else {
+			next = i + 1;
+			ret = load_row(&desc->row[i], value, (uint32_t)len, state, desc->type, err);
+		}
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+int state_load(const void *fdt, int node, const struct state_desc *desc, void *state,
+	       struct error *err)
+{
+	bool seen[STATE_MAX_ROWS + 1] = {false};
+	const char *why;
+	int ret;
+
+	memset(state, 0, desc->size);
+	ret = load_properties(fdt, node, desc, state, seen, err);
+	if (ret)
+		return ret;
+	if (!seen[desc->nrows])
+		return error_set(err, -EINVAL, "%s: 'type' is missing", desc->type);
+	for (uint32_t i = 0; i < desc->nrows; i++) {
+		if (seen[i])
+			continue;
+		if (desc->row[i].kind != ST_ADDED)
+			return error_set(err, -EINVAL, "%s: '%s' is missing", desc->type,
+					 desc->row[i].name);
+		load_default(&desc->row[i], state);
+	}
+	why = desc->check ? desc->check(state) : NULL;
+	return why ? error_set(err, -EINVAL, "%s: %s", desc->type, why) : 0;
+}
+
+size_t state_max_bytes(const struct state_desc *desc)
+{
+	/* Token, length, name offset, padding; each name once, or more often if many share it. */
+	const size_t per_property = 3 * sizeof(uint32_t) + sizeof(uint32_t);
+	size_t bytes = 2 * per_property + 2 * strlen(desc->type) + sizeof("type");
+
+	for (uint32_t i = 0; i < desc->nrows; i++)
+		bytes += per_property + strlen(desc->row[i].name) + 1 +
+			 (size_t)desc->row[i].count * desc->row[i].width;
+	return bytes;
+}
+
+void state_dump_table(FILE *out, const struct state_desc *desc)
+{
+	static const char *const kind_name[] = {
+		[ST_REQUIRED] = "required",
+		[ST_ADDED] = "added",
+		[ST_VARIABLE] = "variable",
+		[ST_STRING] = "string",
+	};
+
+	for (uint32_t i = 0; i < desc->nrows; i++) {
+		const struct state_row *row = &desc->row[i];
+
+		fprintf(out, "%s.%s u%u x%u %s", desc->type, row->name, row->width * 8, row->count,
+			kind_name[row->kind]);
+		if (row->kind == ST_ADDED)
+			fprintf(out, " default %#llx", (unsigned long long)row->dflt);
+		fputc('\n', out);
+	}
+}
