@@ -31,6 +31,12 @@ int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err) must_chec
 /* At start: does this RAM hold a saved guest, and what then? Sets run state inmigrate and loads if
  * the options say so; leaves prelaunch for a boot. Refuses RAM saved by another VM. */
 int cpr_start(struct vm *vm, struct error *err) must_check;
+/* Before guest RAM is first written for a boot: clears RAM that had another owner (or an unknown
+ * one) and sets the label to running. A reboot of the guest finds all that done. */
+int cpr_boot_label(struct vm *vm, struct error *err) must_check;
+/* The build with fault injection: STASIS_FAULT=list prints the names of all steps. False: was not
+ * asked to. */
+bool cpr_list_steps_if_asked(void);
 /* Prints a checkpoint to stdout for --inspect. */
 int cpr_inspect(const char *path, bool json, struct error *err) must_check;
 int cpr_inspect_memory(const char *path, uint64_t offset_bytes, bool json,

@@ -2,12 +2,19 @@
 /* cpr/steps.h - a procedure as a table of steps that can be undone.
  * Owns: nothing.
  * Threads: the caller's.
- * Units: the log has the µs of each step at level debug.
- * Errors: the first failing step's; the steps before it are then undone, last one first. */
+ * Units: ns; the log has the µs of each step.
+ * Errors: the first failing step's; the steps before it are then undone, last one first.
+ *
+ * The build with fault injection (stasis-fault) obeys STASIS_FAULT=TABLE/STEP:HOW, once a process:
+ * "fail" instead of the step, "kill" (SIGKILL) before it, "kill-after" behind it. */
 #ifndef CPR_STEPS_H
 #define CPR_STEPS_H
 #include "vmm/error.h"
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#define STEPS_MAX 24
 
 struct step {
 	const char *name;
@@ -15,8 +22,20 @@ struct step {
 	void (*undo)(void *ctx); /* NULL: nothing to undo. Called only if run succeeded */
 };
 
-/* The build with fault injection fails or kills at the step that STASIS_FAULT names:
- * "TABLE/STEP:fail" or "TABLE/STEP:kill". */
-int steps_run(const char *table_name, const struct step *step, uint32_t nsteps, void *ctx,
+struct step_table {
+	const char *name;
+	const struct step *step;
+	uint32_t nsteps;
+};
+
+/* took_ns: one for each step, of those that ran. */
+int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns,
 	      struct error *err) must_check;
+/* "stop-vcpus 71 us, collect 301 us"; returns text. */
+char *steps_times(const struct step_table *table, uint32_t first, const uint64_t *took_ns,
+		  char *text, size_t size);
+uint64_t steps_now_ns(void);
+/* Fault injection only: STASIS_FAULT=list asks for the names of all steps. */
+bool steps_list_asked(void);
+void steps_list(const struct step_table *table);
 #endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cpr/checkpoint_file.h - a checkpoint's way to the disk: FILE.new beside FILE, renamed when whole.
+ * Owns: the descriptors of the folder and of FILE.new, from open to close. FILE.new is locked
+ *	(flock) from its creation on: of several VMs that save to one FILE, one at a time does.
+ * Threads: main only.
+ * Units: bytes.
+ * Errors: 0 or -errno with one message that names the file. Nothing that may still be needed is
+ *	overwritten: not the checkpoint of another VM, not one that can still be loaded, not a file
+ *	of another kind. rename(2), fsync(2). */
+#ifndef CPR_CHECKPOINT_FILE_H
+#define CPR_CHECKPOINT_FILE_H
+#include "vmm/error.h"
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct vm;
+
+#define CHECKPOINT_TEMP_SUFFIX ".new"
+
+struct checkpoint_file {
+	const char *path;
+	int dir_fd, fd; /* the folder; FILE.new, which is FILE once published */
+	char name[NAME_MAX + 1], temp[NAME_MAX + 1];
+};
+
+/* Opens the folder; nothing else happens before checkpoint_file_create(). */
+int checkpoint_file_open(struct checkpoint_file *file, const char *path,
+			 struct error *err) must_check;
+void checkpoint_file_close(struct checkpoint_file *file);
+/* FILE.new with room for room_bytes, and the certainty that FILE may be replaced. */
+int checkpoint_file_create(struct checkpoint_file *file, const struct vm *vm, size_t room_bytes,
+			   struct error *err) must_check;
+int checkpoint_file_write(struct checkpoint_file *file, const void *data, size_t size_bytes,
+			  struct error *err) must_check;
+int checkpoint_file_sync(struct checkpoint_file *file, struct error *err) must_check;
+/* FILE.new becomes FILE. */
+int checkpoint_file_publish(struct checkpoint_file *file, struct error *err) must_check;
+int checkpoint_file_sync_folder(struct checkpoint_file *file, struct error *err) must_check;
+
+/* For undoing. Makes what was written unloadable, durably. */
+void checkpoint_file_void(struct checkpoint_file *file);
+void checkpoint_file_remove(struct checkpoint_file *file, bool published);
+#endif

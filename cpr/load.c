@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpr/checkpoint.h"
+#include "cpr/snapshot.h"
+#include "cpr/tables.h"
+#include "vmm/log.h"
+#include "vmm/uuid.h"
+#include "vmm/vm.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+struct load {
+	struct vm *vm;
+	const char *path;
+	bool stay_paused;
+	enum runstate former; /* comes back if a step fails */
+	struct checkpoint ckpt;
+	struct snapshot *snap;
+	bool run; /* the guest ran when it was saved */
+	uint64_t downtime_ns;
+};
+
+static int step_open(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+	int ret = checkpoint_read(&load->ckpt, AT_FDCWD, load->path, err);
+
+	return ret ? ret : snapshot_new(&load->snap, load->vm, true, err);
+}
+
+static int step_machine(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+	struct snapshot *snap = load->snap;
+	struct machine_state now;
+	int ret = checkpoint_load(&load->ckpt, snap->section, SNAPSHOT_HEAD_SECTIONS, false, err);
+
+	if (ret)
+		return ret;
+	load->run = !load->stay_paused &&
+		    !strcmp(snap->root.run_state, runstate_name[RUNSTATE_RUNNING]);
+	machine_describe(&now, load->vm);
+	return machine_compare(&snap->machine, &now, err);
+}
+
+/* The label is the one truth about this RAM: does it hold the guest of this checkpoint? */
+static int step_label(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+	struct vm *vm = load->vm;
+	const char *path = snapshot_ram_path(vm);
+	char of_ram[UUID_TEXT], of_file[UUID_TEXT];
+
+	label_read(&vm->ram, &vm->label);
+	if (vm->label.state == LABEL_NONE)
+		return error_set(err, -ENODATA,
+				 "RAM %s has no label: what the guest had in memory is not there",
+				 path);
+	if (memcmp(vm->label.vm_id, vm->opt->uuid, sizeof(vm->opt->uuid)))
+		return error_set(err, -EPERM, "RAM %s belongs to another VM (uuid %s)", path,
+				 uuid_format(vm->label.vm_id, of_ram));
+	if (vm->label.state != LABEL_SAVED)
+		return error_set(err, -ESTALE,
+				 "this checkpoint was already loaded, or never became good: the "
+				 "guest has run on in RAM %s",
+				 path);
+	if (memcmp(vm->label.checkpoint_id, load->snap->root.id, sizeof(vm->label.checkpoint_id)))
+		return error_set(
+			err, -ESTALE,
+			"RAM %s goes with checkpoint %s, this is checkpoint %s of the same "
+			"VM: it was already loaded or never became good",
+			path, uuid_format(vm->label.checkpoint_id, of_ram),
+			uuid_format(load->snap->root.id, of_file));
+	if (vm->label.ram_size_bytes != vm->ram.config.size_bytes)
+		return error_set(
+			err, -EINVAL,
+			"RAM %s: its label is of %llu MiB, the command line gives %llu MiB", path,
+			(unsigned long long)vm->label.ram_size_bytes >> 20,
+			(unsigned long long)vm->ram.config.size_bytes >> 20);
+	return 0;
+}
+
+/* All of it into scratch, each section checked by its table. */
+static int step_parse(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+
+	return checkpoint_load(&load->ckpt, load->snap->section, load->snap->nsections, true, err);
+}
+
+static int step_check(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+	const struct memory_state *memory = &load->snap->memory;
+	uint8_t hash[sizeof(memory->hash)];
+
+	if (memory->nhash) {
+		ram_hash(&load->vm->ram, hash);
+		if (memcmp(hash, memory->hash, sizeof(hash)))
+			return error_set(
+				err, -EIO,
+				"RAM %s has changed since it was saved: its hash is another",
+				snapshot_ram_path(load->vm));
+	}
+	return arch_state_check(load->vm, load->snap->arch, err);
+}
+
+/* From here on the machine is no longer that of power-on. */
+static int step_commit(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+	int ret;
+
+	load->vm->needs_reset = true;
+	ret = arch_state_load(load->vm, load->snap->arch, err);
+	if (!ret)
+		snapshot_commit_devices(load->snap, load->vm);
+	return ret;
+}
+
+static void undo_commit(void *ctx)
+{
+	struct load *load = ctx;
+
+	devices_reset(load->vm);
+}
+
+static int step_post_load(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+
+	for (uint32_t i = 0; i < load->vm->ndevices; i++) {
+		struct device *dev = load->vm->device[i];
+		int ret = dev->ops->post_load ? dev->ops->post_load(dev, err) : 0;
+
+		if (ret) {
+			error_prefix(err, "%s", dev->name);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+/* The guest has not executed an instruction: what the checkpoint says is still true of it. */
+static void undo_label_running(void *ctx)
+{
+	struct load *load = ctx;
+	struct label label = load->vm->label;
+	struct error err;
+
+	label.state = LABEL_SAVED;
+	memcpy(label.checkpoint_id, load->snap->root.id, sizeof(label.checkpoint_id));
+	if (label_write(&load->vm->ram, &label, &err))
+		log_error("cprload: the label cannot be set back to saved: %s", err.msg);
+	else
+		load->vm->label = label;
+}
+
+/* The checkpoint is spent as soon as this is durable: no guest is ever loaded twice. */
+static int step_label_running(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+	struct label label = load->vm->label;
+	int ret;
+
+	label.state = LABEL_RUNNING;
+	memset(label.checkpoint_id, 0, sizeof(label.checkpoint_id));
+	ret = label_write(&load->vm->ram, &label, err);
+	if (ret) /* it may have got half-way */
+		undo_label_running(ctx);
+	else
+		load->vm->label = label;
+	return ret;
+}
+
+static int step_late(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+
+	return arch_state_load_late(load->vm, load->snap->arch, err);
+}
+
+static int step_resume(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+	struct vm *vm = load->vm;
+
+	(void)err; /* nothing here can fail */
+	load->downtime_ns = arch_state_downtime_ns(vm, load->snap->arch);
+	vm->needs_reset = false;
+	vm->has_run = true;
+	if (!load->run) {
+		vm_set_runstate(vm, RUNSTATE_PAUSED);
+		return 0;
+	}
+	vm_resume_devices(vm);
+	vm_resume_vcpus(vm);
+	vm_set_runstate(vm, RUNSTATE_RUNNING);
+	return 0;
+}
+
+static const struct step load_step[] = {
+	{"open", step_open, NULL},
+	{"machine", step_machine, NULL},
+	{"label", step_label, NULL},
+	{"parse", step_parse, NULL},
+	{"check", step_check, NULL},
+	{"commit", step_commit, undo_commit},
+	{"post-load", step_post_load, NULL},
+	{"label-running", step_label_running, undo_label_running},
+	{"late", step_late, NULL},
+	{"resume", step_resume, NULL},
+};
+const struct step_table cpr_load_table = {"load", load_step,
+					  sizeof(load_step) / sizeof(load_step[0])};
+_Static_assert(sizeof(load_step) / sizeof(load_step[0]) <= STEPS_MAX, "took_ns[]");
+
+static void log_load(const struct load *load, const uint64_t *took_ns, uint64_t began_ns)
+{
+	char times[400];
+
+	log_info("cprload: %s from %s, %zu bytes: the guest stood still %llu.%03llu ms, this load "
+		 "took %llu us of it (%s); it is %s",
+		 load->snap->root.mode, load->path, load->ckpt.size_bytes,
+		 (unsigned long long)load->downtime_ns / 1000000,
+		 (unsigned long long)load->downtime_ns / 1000 % 1000,
+		 (unsigned long long)(steps_now_ns() - began_ns) / 1000,
+		 steps_times(&cpr_load_table, 0, took_ns, times, sizeof(times)),
+		 runstate_name[load->vm->runstate]);
+}
+
+static int check_allowed(const struct vm *vm, struct error *err)
+{
+	if (vm->has_run)
+		return error_set(
+			err, -EBUSY,
+			"cprload: the guest has run in this process: load into a fresh one");
+	if (vm->runstate != RUNSTATE_PRELAUNCH && vm->runstate != RUNSTATE_INMIGRATE)
+		return error_set(err, -EBUSY, "cprload: not possible in run state %s",
+				 runstate_name[vm->runstate]);
+	return 0;
+}
+
+int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct error *err)
+{
+	struct load load = {
+		.vm = vm,
+		.path = path,
+		.stay_paused = stay_paused,
+		.former = vm->runstate,
+	};
+	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = steps_now_ns();
+	int ret = check_allowed(vm, err);
+
+	if (ret)
+		return ret;
+	vm_set_runstate(vm, RUNSTATE_RESTORE_VM);
+	ret = steps_run(&cpr_load_table, &load, took_ns, err);
+	if (!ret) {
+		log_load(&load, took_ns, began_ns);
+		if (load.run)
+			vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
+	} else {
+		vm_set_runstate(vm, load.former);
+		error_prefix(err, "cprload");
+	}
+	checkpoint_free(&load.ckpt);
+	snapshot_free(load.snap);
+	return ret;
+}
+
+int cpr_load(struct vm *vm, const char *file, struct error *err)
+{
+	const char *path = file ? file : vm->opt->cpr_file;
+
+	if (!path)
+		return error_set(err, -EINVAL,
+				 "cprload: no file: give the argument 'file', or "
+				 "start with --cpr-file");
+	return load_at_start(vm, path, false, err);
+}

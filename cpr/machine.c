@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpr/machine.h"
+#include "vmm/uuid.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MACHINE_STATE(F, A, V, T)     \
+	F(T, arch)                    \
+	F(T, name)                    \
+	F(T, uuid)                    \
+	F(T, cpus)                    \
+	F(T, pit)                     \
+	F(T, ram_size_bytes)          \
+	V(T, ram_region, nram_region) \
+	F(T, devices)                 \
+	V(T, device_gsi, ndevice_gsi)
+
+/* A walk through the names: serial0, rtc0, ... */
+struct name_walk {
+	const char *rest;
+	char name[16];
+	uint32_t index;
+};
+
+static bool next_name(struct name_walk *walk)
+{
+	size_t n;
+
+	walk->rest += strspn(walk->rest, " ");
+	n = strcspn(walk->rest, " ");
+	if (!n || n >= sizeof(walk->name))
+		return false;
+	memcpy(walk->name, walk->rest, n);
+	walk->name[n] = '\0';
+	walk->rest += n;
+	walk->index++;
+	return true;
+}
+
+static bool find_name(const char *names, const char *name, uint32_t *index)
+{
+	struct name_walk walk = {.rest = names};
+
+	while (next_name(&walk)) {
+		if (strcmp(walk.name, name))
+			continue;
+		*index = walk.index - 1;
+		return true;
+	}
+	return false;
+}
+
+static const char *machine_check(const void *st)
+{
+	const struct machine_state *machine = st;
+	struct name_walk walk = {.rest = machine->devices};
+
+	while (next_name(&walk))
+		;
+	if (*walk.rest || walk.index != machine->ndevice_gsi)
+		return "'devices' and 'device_gsi' do not fit together";
+	if (machine->nram_region % 2)
+		return "'ram_region' has a GPA without a size";
+	if (!machine->cpus || machine->cpus > OPTIONS_MAX_CPUS)
+		return "'cpus' is not 1 to 64";
+	return NULL;
+}
+
+STATE_DEFINE(machine_state, MACHINE_STATE, "machine", machine_check);
+const struct state_desc *const machine_desc = &machine_state_desc;
+
+void machine_describe(struct machine_state *machine, const struct vm *vm)
+{
+	size_t used = 0;
+
+	memset(machine, 0, sizeof(*machine));
+	snprintf(machine->arch, sizeof(machine->arch), "%s", arch_name);
+	snprintf(machine->name, sizeof(machine->name), "%s", vm->opt->name);
+	memcpy(machine->uuid, vm->opt->uuid, sizeof(machine->uuid));
+	machine->cpus = vm->nvcpus;
+	machine->pit = vm->opt->pit;
+	machine->ram_size_bytes = vm->ram.config.size_bytes;
+	for (uint32_t i = 0; i < vm->ram.nregions; i++) {
+		machine->ram_region[machine->nram_region++] = vm->ram.region[i].gpa;
+		machine->ram_region[machine->nram_region++] = vm->ram.region[i].size_bytes;
+	}
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		used += (size_t)snprintf(machine->devices + used, sizeof(machine->devices) - used,
+					 "%s%s", i ? " " : "", vm->device[i]->name);
+		machine->device_gsi[machine->ndevice_gsi++] = vm->device[i]->ops->guest_gsi;
+	}
+}
+
+/* Joins one difference to those before it. */
+static __attribute__((format(printf, 3, 4))) void differ(struct error *err, uint32_t *ndiffs,
+							 const char *fmt, ...)
+{
+	size_t used = *ndiffs ? strlen(err->msg) : 0;
+	va_list ap;
+
+	if ((*ndiffs)++)
+		used += (size_t)snprintf(err->msg + used, sizeof(err->msg) - used, "; ");
+	if (used >= sizeof(err->msg))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(err->msg + used, sizeof(err->msg) - used, fmt, ap);
+	va_end(ap);
+}
+
+static void compare_identity(const struct machine_state *saved, const struct machine_state *now,
+			     struct error *err, uint32_t *ndiffs)
+{
+	char was[STATE_SHOWN_BYTES], was_uuid[UUID_TEXT], now_uuid[UUID_TEXT];
+
+	if (strcmp(saved->arch, now->arch))
+		differ(err, ndiffs, "checkpoint is of a machine of arch %s, this is %s",
+		       state_shown(saved->arch, was), now->arch);
+	if (memcmp(saved->uuid, now->uuid, sizeof(now->uuid)))
+		differ(err, ndiffs,
+		       "checkpoint is of VM '%s' (uuid %s), the command line gives '%s' (uuid %s)",
+		       state_shown(saved->name, was), uuid_format(saved->uuid, was_uuid), now->name,
+		       uuid_format(now->uuid, now_uuid));
+}
+
+static void compare_devices(const struct machine_state *saved, const struct machine_state *now,
+			    struct error *err, uint32_t *ndiffs)
+{
+	struct name_walk walk = {.rest = saved->devices};
+	char shown[STATE_SHOWN_BYTES];
+	uint32_t i;
+
+	while (next_name(&walk)) {
+		uint32_t gsi = saved->device_gsi[walk.index - 1];
+
+		if (!find_name(now->devices, walk.name, &i))
+			differ(err, ndiffs, "checkpoint has device %s, the command line does not",
+			       state_shown(walk.name, shown));
+		else if (now->device_gsi[i] != gsi)
+			differ(err, ndiffs, "checkpoint has %s on GSI %u, here it is on GSI %u",
+			       walk.name, gsi, now->device_gsi[i]);
+	}
+	walk = (struct name_walk){.rest = now->devices};
+	while (next_name(&walk))
+		if (!find_name(saved->devices, walk.name, &i))
+			differ(err, ndiffs,
+			       "the command line gives device %s, the checkpoint has none",
+			       walk.name);
+}
+
+int machine_compare(const struct machine_state *saved, const struct machine_state *now,
+		    struct error *err)
+{
+	struct error local;
+	uint32_t ndiffs = 0;
+
+	err = err ? err : &local;
+	compare_identity(saved, now, err, &ndiffs);
+	if (saved->cpus != now->cpus)
+		differ(err, &ndiffs, "checkpoint has %u vCPU%s, the command line gives %u",
+		       saved->cpus, saved->cpus == 1 ? "" : "s", now->cpus);
+	if (saved->ram_size_bytes != now->ram_size_bytes)
+		differ(err, &ndiffs,
+		       "checkpoint has %" PRIu64 " MiB of RAM, the command line gives %" PRIu64
+		       " MiB",
+		       saved->ram_size_bytes >> 20, now->ram_size_bytes >> 20);
+	else if (saved->nram_region != now->nram_region ||
+		 memcmp(saved->ram_region, now->ram_region, sizeof(now->ram_region)))
+		differ(err, &ndiffs, "checkpoint has its RAM at other guest addresses");
+	if (!saved->pit != !now->pit)
+		differ(err, &ndiffs, "checkpoint has %s, the command line gives --machine pit=%s",
+		       saved->pit ? "a PIT" : "no PIT", now->pit ? "on" : "off");
+	compare_devices(saved, now, err, &ndiffs);
+	return ndiffs ? -EINVAL : 0;
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpr/checkpoint.h"
+#include "cpr/checkpoint_file.h"
+#include "cpr/snapshot.h"
+#include "cpr/tables.h"
+#include "vmm/log.h"
+#include "vmm/vm.h"
+#include <errno.h>
+#include <string.h>
+
+struct save {
+	struct vm *vm;
+	const char *path;
+	enum cpr_mode mode;
+	bool ram_check;
+	enum runstate former; /* comes back if a step fails */
+	bool running;
+	struct snapshot *snap;
+	struct checkpoint ckpt;
+	struct checkpoint_file file;
+	uint64_t stopped_at_ns;
+};
+
+static const enum ram_survives mode_needs[CPR_MODES] = {
+	[CPR_REBOOT] = RAM_SURVIVES_KEXEC,
+	[CPR_RESTART] = RAM_SURVIVES_PROCESS,
+};
+
+/* Why a guest in this run state cannot be saved; NULL: it can. */
+static const char *const cannot_save[RUNSTATES] = {
+	[RUNSTATE_PRELAUNCH] = "the guest has not run yet: there is nothing to save",
+	[RUNSTATE_INMIGRATE] = "the guest waits for cprload: its checkpoint is still the good one",
+	[RUNSTATE_SAVE_VM] = "a cprsave is under way",
+	[RUNSTATE_RESTORE_VM] = "a cprload is under way",
+	[RUNSTATE_POSTMIGRATE] = "the guest is saved already",
+	[RUNSTATE_SHUTDOWN] = "the guest is shut down",
+	[RUNSTATE_INTERNAL_ERROR] = "the VM met an internal error, which the log tells; use quit",
+};
+
+int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
+{
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		const struct device_ops *ops = vm->device[i]->ops;
+
+		if (!ops->state)
+			return error_set(err, -EOPNOTSUPP, "device %s cannot be saved: %s",
+					 vm->device[i]->name,
+					 ops->unsaved ? ops->unsaved : "it has no state table");
+	}
+	return ram_check_survives(&vm->ram, mode_needs[mode], err);
+}
+
+/* A guest that has asked for power-off or reset, or whose vCPU broke, is not one to come back to:
+ * nobody would ask again. */
+static int check_requests(const struct vm *vm, struct error *err)
+{
+	if (vm_guest_ends(vm))
+		return error_set(err, -EBUSY,
+				 "the guest has just asked for power-off or reset: try again");
+	if (atomic_load(&vm->requests) & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM))
+		return error_set(err, -EIO, "a vCPU cannot go on, the log tells why");
+	return 0;
+}
+
+static int step_check(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+	int ret = checkpoint_file_open(&save->file, save->path, err);
+
+	ret = ret ? ret : cpr_possible(save->vm, save->mode, err);
+	ret = ret ? ret : check_requests(save->vm, err);
+	if (ret)
+		return ret;
+	if (ram_fd_survives(save->file.dir_fd) < mode_needs[save->mode])
+		return error_set(err, -EOPNOTSUPP,
+				 "%s: its folder does not outlive a reboot (tmpfs, ramfs or an "
+				 "overlay on them): choose a file on a disk, or mode=restart",
+				 save->path);
+	return 0;
+}
+
+/* All that can be had before the guest stops: memory, FILE.new, space. */
+static int step_prepare(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+	int ret = snapshot_new(&save->snap, save->vm, false, err);
+
+	ret = ret ? ret : snapshot_describe(save->snap, save->vm, save->mode, err);
+	ret = ret ? ret
+		  : checkpoint_reserve(&save->ckpt, save->snap->section, save->snap->nsections,
+				       err);
+	return ret ? ret
+		   : checkpoint_file_create(&save->file, save->vm, save->ckpt.buffer_bytes, err);
+}
+
+static void undo_prepare(void *ctx)
+{
+	struct save *save = ctx;
+
+	checkpoint_file_remove(&save->file, false);
+}
+
+/* Most of RAM is clean on the disk before the guest stops; the rest follows in sync-ram. */
+static int step_presync(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	if (save->mode != CPR_REBOOT || !save->running)
+		return 0;
+	return ram_sync(&save->vm->ram, err);
+}
+
+static int step_stop_vcpus(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+	int ret;
+
+	save->stopped_at_ns = steps_now_ns();
+	if (save->running)
+		vm_pause_vcpus(save->vm);
+	vm_set_runstate(save->vm, RUNSTATE_SAVE_VM);
+	ret = check_requests(save->vm, err);
+	if (!ret)
+		return 0;
+	vm_set_runstate(save->vm, save->former);
+	if (save->running)
+		vm_resume_vcpus(save->vm);
+	return ret;
+}
+
+static void undo_stop_vcpus(void *ctx)
+{
+	struct save *save = ctx;
+
+	vm_set_runstate(save->vm, save->former);
+	if (save->running)
+		vm_resume_vcpus(save->vm);
+}
+
+static int step_pause_devices(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	return save->running ? vm_pause_devices(save->vm, err) : 0;
+}
+
+static void undo_pause_devices(void *ctx)
+{
+	struct save *save = ctx;
+
+	if (save->running)
+		vm_resume_devices(save->vm);
+}
+
+static int step_collect(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	return arch_state_save(save->vm, save->snap->arch, err);
+}
+
+static int step_build(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+	struct memory_state *memory = &save->snap->memory;
+
+	if (save->ram_check) {
+		ram_hash(&save->vm->ram, memory->hash);
+		memory->nhash = sizeof(memory->hash);
+	}
+	return checkpoint_build(&save->ckpt, save->snap->section, save->snap->nsections, err);
+}
+
+static int step_write(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	return checkpoint_file_write(&save->file, save->ckpt.data, save->ckpt.size_bytes, err);
+}
+
+/* Comes after that of the label and before the guest runs on: whatever else may fail in undoing,
+ * what was written here can never be loaded over RAM that has changed. */
+static void undo_write(void *ctx)
+{
+	struct save *save = ctx;
+
+	checkpoint_file_void(&save->file);
+}
+
+static int step_sync_ram(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+	int ret = save->mode == CPR_REBOOT ? ram_sync(&save->vm->ram, err) : 0;
+
+	/* RAM may have lost a page since the first look. */
+	return ret ? ret : ram_check_survives(&save->vm->ram, mode_needs[save->mode], err);
+}
+
+static int step_fsync(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	return checkpoint_file_sync(&save->file, err);
+}
+
+static int write_label(struct save *save, enum label_state state, struct error *err)
+{
+	struct vm *vm = save->vm;
+	struct label label = vm->label;
+	int ret;
+
+	label.state = state;
+	memset(label.checkpoint_id, 0, sizeof(label.checkpoint_id));
+	if (state == LABEL_SAVED)
+		memcpy(label.checkpoint_id, save->snap->root.id, sizeof(label.checkpoint_id));
+	ret = label_write(&vm->ram, &label, err);
+	if (!ret)
+		vm->label = label;
+	return ret;
+}
+
+static void undo_label(void *ctx)
+{
+	struct error err;
+
+	if (write_label(ctx, LABEL_RUNNING, &err))
+		log_error("cprsave: the label cannot be set back to running (%s): the next start "
+			  "will need --discard-saved",
+			  err.msg);
+}
+
+static int step_label(void *ctx, struct error *err)
+{
+	int ret = write_label(ctx, LABEL_SAVED, err);
+
+	if (ret) /* it may have got half-way */
+		undo_label(ctx);
+	return ret;
+}
+
+static int step_rename(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	return checkpoint_file_publish(&save->file, err);
+}
+
+static void undo_rename(void *ctx)
+{
+	struct save *save = ctx;
+
+	checkpoint_file_remove(&save->file, true);
+}
+
+static int step_fsync_folder(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	return checkpoint_file_sync_folder(&save->file, err);
+}
+
+enum { SAVE_CHECK, SAVE_PREPARE, SAVE_PRESYNC, SAVE_STOP };
+
+static const struct step save_step[] = {
+	[SAVE_CHECK] = {"check", step_check, NULL},
+	[SAVE_PREPARE] = {"prepare", step_prepare, undo_prepare},
+	[SAVE_PRESYNC] = {"presync", step_presync, NULL},
+	/* From here on the guest waits. */
+	[SAVE_STOP] = {"stop-vcpus", step_stop_vcpus, undo_stop_vcpus},
+	{"pause-devices", step_pause_devices, undo_pause_devices},
+	{"collect", step_collect, NULL},
+	{"build", step_build, NULL},
+	{"write", step_write, undo_write},
+	{"sync-ram", step_sync_ram, NULL},
+	{"fsync", step_fsync, NULL},
+	{"label", step_label, undo_label},
+	{"rename", step_rename, undo_rename},
+	/* Behind the last one the checkpoint is good and this process may not run the guest. */
+	{"fsync-folder", step_fsync_folder, NULL},
+};
+const struct step_table cpr_save_table = {"save", save_step,
+					  sizeof(save_step) / sizeof(save_step[0])};
+_Static_assert(sizeof(save_step) / sizeof(save_step[0]) <= STEPS_MAX, "took_ns[]");
+
+static void log_save(const struct save *save, const uint64_t *took_ns, uint64_t began_ns)
+{
+	uint64_t end_ns = steps_now_ns();
+	char times[400];
+
+	log_info("cprsave: %s to %s, %zu bytes: stopped %llu us (%s), before that %llu us",
+		 cpr_mode_name[save->mode], save->path, save->ckpt.size_bytes,
+		 (unsigned long long)(end_ns - save->stopped_at_ns) / 1000,
+		 steps_times(&cpr_save_table, SAVE_STOP, took_ns, times, sizeof(times)),
+		 (unsigned long long)(save->stopped_at_ns - began_ns) / 1000);
+}
+
+int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
+{
+	struct save save = {
+		.vm = vm,
+		.path = args->file ? args->file : vm->opt->cpr_file,
+		.mode = args->mode,
+		.ram_check = args->ram_check,
+		.former = vm->runstate,
+		.running = vm->runstate == RUNSTATE_RUNNING,
+		.file = {.dir_fd = -1, .fd = -1},
+	};
+	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = steps_now_ns();
+	int ret = -EINVAL;
+
+	if (cannot_save[vm->runstate])
+		return error_set(err, -EBUSY, "cprsave: %s", cannot_save[vm->runstate]);
+	if (!save.path)
+		return error_set(err, ret,
+				 "cprsave: no file: give the argument 'file', or start "
+				 "with --cpr-file");
+	ret = steps_run(&cpr_save_table, &save, took_ns, err);
+	if (!ret) {
+		vm_set_runstate(vm, RUNSTATE_POSTMIGRATE);
+		log_save(&save, took_ns, began_ns);
+	} else {
+		error_prefix(err, "cprsave");
+	}
+	checkpoint_file_close(&save.file);
+	checkpoint_free(&save.ckpt);
+	snapshot_free(save.snap);
+	return ret;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cpr/snapshot.h - all of a checkpoint in memory, as the list of sections that save and load walk.
+ * Owns: the head's structs, the arch's state and, for a load, scratch copies of the devices'.
+ *	A save reads the devices' own state.
+ * Threads: main only.
+ * Units: ns since the epoch, bytes.
+ * Errors: 0 or -errno with one message. */
+#ifndef CPR_SNAPSHOT_H
+#define CPR_SNAPSHOT_H
+#include "cpr/cpr.h"
+#include "cpr/machine.h"
+#include "vmm/vm.h"
+
+#define SNAPSHOT_MAX_SECTIONS (4 + OPTIONS_MAX_CPUS + 16 + DEVICES_MAX)
+
+/* The root node's properties. */
+struct root_state {
+	uint8_t id[16]; /* random: the label names it while this checkpoint may be loaded */
+	char compatible[24];
+	char mode[16];	    /* cpr_mode_name[] */
+	char run_state[16]; /* "running" or "paused" */
+	uint32_t format;
+};
+
+/* Who wrote it; nobody decides by it. */
+struct vmm_state {
+	uint64_t saved_at_ns;
+	char version[32];
+	char host_kernel[72];
+};
+
+/* Where RAM was; RAM may have moved since, the label tells. */
+struct memory_state {
+	uint64_t offset_bytes;
+	uint8_t hash[16]; /* XXH3-128 of all of it */
+	uint32_t nhash;	  /* 16, or 0: not hashed */
+	char backend[20];
+	char path[4096]; /* absolute; empty: none */
+};
+
+struct snapshot {
+	struct root_state root;
+	struct vmm_state vmm;
+	struct machine_state machine;
+	struct memory_state memory;
+	struct arch_state *arch;
+	uint8_t *device_scratch; /* NULL: sections point to the devices' own state */
+	struct state_section section[SNAPSHOT_MAX_SECTIONS];
+	uint32_t nsections;
+	uint32_t first_device; /* index of section[] */
+};
+
+#define SNAPSHOT_HEAD_SECTIONS 4 /* root, vmm, machine, memory: fit for any checkpoint */
+
+/* scratch: for a load, which must not touch the devices before all is checked. */
+int snapshot_new(struct snapshot **snap, struct vm *vm, bool scratch, struct error *err) must_check;
+void snapshot_free(struct snapshot *snap);
+/* Fills the head, a fresh id with it. */
+int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode,
+		      struct error *err) must_check;
+/* From scratch into the devices. */
+void snapshot_commit_devices(const struct snapshot *snap, struct vm *vm);
+
+/* For messages. */
+static inline const char *snapshot_ram_path(const struct vm *vm)
+{
+	return vm->ram.config.path ? vm->ram.config.path : "memfd";
+}
+
+/* The head alone, for looking at a checkpoint without a VM: SNAPSHOT_HEAD_SECTIONS sections. */
+void snapshot_head_sections(struct snapshot *snap);
+/* Calls fn for the table of every kind of node a checkpoint may have. */
+int snapshot_tables(void (*fn)(void *ctx, const struct state_desc *desc), void *ctx,
+		    struct error *err) must_check;
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpr/steps.h"
+#include "vmm/log.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef STASIS_FAULT_INJECTION
+/* Does STASIS_FAULT name this step and this kind of fault? Each fault strikes once. */
+static bool fault(const struct step_table *table, const struct step *step, const char *how)
+{
+	static bool done;
+	const char *wanted = getenv("STASIS_FAULT");
+	char name[128];
+
+	if (done || !wanted)
+		return false;
+	snprintf(name, sizeof(name), "%s/%s:%s", table->name, step->name, how);
+	done = !strcmp(name, wanted);
+	return done;
+}
+
+bool steps_list_asked(void)
+{
+	const char *wanted = getenv("STASIS_FAULT");
+
+	return wanted && !strcmp(wanted, "list");
+}
+#else
+static bool fault(const struct step_table *table, const struct step *step, const char *how)
+{
+	(void)table, (void)step, (void)how;
+	return false;
+}
+
+bool steps_list_asked(void)
+{
+	return false;
+}
+#endif
+
+uint64_t steps_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int run_one(const struct step_table *table, const struct step *step, void *ctx,
+		   struct error *err)
+{
+	int ret;
+
+	if (fault(table, step, "kill"))
+		kill(getpid(), SIGKILL);
+	if (fault(table, step, "fail"))
+		return error_set(err, -EIO, "%s/%s: made to fail by STASIS_FAULT", table->name,
+				 step->name);
+	ret = step->run(ctx, err);
+	if (!ret && fault(table, step, "kill-after"))
+		kill(getpid(), SIGKILL);
+	return ret;
+}
+
+int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, struct error *err)
+{
+	uint64_t start_ns = steps_now_ns();
+
+	for (uint32_t i = 0; i < table->nsteps; i++) {
+		int ret = run_one(table, &table->step[i], ctx, err);
+		uint64_t end_ns = steps_now_ns();
+
+		took_ns[i] = end_ns - start_ns;
+		start_ns = end_ns;
+		log_debug("%s/%s: %s, %llu us", table->name, table->step[i].name,
+			  ret ? "failed" : "done", (unsigned long long)took_ns[i] / 1000);
+		if (!ret)
+			continue;
+		while (i-- > 0)
+			if (table->step[i].undo)
+				table->step[i].undo(ctx);
+		return ret;
+	}
+	return 0;
+}
+
+char *steps_times(const struct step_table *table, uint32_t first, const uint64_t *took_ns,
+		  char *text, size_t size)
+{
+	size_t used = 0;
+
+	*text = '\0';
+	for (uint32_t i = first; i < table->nsteps && used < size; i++)
+		used += (size_t)snprintf(text + used, size - used, "%s%s %llu us",
+					 i == first ? "" : ", ", table->step[i].name,
+					 (unsigned long long)took_ns[i] / 1000);
+	return text;
+}
+
+void steps_list(const struct step_table *table)
+{
+	for (uint32_t i = 0; i < table->nsteps; i++)
+		printf("%s/%s\n", table->name, table->step[i].name);
+}
