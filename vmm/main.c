@@ -79,8 +79,11 @@ int main(int argc, char **argv)
 {
 	struct options opt;
 	struct error err = {.msg = ""};
-	int ret = options_parse(&opt, argc, argv, &err);
+	int ret;
 
+	if (cpr_list_steps_if_asked())
+		return 0;
+	ret = options_parse(&opt, argc, argv, &err);
 	if (ret) {
 		fprintf(stderr, "stasis: %s\n", err.msg);
 		return 1;
