@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/device_rig.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S 1000000000ull
+
+struct rig rig;
+
+/* What devices are compiled to call instead, see CMakeLists.txt. */
+int rig_clock_gettime(clockid_t clock, struct timespec *ts);
+int rig_timerfd_create(clockid_t clock, int flags);
+int rig_timerfd_settime(int fd, int flags, const struct itimerspec *spec, struct itimerspec *old);
+
+void irq_set(const struct irq *irq, uint32_t gsi, bool level)
+{
+	(void)irq;
+	ck_assert_uint_lt(gsi, RIG_GSIS);
+	rig.rises[gsi] += level && !rig.line[gsi];
+	rig.line[gsi] = level;
+}
+
+void vm_request(struct vm *vm, enum vm_request what)
+{
+	ck_assert_ptr_eq(vm, &rig.vm);
+	rig.requests |= (uint32_t)what;
+}
+
+int rig_clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	uint64_t ns = clock == CLOCK_REALTIME ? rig.realtime_ns : rig.monotonic_ns;
+
+	ts->tv_sec = (time_t)(ns / NS_PER_S);
+	ts->tv_nsec = (long)(ns % NS_PER_S);
+	return 0;
+}
+
+int rig_timerfd_create(clockid_t clock, int flags)
+{
+	struct rig_timer *timer = rig.timer;
+
+	(void)flags;
+	while (timer->fd > 0)
+		ck_assert(++timer < rig.timer + RIG_TIMERS);
+	timer->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	timer->is_realtime = clock == CLOCK_REALTIME;
+	return timer->fd;
+}
+
+static uint64_t timer_clock(const struct rig_timer *timer)
+{
+	return timer->is_realtime ? rig.realtime_ns : rig.monotonic_ns;
+}
+
+int rig_timerfd_settime(int fd, int flags, const struct itimerspec *spec, struct itimerspec *old)
+{
+	uint64_t ns = (uint64_t)spec->it_value.tv_sec * NS_PER_S + (uint64_t)spec->it_value.tv_nsec;
+	struct rig_timer *timer = rig.timer;
+
+	(void)old;
+	ck_assert_int_ge(spec->it_value.tv_sec, 0);
+	ck_assert_int_ge(spec->it_value.tv_nsec, 0);
+	ck_assert_int_lt(spec->it_value.tv_nsec, (long)NS_PER_S);
+	while (timer->fd != fd)
+		ck_assert(++timer < rig.timer + RIG_TIMERS);
+	timer->armed = ns;
+	timer->expiry_ns = flags & TFD_TIMER_ABSTIME ? ns : timer_clock(timer) + ns;
+	return 0;
+}
+
+void rig_open(void)
+{
+	struct error err;
+
+	memset(&rig, 0, sizeof(rig));
+	rig.vm.opt = &rig.opt;
+	rig.monotonic_ns = 1000 * NS_PER_S;
+	rig.realtime_ns = 1700000000 * NS_PER_S; /* 2023-11-14 22:13:20, a Tuesday */
+	ck_assert_int_eq(loop_init(&rig.vm.loop, NULL, NULL, &err), 0);
+}
+
+static void detach(struct device *dev)
+{
+	if (dev->ops->detach)
+		dev->ops->detach(dev);
+	pthread_mutex_destroy(&dev->lock);
+	free(dev->state);
+	free(dev->host);
+	free(dev);
+	memset(&rig.vm.bus, 0, sizeof(rig.vm.bus));
+	memset(rig.timer, 0, sizeof(rig.timer));
+}
+
+void rig_close(void)
+{
+	if (rig.dev)
+		detach(rig.dev);
+	rig.dev = NULL;
+	loop_close(&rig.vm.loop);
+}
+
+void rig_attach(const struct device_ops *ops)
+{
+	struct device *dev = calloc(1, sizeof(*dev));
+	struct error err = {""};
+
+	ck_assert_ptr_nonnull(dev);
+	pthread_mutex_init(&dev->lock, NULL);
+	dev->ops = ops;
+	dev->vm = &rig.vm;
+	dev->state = calloc(1, ops->state->size);
+	dev->host = calloc(1, ops->host_size + 1);
+	ck_assert_msg(!ops->attach(dev, &rig.vm, &err), "%s", err.msg);
+	ops->reset(dev);
+	rig.dev = dev;
+}
+
+void rig_reload(void)
+{
+	const struct device_ops *ops = rig.dev->ops;
+	void *state = malloc(ops->state->size);
+	struct error err;
+	const char *why;
+
+	if (ops->pause)
+		ck_assert_int_eq(ops->pause(rig.dev, &err), 0);
+	memcpy(state, rig.dev->state, ops->state->size);
+	why = ops->state->check(state);
+	ck_assert_msg(!why, "check() refuses what was saved: %s", why);
+	detach(rig.dev);
+	memset(rig.line, 0, sizeof(rig.line));
+	rig_attach(ops);
+	memcpy(rig.dev->state, state, ops->state->size);
+	free(state);
+	if (ops->post_load)
+		ck_assert_int_eq(ops->post_load(rig.dev, &err), 0);
+	if (ops->resume)
+		ops->resume(rig.dev);
+}
+
+static void deadline(void *opaque, uint32_t events)
+{
+	(void)opaque;
+	(void)events;
+	loop_quit(&rig.vm.loop);
+}
+
+void rig_spin(void)
+{
+	const struct itimerspec spec = {.it_value.tv_nsec = 1000000};
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+
+	timerfd_settime(fd, 0, &spec, NULL);
+	ck_assert_int_eq(loop_add(&rig.vm.loop, fd, EPOLLIN, deadline, NULL, NULL), 0);
+	rig.vm.loop.stop = false;
+	loop_run(&rig.vm.loop);
+	loop_del(&rig.vm.loop, fd);
+	close(fd);
+}
+
+/* The timer that is due next within ns from now; NULL: none. */
+static struct rig_timer *next_timer(uint64_t ns, uint64_t *left_ns)
+{
+	struct rig_timer *next = NULL;
+
+	*left_ns = ns;
+	for (struct rig_timer *timer = rig.timer; timer < rig.timer + RIG_TIMERS; timer++) {
+		uint64_t now = timer_clock(timer), left;
+
+		left = timer->expiry_ns > now ? timer->expiry_ns - now : 0;
+		if (!timer->armed || left > *left_ns)
+			continue;
+		next = timer;
+		*left_ns = left;
+	}
+	return next;
+}
+
+void rig_advance(uint64_t ns)
+{
+	const uint64_t one = 1;
+	struct rig_timer *timer;
+	uint64_t left;
+
+	do {
+		timer = next_timer(ns, &left);
+		rig.monotonic_ns += left;
+		rig.realtime_ns += left;
+		ns -= left;
+		if (!timer)
+			break;
+		timer->armed = false;
+		ck_assert_int_eq(write(timer->fd, &one, sizeof(one)), sizeof(one));
+		rig_spin();
+	} while (true);
+}
+
+void rig_out(uint16_t port, uint32_t size, uint32_t value)
+{
+	bus_access(&rig.vm.bus, BUS_PIO, port, &value, size, true);
+}
+
+uint32_t rig_in(uint16_t port, uint32_t size)
+{
+	uint32_t value = 0;
+
+	bus_access(&rig.vm.bus, BUS_PIO, port, &value, size, false);
+	return value;
+}
+
+int rig_run(const char *name, const TTest *const *test, int ntests)
+{
+	Suite *suite = suite_create(name);
+	TCase *tcase = tcase_create(name);
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	suite_add_tcase(suite, tcase);
+	tcase_add_checked_fixture(tcase, rig_open, rig_close);
+	tcase_set_timeout(tcase, 30);
+	for (int i = 0; i < ntests; i++)
+		tcase_add_test(tcase, test[i]);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
