@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/cpr.h"
+#include "devices/chardev.h"
 #include "qmp/qmp.h"
 #include "vmm/log.h"
 #include "vmm/options.h"
@@ -16,6 +17,14 @@ static void ask_to_end(int signal)
 	vm_request(&vm, VM_REQUEST_SIGNAL);
 }
 
+/* A bug, or someone's kill: the default action follows, but the terminal is not left raw. */
+static void die_tidily(int signal_number)
+{
+	chardev_restore_terminal();
+	signal(signal_number, SIG_DFL);
+	raise(signal_number);
+}
+
 /* RAM that broke (media error, file truncated, tmpfs full) costs the guest, never the VMM. */
 static void ram_broke(int signal_number, siginfo_t *info, void *context)
 {
@@ -23,7 +32,7 @@ static void ram_broke(int signal_number, siginfo_t *info, void *context)
 
 	(void)context;
 	if (!ram_patch_hole(&vm.ram, info->si_addr, &gpa)) {
-		signal(signal_number, SIG_DFL); /* not RAM: a bug, which the default action shows */
+		die_tidily(signal_number);
 		return;
 	}
 	atomic_store(&vm.broken_gpa, gpa);
@@ -33,11 +42,15 @@ static void ram_broke(int signal_number, siginfo_t *info, void *context)
 static void handle_signals(void)
 {
 	const int ending[] = {SIGTERM, SIGINT, SIGHUP};
+	const int fatal[] = {SIGSEGV, SIGABRT, SIGILL, SIGFPE, SIGQUIT};
+	struct sigaction die = {.sa_handler = die_tidily};
 	struct sigaction end = {.sa_handler = ask_to_end, .sa_flags = SA_RESTART};
 	struct sigaction broke = {.sa_sigaction = ram_broke, .sa_flags = SA_SIGINFO};
 
 	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
 		sigaction(ending[i], &end, NULL);
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		sigaction(fatal[i], &die, NULL);
 	sigaction(SIGBUS, &broke, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
