@@ -53,28 +53,34 @@ int options_size(const char *text, uint64_t *bytes)
 	return 0;
 }
 
-static int parse_keys(const char *option, const struct key_row *row, struct options *opt,
-		      char *text, struct error *err)
+static int parse_pair(const char *option, const struct key_row *row, struct options *opt,
+		      char *pair, struct error *err)
 {
-	char *pair, *value, *rest = text;
+	char *value = strchr(pair, '=');
 
-	while ((pair = strsep(&rest, ","))) {
-		const struct key_row *r = row;
+	if (!value || !value[1])
+		return error_set(err, -EINVAL, "%s: '%s' is not of the form key=value", option,
+				 pair);
+	*value++ = '\0';
+	while (row->key && strcmp(row->key, pair))
+		row++;
+	if (!row->key)
+		return error_set(err, -EINVAL, "%s: there is no key '%s'; see --help", option,
+				 pair);
+	return row->parse(opt, value, err);
+}
 
-		value = strchr(pair, '=');
-		if (!value || !value[1])
-			return error_set(err, -EINVAL, "%s: '%s' is not of the form key=value",
-					 option, pair);
-		*value++ = '\0';
-		while (r->key && strcmp(r->key, pair))
-			r++;
-		if (!r->key)
-			return error_set(err, -EINVAL, "%s: there is no key '%s'; see --help",
-					 option, pair);
-		if (r->parse(opt, value, err))
-			return -EINVAL;
-	}
-	return 0;
+/* In a copy: argv stays what /proc/PID/cmdline shows, from which kexec-resume starts us again. */
+static int parse_keys(const char *option, const struct key_row *row, struct options *opt,
+		      const char *text, struct error *err)
+{
+	char *copy = strdup(text), *rest = copy, *pair;
+	int ret = copy ? 0 : error_set(err, -ENOMEM, "%s: out of memory", option);
+
+	while (!ret && (pair = strsep(&rest, ",")))
+		ret = parse_pair(option, row, opt, pair, err);
+	free(copy);
+	return ret;
 }
 
 /* Index of text in a NULL-terminated list, or -1. */
@@ -132,9 +138,8 @@ static int memory_size(struct options *opt, const char *value, struct error *err
 
 static int memory_path(struct options *opt, const char *value, struct error *err)
 {
-	(void)err;
-	opt->memory.path = value;
-	return 0;
+	opt->memory.path = strdup(value); /* for the life of the process */
+	return opt->memory.path ? 0 : error_set(err, -ENOMEM, "--memory: out of memory");
 }
 
 static int memory_offset(struct options *opt, const char *value, struct error *err)
