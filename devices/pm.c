@@ -189,7 +189,7 @@ static uint8_t read_register(struct device *dev, uint64_t reg)
 
 static void sleep_now(struct device *dev, uint16_t control)
 {
-	uint32_t type = (control & CNT_SLP_TYP) >> SLP_TYP_SHIFT;
+	uint32_t type = (uint32_t)(control & CNT_SLP_TYP) >> SLP_TYP_SHIFT;
 
 	if (type == PM_SLP_TYP_S5)
 		vm_request(dev->vm, VM_REQUEST_SHUTDOWN);

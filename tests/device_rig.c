@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/device_rig.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -20,7 +21,8 @@ int rig_timerfd_settime(int fd, int flags, const struct itimerspec *spec, struct
 void irq_set(const struct irq *irq, uint32_t gsi, bool level)
 {
 	(void)irq;
-	ck_assert_uint_lt(gsi, RIG_GSIS);
+	if (gsi >= RIG_GSIS)
+		ck_abort_msg("GSI %u", gsi);
 	rig.rises[gsi] += level && !rig.line[gsi];
 	rig.line[gsi] = level;
 }
@@ -63,11 +65,13 @@ int rig_timerfd_settime(int fd, int flags, const struct itimerspec *spec, struct
 	struct rig_timer *timer = rig.timer;
 
 	(void)old;
-	ck_assert_int_ge(spec->it_value.tv_sec, 0);
-	ck_assert_int_ge(spec->it_value.tv_nsec, 0);
-	ck_assert_int_lt(spec->it_value.tv_nsec, (long)NS_PER_S);
+	if (spec->it_value.tv_sec < 0 || spec->it_value.tv_nsec < 0 ||
+	    spec->it_value.tv_nsec >= (long)NS_PER_S)
+		ck_abort_msg("no kernel takes a timer of %ld s %ld ns", spec->it_value.tv_sec,
+			     spec->it_value.tv_nsec);
 	while (timer->fd != fd)
-		ck_assert(++timer < rig.timer + RIG_TIMERS);
+		if (++timer == rig.timer + RIG_TIMERS)
+			ck_abort_msg("descriptor %d is no timer", fd);
 	timer->armed = ns;
 	timer->expiry_ns = flags & TFD_TIMER_ABSTIME ? ns : timer_clock(timer) + ns;
 	return 0;
@@ -113,6 +117,7 @@ void rig_attach(const struct device_ops *ops)
 	pthread_mutex_init(&dev->lock, NULL);
 	dev->ops = ops;
 	dev->vm = &rig.vm;
+	snprintf(dev->name, sizeof(dev->name), "%s0", ops->type);
 	dev->state = calloc(1, ops->state->size);
 	dev->host = calloc(1, ops->host_size + 1);
 	ck_assert_msg(!ops->attach(dev, &rig.vm, &err), "%s", err.msg);
