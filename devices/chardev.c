@@ -373,7 +373,6 @@ static int open_stdio(struct chardev *chr, struct error *err)
 	if (chr->out_fd < 0)
 		return error_set(err, -errno, "--serial stdio: standard output: %s",
 				 strerror(errno));
-	signal(SIGPIPE, SIG_IGN);
 	if (isatty(STDIN_FILENO))
 		make_raw(chr);
 	/* Files and /dev/null are always ready, so epoll refuses them: a counter that is never
