@@ -26,7 +26,7 @@ static uint32_t value_index(const struct qmp_arg *arg, const char *value)
 {
 	uint32_t i = 0;
 
-	while (i < arg->nvalues && strcmp(arg->values[i], value))
+	while (i < arg->nvalues && strcmp(arg->values[i], value) != 0)
 		i++;
 	return i;
 }

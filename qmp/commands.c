@@ -240,49 +240,38 @@ HANDLER(cprinfo)
 	return 0;
 }
 
-#define STRING(arg)                                   \
-	{                                             \
-		.name = arg, .type = json_type_string \
-	}
-#define OPT_STRING(arg)                                                 \
-	{                                                               \
-		.name = arg, .type = json_type_string, .optional = true \
-	}
-#define ENUM(arg, list, n)                                                          \
-	{                                                                           \
-		.name = arg, .type = json_type_string, .values = list, .nvalues = n \
-	}
-#define OPT_ENUM(arg, list, n)                                                           \
-	{                                                                                \
-		.name = arg, .type = json_type_string, .optional = true, .values = list, \
-		.nvalues = n                                                             \
-	}
-#define OPT_ARRAY(arg)                                                 \
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define ANY_STRING   .type = json_type_string
+#define ONE_OF(list) .type = json_type_string, .values = (list), .nvalues = COUNT(list)
+#define COMMAND(command, fn, ...)                                      \
 	{                                                              \
-		.name = arg, .type = json_type_array, .optional = true \
+		.name = (command), .run = (fn), .arg = { __VA_ARGS__ } \
 	}
 
+/* clang-format off */
 const struct qmp_command qmp_commands[] = {
-	{"qmp_capabilities", qmp_capabilities, {OPT_ARRAY("enable")}, .negotiates = true},
-	{"query-version", query_version, {}, false},
-	{"query-status", query_status, {}, false},
-	{"query-name", query_name, {}, false},
-	{"query-uuid", query_uuid, {}, false},
-	{"query-kvm", query_kvm, {}, false},
-	{"query-cpus-fast", query_cpus_fast, {}, false},
-	{"query-memory-size-summary", query_memory_size_summary, {}, false},
-	{"query-commands", query_commands, {}, false},
-	{"stop", stop, {}, false},
-	{"cont", cont, {}, false},
-	{"quit", quit, {}, false},
-	{"system_powerdown", system_powerdown, {}, false},
-	{"system_reset", system_reset, {}, false},
-	{"cprsave",
-	 cprsave,
-	 {OPT_STRING("file"), ENUM("mode", cpr_mode_name, CPR_MODES),
-	  OPT_ENUM("ram-check", ram_check_name, RAM_CHECKS)},
-	 false},
-	{"cprload", cprload, {OPT_STRING("file")}, false},
-	{"cprinfo", cprinfo, {}, false},
+	{.name = "qmp_capabilities", .run = qmp_capabilities, .negotiates = true,
+	 .arg = {{"enable", .type = json_type_array, .optional = true}}},
+	COMMAND("query-version", query_version),
+	COMMAND("query-status", query_status),
+	COMMAND("query-name", query_name),
+	COMMAND("query-uuid", query_uuid),
+	COMMAND("query-kvm", query_kvm),
+	COMMAND("query-cpus-fast", query_cpus_fast),
+	COMMAND("query-memory-size-summary", query_memory_size_summary),
+	COMMAND("query-commands", query_commands),
+	COMMAND("stop", stop),
+	COMMAND("cont", cont),
+	COMMAND("quit", quit),
+	COMMAND("system_powerdown", system_powerdown),
+	COMMAND("system_reset", system_reset),
+	COMMAND("cprsave", cprsave,
+		{"file", ANY_STRING, .optional = true},
+		{"mode", ONE_OF(cpr_mode_name)},
+		{"ram-check", ONE_OF(ram_check_name), .optional = true}),
+	COMMAND("cprload", cprload,
+		{"file", ANY_STRING, .optional = true}),
+	COMMAND("cprinfo", cprinfo),
 };
-const uint32_t qmp_ncommands = sizeof(qmp_commands) / sizeof(qmp_commands[0]);
+/* clang-format on */
+const uint32_t qmp_ncommands = COUNT(qmp_commands);

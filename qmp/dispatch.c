@@ -53,7 +53,7 @@ static int check_shape(struct json_object *request, struct error *err)
 			if (!json_object_is_type(value, json_type_object))
 				return error_set(err, -EINVAL,
 						 "QMP input member 'arguments' must be an object");
-		} else if (strcmp(name, "id")) {
+		} else if (strcmp(name, "id") != 0) {
 			return error_set(err, -EINVAL, "QMP input member '%s' is unexpected", name);
 		}
 	}

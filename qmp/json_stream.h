@@ -15,7 +15,7 @@
 #include <sys/types.h>
 
 #define JSON_STREAM_MAX_DEPTH 32
-#define JSON_STREAM_MAX_BYTES (64 * 1024) /* of one message */
+#define JSON_STREAM_MAX_BYTES 65536 /* of one message */
 
 /* Where in a message the input stands, as far as braces and quotes tell. */
 struct json_frame {

@@ -11,7 +11,7 @@
 #include <json-c/json.h>
 #include <stddef.h>
 
-#define OUT_MAX_BYTES (256 * 1024)
+#define OUT_MAX_BYTES 262144
 
 struct out {
 	char *data;

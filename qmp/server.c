@@ -212,26 +212,26 @@ static void listen_close(struct qmp *qmp)
 	close(qmp->listen_fd);
 }
 
-int qmp_open(struct qmp **out, struct vm *vm, struct error *err)
+int qmp_open(struct qmp **qmp, struct vm *vm, struct error *err)
 {
-	struct qmp *qmp = calloc(1, sizeof(*qmp));
+	struct qmp *new = calloc(1, sizeof(*new));
 	int ret;
 
-	if (!qmp)
+	if (!new)
 		return error_set(err, -ENOMEM, "QMP: out of memory");
-	qmp->vm = qmp->session.vm = vm;
-	qmp->path = vm->opt->qmp_path;
-	qmp->listen_fd = qmp->client_fd = -1;
-	ret = json_stream_open(&qmp->in, err);
+	new->vm = new->session.vm = vm;
+	new->path = vm->opt->qmp_path;
+	new->listen_fd = new->client_fd = -1;
+	ret = json_stream_open(&new->in, err);
 	if (!ret)
-		ret = listen_open(qmp, err);
+		ret = listen_open(new, err);
 	if (ret) {
-		qmp_close(qmp);
+		qmp_close(new);
 		return ret;
 	}
 	vm->on_event = send_event;
-	vm->event_opaque = qmp;
-	*out = qmp;
+	vm->event_opaque = new;
+	*qmp = new;
 	return 0;
 }
 

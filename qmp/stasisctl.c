@@ -279,7 +279,7 @@ static void connect_to(struct client *client, const char *path)
 	client->socket = path;
 	if (strlen(path) >= sizeof(addr.sun_path))
 		die(EXIT_FAILED, "%s: longer than %zu bytes", path, sizeof(addr.sun_path) - 1);
-	strcpy(addr.sun_path, path);
+	memcpy(addr.sun_path, path, strlen(path));
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (client->fd < 0)
 		die(EXIT_FAILED, "socket: %s", strerror(errno));

@@ -72,7 +72,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 	if (fake_cpr.save_fails)
 		return error_set(err, -ENOSPC, "cprsave: %s: No space left on device", args->file);
 	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", args->file ? args->file : "(default)");
-	fake_cpr.mode = args->mode;
+	fake_cpr.mode = (int)args->mode;
 	fake_cpr.ram_check = args->ram_check;
 	vm->runstate = RUNSTATE_POSTMIGRATE;
 	return 0;
@@ -120,13 +120,13 @@ void fixture_start(struct fixture *f)
 
 	memset(f, 0, sizeof(*f));
 	memset(&fake_cpr, 0, sizeof(fake_cpr));
-	strcpy(f->folder, "/tmp/stasis-qmp-XXXXXX");
+	snprintf(f->folder, sizeof(f->folder), "/tmp/stasis-qmp-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(f->folder));
 	snprintf(f->socket, sizeof(f->socket), "%s/qmp", f->folder);
 	f->opt.name = "vm1";
 	f->opt.qmp_path = f->socket;
 	f->opt.serial.kind = CHARDEV_UNIX;
-	for (uint8_t i = 0; i < sizeof(f->opt.uuid); i++)
+	for (uint32_t i = 0; i < sizeof(f->opt.uuid); i++)
 		f->opt.uuid[i] = (uint8_t)(i * 0x11);
 	f->backend.name = "tmpfs";
 	f->vm.opt = &f->opt;
@@ -173,7 +173,7 @@ int client_connect(const struct fixture *f)
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	strcpy(addr.sun_path, f->socket);
+	memcpy(addr.sun_path, f->socket, strlen(f->socket));
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	return fd;

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The program stasisctl (STASISCTL is its path) against the QMP server of the fixture. */
+#include "tests/qmp_fixture.h"
+#include "vmm/version.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct fixture f;
+static char output[65536];
+
+static void setup(void)
+{
+	fixture_start(&f);
+}
+
+static void teardown(void)
+{
+	fixture_stop(&f);
+}
+
+/* Runs stasisctl through the shell, SOCKET replaced; stdout and stderr go to output. Returns the
+ * exit status. */
+static int run(const char *arguments)
+{
+	char command[1024];
+	FILE *pipe;
+	size_t n;
+	int status;
+
+	snprintf(command, sizeof(command), "SOCKET=%s; timeout 20 %s %s 2>&1", f.socket, STASISCTL,
+		 arguments);
+	pipe = popen(command, "r"); /* NOLINT(cert-env33-c): the test's own words */
+	ck_assert_ptr_nonnull(pipe);
+	n = fread(output, 1, sizeof(output) - 1, pipe);
+	output[n] = '\0';
+	status = pclose(pipe);
+	ck_assert(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static const struct {
+	const char *arguments;
+	int status;
+	const char *output;
+} rows[] = {
+	{"$SOCKET query-name", 0, "{\n  \"name\": \"vm1\"\n}\n"},
+	{"unix:$SOCKET query-name", 0, "{\n  \"name\": \"vm1\"\n}\n"},
+	{"$SOCKET stop", 0, "{}\n"},
+	{"$SOCKET query-name --get /name", 0, "vm1\n"},
+	{"$SOCKET query-memory-size-summary --get /base-memory", 0, "1073741824\n"},
+	{"$SOCKET cprinfo --get /serial", 0, "unix\n"},
+	{"$SOCKET query-name --get /nam", 1,
+	 "stasisctl: --get /nam: the return value has no such part\n"},
+	{"$SOCKET nosuch", 1, "stasisctl: nosuch: The command nosuch has not been found\n"},
+	{"$SOCKET stop x=1", 1, "stasisctl: stop: Parameter 'x' is unexpected\n"},
+	{"$SOCKET cprload file=true", 1,
+	 "stasisctl: cprload: Invalid parameter type for 'file', expected: string\n"},
+	{"$SOCKET cprload file:=1", 1,
+	 "stasisctl: cprload: Invalid parameter type for 'file', expected: string\n"},
+	{"$SOCKET cprload file:=null", 1,
+	 "stasisctl: cprload: Invalid parameter type for 'file', expected: string\n"},
+	{"$SOCKET cprload 'file:=\"7\"'", 0, "{}\n"},
+	{"$SOCKET cprload file=7x", 0, "{}\n"},
+	{"$SOCKET cprload file:=7x", 1, "stasisctl: file:=7x: what follows := must be JSON\n"},
+	{"$SOCKET cprload file", 1, "stasisctl: file: must be KEY=VALUE or KEY:=JSON\n"},
+	{"$SOCKET cprload =x", 1, "stasisctl: =x: must be KEY=VALUE or KEY:=JSON\n"},
+	{"$SOCKET cprload :=1", 1, "stasisctl: :=1: must be KEY=VALUE or KEY:=JSON\n"},
+	{"/no/such stop", 1, "stasisctl: /no/such: No such file or directory\n"},
+	{"", 1, "stasisctl: which SOCKET? See stasisctl --help\n"},
+	{"$SOCKET", 1, "stasisctl: which COMMAND? See stasisctl --help\n"},
+	{"--timeout 0 $SOCKET stop", 1,
+	 "stasisctl: --timeout 0: must be a number of seconds above 0\n"},
+	{"--timeout 1x $SOCKET stop", 1,
+	 "stasisctl: --timeout 1x: must be a number of seconds above 0\n"},
+	{"--version", 0, "stasisctl " STASIS_VERSION "\n"},
+};
+
+START_TEST(row)
+{
+	const int status = run(rows[_i].arguments);
+
+	ck_assert_str_eq(output, rows[_i].output);
+	ck_assert_int_eq(status, rows[_i].status);
+}
+END_TEST
+
+START_TEST(help)
+{
+	static const char *const words[] = {"SOCKET",	    "COMMAND",	 "KEY=VALUE",  "--get",
+					    "--wait-event", "--timeout", "Exit status"};
+
+	ck_assert_int_eq(run("--help"), 0);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		ck_assert_msg(strstr(output, words[i]), "%s is not explained", words[i]);
+}
+END_TEST
+
+START_TEST(arguments_arrive)
+{
+	ck_assert_int_eq(run("$SOCKET cprsave 'file=/a b/\"c\"' mode=restart ram-check=full "
+			     "--wait-event SHUTDOWN"),
+			 0);
+	ck_assert_str_eq(fake_cpr.file, "/a b/\"c\"");
+	ck_assert(fake_cpr.ram_check);
+	ck_assert_msg(!strncmp(output, "{}\n{", 4) && strstr(output, "\"event\": \"SHUTDOWN\""),
+		      "%s", output);
+}
+END_TEST
+
+/* The event comes within the command, before its reply. */
+START_TEST(event_within_command)
+{
+	ck_assert_int_eq(run("--wait-event STOP $SOCKET stop"), 0);
+	ck_assert_msg(!strncmp(output, "{}\n{", 4) && strstr(output, "\"event\": \"STOP\""), "%s",
+		      output);
+}
+END_TEST
+
+static void *send_events(void *opaque)
+{
+	(void)opaque;
+	usleep(300000);
+	fixture_events(&f, 1);
+	return NULL;
+}
+
+START_TEST(event_alone)
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, send_events, NULL), 0);
+	ck_assert_int_eq(run("--wait-event STOP --timeout 15 $SOCKET"), 0);
+	ck_assert_msg(strstr(output, "\"event\": \"STOP\""), "%s", output);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
+START_TEST(timeout_without_event)
+{
+	ck_assert_int_eq(run("--wait-event RESET --timeout 0.2 $SOCKET"), 2);
+	ck_assert_msg(strstr(output, "timed out after 0.2 s"), "%s", output);
+}
+END_TEST
+
+START_TEST(timeout_behind_another_client)
+{
+	int fd = client_open(&f);
+
+	ck_assert_int_eq(run("--timeout 0.2 $SOCKET stop"), 2);
+	close(fd);
+}
+END_TEST
+
+START_TEST(hint_behind_another_client)
+{
+	int fd = client_open(&f);
+
+	ck_assert_int_eq(run("--timeout 2.5 $SOCKET stop"), 2);
+	ck_assert_msg(strstr(output, "another client may be connected"), "%s", output);
+	close(fd);
+}
+END_TEST
+
+/* The VM ends before the event comes. */
+START_TEST(closed_before_event)
+{
+	ck_assert_int_eq(run("--wait-event RESET $SOCKET quit"), 1);
+	ck_assert_msg(strstr(output, "the VM closed the connection"), "%s", output);
+}
+END_TEST
+
+static void *speak_garbage(void *opaque)
+{
+	int fd = accept(*(int *)opaque, NULL, NULL);
+
+	client_send(fd, "SSH-2.0-OpenSSH\r\n");
+	close(fd);
+	return NULL;
+}
+
+START_TEST(not_qmp)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pthread_t thread;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s.other", f.socket);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, speak_garbage, &fd), 0);
+	ck_assert_int_eq(run("$SOCKET.other stop"), 1);
+	ck_assert_msg(strstr(output, "does not speak QMP"), "%s", output);
+	pthread_join(thread, NULL);
+	close(fd);
+	unlink(addr.sun_path);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		help,
+		arguments_arrive,
+		event_within_command,
+		event_alone,
+		timeout_without_event,
+		timeout_behind_another_client,
+		hint_behind_another_client,
+		closed_before_event,
+		not_qmp,
+	};
+	Suite *suite = suite_create("stasisctl");
+	TCase *tcase = tcase_create("all");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	suite_add_tcase(suite, tcase);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 60);
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tcase_add_test(tcase, tests[i]);
+	tcase_add_loop_test(tcase, row, 0, sizeof(rows) / sizeof(rows[0]));
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
