@@ -88,12 +88,34 @@ static int step_parse(void *ctx, struct error *err)
 	return checkpoint_load(&load->ckpt, load->snap->section, load->snap->nsections, true, err);
 }
 
+/* A save with mode=restart did not sync RAM: what was only in the page cache is gone with the
+ * kernel that had it, while label and checkpoint look as they should. */
+static int check_boot(const struct load *load, struct error *err)
+{
+	const struct snapshot *snap = load->snap;
+	char now[sizeof(snap->vmm.host_boot_id)];
+
+	if (strcmp(snap->root.mode, cpr_mode_name[CPR_RESTART]) || !load->vm->ram.backend->sync)
+		return 0;
+	snapshot_boot_id(now);
+	if (!strcmp(now, snap->vmm.host_boot_id))
+		return 0;
+	return error_set(
+		err, -ESTALE,
+		"saved with mode=restart, and the host has been rebooted since: RAM %s may "
+		"be incomplete; save with mode=reboot next time",
+		snapshot_ram_path(load->vm));
+}
+
 static int step_check(void *ctx, struct error *err)
 {
 	struct load *load = ctx;
 	const struct memory_state *memory = &load->snap->memory;
 	uint8_t hash[sizeof(memory->hash)];
+	int ret = check_boot(load, err);
 
+	if (ret)
+		return ret;
 	if (memory->nhash) {
 		ram_hash(&load->vm->ram, hash);
 		if (memcmp(hash, memory->hash, sizeof(hash)))
@@ -232,11 +254,10 @@ static void log_load(const struct load *load, const uint64_t *took_ns, uint64_t 
 static int check_allowed(const struct vm *vm, struct error *err)
 {
 	if (vm->has_run)
-		return error_set(
-			err, -EBUSY,
-			"cprload: the guest has run in this process: load into a fresh one");
+		return error_set(err, -EBUSY,
+				 "the guest has run in this process: load into a fresh one");
 	if (vm->runstate != RUNSTATE_PRELAUNCH && vm->runstate != RUNSTATE_INMIGRATE)
-		return error_set(err, -EBUSY, "cprload: not possible in run state %s",
+		return error_set(err, -EBUSY, "cprload is not possible in run state %s",
 				 runstate_name[vm->runstate]);
 	return 0;
 }
@@ -262,7 +283,6 @@ int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct erro
 			vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
 	} else {
 		vm_set_runstate(vm, load.former);
-		error_prefix(err, "cprload");
 	}
 	checkpoint_free(&load.ckpt);
 	snapshot_free(load.snap);
@@ -275,7 +295,7 @@ int cpr_load(struct vm *vm, const char *file, struct error *err)
 
 	if (!path)
 		return error_set(err, -EINVAL,
-				 "cprload: no file: give the argument 'file', or "
+				 "no file: give the argument 'file', or "
 				 "start with --cpr-file");
 	return load_at_start(vm, path, false, err);
 }

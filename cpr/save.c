@@ -309,17 +309,15 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 	int ret = -EINVAL;
 
 	if (cannot_save[vm->runstate])
-		return error_set(err, -EBUSY, "cprsave: %s", cannot_save[vm->runstate]);
+		return error_set(err, -EBUSY, "%s", cannot_save[vm->runstate]);
 	if (!save.path)
 		return error_set(err, ret,
-				 "cprsave: no file: give the argument 'file', or start "
+				 "no file: give the argument 'file', or start "
 				 "with --cpr-file");
 	ret = steps_run(&cpr_save_table, &save, took_ns, err);
 	if (!ret) {
 		vm_set_runstate(vm, RUNSTATE_POSTMIGRATE);
 		log_save(&save, took_ns, began_ns);
-	} else {
-		error_prefix(err, "cprsave");
 	}
 	checkpoint_file_close(&save.file);
 	checkpoint_free(&save.ckpt);

@@ -5,11 +5,13 @@
 #include "vmm/uuid.h"
 #include "vmm/version.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 const char *const cpr_mode_name[CPR_MODES] = {
 	[CPR_REBOOT] = "reboot",
@@ -26,6 +28,7 @@ const char *const cpr_mode_name[CPR_MODES] = {
 #define VMM_STATE(F, A, V, T) \
 	F(T, version)         \
 	F(T, host_kernel)     \
+	F(T, host_boot_id)    \
 	F(T, saved_at_ns)
 
 #define MEMORY_STATE(F, A, V, T) \
@@ -147,6 +150,16 @@ void snapshot_free(struct snapshot *snap)
 	free(snap);
 }
 
+void snapshot_boot_id(char id[40])
+{
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, id, 36);
+
+	if (fd >= 0)
+		close(fd);
+	id[n > 0 ? n : 0] = '\0';
+}
+
 /* Absolute, so that whoever looks for this RAM later need not know our working directory. */
 static void describe_memory(struct memory_state *memory, const struct ram *ram)
 {
@@ -176,6 +189,7 @@ int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode, 
 	snap->vmm.saved_at_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	snprintf(snap->vmm.version, sizeof(snap->vmm.version), STASIS_VERSION);
 	snprintf(snap->vmm.host_kernel, sizeof(snap->vmm.host_kernel), "%s", host.release);
+	snapshot_boot_id(snap->vmm.host_boot_id);
 	machine_describe(&snap->machine, vm);
 	describe_memory(&snap->memory, &vm->ram);
 	return 0;

@@ -22,11 +22,12 @@ struct root_state {
 	uint32_t format;
 };
 
-/* Who wrote it; nobody decides by it. */
+/* Who wrote it, and during which boot of the host. */
 struct vmm_state {
 	uint64_t saved_at_ns;
 	char version[32];
 	char host_kernel[72];
+	char host_boot_id[40]; /* mode=restart promises nothing beyond it */
 };
 
 /* Where RAM was; RAM may have moved since, the label tells. */
@@ -61,6 +62,8 @@ int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode,
 /* From scratch into the devices. */
 void snapshot_commit_devices(const struct snapshot *snap, struct vm *vm);
 
+/* random(4), /proc/sys/kernel/random/boot_id; empty if there is none. */
+void snapshot_boot_id(char id[40]);
 /* For messages. */
 static inline const char *snapshot_ram_path(const struct vm *vm)
 {
