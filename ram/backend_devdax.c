@@ -23,27 +23,31 @@
 
 struct daxctl {
 	void *library;
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): it declares */
 #define MEMBER(function) __typeof__(daxctl_##function) *function;
 	DAXCTL_FUNCTIONS(MEMBER)
 };
 
-static int load(struct daxctl *daxctl, const char *path, struct error *err)
+static bool load(struct daxctl *daxctl, const char *path, struct error *err)
 {
 	const char *missing = NULL;
 
 	daxctl->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	if (!daxctl->library)
-		return error_set(err, -ENOENT, "%s: DAX devices need %s (package libdaxctl1): %s",
-				 path, LIBRARY, dlerror());
+	if (!daxctl->library) {
+		error_set(err, -ENOENT, "%s: DAX devices need %s (package libdaxctl1): %s", path,
+			  LIBRARY, dlerror());
+		return false;
+	}
 #define RESOLVE(function)                                                                 \
 	if (!(*(void **)&daxctl->function = dlsym(daxctl->library, "daxctl_" #function))) \
 		missing = "daxctl_" #function;
 	DAXCTL_FUNCTIONS(RESOLVE)
 	if (!missing)
-		return 0;
+		return true;
 	dlclose(daxctl->library);
-	return error_set(err, -ENOSYS, "%s: %s has no %s: Debian 12's libdaxctl1 has it", path,
-			 LIBRARY, missing);
+	error_set(err, -ENOENT, "%s: %s has no %s: Debian 12's libdaxctl1 has it", path, LIBRARY,
+		  missing);
+	return false;
 }
 
 static struct daxctl_dev *find(const struct daxctl *daxctl, struct daxctl_ctx *ctx, dev_t rdev)
@@ -87,10 +91,10 @@ int devdax_query(const struct ram_place *place, uint64_t *size_bytes, uint64_t *
 {
 	struct daxctl daxctl = {0};
 	struct daxctl_ctx *ctx;
-	int ret = load(&daxctl, place->path, err);
+	int ret;
 
-	if (ret)
-		return ret;
+	if (!load(&daxctl, place->path, err))
+		return -ENOENT;
 	ret = daxctl.new(&ctx);
 	if (ret) {
 		ret = error_set(err, ret, "%s: %s does not start", place->path, LIBRARY);
@@ -112,7 +116,7 @@ static bool devdax_claims(const struct ram_place *place)
 static int devdax_open(struct ram *ram, const struct ram_place *place, struct error *err)
 {
 	const struct ram_config *config = &ram->config;
-	uint64_t has_bytes, need_bytes;
+	uint64_t has_bytes = 0, need_bytes;
 	int ret = devdax_query(place, &has_bytes, &ram->align_bytes, err);
 
 	if (ret)

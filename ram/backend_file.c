@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -97,9 +98,8 @@ static int sync_folder(const struct ram *ram, struct error *err)
 	char folder[PATH_MAX];
 	int fd, ret = 0;
 
-	if (strlen(ram->config.path) >= sizeof(folder))
+	if (snprintf(folder, sizeof(folder), "%s", ram->config.path) >= (int)sizeof(folder))
 		return error_set(err, -ENAMETOOLONG, "%s: path too long", ram->config.path);
-	strcpy(folder, ram->config.path);
 	fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fsync(fd))
 		ret = error_set(err, -errno, "%s: cannot make its folder durable: %s",

@@ -8,7 +8,7 @@
 #include <xxhash.h>
 
 #define COPIES	   2
-#define COPY_BYTES (LABEL_MEDIA_BYTES / COPIES)
+#define COPY_BYTES ((size_t)LABEL_MEDIA_BYTES / COPIES)
 
 static const char magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'L', 'B'};
 
@@ -53,7 +53,7 @@ static int find_newest(const void *media, struct record *newest)
 	struct record record;
 	int found = -1;
 
-	for (uint32_t i = 0; i < COPIES; i++) {
+	for (size_t i = 0; i < COPIES; i++) {
 		memcpy(&record, (const uint8_t *)media + i * COPY_BYTES, sizeof(record));
 		if (!is_valid(&record))
 			continue;

@@ -62,8 +62,8 @@ static int find_label(const struct media *media, uint64_t offset_bytes, struct l
 		      struct error *err)
 {
 	uint64_t step = media->unit_bytes > RAM_GRAIN_BYTES ? media->unit_bytes : RAM_GRAIN_BYTES;
-	uint64_t last = last_unit(media), at = last;
-	struct label label;
+	uint64_t last = last_unit(media), at;
+	struct label label = {.state = LABEL_NONE};
 	int ret;
 
 	*found = (struct label){.state = LABEL_NONE};
@@ -134,7 +134,7 @@ static int peek(const struct media *media, const struct ram_config *config, stru
 
 int label_peek(const struct ram_config *config, struct label *label, struct error *err)
 {
-	struct media media = {.path = config->path};
+	struct media media = {.path = config->path, .unit_bytes = 1};
 	int ret;
 
 	media.fd = open(config->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -187,8 +187,8 @@ static bool overlaps(const struct ram *ram, uint64_t at, const struct label *lab
 int label_check_overlap(struct ram *ram, bool discard, struct error *err)
 {
 	struct media media = {.path = ram->config.path, .fd = ram->fd};
+	struct label label = {.state = LABEL_NONE};
 	uint64_t at, step;
-	struct label label;
 	int ret;
 
 	/* A file of exactly this size cannot have had RAM of another size in it. */

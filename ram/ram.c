@@ -92,7 +92,7 @@ static int map(struct ram *ram, struct error *err)
 				 bytes, strerror(errno));
 	ram->map_hva = map_hva;
 	ram->map_bytes = bytes + align;
-	hva = (uint8_t *)(((uintptr_t)map_hva + align - 1) & ~(uintptr_t)(align - 1));
+	hva = (uint8_t *)map_hva + (-(uintptr_t)map_hva & (align - 1));
 	if (mmap(hva, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ram->fd,
 		 (off_t)ram->config.offset_bytes) == MAP_FAILED)
 		return error_set(err, -errno, "%s: cannot map %" PRIu64 " bytes: %s%s",
@@ -107,11 +107,12 @@ static int map(struct ram *ram, struct error *err)
 }
 
 /* Advice only, so a refusal is no error. RAM belongs to the guest, not into a core dump; the
- * label would cost a whole huge page. */
+ * label would cost a whole huge page, where small ones are to be had: DAX answers with SIGBUS. */
 static void advise(const struct ram *ram)
 {
 	(void)madvise(ram->hva, ram->config.size_bytes, MADV_HUGEPAGE);
-	(void)madvise(ram->label_hva, ram->align_bytes, MADV_NOHUGEPAGE);
+	if (ram->align_bytes < RAM_GRAIN_BYTES)
+		(void)madvise(ram->label_hva, ram->align_bytes, MADV_NOHUGEPAGE);
 	(void)madvise(ram->hva, ram->config.size_bytes, MADV_DONTDUMP);
 }
 
@@ -204,15 +205,14 @@ void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t size_bytes)
 	return hva && size_bytes <= left_bytes ? hva : NULL;
 }
 
-/* The next piece of [gpa + at, gpa + size) that lies in one region; NULL outside RAM. */
+/* The next piece of [gpa + at, gpa + size) that lies in one region; NULL outside RAM. The sum may
+ * wrap around, but never within RAM: no region ends there. */
 static uint8_t *next_piece(const struct ram *ram, uint64_t gpa, uint64_t at, uint64_t size_bytes,
 			   uint64_t *piece_bytes)
 {
 	uint8_t *hva;
 
 	*piece_bytes = 0;
-	if (gpa + at < gpa)
-		return NULL;
 	hva = find_gpa(ram, gpa + at, piece_bytes);
 	if (*piece_bytes > size_bytes - at)
 		*piece_bytes = size_bytes - at;

@@ -19,7 +19,7 @@ static unsigned int leaf7_ebx(void)
 
 void writeback_lines(const void *hva, size_t size_bytes)
 {
-	const char *line = (const char *)((uintptr_t)hva & ~(uintptr_t)(LINE_BYTES - 1));
+	const char *line = (const char *)hva - ((uintptr_t)hva & (LINE_BYTES - 1));
 	const char *end = (const char *)hva + size_bytes;
 	unsigned int has = leaf7_ebx();
 

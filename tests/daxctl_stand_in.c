@@ -7,75 +7,75 @@
 
 struct daxctl_stand_in daxctl_stand_in;
 
-static char ctx, region[2], dev, memory;
+static char the_ctx, regions[2], the_dev, the_memory;
 
-int daxctl_new(struct daxctl_ctx **to)
+int daxctl_new(struct daxctl_ctx **ctx)
 {
 	daxctl_stand_in.refs++;
-	*to = (struct daxctl_ctx *)&ctx;
+	*ctx = (struct daxctl_ctx *)&the_ctx;
 	return 0;
 }
 
-void daxctl_unref(struct daxctl_ctx *from)
+void daxctl_unref(struct daxctl_ctx *ctx)
 {
-	(void)from;
+	(void)ctx;
 	daxctl_stand_in.refs--;
 }
 
-struct daxctl_region *daxctl_region_get_first(struct daxctl_ctx *from)
+struct daxctl_region *daxctl_region_get_first(struct daxctl_ctx *ctx)
 {
-	(void)from;
-	return (struct daxctl_region *)&region[0];
+	(void)ctx;
+	return (struct daxctl_region *)&regions[0];
 }
 
-struct daxctl_region *daxctl_region_get_next(struct daxctl_region *from)
+struct daxctl_region *daxctl_region_get_next(struct daxctl_region *region)
 {
-	return (char *)from == &region[0] ? (struct daxctl_region *)&region[1] : NULL;
+	return (char *)region == &regions[0] ? (struct daxctl_region *)&regions[1] : NULL;
 }
 
-struct daxctl_dev *daxctl_dev_get_first(struct daxctl_region *from)
+struct daxctl_dev *daxctl_dev_get_first(struct daxctl_region *region)
 {
-	return (char *)from == &region[1] ? (struct daxctl_dev *)&dev : NULL;
+	return (char *)region == &regions[1] ? (struct daxctl_dev *)&the_dev : NULL;
 }
 
-struct daxctl_dev *daxctl_dev_get_next(struct daxctl_dev *from)
+struct daxctl_dev *daxctl_dev_get_next(struct daxctl_dev *dev)
 {
-	(void)from;
+	(void)dev;
 	return NULL;
 }
 
-int daxctl_dev_get_major(struct daxctl_dev *of)
+int daxctl_dev_get_major(struct daxctl_dev *dev)
 {
-	(void)of;
+	(void)dev;
 	return daxctl_stand_in.major;
 }
 
-int daxctl_dev_get_minor(struct daxctl_dev *of)
+int daxctl_dev_get_minor(struct daxctl_dev *dev)
 {
-	(void)of;
+	(void)dev;
 	return daxctl_stand_in.minor;
 }
 
-unsigned long long daxctl_dev_get_size(struct daxctl_dev *of)
+unsigned long long daxctl_dev_get_size(struct daxctl_dev *dev)
 {
-	(void)of;
+	(void)dev;
 	return daxctl_stand_in.size_bytes;
 }
 
-unsigned long daxctl_dev_get_align(struct daxctl_dev *of)
+unsigned long daxctl_dev_get_align(struct daxctl_dev *dev)
 {
-	(void)of;
+	(void)dev;
 	return daxctl_stand_in.align_bytes;
 }
 
-struct daxctl_memory *daxctl_dev_get_memory(struct daxctl_dev *of)
+struct daxctl_memory *daxctl_dev_get_memory(struct daxctl_dev *dev)
 {
-	(void)of;
-	return daxctl_stand_in.system_ram ? (struct daxctl_memory *)&memory : NULL;
+	(void)dev;
+	return daxctl_stand_in.system_ram ? (struct daxctl_memory *)&the_memory : NULL;
 }
 
-int daxctl_dev_is_enabled(struct daxctl_dev *of)
+int daxctl_dev_is_enabled(struct daxctl_dev *dev)
 {
-	(void)of;
+	(void)dev;
 	return !daxctl_stand_in.disabled;
 }

@@ -151,13 +151,13 @@ START_TEST(flipped_bits)
 	struct label none = {.state = LABEL_NONE};
 
 	label_encode(media, &older);
-	for (size_t bit = 0; bit < RECORD_BYTES * 8; bit++) {
+	for (size_t bit = 0; bit < RECORD_BYTES * 8ul; bit++) {
 		media[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		assert_media(&none);
 		media[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
 	label_encode(media, &newer);
-	for (size_t bit = 0; bit < LABEL_MEDIA_BYTES * 8; bit++) {
+	for (size_t bit = 0; bit < LABEL_MEDIA_BYTES * 8ul; bit++) {
 		bool in_newer = bit / 8 >= SECOND_COPY && bit / 8 < SECOND_COPY + RECORD_BYTES;
 
 		media[bit / 8] ^= (uint8_t)(1 << bit % 8);

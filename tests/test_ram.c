@@ -181,9 +181,11 @@ END_TEST
 static long set_hugepages(long more)
 {
 	FILE *f = fopen(NR_HUGEPAGES, "r+");
-	long before = -1;
+	char text[32];
+	long before;
 
-	ck_assert_msg(f && fscanf(f, "%ld", &before) == 1, NR_HUGEPAGES ": %s", strerror(errno));
+	ck_assert_msg(f && fgets(text, sizeof(text), f), NR_HUGEPAGES ": %s", strerror(errno));
+	before = strtol(text, NULL, 10);
 	rewind(f);
 	ck_assert_int_gt(fprintf(f, "%ld", before + more), 0);
 	ck_assert_int_eq(fclose(f), 0);
