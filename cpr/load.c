@@ -202,23 +202,22 @@ static int step_late(void *ctx, struct error *err)
 	return arch_state_load_late(load->vm, load->snap->arch, err);
 }
 
-static int step_resume(void *ctx, struct error *err)
+/* Behind the last step: nothing here can fail. */
+static void resume(struct load *load)
 {
-	struct load *load = ctx;
 	struct vm *vm = load->vm;
 
-	(void)err; /* nothing here can fail */
 	load->downtime_ns = arch_state_downtime_ns(vm, load->snap->arch);
 	vm->needs_reset = false;
 	vm->has_run = true;
 	if (!load->run) {
 		vm_set_runstate(vm, RUNSTATE_PAUSED);
-		return 0;
+		return;
 	}
 	vm_resume_devices(vm);
 	vm_resume_vcpus(vm);
 	vm_set_runstate(vm, RUNSTATE_RUNNING);
-	return 0;
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
 }
 
 static const struct step load_step[] = {
@@ -231,7 +230,6 @@ static const struct step load_step[] = {
 	{"post-load", step_post_load, NULL},
 	{"label-running", step_label_running, undo_label_running},
 	{"late", step_late, NULL},
-	{"resume", step_resume, NULL},
 };
 const struct step_table cpr_load_table = {"load", load_step,
 					  sizeof(load_step) / sizeof(load_step[0])};
@@ -278,9 +276,8 @@ int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct erro
 	vm_set_runstate(vm, RUNSTATE_RESTORE_VM);
 	ret = steps_run(&cpr_load_table, &load, took_ns, err);
 	if (!ret) {
+		resume(&load);
 		log_load(&load, took_ns, began_ns);
-		if (load.run)
-			vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
 	} else {
 		vm_set_runstate(vm, load.former);
 	}
