@@ -43,21 +43,21 @@ cleanup() {
 # launch [OPTION...] : a new process of the VM, with the same arguments each time but OPTION.
 # serial=stdio takes its input from the folder's FIFO, descriptor 8.
 launch() {
-	local serial=file:$dir/serial.$((process + 1)) in=/dev/null out
+	local serial=file:$dir/serial.$((process + 1)) in=/dev/null out binary=$stasis
 	process=$((process + 1))
 	out=$dir/out.$process
 	if [ "${stdio:-}" ]; then
 		serial=stdio in=$dir/input out=$dir/serial.$process
 		[ -p "$in" ] || { mkfifo "$in" && exec 8<>"$in"; }
 	fi
-	STASIS_FAULT=$fault "$(vmm_binary)" --name bare --cpus "$cpus" \
+	[ -z "$fault" ] || binary=$(find_binary stasis-fault)
+	STASIS_FAULT=$fault "$binary" --name bare --cpus "$cpus" \
 		--memory "size=${memory_mib}M,path=$dir/ram" --kernel "$guests/$guest.elf" \
 		--append "$append" --serial "$serial" --qmp "unix:$dir/qmp" --on-reset "$on_reset" \
 		"${extra[@]}" "$@" <"$in" >"$out" 2>"$dir/log.$process" &
 	pid=$!
 }
 
-vmm_binary() { if [ -n "$fault" ]; then find_binary stasis-fault; else echo "$stasis"; fi; }
 alive() { kill -0 "$pid" 2>/dev/null; }
 
 # within SECONDS COMMAND... : COMMAND becomes true, or the answer is no
@@ -79,10 +79,11 @@ wait_qmp() {
 qmp_or_dead() { ! alive || qmp_up; }
 status() { ctl query-status | tr -d ' \n' | sed 's/.*"status":"\([a-z-]*\)".*/\1/'; }
 
-# the guest's text so far
+# the guest's text so far; a boot begins on a line of its own, whatever was cut off before it
 text() {
 	local i
-	for ((i = 1; i <= process; i++)); do cat "$dir/serial.$i" 2>/dev/null; done | tr -d '\0'
+	for ((i = 1; i <= process; i++)); do cat "$dir/serial.$i" 2>/dev/null; done | tr -d '\0' |
+		sed 's/BOOT /\n&/'
 }
 ok_count() { text | grep -ac "^$guest [0-9]* ok"; }
 has_line() { text | grep -aq "$1"; }
