@@ -67,10 +67,12 @@ static int check_cpuid(const struct vm *vm, const struct arch_state *state, stru
 		goto free_tables;
 	}
 	ret = cpuid_build(vm->kvm_fd, vm->nvcpus, host, arch_has_tsc_deadline(vm), err);
-	/* The vCPUs differ in topology alone, which is not compared. */
-	cpu_cpuid_from_state(&state->cpu[0], saved);
-	if (!ret)
+	for (uint32_t i = 0; i < state->nvcpus && !ret; i++) {
+		cpu_cpuid_from_state(&state->cpu[i], saved);
 		ret = cpuid_compare(saved, host, err);
+		if (ret)
+			error_prefix(err, "vCPU %u", i);
+	}
 free_tables:
 	free(saved);
 	free(host);
