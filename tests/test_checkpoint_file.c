@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The way to the disk: what is never overwritten, what a killed save leaves, what is no checkpoint;
+ * and the comparison of machines. */
+#include "checkpoint_fixture.h"
+#include "cpr/checkpoint_file.h"
+#include "ram/label.h"
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/stasis-test.XXXXXX";
+static struct options opt = {.name = "vm1", .uuid = {1, 2, 3}};
+static struct vm vm = {.opt = &opt};
+static struct ram ram;
+static char ram_path[100];
+
+static void setup(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chdir(folder), 0);
+	snprintf(ram_path, sizeof(ram_path), "%s/ram", folder);
+}
+
+static void teardown(void)
+{
+	char command[100];
+
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	ck_assert_int_eq(system(command), 0);
+	memcpy(folder + strlen(folder) - 6, "XXXXXX", 6);
+}
+
+static void write_file(const char *path, const void *data, size_t size)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, data, size), (ssize_t)size);
+	close(fd);
+}
+
+/* A checkpoint of VM `uuid` with this id, whose RAM is ram_path. */
+static struct checkpoint make(const uint8_t uuid[16], uint8_t id)
+{
+	struct snapshot *snap = sections_new();
+	struct checkpoint ckpt;
+	struct error err = {""};
+
+	sections_fill_head(snap);
+	memset(snap->root.id, id, sizeof(snap->root.id));
+	memcpy(snap->machine.uuid, uuid, 16);
+	strcpy(snap->memory.path, ram_path);
+	ck_assert_msg(!checkpoint_reserve(&ckpt, snap->section, snap->nsections, &err), "%s",
+		      err.msg);
+	ck_assert_msg(!checkpoint_build(&ckpt, snap->section, snap->nsections, &err), "%s",
+		      err.msg);
+	sections_free(snap);
+	return ckpt;
+}
+
+static void make_file(const char *path, const uint8_t uuid[16], uint8_t id)
+{
+	struct checkpoint ckpt = make(uuid, id);
+
+	write_file(path, ckpt.data, ckpt.size_bytes);
+	checkpoint_free(&ckpt);
+}
+
+static void make_ram(enum label_state state, uint8_t checkpoint_id)
+{
+	struct ram_config config = {.size_bytes = 2 << 20, .path = ram_path};
+	struct label label = {.state = state, .ram_size_bytes = 2 << 20};
+	struct error err = {""};
+
+	memcpy(label.vm_id, opt.uuid, 16);
+	memset(label.checkpoint_id, state == LABEL_SAVED ? checkpoint_id : 0, 16);
+	memset(&ram, 0, sizeof(ram));
+	ck_assert_msg(!ram_open(&ram, &config, &err), "%s", err.msg);
+	ck_assert_msg(!label_write(&ram, &label, &err), "%s", err.msg);
+	ram_close(&ram);
+}
+
+static int try_create(const char *path, struct error *err)
+{
+	struct checkpoint_file file;
+	int ret = checkpoint_file_open(&file, path, err);
+
+	err->msg[0] = ret ? err->msg[0] : '\0';
+	ret = ret ? ret : checkpoint_file_create(&file, &vm, 8192, err);
+	if (!ret)
+		checkpoint_file_remove(&file, false);
+	checkpoint_file_close(&file);
+	return ret;
+}
+
+static void create_ok(const char *path)
+{
+	struct error err = {""};
+
+	ck_assert_msg(!try_create(path, &err), "%s", err.msg);
+	ck_assert_int_ne(access("FILE.new", F_OK), 0);
+}
+
+static void create_refused(const char *path, const char *word)
+{
+	struct error err = {""};
+
+	ck_assert_int_lt(try_create(path, &err), 0);
+	ck_assert_msg(strstr(err.msg, word), "'%s' does not say '%s'", err.msg, word);
+	ck_assert_msg(strstr(err.msg, path), "'%s' does not name %s", err.msg, path);
+}
+
+START_TEST(test_protocol)
+{
+	struct checkpoint ckpt = make(opt.uuid, 9), back;
+	struct checkpoint_file file;
+	struct error err = {""};
+	struct stat st;
+
+	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
+	ck_assert_msg(!checkpoint_file_create(&file, &vm, 65536, &err), "%s", err.msg);
+	ck_assert_int_eq(stat("FILE.new", &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 0600);
+	ck_assert_int_eq(st.st_size, 0); /* room is kept, not shown */
+	ck_assert_int_eq(checkpoint_file_write(&file, ckpt.data, ckpt.size_bytes, &err), 0);
+	ck_assert_int_eq(checkpoint_file_sync(&file, &err), 0);
+	ck_assert_int_ne(access("FILE", F_OK), 0);
+	ck_assert_int_eq(checkpoint_file_publish(&file, &err), 0);
+	ck_assert_int_eq(checkpoint_file_sync_folder(&file, &err), 0);
+	checkpoint_file_close(&file);
+	ck_assert_int_ne(access("FILE.new", F_OK), 0);
+	ck_assert_int_eq(stat("FILE", &st), 0);
+	ck_assert_int_eq(st.st_size, (off_t)ckpt.size_bytes);
+	ck_assert_msg(!checkpoint_read(&back, AT_FDCWD, "FILE", &err), "%s", err.msg);
+	ck_assert_mem_eq(back.data, ckpt.data, ckpt.size_bytes);
+	checkpoint_free(&ckpt);
+	checkpoint_free(&back);
+}
+END_TEST
+
+START_TEST(test_undo)
+{
+	struct checkpoint_file file;
+	struct error err = {""};
+	struct stat st;
+
+	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
+	ck_assert_int_eq(checkpoint_file_create(&file, &vm, 8192, &err), 0);
+	ck_assert_int_eq(checkpoint_file_write(&file, "x", 1, &err), 0);
+	checkpoint_file_void(&file);
+	ck_assert_int_eq(stat("FILE.new", &st), 0);
+	ck_assert_int_eq(st.st_size, 0);
+	ck_assert_int_eq(checkpoint_file_publish(&file, &err), 0);
+	checkpoint_file_remove(&file, true);
+	checkpoint_file_close(&file);
+	ck_assert_int_ne(access("FILE", F_OK), 0);
+}
+END_TEST
+
+START_TEST(test_wrong_paths)
+{
+	create_refused("no/such/folder/FILE", "no/such/folder");
+	create_refused("/", "is a folder");
+	create_refused("./", "is a folder");
+	create_refused("..", "is a folder");
+	write_file("plain", "x", 1);
+	create_refused("plain/FILE", "Not a directory");
+	ck_assert_int_eq(mkdir("inner", 0700), 0);
+	create_refused("inner", "not a regular file");
+	create_ok("./inner/FILE");
+}
+END_TEST
+
+/* FILE may be replaced only if nobody can still need it. */
+START_TEST(test_existing_file)
+{
+	const uint8_t other[16] = {9, 9};
+
+	write_file("FILE", "a letter", 8);
+	create_refused("FILE", "exists and is not replaced");
+	write_file("FILE", "", 0);
+	create_refused("FILE", "exists and is not replaced");
+	ck_assert_int_eq(unlink("FILE"), 0);
+	ck_assert_int_eq(symlink("elsewhere", "FILE"), 0);
+	create_refused("FILE", "symbolic link");
+	ck_assert_int_eq(unlink("FILE"), 0);
+	ck_assert_int_eq(mkfifo("FILE", 0600), 0);
+	create_refused("FILE", "not a regular file");
+	ck_assert_int_eq(unlink("FILE"), 0);
+
+	make_file("FILE", other, 5);
+	create_refused("FILE", "holds VM 'vm1' (uuid 09090000-");
+	make_file("FILE", opt.uuid, 5);
+	create_refused("FILE", "cannot be looked at"); /* no RAM there */
+	make_ram(LABEL_SAVED, 5);
+	create_refused("FILE", "not been loaded yet");
+	make_ram(LABEL_SAVED, 6); /* a newer checkpoint is the good one */
+	create_ok("FILE");
+	make_ram(LABEL_RUNNING, 0);
+	create_ok("FILE");
+	ck_assert_int_eq(access("FILE", F_OK), 0);
+}
+END_TEST
+
+/* FILE.new is what a killed save leaves: replaced if nobody can need it. */
+START_TEST(test_leftover)
+{
+	struct checkpoint ckpt = make(opt.uuid, 5);
+	const uint8_t other[16] = {9, 9};
+
+	write_file("FILE.new", "", 0);
+	create_ok("FILE");
+	write_file("FILE.new", ckpt.data, 1000);
+	create_ok("FILE");
+	write_file("FILE.new", "a letter", 8);
+	create_refused("FILE", "FILE.new: is in the way");
+	ck_assert_int_eq(unlink("FILE.new"), 0);
+	ck_assert_int_eq(symlink("elsewhere", "FILE.new"), 0);
+	create_refused("FILE", "FILE.new");
+	ck_assert_int_eq(unlink("FILE.new"), 0);
+
+	make_ram(LABEL_SAVED, 5);
+	write_file("FILE.new", ckpt.data, ckpt.size_bytes);
+	create_refused("FILE", "FILE.new: holds a checkpoint that has not been loaded yet");
+	make_ram(LABEL_RUNNING, 0);
+	create_ok("FILE");
+	make_file("FILE.new", other, 5);
+	create_refused("FILE", "FILE.new: holds VM");
+	checkpoint_free(&ckpt);
+}
+END_TEST
+
+START_TEST(test_two_at_a_time)
+{
+	struct checkpoint_file file;
+	struct error err = {""};
+
+	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
+	ck_assert_int_eq(checkpoint_file_create(&file, &vm, 8192, &err), 0);
+	create_refused("FILE", "another cprsave");
+	ck_assert_int_eq(access("FILE.new", F_OK), 0);
+	checkpoint_file_remove(&file, false);
+	checkpoint_file_close(&file);
+	create_ok("FILE");
+}
+END_TEST
+
+static void read_refused(const char *path, const char *word)
+{
+	struct checkpoint ckpt;
+	struct error err = {""};
+
+	ck_assert_int_lt(checkpoint_read(&ckpt, AT_FDCWD, path, &err), 0);
+	ck_assert_msg(strstr(err.msg, word), "'%s' does not say '%s'", err.msg, word);
+	ck_assert_ptr_null(ckpt.data);
+}
+
+START_TEST(test_read_refuses)
+{
+	int fd;
+
+	read_refused("none", "none: No such file");
+	read_refused(".", "not a regular file");
+	read_refused("/dev/null", "not a regular file");
+	ck_assert_int_eq(mkfifo("fifo", 0600), 0);
+	read_refused("fifo", "not a regular file");
+	write_file("empty", "", 0);
+	read_refused("empty", "only 0 bytes");
+	ck_assert_int_eq(symlink("empty", "link"), 0);
+	read_refused("link", "symbolic link");
+	fd = open("huge", O_WRONLY | O_CREAT, 0600);
+	ck_assert_int_eq(ftruncate(fd, 1L << 40), 0);
+	close(fd);
+	read_refused("huge", "at most");
+}
+END_TEST
+
+static struct machine_state machine(void)
+{
+	struct machine_state m = {
+		.ram_size_bytes = 1 << 30,
+		.ram_region = {0, 1 << 30},
+		.nram_region = 2,
+		.cpus = 2,
+		.device_gsi = {4, 8},
+		.ndevice_gsi = 2,
+		.arch = "x86_64",
+		.name = "vm1",
+		.devices = "serial0 rtc0",
+	};
+
+	return m;
+}
+
+static void differs(const struct machine_state *saved, const char *message)
+{
+	struct machine_state now = machine();
+	struct error err = {""};
+
+	ck_assert_int_eq(machine_compare(saved, &now, &err), -EINVAL);
+	ck_assert_str_eq(err.msg, message);
+}
+
+START_TEST(test_machine)
+{
+	struct machine_state m = machine(), now = machine();
+	struct error err;
+
+	ck_assert_int_eq(machine_compare(&m, &now, &err), 0);
+	strcpy(m.name, "another name of the same VM");
+	ck_assert_int_eq(machine_compare(&m, &now, &err), 0);
+	m = machine();
+	m.cpus = 4;
+	differs(&m, "checkpoint has 4 vCPUs, the command line gives 2");
+	m.ram_size_bytes = 512 << 20;
+	m.pit = 1;
+	differs(&m,
+		"checkpoint has 4 vCPUs, the command line gives 2; checkpoint has 512 MiB of RAM, "
+		"the command line gives 1024 MiB; checkpoint has a PIT, the command line gives "
+		"--machine pit=off");
+	m = machine();
+	m.ram_region[0] = 1 << 20;
+	differs(&m, "checkpoint has its RAM at other guest addresses");
+	m = machine();
+	m.device_gsi[1] = 9;
+	differs(&m, "checkpoint has rtc0 on GSI 9, here it is on GSI 8");
+	strcpy(m.devices, "serial0 disk0");
+	differs(&m,
+		"checkpoint has device disk0, the command line does not; the command line gives "
+		"device rtc0, the checkpoint has none");
+	/* The order of the device table is not the guest's business. */
+	m = machine();
+	strcpy(m.devices, "rtc0 serial0");
+	m.device_gsi[0] = 8;
+	m.device_gsi[1] = 4;
+	ck_assert_int_eq(machine_compare(&m, &now, &err), 0);
+	m = machine();
+	m.uuid[0] = 0xab;
+	strcpy(m.name, "other\n");
+	differs(&m, "checkpoint is of VM 'other?' (uuid ab000000-0000-0000-0000-000000000000), the "
+		    "command line gives 'vm1' (uuid 00000000-0000-0000-0000-000000000000)");
+	m = machine();
+	strcpy(m.arch, "riscv64");
+	differs(&m, "checkpoint is of a machine of arch riscv64, this is x86_64");
+}
+END_TEST
+
+/* More differences than a message holds: cut, never past its end. */
+START_TEST(test_machine_many)
+{
+	struct machine_state m = machine(), now = machine();
+	struct error err;
+	size_t used = 0;
+
+	for (m.ndevice_gsi = 0; m.ndevice_gsi < DEVICES_MAX; m.ndevice_gsi++)
+		used += (size_t)snprintf(m.devices + used, sizeof(m.devices) - used, "device%u ",
+					 m.ndevice_gsi);
+	ck_assert_int_eq(machine_compare(&m, &now, &err), -EINVAL);
+	ck_assert_uint_eq(strlen(err.msg), sizeof(err.msg) - 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("checkpoint-file");
+	TCase *tc = tcase_create("checkpoint-file");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, test_protocol);
+	tcase_add_test(tc, test_undo);
+	tcase_add_test(tc, test_wrong_paths);
+	tcase_add_test(tc, test_existing_file);
+	tcase_add_test(tc, test_leftover);
+	tcase_add_test(tc, test_two_at_a_time);
+	tcase_add_test(tc, test_read_refuses);
+	tcase_add_test(tc, test_machine);
+	tcase_add_test(tc, test_machine_many);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
