@@ -22,6 +22,10 @@ struct error {
 /* Sets the message and returns `code`. err may be NULL: then only the code counts. */
 int error_set(struct error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+#ifdef __clang_analyzer__
+/* It takes a failure that error_set() returns for a possible 0 if it cannot see the code. */
+#define error_set(err, code, ...) ((void)error_set(err, code, __VA_ARGS__), code)
+#endif
 /* Puts "what: " before the message that is there, for a caller that knows more of the context. */
 void error_prefix(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #endif

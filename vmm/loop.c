@@ -19,9 +19,9 @@ static void wake_ready(void *opaque, uint32_t events)
 
 int loop_init(struct loop *loop, void (*on_wake)(void *opaque), void *opaque, struct error *err)
 {
-	int ret = -errno;
+	int ret = -EIO;
 
-	memset(loop, 0, sizeof(*loop));
+	loop->stop = false;
 	for (int i = 0; i < LOOP_MAX_WATCHES; i++)
 		loop->watch[i].fd = -1;
 	pthread_mutex_init(&loop->lock, NULL);
@@ -125,7 +125,7 @@ void loop_wake(struct loop *loop)
 {
 	const uint64_t one = 1;
 
-	/* EAGAIN: a wake is pending already. */
+	/* EAGAIN: a wake is pending already. EBADF: not open yet; who opens it looks for requests. */
 	if (write(loop->wake_fd, &one, sizeof(one)) < 0)
 		return;
 }

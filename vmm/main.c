@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-static struct vm vm; /* the only global: signal handlers get no argument */
+static struct vm vm = VM_INIT; /* the only global: signal handlers get no argument */
 
 static void ask_to_end(int signal)
 {
@@ -72,10 +72,10 @@ static int run(const struct options *opt, struct error *err)
 	struct qmp *qmp = NULL;
 	int ret;
 
+	handle_signals();
 	ret = vm_create(&vm, opt, err);
 	if (ret)
 		return ret;
-	handle_signals();
 	if (opt->qmp_path)
 		ret = qmp_open(&qmp, &vm, err);
 	if (!ret)

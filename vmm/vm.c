@@ -27,8 +27,8 @@ const char *const runstate_name[RUNSTATES] = {
 
 /* Why a guest in this run state cannot be made to run; NULL: it can. */
 static const char *const cannot_run[RUNSTATES] = {
-	[RUNSTATE_INMIGRATE] = "the guest waits for cprload; give it one, or start with "
-			       "--discard-saved to boot instead",
+	[RUNSTATE_INMIGRATE] = ("the guest waits for cprload; give it one, or start with "
+				"--discard-saved to boot instead"),
 	[RUNSTATE_SAVE_VM] = "a cprsave is under way",
 	[RUNSTATE_RESTORE_VM] = "a cprload is under way",
 	[RUNSTATE_POSTMIGRATE] = "the guest is saved and belongs to its checkpoint now",
@@ -85,7 +85,6 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 	};
 	int ret;
 
-	memset(vm, 0, sizeof(*vm));
 	vm->opt = opt;
 	vm->kvm_fd = vm->vm_fd = vm->ram.fd = -1;
 	vm->exit_status = 1;
@@ -99,6 +98,8 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 		ret = stage[i](vm, err);
 	if (ret)
 		vm_destroy(vm);
+	else if (atomic_load(&vm->requests))
+		loop_wake(&vm->loop); /* a signal came before there was a loop to wake */
 	return ret;
 }
 

@@ -83,7 +83,13 @@ struct vm {
 	void *event_opaque;
 };
 
-/* Opens RAM and KVM, creates vCPUs and devices; the guest does not run and RAM is untouched. */
+/* Where signal handlers may already ask for things of a VM that is not created yet. */
+#define VM_INIT                                         \
+	{                                               \
+		.loop.epoll_fd = -1, .loop.wake_fd = -1 \
+	}
+/* Opens RAM and KVM, creates vCPUs and devices; the guest does not run and RAM is untouched.
+ * vm: VM_INIT. */
 int vm_create(struct vm *vm, const struct options *opt, struct error *err) must_check;
 void vm_destroy(struct vm *vm);
 

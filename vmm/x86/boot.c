@@ -259,7 +259,7 @@ static int place_page_tables(const struct ram *ram, struct error *err)
 	pml4[0] = (LAYOUT_PAGE_TABLES_GPA + PAGE_BYTES) | PTE_P | PTE_W;
 	for (uint64_t i = 0; i < DIRECTORIES; i++)
 		pdpt[i] = (LAYOUT_PAGE_TABLES_GPA + (2 + i) * PAGE_BYTES) | PTE_P | PTE_W;
-	for (uint64_t i = 0; i < DIRECTORIES * ENTRIES; i++)
+	for (uint64_t i = 0; i < (uint64_t)DIRECTORIES * ENTRIES; i++)
 		pd[i] = i * LARGE_PAGE_BYTES | PTE_P | PTE_W | PTE_PS;
 	return 0;
 }
