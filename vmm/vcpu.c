@@ -63,6 +63,22 @@ static void serve_internal_error(struct vcpu *vcpu)
 	fail(vcpu, what);
 }
 
+static void serve_mmio(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	char what[100];
+
+	/* KVM's emulator asks us for RAM that it cannot reach itself. */
+	if (ram_ptr(&vcpu->vm->ram, run->mmio.phys_addr, 1)) {
+		snprintf(what, sizeof(what), "guest RAM at GPA %#llx cannot be reached",
+			 (unsigned long long)run->mmio.phys_addr);
+		fail(vcpu, what);
+		return;
+	}
+	bus_access(&vcpu->vm->bus, BUS_MMIO, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
+		   run->mmio.is_write);
+}
+
 static void serve_exit(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
@@ -73,8 +89,7 @@ static void serve_exit(struct vcpu *vcpu)
 		serve_io(vcpu);
 		break;
 	case KVM_EXIT_MMIO:
-		bus_access(&vcpu->vm->bus, BUS_MMIO, run->mmio.phys_addr, run->mmio.data,
-			   run->mmio.len, run->mmio.is_write);
+		serve_mmio(vcpu);
 		break;
 	case KVM_EXIT_SHUTDOWN:
 		vcpu->held = true;
