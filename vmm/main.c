@@ -55,13 +55,13 @@ static void handle_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static int start(struct error *err)
+static int start(bool paused, struct error *err)
 {
 	int ret = cpr_start(&vm, err);
 
 	if (!ret && vm.runstate == RUNSTATE_PRELAUNCH) {
 		ret = arch_boot_check(&vm, err);
-		if (!ret && !vm.opt->paused)
+		if (!ret && !paused)
 			ret = vm_cont(&vm, err);
 	}
 	return ret;
@@ -79,7 +79,7 @@ static int run(const struct options *opt, struct error *err)
 	if (opt->qmp_path)
 		ret = qmp_open(&qmp, &vm, err);
 	if (!ret)
-		ret = start(err);
+		ret = start(opt->paused, err);
 	if (!ret)
 		loop_run(&vm.loop);
 	if (qmp)
