@@ -319,7 +319,8 @@ int main(int argc, char **argv)
 		measure_launch(first);
 		return 0;
 	}
-	if (argv[1] && !strcmp(argv[1], "blackout") && second && argv[2] && argv[6]) {
+	if (argv[1] && !strcmp(argv[1], "blackout") && second && first == argv + 8 && *first &&
+	    *second) {
 		measure_blackout(argv + 2, first, second);
 		return 0;
 	}

@@ -152,7 +152,7 @@ static void compare_devices(const struct machine_state *saved, const struct mach
 int machine_compare(const struct machine_state *saved, const struct machine_state *now,
 		    struct error *err)
 {
-	struct error local;
+	struct error local = {.msg = ""};
 	uint32_t ndiffs = 0;
 
 	err = err ? err : &local;

@@ -54,7 +54,7 @@ struct snapshot {
 #define SNAPSHOT_HEAD_SECTIONS 4 /* root, vmm, machine, memory: fit for any checkpoint */
 
 /* scratch: for a load, which must not touch the devices before all is checked. */
-int snapshot_new(struct snapshot **snap, struct vm *vm, bool scratch, struct error *err) must_check;
+int snapshot_new(struct snapshot **out, struct vm *vm, bool scratch, struct error *err) must_check;
 void snapshot_free(struct snapshot *snap);
 /* Fills the head, a fresh id with it. */
 int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode,

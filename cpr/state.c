@@ -269,7 +269,7 @@ void state_dump_table(FILE *out, const struct state_desc *desc)
 	for (uint32_t i = 0; i < desc->nrows; i++) {
 		const struct state_row *row = &desc->row[i];
 
-		fprintf(out, "%s.%s u%u x%u %s", desc->type, row->name, row->width * 8, row->count,
+		fprintf(out, "%s.%s u%u x%u %s", desc->type, row->name, row->width * 8u, row->count,
 			kind_name[row->kind]);
 		if (row->kind == ST_ADDED)
 			fprintf(out, " default %#llx", (unsigned long long)row->dflt);

@@ -20,7 +20,7 @@ struct snapshot *sections_new(void)
 	snap->nsections += arch_state_sections(snap->arch, snap->section + snap->nsections, 16);
 	for (uint32_t i = 0; i < device_table_rows; i++)
 		bytes += device_table[i]->state ? device_table[i]->state->size + 64 : 0;
-	snap->device_scratch = calloc(1, bytes);
+	snap->device_scratch = calloc(1, bytes + 1);
 	snap->first_device = snap->nsections;
 	for (uint32_t i = 0; i < device_table_rows; i++) {
 		const struct device_ops *ops = device_table[i];

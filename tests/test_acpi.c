@@ -57,7 +57,7 @@ static const uint8_t *xsdt_table(uint32_t i, const char *signature, uint8_t revi
 	uint8_t *xsdt = table_at(le(rsdp + 24, 8), "XSDT", 1);
 
 	ck_assert_uint_eq(le(xsdt + 4, 4), 36 + 2 * 8);
-	return table_at(le(xsdt + 36 + i * 8, 8), signature, revision);
+	return table_at(le(xsdt + 36 + (size_t)i * 8, 8), signature, revision);
 }
 
 static void write_tables(uint32_t nvcpus)

@@ -7,6 +7,7 @@
 #define GSI  8
 #define MS   1000000ull
 #define S    1000000000ull
+#define HOUR (3600 * S)
 #define B_24 0x02
 
 extern const struct device_ops rtc_ops;
@@ -84,11 +85,11 @@ START_TEST(modes)
 	check_bytes((uint8_t[]){20, 23, 11, 14, 3, 0x80 | 10, 13, 20});
 	put(0x0b, 0x00); /* BCD, 12 h */
 	check_bytes((uint8_t[]){0x20, 0x23, 0x11, 0x14, 0x03, 0x90, 0x13, 0x20});
-	rig_advance(2 * 3600 * S); /* 00:13:20: twelve in the morning */
+	rig_advance(2 * HOUR); /* 00:13:20: twelve in the morning */
 	check_bytes((uint8_t[]){0x20, 0x23, 0x11, 0x15, 0x04, 0x12, 0x13, 0x20});
-	rig_advance(12 * 3600 * S);
+	rig_advance(12 * HOUR);
 	ck_assert_uint_eq(get(0x04), 0x92);
-	rig_advance(3600 * S);
+	rig_advance(HOUR);
 	ck_assert_uint_eq(get(0x04), 0x81);
 	set_time((uint8_t[]){0x20, 0x24, 0x02, 0x28, 0x92, 0x59, 0x59}); /* 12:59:59 pm */
 	put(0x0b, B_24);
@@ -102,7 +103,7 @@ START_TEST(calendar)
 	start();
 	put(0x0b, 0x06);
 	rig.realtime_ns = 0;
-	for (int64_t day = 0; day < 500 * 365; day++) {
+	for (int64_t day = 0; day < INT64_C(500) * 365; day++) {
 		time_t t = day * 86400;
 		struct tm tm;
 

@@ -17,7 +17,7 @@ typedef double lanes __attribute__((vector_size(LANES * sizeof(double))));
 struct result {
 	double vector[LANES];
 	double x87;
-	int rounding;
+	int64_t rounding; /* as wide as the others: no padding to compare */
 };
 
 static atomic_bool good = true;
@@ -82,11 +82,12 @@ static void *run(void *argument)
 	for (;;) {
 		usleep(20000);
 		result = compute(avx);
+		/* Bit for bit. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
 		if (memcmp(&result, &reference, sizeof(result))) {
 			atomic_store(&good, false);
-			bad("fpu: x87 %.17g was %.17g, vector %.17g was %.17g, rounding %d",
+			bad("fpu: x87 %.17g was %.17g, vector %.17g was %.17g, rounding %lld",
 			    result.x87, reference.x87, result.vector[0], reference.vector[0],
-			    result.rounding);
+			    (long long)result.rounding);
 		}
 	}
 	return NULL;

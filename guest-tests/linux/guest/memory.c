@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define CHUNK_BYTES (256 * 1024)
+#define CHUNK_BYTES ((size_t)256 * 1024)
 #define CHUNK_WORDS (CHUNK_BYTES / sizeof(uint64_t))
 
 static uint64_t *block;
