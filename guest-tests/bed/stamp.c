@@ -25,7 +25,8 @@ static int print_tsc_khz(void)
 	unsigned long long start_tsc = __rdtsc();
 
 	usleep(200000);
-	printf("%.0f\n", (double)(__rdtsc() - start_tsc) / (now_s(CLOCK_MONOTONIC) - start_s) / 1e3);
+	printf("%.0f\n",
+	       (double)(__rdtsc() - start_tsc) / (now_s(CLOCK_MONOTONIC) - start_s) / 1e3);
 	return 0;
 }
 
