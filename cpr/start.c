@@ -72,18 +72,30 @@ static void log_wait(const struct vm *vm, const char *why)
 			 temp, temp);
 }
 
-static int start_saved(struct vm *vm)
+/* Waits for cprload, which only QMP can bring. */
+static int wait_for_load(const struct vm *vm, const char *why, struct error *err)
+{
+	char uuid[UUID_TEXT];
+
+	log_wait(vm, why);
+	if (vm->opt->qmp_path)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "RAM %s is saved in checkpoint %s: load it with --incoming FILE or over "
+			 "--qmp, or boot with --discard-saved",
+			 snapshot_ram_path(vm), uuid_format(vm->label.checkpoint_id, uuid));
+}
+
+static int start_saved(struct vm *vm, struct error *err)
 {
 	const char *file = vm->opt->cpr_file;
 	struct error why;
 
 	vm_set_runstate(vm, RUNSTATE_INMIGRATE);
-	if (vm->opt->incoming == INCOMING_DEFER || !file) {
-		log_wait(vm, NULL);
-		return 0;
-	}
+	if (vm->opt->incoming == INCOMING_DEFER || !file)
+		return wait_for_load(vm, NULL, err);
 	if (load_at_start(vm, file, vm->opt->paused, &why))
-		log_wait(vm, why.msg);
+		return wait_for_load(vm, why.msg, err);
 	return 0;
 }
 
@@ -101,7 +113,7 @@ int cpr_start(struct vm *vm, struct error *err)
 		return load_at_start(vm, opt->incoming_file, opt->paused, err);
 	}
 	if (is_ours(vm) && vm->label.state == LABEL_SAVED && !opt->discard_saved)
-		return start_saved(vm);
+		return start_saved(vm, err);
 	if (opt->incoming == INCOMING_DEFER) {
 		vm_set_runstate(vm, RUNSTATE_INMIGRATE);
 		return 0;
