@@ -138,8 +138,11 @@ static int memory_size(struct options *opt, const char *value, struct error *err
 
 static int memory_path(struct options *opt, const char *value, struct error *err)
 {
-	opt->memory.path = strdup(value); /* for the life of the process */
-	return opt->memory.path ? 0 : error_set(err, -ENOMEM, "--memory: out of memory");
+	if (strlen(value) >= sizeof(opt->memory_path))
+		return error_set(err, -ENAMETOOLONG, "--memory path=: longer than %zu bytes",
+				 sizeof(opt->memory_path) - 1);
+	opt->memory.path = strcpy(opt->memory_path, value);
+	return 0;
 }
 
 static int memory_offset(struct options *opt, const char *value, struct error *err)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/options.h - the command line as a struct: what the operator asked for, checked.
- * Owns: strings point into argv; lives as long as the process.
+ * Owns: strings point into argv, which stays unchanged; lives as long as the process.
  * Threads: written once by main, read by all.
  * Units: bytes.
  * Errors: 0 or -EINVAL with one line that names the option, its value and what is allowed. */
@@ -31,6 +31,7 @@ struct options {
 	bool has_uuid;
 	uint32_t cpus;
 	struct ram_config memory;
+	char memory_path[4096]; /* what memory.path points to */
 	const char *kernel, *initrd, *append; /* append is never NULL */
 	struct chardev_config serial;
 	const char *qmp_path; /* NULL: no QMP */
