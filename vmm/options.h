@@ -31,7 +31,7 @@ struct options {
 	bool has_uuid;
 	uint32_t cpus;
 	struct ram_config memory;
-	char memory_path[4096]; /* what memory.path points to */
+	char memory_path[4096];		      /* what memory.path points to */
 	const char *kernel, *initrd, *append; /* append is never NULL */
 	struct chardev_config serial;
 	const char *qmp_path; /* NULL: no QMP */
