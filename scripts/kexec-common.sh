@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # kexec-common.sh - what kexec-update and kexec-resume share (sourced, not run).
 #
-# The record of an update: one folder a VM below $state_dir, every file of it synced.
+# The record of an update: one folder a VM below $state_dir.
 #   args        the VM's command line from the program's name on, NUL separated, made fit for
 #               waiting for cprload
 #   program     the binary;  cwd: its working directory;  ids: its uid, gid and groups
@@ -15,12 +15,11 @@
 #
 # Needs: bash, jq, kexec, stasisctl (PATH, or STASISCTL names it), coreutils, sed, awk, grep, and of
 # util-linux setsid, and setpriv for VMs that run as another user. (busybox serves for most.)
+# What runs while guests are down does without starting programs where bash can do it.
 
 set -uo pipefail
 export LC_ALL=C
 umask 077
-# shellcheck disable=SC2034 # who sources this uses it
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 state_dir=/var/lib/stasis/update
 qmp_timeout_s=10
 stasisctl=${STASISCTL:-stasisctl}
@@ -45,13 +44,14 @@ need_tools() {
 # absolute PATH
 absolute() { [[ $1 == /* ]] && echo "$1" || echo "$PWD/$1"; }
 
-# qmp SOCKET COMMAND [KEY=VALUE...]: prints what it returns
+# qmp SOCKET COMMAND [KEY=VALUE...]: prints what it returns; --get POINTER before it: that part
 qmp() { "$stasisctl" --timeout "$qmp_timeout_s" "$@"; }
 
 # One update or resume at a time. Named by the boot: what a kexec or a crash left locks nobody.
 lock_state() {
-	local old
-	lock=$state_dir/.lock-$(</proc/sys/kernel/random/boot_id)
+	local old boot
+	read -r boot </proc/sys/kernel/random/boot_id
+	lock=$state_dir/.lock-$boot
 	for old in "$state_dir"/.lock-*; do
 		[[ ! -d $old || $old == "$lock" ]] || rmdir "$old"
 	done
@@ -60,20 +60,19 @@ lock_state() {
 }
 unlock_state() { rmdir "$lock" 2>/dev/null; }
 
-# put FOLDER NAME VALUE; get FOLDER NAME
-put() { printf '%s\n' "$3" >"$1/$2" && sync "$1/$2" "$1"; }
-get() { cat "$1/$2"; }
+# put FOLDER NAME VALUE
+put() { printf '%s\n' "$3" >"$1/$2"; }
 has() { [[ -e $1/$2 ]]; }
 
 # stamp FOLDER NAME: that this happened, and when
 stamp() { put "$1" "t-$2" "${EPOCHREALTIME/./}"; }
 # between FOLDER FROM TO: seconds, for people
 between() {
-	local us=-1
-	! has "$1" "t-$2" || ! has "$1" "t-$3" || us=$(($(get "$1" "t-$3") - $(get "$1" "t-$2")))
+	local from to us=-1
+	! read -r from <"$1/t-$2" || ! read -r to <"$1/t-$3" || us=$((to - from))
 	[[ $us -ge 0 ]] || { echo "?"; return; } # no such stamp, or the wall clock was set back
 	printf '%d.%02d' $((us / 1000000)) $((us % 1000000 / 10000))
-}
+} 2>/dev/null
 
 # records: the folders of all VMs
 records() {
