@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/cpr.h"
+#include "cpr/steps.h"
 #include "devices/chardev.h"
 #include "qmp/qmp.h"
 #include "vmm/log.h"
@@ -69,6 +70,7 @@ static int start(bool paused, struct error *err)
 
 static int run(const struct options *opt, struct error *err)
 {
+	uint64_t began_ns = steps_now_ns();
 	struct qmp *qmp = NULL;
 	int ret;
 
@@ -80,8 +82,11 @@ static int run(const struct options *opt, struct error *err)
 		ret = qmp_open(&qmp, &vm, err);
 	if (!ret)
 		ret = start(opt->paused, err);
-	if (!ret)
+	if (!ret) {
+		log_info("%s, %llu us after the start", runstate_name[vm.runstate],
+			 (unsigned long long)(steps_now_ns() - began_ns) / 1000);
 		loop_run(&vm.loop);
+	}
 	if (qmp)
 		qmp_close(qmp);
 	vm_destroy(&vm);

@@ -88,12 +88,20 @@ vm_ended() {
 	[[ $status == "$2" ]] || vm_fail "$1" "stasis ended with status $status, not $2"
 }
 
+# vm_took VM TEXT: marks a time that stasis itself has logged last, TEXT with N for the number
+vm_took() {
+	local us
+	us=$(sed -n "s/.*${2/N/\\([0-9]*\\) us}.*/\\1/p" "/tmp/vm$1.err" | tail -n 1)
+	mark "stasis-us-vm$1-$us"
+}
+
 # vm_save VM FILE MODE
 vm_save() {
 	mark "save-vm$1"
 	vm_ctl "$1" cprsave "file=$2" "mode=$3" || vm_fail "$1" "cprsave"
 	vm_ended "$1" 0
 	mark "saved-vm$1"
+	vm_took "$1" 'cprsave: .*: stopped N'
 }
 
 # vm_load VM FILE STATUS: into a started VM; the guest is in that run state afterwards
@@ -101,6 +109,8 @@ vm_load() {
 	vm_is "$1" inmigrate || vm_fail "$1" "does not wait for cprload: $(vm_status "$1")"
 	[[ $3 != running ]] || mark "resume-vm$1"
 	vm_ctl "$1" cprload "file=$2" || vm_fail "$1" "cprload"
+	vm_took "$1" 'inmigrate, N'
+	vm_took "$1" 'this load took N'
 	[[ $3 != running ]] || mark "resumed-vm$1"
 	vm_is "$1" "$3" || vm_fail "$1" "after cprload: $(vm_status "$1"), not $3"
 }
