@@ -116,8 +116,8 @@ START_TEST(test_hostile)
 	size_t shown = 0;
 	char harmless[100] = "\n";
 
-	for (char c = ' '; c <= '~'; c++)
-		harmless[strlen(harmless)] = c;
+	for (int c = ' '; c <= '~'; c++)
+		harmless[strlen(harmless)] = (char)c;
 	ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, GOLDEN_CHECKPOINT, &err), 0);
 	for (size_t bit = 0; bit < 8 * ckpt.size_bytes; bit += 61) {
 		ckpt.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
