@@ -31,7 +31,7 @@ static int refuse_strangers(struct vm *vm, struct error *err)
 			"discard that VM with --uuid %s --discard-saved",
 			snapshot_ram_path(vm), uuid_format(vm->label.vm_id, uuid), uuid);
 	/* Discarding writes to RAM: that waits for the boot. */
-	return vm->opt->discard_saved ? 0 : label_check_overlap(&vm->ram, false, err);
+	return label_check_overlap(&vm->ram, vm->opt->uuid, vm->opt->discard_saved, err);
 }
 
 /* Is this file the checkpoint that the label waits for? */
@@ -134,7 +134,9 @@ int cpr_boot_label(struct vm *vm, struct error *err)
 	if (ours && vm->label.state == LABEL_RUNNING)
 		return 0;
 	if (!ours && !vm->ram.created) {
-		ret = label_check_overlap(&vm->ram, vm->opt->discard_saved, err);
+		ret = label_check_overlap(&vm->ram, vm->opt->uuid, vm->opt->discard_saved, err);
+		if (!ret)
+			ret = label_spend_overlap(&vm->ram, vm->opt->uuid, err);
 		if (ret)
 			return ret;
 		/* No guest reads what another one, or this host, left in memory. */

@@ -45,7 +45,8 @@ void progress_report(struct ram_progress *progress, uint64_t done_bytes);
 int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes,
 	       struct error *err) must_check;
 
-void unlock_range(int fd, uint64_t offset_bytes, uint64_t size_bytes);
+/* By another process, or another open of the same file in this one. */
+bool lock_is_taken(int fd, uint64_t offset_bytes, uint64_t size_bytes);
 /* -EIO if ram_patch_hole() was needed. */
 int ram_check_whole(const struct ram *ram, struct error *err) must_check;
 

@@ -37,9 +37,13 @@ void label_read(const struct ram *ram, struct label *label);
 /* On return the label is as durable as the backend's sync makes it. */
 int label_write(struct ram *ram, const struct label *label, struct error *err) must_check;
 /* For the first boot in RAM that has no label of this VM: another size= or offset= may have left a
- * saved guest in the same bytes, whose label lies elsewhere. Refuses with -EBUSY if so, or spends
- * that label if discard. Looks through all of a shared path behind offset=. */
-int label_check_overlap(struct ram *ram, bool discard, struct error *err) must_check;
+ * saved guest in the same bytes, whose label lies elsewhere: all of a shared path behind offset= is
+ * looked through. Refuses another VM's with -EPERM, and this VM's with -EBUSY unless discard. A
+ * guest can forge a label, so what runs in another process now does not count. */
+int label_check_overlap(struct ram *ram, const uint8_t vm_id[16], bool discard,
+			struct error *err) must_check;
+/* Spends those of this VM, with a line in the log each. */
+int label_spend_overlap(struct ram *ram, const uint8_t vm_id[16], struct error *err) must_check;
 /* For --inspect-memory and for the check whether an old checkpoint is spent: finds a label without
  * mapping RAM or taking its lock. size_bytes 0: the path's last unit if its label fits offset,
  * else the only one that does. A guest can write what looks like a label into its RAM, but neither

@@ -2,6 +2,8 @@
 /* Labels that are not in their VM's own mapping: those of other VMs and of RAM nobody has open. */
 #include "ram/backend.h"
 #include "ram/label.h"
+#include "vmm/log.h"
+#include "vmm/uuid.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -9,12 +11,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* A path as a row of units, each of which may be a label. */
+/* A path as a row of units, some of which may be labels. */
 struct media {
 	const char *path;
 	int fd;
 	bool can_read; /* else it can only be mapped */
 	uint64_t size_bytes, unit_bytes;
+	/* Offsets and sizes are multiples of RAM_GRAIN_BYTES, so labels are this far apart. */
+	uint64_t step_bytes;
 };
 
 static int read_label(const struct media *media, uint64_t at, struct label *label,
@@ -40,8 +44,9 @@ static int read_label(const struct media *media, uint64_t at, struct label *labe
 }
 
 /* The first unit at or behind `at`, in steps from there, that may hold a label: not in a hole. */
-static uint64_t next_unit(const struct media *media, uint64_t at, uint64_t step_bytes)
+static uint64_t next_unit(const struct media *media, uint64_t at)
 {
+	const uint64_t step_bytes = media->step_bytes;
 	off_t data;
 
 	if (!media->can_read)
@@ -61,8 +66,7 @@ static uint64_t last_unit(const struct media *media)
 static int find_label(const struct media *media, uint64_t offset_bytes, struct label *found,
 		      struct error *err)
 {
-	uint64_t step = media->unit_bytes > RAM_GRAIN_BYTES ? media->unit_bytes : RAM_GRAIN_BYTES;
-	uint64_t last = last_unit(media), at;
+	uint64_t last = last_unit(media), step = media->step_bytes, at;
 	struct label label = {.state = LABEL_NONE};
 	int ret;
 
@@ -74,8 +78,8 @@ static int find_label(const struct media *media, uint64_t offset_bytes, struct l
 		*found = label;
 		return 0;
 	}
-	for (at = next_unit(media, offset_bytes + step, step); at <= last;
-	     at = next_unit(media, at + step, step)) {
+	for (at = next_unit(media, offset_bytes + step); at <= last;
+	     at = next_unit(media, at + step)) {
 		ret = read_label(media, at, &label, err);
 		if (ret)
 			return ret;
@@ -99,16 +103,19 @@ static int describe(struct media *media, struct error *err)
 
 	if (ret)
 		return ret;
-	if (S_ISCHR(place.st.st_mode))
-		return devdax_query(&place, &media->size_bytes, &media->unit_bytes, err);
-	if (!S_ISREG(place.st.st_mode))
-		return error_set(err, -EINVAL,
-				 "%s: guest RAM can be a DAX device or a regular file",
-				 media->path);
-	media->can_read = true;
-	media->size_bytes = (uint64_t)place.st.st_size;
-	media->unit_bytes = place_file_align(&place);
-	return 0;
+	if (S_ISCHR(place.st.st_mode)) {
+		ret = devdax_query(&place, &media->size_bytes, &media->unit_bytes, err);
+	} else if (S_ISREG(place.st.st_mode)) {
+		media->can_read = true;
+		media->size_bytes = (uint64_t)place.st.st_size;
+		media->unit_bytes = place_file_align(&place);
+	} else {
+		ret = error_set(err, -EINVAL, "%s: guest RAM can be a DAX device or a regular file",
+				media->path);
+	}
+	media->step_bytes =
+		media->unit_bytes > RAM_GRAIN_BYTES ? media->unit_bytes : RAM_GRAIN_BYTES;
+	return ret;
 }
 
 static int peek(const struct media *media, const struct ram_config *config, struct label *label,
@@ -148,30 +155,62 @@ int label_peek(const struct ram_config *config, struct label *label, struct erro
 	return ret;
 }
 
-/* Whoever holds the unit's lock runs there: then it is no label but that VM's RAM. */
-static int spend(struct ram *ram, const struct media *media, uint64_t at, struct error *err)
-{
-	const struct ram_config *config = &ram->config;
-	uint64_t own_end = config->offset_bytes + config->size_bytes + ram->align_bytes;
-	bool is_own = at >= config->offset_bytes && at < own_end;
-	void *hva;
-	int ret;
+/* One label that says [offset_bytes, at) is RAM of a saved guest. */
+struct finding {
+	const struct media *media;
+	uint64_t at, offset_bytes;
+	struct label label;
+	bool is_ours;
+};
 
-	if (!is_own && lock_range(media->fd, media->path, at, media->unit_bytes, NULL))
+static int spend_ours(struct ram *ram, const struct finding *found, struct error *err)
+{
+	const struct media *media = found->media;
+	int ret = 0;
+	void *hva;
+
+	if (!found->is_ours)
 		return 0;
 	hva = mmap(NULL, media->unit_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, media->fd,
-		   (off_t)at);
-	if (hva == MAP_FAILED) {
-		ret = error_set(err, -errno, "%s: cannot map at %" PRIu64 ": %s", media->path, at,
-				strerror(errno));
-	} else {
-		memset(hva, 0, LABEL_MEDIA_BYTES);
-		ret = ram->backend->sync_label ? ram->backend->sync_label(ram, hva, err) : 0;
-		munmap(hva, media->unit_bytes);
-	}
-	if (!is_own)
-		unlock_range(media->fd, at, media->unit_bytes);
+		   (off_t)found->at);
+	if (hva == MAP_FAILED)
+		return error_set(err, -errno, "%s: cannot map at %" PRIu64 ": %s", media->path,
+				 found->at, strerror(errno));
+	log_warn("%s: discards this VM's saved guest of offset=%" PRIu64 ",size=%" PRIu64,
+		 media->path, found->offset_bytes, found->label.ram_size_bytes);
+	memset(hva, 0, LABEL_MEDIA_BYTES);
+	if (ram->backend->sync_label)
+		ret = ram->backend->sync_label(ram, hva, err);
+	munmap(hva, media->unit_bytes);
 	return ret;
+}
+
+static int refuse_strangers(struct ram *ram, const struct finding *found, struct error *err)
+{
+	char uuid[UUID_TEXT];
+
+	(void)ram;
+	if (found->is_ours)
+		return 0;
+	return error_set(err, -EPERM,
+			 "%s: offset=%" PRIu64 ",size=%" PRIu64 " in the same bytes is another VM, "
+			 "saved (uuid %s): choose another offset, or discard that VM with --uuid "
+			 "%s --discard-saved",
+			 found->media->path, found->offset_bytes, found->label.ram_size_bytes,
+			 uuid_format(found->label.vm_id, uuid), uuid);
+}
+
+static int refuse(struct ram *ram, const struct finding *found, struct error *err)
+{
+	int ret = refuse_strangers(ram, found, err);
+
+	if (ret)
+		return ret;
+	return error_set(err, -EBUSY,
+			 "%s: holds this VM, saved with offset=%" PRIu64 ",size=%" PRIu64
+			 " in the same bytes: load it with these, or give --discard-saved to lose "
+			 "it",
+			 found->media->path, found->offset_bytes, found->label.ram_size_bytes);
 }
 
 static bool overlaps(const struct ram *ram, uint64_t at, const struct label *label)
@@ -184,11 +223,13 @@ static bool overlaps(const struct ram *ram, uint64_t at, const struct label *lab
 	       at - label->ram_size_bytes < own_label + ram->align_bytes;
 }
 
-int label_check_overlap(struct ram *ram, bool discard, struct error *err)
+typedef int (*finding_fn)(struct ram *ram, const struct finding *found, struct error *err);
+
+static int for_each_overlap(struct ram *ram, const uint8_t vm_id[16], finding_fn fn,
+			    struct error *err)
 {
 	struct media media = {.path = ram->config.path, .fd = ram->fd};
-	struct label label = {.state = LABEL_NONE};
-	uint64_t at, step;
+	struct finding found = {.media = &media};
 	int ret;
 
 	/* A file of exactly this size cannot have had RAM of another size in it. */
@@ -197,24 +238,31 @@ int label_check_overlap(struct ram *ram, bool discard, struct error *err)
 	ret = describe(&media, err);
 	if (ret)
 		return ret;
-	step = media.unit_bytes;
-	for (at = next_unit(&media, ram->config.offset_bytes, step); at <= last_unit(&media);
-	     at = next_unit(&media, at + step, step)) {
-		ret = read_label(&media, at, &label, err);
+	for (found.at = next_unit(&media, ram->config.offset_bytes); found.at <= last_unit(&media);
+	     found.at = next_unit(&media, found.at + media.step_bytes)) {
+		ret = read_label(&media, found.at, &found.label, err);
 		if (ret)
 			return ret;
-		if (!overlaps(ram, at, &label))
+		/* Where another process has locked, a VM runs: what is there is that guest's. A
+		 * label that tells the truth would be in the range that we have locked. */
+		if (!overlaps(ram, found.at, &found.label) ||
+		    lock_is_taken(media.fd, found.at, media.unit_bytes))
 			continue;
-		if (!discard)
-			return error_set(err, -EBUSY,
-					 "%s: holds a saved guest of offset=%" PRIu64
-					 ",size=%" PRIu64 " in the same bytes: load it with these, "
-					 "or give --discard-saved to lose it",
-					 media.path, at - label.ram_size_bytes,
-					 label.ram_size_bytes);
-		ret = spend(ram, &media, at, err);
+		found.offset_bytes = found.at - found.label.ram_size_bytes;
+		found.is_ours = !memcmp(found.label.vm_id, vm_id, sizeof(found.label.vm_id));
+		ret = fn(ram, &found, err);
 		if (ret)
 			return ret;
 	}
 	return 0;
+}
+
+int label_check_overlap(struct ram *ram, const uint8_t vm_id[16], bool discard, struct error *err)
+{
+	return for_each_overlap(ram, vm_id, discard ? refuse_strangers : refuse, err);
+}
+
+int label_spend_overlap(struct ram *ram, const uint8_t vm_id[16], struct error *err)
+{
+	return for_each_overlap(ram, vm_id, spend_ours, err);
 }

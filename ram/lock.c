@@ -50,14 +50,14 @@ int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_by
 			 path, strerror(errno));
 }
 
-void unlock_range(int fd, uint64_t offset_bytes, uint64_t size_bytes)
+bool lock_is_taken(int fd, uint64_t offset_bytes, uint64_t size_bytes)
 {
 	struct flock lock = {
-		.l_type = F_UNLCK,
+		.l_type = F_WRLCK,
 		.l_whence = SEEK_SET,
 		.l_start = (off_t)offset_bytes,
 		.l_len = (off_t)size_bytes,
 	};
 
-	(void)fcntl(fd, F_OFD_SETLK, &lock);
+	return !fcntl(fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
 }

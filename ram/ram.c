@@ -27,6 +27,10 @@ static int check_config(const struct ram_config *config, struct error *err)
 	if (config->offset_bytes > LIMIT_BYTES)
 		return error_set(err, -EINVAL, "--memory offset=%" PRIu64 ": too large",
 				 config->offset_bytes);
+	if (config->offset_bytes % RAM_GRAIN_BYTES)
+		return error_set(err, -EINVAL,
+				 "--memory offset=%" PRIu64 ": must be a multiple of 2M",
+				 config->offset_bytes);
 	return 0;
 }
 

@@ -14,16 +14,17 @@
 #include <stdint.h>
 
 #define RAM_MAX_REGIONS 4
-#define RAM_GRAIN_BYTES (2u << 20) /* sizes are multiples of it, the mapping is aligned to it */
-#define RAM_NO_GPA	UINT64_MAX
+#define RAM_GRAIN_BYTES \
+	(2u << 20) /* sizes and offsets are multiples, the mapping is aligned to it */
+#define RAM_NO_GPA UINT64_MAX
 
 /* What the content of RAM outlives; ordered: each includes the one before it. */
 enum ram_survives { RAM_SURVIVES_NOTHING, RAM_SURVIVES_PROCESS, RAM_SURVIVES_KEXEC };
 
 struct ram_config {
-	uint64_t size_bytes; /* a multiple of 2 MiB */
-	const char *path;    /* NULL: memfd */
-	uint64_t offset_bytes;
+	uint64_t size_bytes;   /* a multiple of 2 MiB */
+	const char *path;      /* NULL: memfd */
+	uint64_t offset_bytes; /* a multiple of 2 MiB */
 	bool has_offset; /* offset= was given, 0 too: the file exists, may be larger and hold other
 			    VMs. Without it the file is this VM's alone and of exactly its size */
 };

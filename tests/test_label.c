@@ -284,7 +284,7 @@ END_TEST
 START_TEST(peek_shared)
 {
 	const char *path = fixture_path("ram");
-	const uint64_t second = 4 * MIB + 4096, third = 16 * MIB;
+	const uint64_t second = 6 * MIB, third = 16 * MIB;
 	struct label label, want;
 
 	fixture_make_file(path, 32 * MIB);
@@ -328,6 +328,20 @@ START_TEST(peek_forged)
 }
 END_TEST
 
+static int check_overlap(uint8_t vm, bool discard)
+{
+	struct label label = saved_label(vm, 0);
+
+	return label_check_overlap(&ram, label.vm_id, discard, &fixture_err);
+}
+
+static int spend_overlap(uint8_t vm)
+{
+	struct label label = saved_label(vm, 0);
+
+	return label_spend_overlap(&ram, label.vm_id, &fixture_err);
+}
+
 /* A saved guest is not booted over because size= or offset= has changed. */
 START_TEST(overlap)
 {
@@ -338,34 +352,59 @@ START_TEST(overlap)
 					   {2 * MIB, 20 * MIB}, {12 * MIB, 2 * MIB}, /* its label */
 					   {0, 4 * MIB}}; /* by its label */
 	const uint64_t apart[][2] = {
-		{4 * MIB, 8 * MIB} /* itself */, {12 * MIB + 4096, 2 * MIB}, {0, 2 * MIB}};
+		{4 * MIB, 8 * MIB} /* itself */, {14 * MIB, 2 * MIB}, {0, 2 * MIB}};
 	struct label label;
 
 	fixture_make_file(path, 32 * MIB);
 	put_label(path, 4 * MIB, 8 * MIB, 1);
 	for (size_t i = 0; i < sizeof(overlapping) / sizeof(overlapping[0]); i++) {
 		open_at(path, overlapping[i][0], overlapping[i][1]);
-		assert_refused(label_check_overlap(&ram, false, &fixture_err), -EBUSY,
+		assert_refused(check_overlap(1, false), -EBUSY,
 			       WORDS(path, "offset=4194304", "size=8388608", "--discard-saved"));
 		ram_close(&ram);
 	}
 	for (size_t i = 0; i < sizeof(apart) / sizeof(apart[0]); i++) {
 		open_at(path, apart[i][0], apart[i][1]);
-		assert_ok(label_check_overlap(&ram, true, &fixture_err));
+		assert_ok(check_overlap(1, false));
+		assert_ok(check_overlap(2, true));
+		assert_ok(spend_overlap(1));
 		ram_close(&ram);
 	}
 	assert_ok(peek(path, 4 * MIB, 8 * MIB, &label));
 	ck_assert_int_eq(label.state, LABEL_SAVED);
 	open_at(path, 4 * MIB, 4 * MIB);
-	assert_ok(label_check_overlap(&ram, true, &fixture_err));
-	assert_ok(label_check_overlap(&ram, false, &fixture_err));
+	assert_ok(check_overlap(1, true)); /* looks only */
+	assert_refused(check_overlap(1, false), -EBUSY, WORDS(path));
+	assert_ok(spend_overlap(1));
+	assert_ok(check_overlap(1, false));
 	ram_close(&ram);
 	assert_ok(peek(path, 4 * MIB, 8 * MIB, &label));
 	ck_assert_int_eq(label.state, LABEL_NONE);
 }
 END_TEST
 
-/* What looks like a label but lies in the RAM of a VM that runs is not touched. */
+/* --discard-saved discards this VM's guest; another VM's is named and stays. */
+START_TEST(overlap_of_another_vm)
+{
+	const char *path = fixture_path("ram");
+	struct label label, want = saved_label(2, 8 * MIB);
+
+	fixture_make_file(path, 32 * MIB);
+	put_label(path, 4 * MIB, 8 * MIB, 2);
+	open_at(path, 6 * MIB, 4 * MIB);
+	for (int discard = 0; discard < 2; discard++)
+		assert_refused(check_overlap(1, discard), -EPERM,
+			       WORDS(path, "02020202-0202-0202-0202-020202020202", "offset=4194304",
+				     "size=8388608", "--discard-saved"));
+	assert_ok(spend_overlap(1));
+	ram_close(&ram);
+	assert_ok(peek(path, 4 * MIB, 8 * MIB, &label));
+	assert_same(&label, &want);
+}
+END_TEST
+
+/* What looks like a label but lies in the RAM of a VM that runs is its guest's own writing: it
+ * keeps nobody from booting and is not touched. */
 START_TEST(overlap_in_use)
 {
 	const char *path = fixture_path("ram");
@@ -378,11 +417,13 @@ START_TEST(overlap_in_use)
 	assert_ok(ram_open(&other, &config, &fixture_err));
 	label_encode(other.hva + 4 * MIB, &forged); /* of [0, 14 MiB) */
 	open_at(path, 0, 8 * MIB);
-	assert_refused(label_check_overlap(&ram, false, &fixture_err), -EBUSY, WORDS(path));
-	assert_ok(label_check_overlap(&ram, true, &fixture_err));
+	assert_ok(check_overlap(1, false));
+	assert_ok(check_overlap(0x66, false));
+	assert_ok(spend_overlap(0x66));
 	label_decode(other.hva + 4 * MIB, &label);
 	assert_same(&label, &forged);
 	ram_close(&other);
+	assert_refused(check_overlap(1, false), -EPERM, WORDS(path));
 	ram_close(&ram);
 }
 END_TEST
@@ -390,9 +431,10 @@ END_TEST
 int main(void)
 {
 	const TTest *const test[] = {
-		layout,	      nothing_is_no_label,  newer_counts, sequence_wraps, torn_writes,
-		flipped_bits, nonsense_is_no_label, on_disk,	  on_tmpfs,	  peek_refused,
-		peek_shared,  peek_forged,	    overlap,	  overlap_in_use};
+		layout,	     nothing_is_no_label,   newer_counts,	  sequence_wraps,
+		torn_writes, flipped_bits,	    nonsense_is_no_label, on_disk,
+		on_tmpfs,    peek_refused,	    peek_shared,	  peek_forged,
+		overlap,     overlap_of_another_vm, overlap_in_use};
 
 	return fixture_main("label", test, sizeof(test) / sizeof(test[0]));
 }

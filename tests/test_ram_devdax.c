@@ -81,7 +81,7 @@ START_TEST(sizes_refused)
 	assert_refused(open_at(DEVICE, 0, 64 * MIB), -EINVAL,
 		       WORDS(DEVICE, "67108864", "69206016", "label"));
 	assert_refused(open_at(DEVICE, 32 * MIB, 32 * MIB), -EINVAL, WORDS(DEVICE, "69206016"));
-	assert_refused(open_at(DEVICE, MIB, 2 * MIB), -EINVAL, WORDS(DEVICE, "multiples"));
+	assert_refused(open_at(DEVICE, MIB, 2 * MIB), -EINVAL, WORDS("1048576", "multiple of 2M"));
 	assert_ok(open_at(DEVICE, 0, 62 * MIB));
 	ram_close(&ram);
 	set_device(4 * GIB, GIB);
