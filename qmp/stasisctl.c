@@ -33,15 +33,22 @@ static const char help[] =
 	"      --wait-event NAME\n"
 	"                     after the command, if any, wait for this event and print it\n"
 	"      --timeout S    give up after S seconds (default: never)\n"
+	"      --connect-timeout S\n"
+	"                     give up if the VM does not take the connection within S seconds;\n"
+	"                     the command has not been sent then\n"
 	"      --help, --version\n"
 	"\n"
 	"Exit status: 0 done, 1 the command was refused or the connection failed, 2 timed out.\n";
 
+struct limit {
+	double s;	   /* 0: none */
+	double deadline_s; /* CLOCK_MONOTONIC */
+};
+
 struct client {
 	int fd;
 	const char *socket;
-	double timeout_s;    /* 0: none */
-	double deadline_s;   /* CLOCK_MONOTONIC */
+	struct limit total, connect;
 	const char *awaited; /* event's name or NULL */
 	struct json_object *event;
 	struct json_tokener *tokener;
@@ -71,19 +78,42 @@ static double now_s(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static void start_limit(struct limit *limit)
+{
+	limit->deadline_s = now_s() + limit->s;
+}
+
+static bool is_sooner(const struct limit *limit, const struct limit *than)
+{
+	return limit->s > 0 && (than->s <= 0 || limit->deadline_s < than->deadline_s);
+}
+
+/* The limit that ends first of those that count now. */
+static const struct limit *nearest_limit(const struct client *client)
+{
+	return is_sooner(&client->connect, &client->total) ? &client->connect : &client->total;
+}
+
 static void die_timeout(const struct client *client)
 {
-	die(EXIT_TIMEOUT, "%s: timed out after %g s", client->socket, client->timeout_s);
+	const struct limit *limit = nearest_limit(client);
+
+	if (limit == &client->connect)
+		die(EXIT_TIMEOUT,
+		    "%s: not served within %g s, nothing was sent: is another client connected?",
+		    client->socket, limit->s);
+	die(EXIT_TIMEOUT, "%s: timed out after %g s", client->socket, limit->s);
 }
 
 /* Returns at once if there is input; may return early. */
 static bool wait_input(const struct client *client, int most_ms)
 {
 	struct pollfd pfd = {.fd = client->fd, .events = POLLIN};
-	double left_ms = (client->deadline_s - now_s()) * 1000;
+	const struct limit *limit = nearest_limit(client);
+	double left_ms = (limit->deadline_s - now_s()) * 1000;
 	int ms = most_ms;
 
-	if (client->timeout_s > 0) {
+	if (limit->s > 0) {
 		if (left_ms <= 0)
 			die_timeout(client);
 		if (most_ms < 0 || left_ms < most_ms)
@@ -269,10 +299,19 @@ static struct json_object *parse_arguments(char **arg)
 	return arguments;
 }
 
+/* How long connect() and send() may block; without a limit for ever. */
+static void limit_blocking(const struct client *client)
+{
+	const double s = nearest_limit(client)->s;
+	struct timeval timeout = {.tv_sec = (time_t)s};
+
+	timeout.tv_usec = (suseconds_t)((s - (double)timeout.tv_sec) * 1e6);
+	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+}
+
 static void connect_to(struct client *client, const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct timeval timeout;
 
 	if (!strncmp(path, "unix:", 5))
 		path += 5;
@@ -283,10 +322,9 @@ static void connect_to(struct client *client, const char *path)
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (client->fd < 0)
 		die(EXIT_FAILED, "socket: %s", strerror(errno));
-	timeout.tv_sec = (time_t)client->timeout_s;
-	timeout.tv_usec = (suseconds_t)((client->timeout_s - (double)timeout.tv_sec) * 1e6);
-	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	client->deadline_s = now_s() + client->timeout_s;
+	start_limit(&client->total);
+	start_limit(&client->connect);
+	limit_blocking(client);
 	if (!connect(client->fd, (struct sockaddr *)&addr, sizeof(addr)))
 		return;
 	if (errno == EAGAIN)
@@ -307,29 +345,38 @@ static void negotiate(struct client *client)
 		die(EXIT_FAILED, "%s: does not speak QMP", client->socket);
 	json_object_put(greeting);
 	json_object_put(execute(client, "qmp_capabilities", NULL));
+	client->connect.s = 0;
+	limit_blocking(client);
 }
 
-static double parse_seconds(const char *text)
+static double parse_seconds(const char *option, const char *text)
 {
 	char *end;
 	double seconds = strtod(text, &end);
 
 	if (end == text || *end || !(seconds > 0) || seconds > 1e9)
-		die(EXIT_FAILED, "--timeout %s: must be a number of seconds above 0", text);
+		die(EXIT_FAILED, "--%s %s: must be a number of seconds above 0", option, text);
 	return seconds;
 }
 
 static void parse_options(struct client *client, const char **pointer, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"get", required_argument, NULL, 'g'},	      {"help", no_argument, NULL, 'h'},
-		{"timeout", required_argument, NULL, 't'},    {"version", no_argument, NULL, 'v'},
-		{"wait-event", required_argument, NULL, 'w'}, {0},
+		{"connect-timeout", required_argument, NULL, 'c'},
+		{"get", required_argument, NULL, 'g'},
+		{"help", no_argument, NULL, 'h'},
+		{"timeout", required_argument, NULL, 't'},
+		{"version", no_argument, NULL, 'v'},
+		{"wait-event", required_argument, NULL, 'w'},
+		{0},
 	};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
+		case 'c':
+			client->connect.s = parse_seconds("connect-timeout", optarg);
+			break;
 		case 'g':
 			*pointer = optarg;
 			break;
@@ -337,7 +384,7 @@ static void parse_options(struct client *client, const char **pointer, int argc,
 			fputs(help, stdout);
 			exit(EXIT_OK);
 		case 't':
-			client->timeout_s = parse_seconds(optarg);
+			client->total.s = parse_seconds("timeout", optarg);
 			break;
 		case 'v':
 			puts("stasisctl " STASIS_VERSION);

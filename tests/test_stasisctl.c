@@ -79,6 +79,9 @@ static const struct {
 	 "stasisctl: --timeout 0: must be a number of seconds above 0\n"},
 	{"--timeout 1x $SOCKET stop", 1,
 	 "stasisctl: --timeout 1x: must be a number of seconds above 0\n"},
+	{"--connect-timeout x $SOCKET stop", 1,
+	 "stasisctl: --connect-timeout x: must be a number of seconds above 0\n"},
+	{"--connect-timeout 5 --timeout 10 $SOCKET stop", 0, "{}\n"},
 	{"--version", 0, "stasisctl " STASIS_VERSION "\n"},
 };
 
@@ -93,8 +96,9 @@ END_TEST
 
 START_TEST(help)
 {
-	static const char *const words[] = {"SOCKET",	    "COMMAND",	 "KEY=VALUE",  "--get",
-					    "--wait-event", "--timeout", "Exit status"};
+	static const char *const words[] = {
+		"SOCKET",	"COMMAND",   "KEY=VALUE",	  "--get",
+		"--wait-event", "--timeout", "--connect-timeout", "Exit status"};
 
 	ck_assert_int_eq(run("--help"), 0);
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -158,6 +162,29 @@ START_TEST(timeout_behind_another_client)
 }
 END_TEST
 
+START_TEST(connect_timeout_behind_another_client)
+{
+	int fd = client_open(&f);
+
+	ck_assert_int_eq(run("--connect-timeout 0.2 $SOCKET stop"), 2);
+	ck_assert_msg(strstr(output, "not served within 0.2 s, nothing was sent"), "%s", output);
+	ck_assert_int_eq(run("--connect-timeout 10 --timeout 0.2 $SOCKET stop"), 2);
+	ck_assert_msg(strstr(output, "timed out after 0.2 s"), "%s", output);
+	close(fd);
+}
+END_TEST
+
+/* What takes long once the VM serves the client is none of its business. */
+START_TEST(connect_timeout_ends_with_connecting)
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, send_events, NULL), 0);
+	ck_assert_int_eq(run("--connect-timeout 0.1 --wait-event STOP $SOCKET"), 0);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
 START_TEST(hint_behind_another_client)
 {
 	int fd = client_open(&f);
@@ -212,6 +239,8 @@ int main(void)
 		event_alone,
 		timeout_without_event,
 		timeout_behind_another_client,
+		connect_timeout_behind_another_client,
+		connect_timeout_ends_with_connecting,
 		hint_behind_another_client,
 		closed_before_event,
 		not_qmp,
