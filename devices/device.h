@@ -2,9 +2,10 @@
 /* devices/device.h - the contract between a device and the house.
  * Owns: struct device, its state and its host part are allocated by devices.c from the ops' sizes.
  * Threads: attach, detach, reset, pause, post_load, resume: main only, vCPUs out of KVM_RUN.
- *	Bus and loop callbacks: any thread, with dev->lock held by bus.c and loop.c: devices never
- *lock. Units: see each device. Errors: 0 or -errno with one message. A guest's fault never ends the
- *VMM. */
+ *	Bus and loop callbacks: any thread, with dev->lock held by bus.c and loop.c, so that
+ *	devices never lock.
+ * Units: see each device.
+ * Errors: 0 or -errno with one message. A guest's fault never ends the VMM. */
 #ifndef DEVICES_DEVICE_H
 #define DEVICES_DEVICE_H
 #include "cpr/state.h"

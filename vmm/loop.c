@@ -138,6 +138,8 @@ static void dispatch(struct loop *loop, const struct epoll_event *event)
 	pthread_mutex_lock(&loop->lock);
 	watch = loop->watch[event->data.u32];
 	pthread_mutex_unlock(&loop->lock);
+	if (watch.fd < 0)
+		return; /* another thread has just removed it */
 	if (watch.lock)
 		pthread_mutex_lock(watch.lock);
 	watch.fn(watch.opaque, event->events);

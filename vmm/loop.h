@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/loop.h - the event loop of the main thread: file descriptors and their callbacks.
  * Owns: the epoll descriptor; the watched descriptors stay their owners'.
- * Threads: main only, except loop_mod() (any thread: a vCPU's write may leave a device waiting for
- *	its descriptor) and loop_wake() (any thread, signal handlers).
+ * Threads: main only, except loop_add(), loop_mod() and loop_del() (any thread: a vCPU's write may
+ *	leave a device waiting for its descriptor; a callback may then see one stale event) and
+ *	loop_wake() (any thread, signal handlers).
  * Units: none.
  * Errors: 0 or -errno. epoll(7). */
 #ifndef VMM_LOOP_H

@@ -32,6 +32,8 @@ static void ram_broke(int signal_number, siginfo_t *info, void *context)
 	uint64_t gpa;
 
 	(void)context;
+	/* Before it sees the zeroes that take the place of what it had. */
+	vcpu_stop_here(&vm);
 	if (!ram_patch_hole(&vm.ram, info->si_addr, &gpa)) {
 		die_tidily(signal_number);
 		return;
@@ -118,7 +120,7 @@ int main(int argc, char **argv)
 		ret = cpr_inspect(opt.inspect_path, opt.json, &err);
 		break;
 	case JOB_INSPECT_MEMORY:
-		ret = cpr_inspect_memory(opt.inspect_path, opt.memory.offset_bytes, opt.json, &err);
+		ret = cpr_inspect_memory(&opt.memory, opt.json, &err);
 		break;
 	case JOB_RUN:
 		ret = run(&opt, &err);

@@ -128,8 +128,9 @@ static void run_failed(struct vcpu *vcpu, int error)
 	fail(vcpu, what);
 }
 
-/* A vCPU stops nowhere but here, at EINTR: only then has KVM completed the access it reported last
- * (Documentation/virt/kvm/api.rst, kvm_run.immediate_exit), so that what is read out is whole. */
+/* A vCPU that can go on stops nowhere but here, at EINTR: only then has KVM completed the access it
+ * reported last (Documentation/virt/kvm/api.rst, kvm_run.immediate_exit), so that what is read out
+ * is whole. */
 static void run_until_paused(struct vcpu *vcpu)
 {
 	while (!vcpu->held) {
@@ -145,6 +146,18 @@ static void run_until_paused(struct vcpu *vcpu)
 	}
 }
 
+/* Two conditions, so that one parked thread never wakes another. Holds vcpu_lock. */
+static void park(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+
+	if (!vcpu->parked) {
+		vcpu->parked = true;
+		pthread_cond_signal(&vm->vcpu_parked);
+	}
+	pthread_cond_wait(&vm->vcpu_wake, &vm->vcpu_lock);
+}
+
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
@@ -158,10 +171,8 @@ static void *vcpu_thread(void *arg)
 	pthread_mutex_lock(&vm->vcpu_lock);
 	vcpu->tid = gettid();
 	while (!vm->vcpus_end) {
-		vcpu->parked = true;
-		pthread_cond_broadcast(&vm->vcpu_cond);
 		if (!atomic_load(&vm->vcpus_run) || vcpu->held) {
-			pthread_cond_wait(&vm->vcpu_cond, &vm->vcpu_lock);
+			park(vcpu);
 			continue;
 		}
 		vcpu->parked = false;
@@ -225,7 +236,7 @@ void vcpus_destroy(struct vm *vm)
 	vcpus_pause(vm);
 	pthread_mutex_lock(&vm->vcpu_lock);
 	vm->vcpus_end = true;
-	pthread_cond_broadcast(&vm->vcpu_cond);
+	pthread_cond_broadcast(&vm->vcpu_wake);
 	pthread_mutex_unlock(&vm->vcpu_lock);
 	for (uint32_t i = 0; i < vm->nvcpus; i++) {
 		struct vcpu *vcpu = &vm->vcpu[i];
@@ -251,18 +262,31 @@ void vcpus_pause(struct vm *vm)
 			pthread_kill(vm->vcpu[i].thread, KICK_SIGNAL);
 	for (uint32_t i = 0; i < vm->nvcpus; i++)
 		while (vm->vcpu[i].has_thread && !vm->vcpu[i].parked)
-			pthread_cond_wait(&vm->vcpu_cond, &vm->vcpu_lock);
+			pthread_cond_wait(&vm->vcpu_parked, &vm->vcpu_lock);
 	pthread_mutex_unlock(&vm->vcpu_lock);
 }
 
 void vcpus_resume(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->vcpu_lock);
-	for (uint32_t i = 0; i < vm->nvcpus; i++) {
-		vm->vcpu[i].held = false;
-		vm->vcpu[i].parked = false;
-	}
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		vm->vcpu[i].parked = vm->vcpu[i].held;
 	atomic_store(&vm->vcpus_run, true);
-	pthread_cond_broadcast(&vm->vcpu_cond);
+	pthread_cond_broadcast(&vm->vcpu_wake);
 	pthread_mutex_unlock(&vm->vcpu_lock);
+}
+
+void vcpus_release(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->vcpu_lock);
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		vm->vcpu[i].held = false;
+	pthread_mutex_unlock(&vm->vcpu_lock);
+}
+
+void vcpu_stop_here(struct vm *vm)
+{
+	atomic_store(&vm->vcpus_run, false);
+	if (self)
+		self->run->immediate_exit = 1;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/vcpu.h - vCPU threads: run, pause, resume.
  * Owns: the vCPU descriptor, its kvm_run page and its thread.
- * Threads: all functions main only. A vCPU thread owns its descriptor while the VM runs; between
+ * Threads: all functions main only, but vcpu_stop_here(). A vCPU thread owns its descriptor while the VM runs; between
  *	vcpus_pause() and vcpus_resume() the main thread does, without a lock.
  * Units: none.
  * Errors: 0 or -errno. Documentation/virt/kvm/api.rst, 5. "The kvm_run structure". */
@@ -26,7 +26,7 @@ struct vcpu {
 	bool has_thread;
 	pid_t tid;
 	bool parked; /* under vm->vcpu_lock: out of KVM_RUN, nothing half done */
-	bool held;   /* cannot go on (triple fault, error) until the next vcpus_resume() */
+	bool held;   /* cannot go on (triple fault, error): stays parked until vcpus_release() */
 };
 
 int vcpus_create(struct vm *vm, struct error *err) must_check;
@@ -34,4 +34,8 @@ void vcpus_destroy(struct vm *vm);
 /* On return every vCPU is out of KVM_RUN with every exit served to its end. Idempotent. */
 void vcpus_pause(struct vm *vm);
 void vcpus_resume(struct vm *vm);
+/* After a reset: what held a vCPU is no longer part of its state. */
+void vcpus_release(struct vm *vm);
+/* On any thread, in a signal handler: a vCPU whose thread this is runs no further instruction. */
+void vcpu_stop_here(struct vm *vm);
 #endif

@@ -89,7 +89,8 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 	vm->kvm_fd = vm->vm_fd = vm->ram.fd = -1;
 	vm->exit_status = 1;
 	pthread_mutex_init(&vm->vcpu_lock, NULL);
-	pthread_cond_init(&vm->vcpu_cond, NULL);
+	pthread_cond_init(&vm->vcpu_parked, NULL);
+	pthread_cond_init(&vm->vcpu_wake, NULL);
 	ret = loop_init(&vm->loop, handle_requests, vm, err);
 	if (ret)
 		return ret;
@@ -108,6 +109,9 @@ void vm_destroy(struct vm *vm)
 	vcpus_destroy(vm);
 	devices_detach(vm);
 	arch_vm_destroy(vm);
+	/* A file that no guest has been in is not left behind for the next start to wonder about. */
+	if (vm->ram.created && vm->ram.config.path && vm->label.state == LABEL_NONE)
+		unlink(vm->ram.config.path);
 	if (vm->vm_fd >= 0)
 		close(vm->vm_fd);
 	if (vm->kvm_fd >= 0)
@@ -196,6 +200,7 @@ static int boot(struct vm *vm, struct error *err)
 
 	if (!ret && vm->needs_reset) {
 		ret = arch_reset(vm, err);
+		vcpus_release(vm);
 		devices_reset(vm);
 	}
 	if (!ret)
@@ -261,9 +266,8 @@ int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 	ret = arch_boot_check(vm, err);
 	if (ret)
 		return ret;
-	vm_event(vm, &(struct vm_event){VM_EVENT_RESET, guest, reason});
 	if (vm->runstate == RUNSTATE_PRELAUNCH)
-		return 0;
+		return 0; /* it is as after a reset */
 	if (running) {
 		ret = pause_all(vm, err);
 		if (ret)
@@ -276,6 +280,7 @@ int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 		enter_internal_error(vm);
 		return ret;
 	}
+	vm_event(vm, &(struct vm_event){VM_EVENT_RESET, guest, reason});
 	if (running)
 		resume_all(vm);
 	return 0;
@@ -355,8 +360,10 @@ static void handle_requests(void *opaque)
 	what = atomic_fetch_and(&vm->requests, running ? 0 : GUEST_REQUESTS);
 	if (what & VM_REQUEST_BROKEN_RAM)
 		report_broken_ram(vm);
-	if (what & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM))
+	if (what & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM)) {
 		enter_internal_error(vm);
+		running = false;
+	}
 	if (what & VM_REQUEST_QUIT)
 		vm_quit(vm, false, "host-ui", 0);
 	else if (what & VM_REQUEST_SIGNAL)

@@ -67,9 +67,10 @@ struct vm {
 	struct vcpu *vcpu;
 	uint32_t nvcpus;
 	pthread_mutex_t vcpu_lock;
-	pthread_cond_t vcpu_cond; /* parked count or run permission changed */
-	atomic_bool vcpus_run;	  /* permission to enter KVM_RUN; written under vcpu_lock */
-	bool vcpus_end;		  /* under vcpu_lock: threads return */
+	pthread_cond_t vcpu_parked; /* the main thread waits: one more vCPU is parked */
+	pthread_cond_t vcpu_wake;   /* vCPU threads wait: permission to run, or the end */
+	atomic_bool vcpus_run;	    /* permission to enter KVM_RUN; written under vcpu_lock */
+	bool vcpus_end;		    /* under vcpu_lock: threads return */
 	struct arch_vm *arch;
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
