@@ -135,7 +135,9 @@ static int step_commit(void *ctx, struct error *err)
 
 	load->vm->needs_reset = true;
 	ret = arch_state_load(load->vm, load->snap->arch, err);
-	if (!ret)
+	if (ret)
+		arch_state_unload(load->vm);
+	else
 		snapshot_commit_devices(load->snap, load->vm);
 	return ret;
 }
@@ -145,6 +147,7 @@ static void undo_commit(void *ctx)
 	struct load *load = ctx;
 
 	devices_reset(load->vm);
+	arch_state_unload(load->vm);
 }
 
 static int step_post_load(void *ctx, struct error *err)

@@ -51,6 +51,8 @@ int arch_state_check(const struct vm *vm, const struct arch_state *state,
 		     struct error *err) must_check;
 /* Everything that does not write to guest RAM; may be tried again with another state. */
 int arch_state_load(struct vm *vm, const struct arch_state *state, struct error *err) must_check;
+/* After a load that failed: nothing of that guest is left for the next one. */
+void arch_state_unload(struct vm *vm);
 /* The rest, once the label says running: MSRs whose setting writes guest RAM. */
 int arch_state_load_late(struct vm *vm, const struct arch_state *state,
 			 struct error *err) must_check;

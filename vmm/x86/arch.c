@@ -158,7 +158,7 @@ static int fresh_state(struct vm *vm, struct arch_state *state, struct error *er
 	}
 	for (uint32_t i = 0; i < n && !ret; i++)
 		ret = cpu_save(vm->kvm_fd, vcpu[i], vm->arch->xsave_bytes, vm->arch->cpuid[i],
-			       &state->cpu[i], err);
+			       false, &state->cpu[i], err);
 	if (!ret)
 		ret = irqchip_save(twin, vm->opt->pit, &state->irqchip, err);
 	while (n-- > 0)
@@ -183,6 +183,8 @@ int arch_reset(struct vm *vm, struct error *err)
 		int fd = vm->vcpu[i].fd;
 
 		ret = msr_load(fd, &state->cpu[i], MSR_LATE, err);
+		if (!ret)
+			ret = msr_load(fd, &state->cpu[i], MSR_LAST, err);
 		if (!ret)
 			ret = cpu_load_system(fd, &state->cpu[i], err);
 	}

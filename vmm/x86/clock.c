@@ -65,7 +65,8 @@ static int tsc_offset_attr(const struct vcpu *vcpu, unsigned long request, uint6
 	return ioctl(vcpu->fd, request, &attr) ? -errno : 0;
 }
 
-/* Does this vCPU's TSC read as `offset` says? Some KVMs take the attribute and ignore it. */
+/* Does this vCPU's TSC read as `offset` says? Some KVMs take the attribute and ignore it, and a TSC
+ * that is scaled runs at another rate than the host's. */
 static bool offset_holds(const struct vcpu *vcpu, uint64_t offset)
 {
 	uint64_t tsc, before = __rdtsc();
@@ -84,19 +85,8 @@ static int read_clock(const struct vm *vm, struct kvm_clock_data *data)
 	return 0;
 }
 
-void arch_clock_stop(struct vm *vm)
+static int read_tscs(const struct vm *vm, struct clock_state *clock)
 {
-	struct clock_state *clock = &vm->arch->clock;
-	struct kvm_clock_data now;
-	int khz = ioctl(vm->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
-
-	memset(clock, 0, sizeof(*clock));
-	if (!vm->has_run || khz <= 0 || read_clock(vm, &now))
-		return;
-	clock->kvmclock_ns = now.clock;
-	clock->host_tsc = now.host_tsc;
-	clock->realtime_ns = now.flags & KVM_CLOCK_REALTIME ? now.realtime : realtime_ns();
-	clock->tsc_khz = (uint32_t)khz;
 	clock->ntsc = clock->noffsets = vm->nvcpus;
 	for (uint32_t i = 0; i < vm->nvcpus; i++) {
 		const struct vcpu *vcpu = &vm->vcpu[i];
@@ -109,65 +99,114 @@ void arch_clock_stop(struct vm *vm)
 		}
 		clock->noffsets = 0;
 		if (msr_get(vcpu->fd, MSR_TSC, &clock->tsc[i]))
-			log_error("vCPU %u: its TSC cannot be read", i);
+			return -EIO;
 		clock->tsc[i] -= __rdtsc() - clock->host_tsc;
 	}
 	if (!clock->noffsets)
 		memset(clock->tsc_offset, 0, sizeof(clock->tsc_offset));
-	clock->valid = 1;
+	return 0;
 }
 
+void arch_clock_stop(struct vm *vm)
+{
+	struct clock_state *clock = &vm->arch->clock;
+	struct kvm_clock_data now;
+	int khz = ioctl(vm->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
+
+	memset(clock, 0, sizeof(*clock));
+	if (!vm->has_run)
+		return;
+	if (khz <= 0 || read_clock(vm, &now))
+		goto failed;
+	clock->kvmclock_ns = now.clock;
+	clock->host_tsc = now.host_tsc;
+	clock->realtime_ns = now.flags & KVM_CLOCK_REALTIME ? now.realtime : realtime_ns();
+	clock->tsc_khz = (uint32_t)khz;
+	if (read_tscs(vm, clock) || (vm->opt->pit && pit_get(vm->vm_fd, &vm->arch->pit)))
+		goto failed;
+	clock->valid = 1;
+	return;
+failed:
+	/* A resume without a snapshot lets time run on; a save refuses. */
+	log_error("the guest's clocks cannot be read: %s", strerror(errno));
+}
+
+/* A kexec does not reset the TSC, a real reboot does; then wall clock and TSC disagree by more than
+ * a wall clock that is set anew after a kexec. */
 uint64_t clock_downtime_ns(const struct clock_state *clock)
 {
-	uint64_t now = __rdtsc(), wall = realtime_ns();
+	uint64_t now = __rdtsc(), wall = realtime_ns(), tsc_ns, wall_ns;
 
 	if (!clock->valid)
 		return 0;
-	/* A kexec does not reset the TSC; a real reboot does. */
-	if (now >= clock->host_tsc)
-		return cycles_to_ns(now - clock->host_tsc, clock->tsc_khz);
-	return wall > clock->realtime_ns ? wall - clock->realtime_ns : 0;
+	wall_ns = wall > clock->realtime_ns ? wall - clock->realtime_ns : 0;
+	if (now < clock->host_tsc)
+		return wall_ns;
+	tsc_ns = cycles_to_ns(now - clock->host_tsc, clock->tsc_khz);
+	return wall_ns > tsc_ns + 2 * NS_PER_S + tsc_ns / 1000 ? wall_ns : tsc_ns;
+}
+
+/* By the difference that is seen: for KVMs whose offset cannot be computed. */
+static int move_tsc(const struct vcpu *vcpu, uint64_t want_at_now, uint64_t now_tsc)
+{
+	uint64_t offset, have, want, before = __rdtsc();
+
+	if (msr_get(vcpu->fd, MSR_TSC, &have))
+		return -EIO;
+	want = want_at_now + before - now_tsc;
+	if (!tsc_offset_attr(vcpu, KVM_GET_DEVICE_ATTR, &offset)) {
+		offset += want - have;
+		if (!tsc_offset_attr(vcpu, KVM_SET_DEVICE_ATTR, &offset) &&
+		    !msr_get(vcpu->fd, MSR_TSC, &have) && have - want <= __rdtsc() - before)
+			return 0;
+	}
+	return msr_set(vcpu->fd, MSR_TSC, want_at_now + __rdtsc() - now_tsc);
 }
 
 /* Sets one vCPU's TSC so that it read tsc[i] + elapsed cycles when the host's read now_tsc. */
-static void restore_tsc(const struct vm *vm, uint32_t i, uint64_t now_tsc, uint64_t elapsed)
+static int restore_tsc(const struct vm *vm, uint32_t i, uint64_t now_tsc, uint64_t elapsed)
 {
 	const struct clock_state *clock = &vm->arch->clock;
 	const struct vcpu *vcpu = &vm->vcpu[i];
 	uint64_t offset;
 
 	if (clock->noffsets) {
+		/* Equal offsets stay equal. */
 		offset = clock->tsc_offset[i] - (now_tsc - clock->host_tsc) + elapsed;
 		if (!tsc_offset_attr(vcpu, KVM_SET_DEVICE_ATTR, &offset) &&
 		    offset_holds(vcpu, offset))
-			return;
+			return 0;
 	}
-	if (msr_set(vcpu->fd, MSR_TSC, clock->tsc[i] + elapsed + __rdtsc() - now_tsc))
-		log_error("vCPU %u: its TSC cannot be set: guest time may jump", i);
+	return move_tsc(vcpu, clock->tsc[i] + elapsed, now_tsc);
 }
 
-void clock_restore(struct vm *vm)
+int clock_restore(struct vm *vm, struct error *err)
 {
 	const struct clock_state *clock = &vm->arch->clock;
 	struct kvm_clock_data data = {.clock = clock->kvmclock_ns};
 	uint64_t elapsed;
 
 	if (!clock->valid)
-		return;
+		return 0;
 	if (vm->arch->catch_up)
 		data.clock += clock_downtime_ns(clock);
-	if (ioctl(vm->vm_fd, KVM_SET_CLOCK, &data) || read_clock(vm, &data)) {
-		log_error("kvmclock cannot be set: %s: guest time may jump", strerror(errno));
-		return;
-	}
+	if (ioctl(vm->vm_fd, KVM_SET_CLOCK, &data) || read_clock(vm, &data))
+		return error_set(err, -errno, "kvmclock cannot be set: %s", strerror(errno));
 	elapsed = ns_to_cycles(data.clock - clock->kvmclock_ns, clock->tsc_khz);
 	for (uint32_t i = 0; i < vm->nvcpus; i++)
-		restore_tsc(vm, i, data.host_tsc, elapsed);
+		if (restore_tsc(vm, i, data.host_tsc, elapsed))
+			return error_set(err, -EIO, "vCPU %u: its TSC cannot be set", i);
+	if (vm->opt->pit && pit_set(vm->vm_fd, &vm->arch->pit))
+		return error_set(err, -EIO, "the PIT cannot be set");
+	return 0;
 }
 
 void arch_clock_resume(struct vm *vm)
 {
-	clock_restore(vm);
+	struct error err;
+
+	if (clock_restore(vm, &err))
+		log_error("guest time may jump: %s", err.msg);
 	vm->arch->catch_up = false;
 	for (uint32_t i = 0; i < vm->nvcpus; i++) {
 		const struct vcpu *vcpu = &vm->vcpu[i];

@@ -123,7 +123,7 @@ void cpu_cpuid_from_state(const struct cpu_state *state, struct kvm_cpuid2 *cpui
 }
 
 int cpu_save(int kvm_fd, int vcpu_fd, uint32_t xsave_bytes, const struct kvm_cpuid2 *cpuid,
-	     struct cpu_state *state, struct error *err)
+	     bool model, struct cpu_state *state, struct error *err)
 {
 	int ret, khz;
 
@@ -138,24 +138,13 @@ int cpu_save(int kvm_fd, int vcpu_fd, uint32_t xsave_bytes, const struct kvm_cpu
 	khz = ioctl(vcpu_fd, KVM_GET_TSC_KHZ, 0);
 	state->tsc_khz = khz > 0 ? (uint32_t)khz : 0;
 	cpuid_to_state(cpuid, state);
-	return msr_save(kvm_fd, vcpu_fd, state, err);
+	return msr_save(kvm_fd, vcpu_fd, model, state, err);
 }
 
 int cpu_load_cpuid(int vcpu_fd, const struct kvm_cpuid2 *cpuid, struct error *err)
 {
 	if (ioctl(vcpu_fd, KVM_SET_CPUID2, cpuid))
 		return error_set(err, -errno, "KVM_SET_CPUID2: %s", strerror(errno));
-	return 0;
-}
-
-int cpu_load_tsc_rate(int vcpu_fd, const struct cpu_state *state, struct error *err)
-{
-	int khz = ioctl(vcpu_fd, KVM_GET_TSC_KHZ, 0);
-
-	if (khz <= 0 || !state->tsc_khz || (uint32_t)khz == state->tsc_khz)
-		return 0;
-	if (ioctl(vcpu_fd, KVM_SET_TSC_KHZ, (unsigned long)state->tsc_khz))
-		return error_set(err, -errno, "KVM_SET_TSC_KHZ: %s", strerror(errno));
 	return 0;
 }
 

@@ -77,6 +77,17 @@ int irqchip_create(int vm_fd, bool pit, struct error *err)
 	return route_pit(vm_fd, err);
 }
 
+int pit_get(int vm_fd, struct kvm_pit_state2 *pit)
+{
+	return ioctl(vm_fd, KVM_GET_PIT2, pit) ? -errno : 0;
+}
+
+/* Restarts the counters and forgets ticks that wait for reinjection. */
+int pit_set(int vm_fd, const struct kvm_pit_state2 *pit)
+{
+	return ioctl(vm_fd, KVM_SET_PIT2, pit) ? -errno : 0;
+}
+
 static const struct {
 	uint32_t id;
 	size_t offset, size;

@@ -8,7 +8,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define KVM_BATCH 256 /* MAX_IO_MSRS in KVM */
+#define KVM_BATCH	      256 /* MAX_IO_MSRS in KVM */
+#define MSR_ARCH_CAPABILITIES 0x10a
+#define MSR_MCG_CAP	      0x179
+#define MSR_MC0_CTL	      0x400
 
 struct range {
 	uint32_t first, last;
@@ -24,59 +27,100 @@ static const struct range unlisted[] = {
 	{0xc0000103, 0xc0000103},				  /* TSC_AUX */
 };
 
-/* Not the guest's: it cannot reach them, for CPUID does not offer what they belong to; or they are
- * kept elsewhere. Whether KVM lists them differs from kernel to kernel. */
-static const struct range skipped[] = {
-	{0x10, 0x10}, /* TSC: the clock's, see clock.c */
-	{0x1b, 0x1b}, /* APIC base: in sregs */
-	{0xc1, 0xc8}, /* PMU, to the next comment */
-	{0x186, 0x18d},
-	{0x309, 0x30c},
-	{0x329, 0x329},
-	{0x345, 0x345},
-	{0x38d, 0x390},
-	{0x3f1, 0x3f2},
-	{0x4c1, 0x4c8},
-	{0xc0000300, 0xc0000303},
-	{0xc0010000, 0xc0010007},
-	{0xc0010200, 0xc001020b},
-	{0x480, 0x491},		  /* VMX capabilities */
-	{0x40000000, 0x400001ff}, /* Hyper-V */
+/* What is not loaded with the others. */
+static const struct rule {
+	struct range range;
+	enum msr_when when;
+} rules[] = {
+	{{0x10, 0x10}, MSR_NEVER}, /* TSC: the clock's, see clock.c */
+	{{0x1b, 0x1b}, MSR_NEVER}, /* APIC base: in sregs */
+	/* The PMU, VMX and Hyper-V: the guest cannot reach them, for CPUID does not offer them.
+	 * Whether KVM lists them differs from kernel to kernel. */
+	{{0xc1, 0xc8}, MSR_NEVER},
+	{{0x186, 0x18d}, MSR_NEVER},
+	{{0x309, 0x30c}, MSR_NEVER},
+	{{0x329, 0x329}, MSR_NEVER},
+	{{0x345, 0x345}, MSR_NEVER},
+	{{0x38d, 0x390}, MSR_NEVER},
+	{{0x3f1, 0x3f2}, MSR_NEVER},
+	{{0x480, 0x491}, MSR_NEVER},
+	{{0x4c1, 0x4c8}, MSR_NEVER},
+	{{0x40000000, 0x400001ff}, MSR_NEVER},
+	{{0xc0000300, 0xc0000303}, MSR_NEVER},
+	{{0xc0010000, 0xc0010007}, MSR_NEVER},
+	{{0xc0010200, 0xc001020b}, MSR_NEVER},
+	/* In guest TSC, and cleared by a LAPIC that is in another mode. */
+	{{0x6e0, 0x6e0}, MSR_AFTER_LAPIC},
+	/* kvmclock, async page faults, steal time, PV EOI: KVM writes to guest RAM when the vCPU
+	 * runs with them. The wall clock is written at once. */
+	{{0x11, 0x11}, MSR_LAST},
+	{{0x12, 0x12}, MSR_LATE},
+	{{0x4b564d00, 0x4b564d00}, MSR_LAST},
+	{{0x4b564d01, 0x4b564d0f}, MSR_LATE},
 };
-
-/* KVM writes to guest RAM when these are set: only once the label says that it may. */
-static const struct range late[] = {
-	{0x11, 0x12},		  /* kvmclock, old numbers */
-	{0x4b564d00, 0x4b564d0f}, /* kvmclock, async page faults, steal time, PV EOI */
-};
-
-/* In guest TSC and cleared by a LAPIC that is in another mode: after TSC and LAPIC. */
-static const struct range after_lapic[] = {{0x6e0, 0x6e0}};
 
 struct kvm_msr_batch {
 	struct kvm_msrs head;
 	struct kvm_msr_entry entry[KVM_BATCH];
 };
 
-static bool in(const struct range *range, size_t n, uint32_t index)
+/* AMD guests are not shown ARCH_CAPABILITIES, while KVM before 6.13 lists it with a value that
+ * later ones refuse. */
+static bool has_arch_capabilities(const struct cpu_state *state)
 {
-	for (size_t i = 0; i < n; i++)
-		if (index >= range[i].first && index <= range[i].last)
-			return true;
+	for (const uint32_t *c = state->cpuid; c < state->cpuid + state->ncpuid;
+	     c += CPU_CPUID_CELLS)
+		if (c[0] == 7 && c[1] == 0)
+			return c[6] >> 29 & 1;
 	return false;
 }
-#define IN(ranges, index) in(ranges, sizeof(ranges) / sizeof((ranges)[0]), index)
 
-static void add(struct cpu_state *state, uint32_t index)
+static enum msr_when when_of(const struct cpu_state *state, uint32_t index)
 {
+	if (index == MSR_ARCH_CAPABILITIES && !has_arch_capabilities(state))
+		return MSR_NEVER;
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+		if (index >= rules[i].range.first && index <= rules[i].range.last)
+			return rules[i].when;
+	return MSR_BEFORE_LAPIC;
+}
+
+static int add(struct cpu_state *state, uint32_t index, struct error *err)
+{
+	if (when_of(state, index) == MSR_NEVER)
+		return 0;
 	for (uint32_t i = 0; i < state->nmsrs; i += 2)
 		if (state->msrs[i] == index)
-			return;
-	if (IN(skipped, index) || state->nmsrs == 2 * CPU_MAX_MSRS)
-		return;
+			return 0;
+	if (state->nmsrs == 2 * CPU_MAX_MSRS)
+		return error_set(err, -ENOSPC, "a vCPU has more than %d MSRs", CPU_MAX_MSRS);
 	state->msrs[state->nmsrs] = index;
 	state->msrs[state->nmsrs + 1] = 0;
 	state->nmsrs += 2;
+	return 0;
+}
+
+static int add_range(struct cpu_state *state, struct range range, struct error *err)
+{
+	int ret = 0;
+
+	for (uint32_t index = range.first; index <= range.last && !ret; index++)
+		ret = add(state, index, err);
+	return ret;
+}
+
+/* Four registers a bank; KVM never lists them (api.rst, 4.3 KVM_GET_MSR_INDEX_LIST). */
+static int add_machine_check(int vcpu_fd, struct cpu_state *state, struct error *err)
+{
+	uint32_t banks;
+	uint64_t cap;
+
+	if (msr_get(vcpu_fd, MSR_MCG_CAP, &cap))
+		return 0;
+	banks = cap & 0xff;
+	return banks ? add_range(state, (struct range){MSR_MC0_CTL, MSR_MC0_CTL + 4 * banks - 1},
+				 err)
+		     : 0;
 }
 
 /* Appends the indices of one of KVM's two lists. */
@@ -90,7 +134,8 @@ static int add_list(int kvm_fd, unsigned long request, struct cpu_state *state, 
 	if (ioctl(kvm_fd, request, &list))
 		return error_set(err, -errno, "KVM's list of MSRs: %s", strerror(errno));
 	for (uint32_t i = 0; i < list.head.nmsrs; i++)
-		add(state, list.head.indices[i]);
+		if (add(state, list.head.indices[i], err))
+			return -ENOSPC;
 	return 0;
 }
 
@@ -121,16 +166,20 @@ static int read_all(int vcpu_fd, struct cpu_state *state, struct error *err)
 	return 0;
 }
 
-int msr_save(int kvm_fd, int vcpu_fd, struct cpu_state *state, struct error *err)
+int msr_save(int kvm_fd, int vcpu_fd, bool model, struct cpu_state *state, struct error *err)
 {
+	int ret = 0;
+
 	state->nmsrs = 0;
-	for (size_t i = 0; i < sizeof(unlisted) / sizeof(unlisted[0]); i++)
-		for (uint32_t index = unlisted[i].first; index <= unlisted[i].last; index++)
-			add(state, index);
-	if (add_list(kvm_fd, KVM_GET_MSR_INDEX_LIST, state, err) ||
-	    add_list(kvm_fd, KVM_GET_MSR_FEATURE_INDEX_LIST, state, err))
-		return -EIO;
-	return read_all(vcpu_fd, state, err);
+	for (size_t i = 0; i < sizeof(unlisted) / sizeof(unlisted[0]) && !ret; i++)
+		ret = add_range(state, unlisted[i], err);
+	if (!ret)
+		ret = add_machine_check(vcpu_fd, state, err);
+	if (!ret)
+		ret = add_list(kvm_fd, KVM_GET_MSR_INDEX_LIST, state, err);
+	if (!ret && model)
+		ret = add_list(kvm_fd, KVM_GET_MSR_FEATURE_INDEX_LIST, state, err);
+	return ret ? ret : read_all(vcpu_fd, state, err);
 }
 
 int msr_get(int vcpu_fd, uint32_t index, uint64_t *value)
@@ -151,13 +200,6 @@ int msr_set(int vcpu_fd, uint32_t index, uint64_t value)
 	};
 
 	return ioctl(vcpu_fd, KVM_SET_MSRS, &batch) == 1 ? 0 : -ENOTSUP;
-}
-
-static enum msr_when when_of(uint32_t index)
-{
-	if (IN(late, index))
-		return MSR_LATE;
-	return IN(after_lapic, index) ? MSR_AFTER_LAPIC : MSR_BEFORE_LAPIC;
 }
 
 /* KVM has refused the value: fine if the register has it all the same, or if it is one that this
@@ -204,7 +246,7 @@ int msr_load(int vcpu_fd, const struct cpu_state *state, enum msr_when when, str
 	int ret = 0;
 
 	for (uint32_t i = 0; i < state->nmsrs && !ret; i += 2) {
-		if (when_of((uint32_t)state->msrs[i]) != when)
+		if (when_of(state, (uint32_t)state->msrs[i]) != when)
 			continue;
 		batch.entry[batch.head.nmsrs].index = (uint32_t)state->msrs[i];
 		batch.entry[batch.head.nmsrs].data = state->msrs[i + 1];

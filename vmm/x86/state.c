@@ -29,7 +29,7 @@ uint32_t arch_state_sections(struct arch_state *state, struct state_section *sec
 	uint32_t n = 0;
 
 	if (max < state->nvcpus + 2)
-		return 0;
+		return state->nvcpus + 2;
 	section[n++] = (struct state_section){"clock", clock_state_table, &state->clock};
 	for (uint32_t i = 0; i < state->nvcpus; i++) {
 		snprintf(section[n].name, sizeof(section[n].name), "cpu@%x", i);
@@ -44,9 +44,11 @@ int arch_state_save(struct vm *vm, struct arch_state *state, struct error *err)
 {
 	int ret = 0;
 
+	if (!vm->arch->clock.valid)
+		return error_set(err, -EIO, "the guest's clocks could not be read, see the log");
 	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++) {
 		ret = cpu_save(vm->kvm_fd, vm->vcpu[i].fd, vm->arch->xsave_bytes,
-			       vm->arch->cpuid[i], &state->cpu[i], err);
+			       vm->arch->cpuid[i], true, &state->cpu[i], err);
 		if (ret)
 			error_prefix(err, "vCPU %u", i);
 		state->cpu[i].id = i;
@@ -93,12 +95,6 @@ int arch_state_check(const struct vm *vm, const struct arch_state *state, struct
 {
 	int ret = -EINVAL;
 
-	if (state->irqchip.has_pit != vm->opt->pit)
-		return error_set(err, ret,
-				 "checkpoint has a machine with pit=%s, the command line "
-				 "gives pit=%s",
-				 state->irqchip.has_pit ? "on" : "off",
-				 vm->opt->pit ? "on" : "off");
 	if (state->clock.valid && state->clock.ntsc != state->nvcpus)
 		return error_set(err, ret, "clock: %u TSCs for %u vCPUs", state->clock.ntsc,
 				 state->nvcpus);
@@ -131,32 +127,31 @@ static int load_cpuid(struct vm *vm, const struct arch_state *state, struct erro
 	return 0;
 }
 
-/* Each kernel calibrates anew: a rate a little different is this host's, not the guest's matter.
- * Only where the hardware can scale does the guest's own rate come back. */
+/* Each kernel calibrates anew: a rate a little different is this host's, not the guest's matter, and
+ * within KVM's tolerance nothing is scaled. */
 static int load_tsc_rate(struct vm *vm, const struct arch_state *state, struct error *err)
 {
-	bool scales = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
+	uint32_t khz = state->cpu[0].tsc_khz;
 	int host_khz = ioctl(vm->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
 
-	if (host_khz > 0 && state->cpu[0].tsc_khz && (uint32_t)host_khz != state->cpu[0].tsc_khz)
-		log_warn("the guest's TSC ran at %u kHz, this host's runs at %d kHz%s",
-			 state->cpu[0].tsc_khz, host_khz, scales ? ": scaled" : "");
-	for (uint32_t i = 0; i < vm->nvcpus && scales; i++) {
-		int ret = cpu_load_tsc_rate(vm->vcpu[i].fd, &state->cpu[i], err);
-
-		if (ret)
-			return ret;
-	}
+	(void)err;
+	if (host_khz <= 0 || !khz || (uint32_t)host_khz == khz)
+		return 0;
+	log_warn("the guest's TSC ran at %u kHz, this host's runs at %d kHz", khz, host_khz);
+	if (ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) <= 0)
+		return 0;
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		if (ioctl(vm->vcpu[i].fd, KVM_SET_TSC_KHZ, (unsigned long)khz))
+			log_warn("vCPU %u: KVM_SET_TSC_KHZ: %s", i, strerror(errno));
 	return 0;
 }
 
 static int load_clock(struct vm *vm, const struct arch_state *state, struct error *err)
 {
-	(void)err;
 	vm->arch->clock = state->clock;
+	memcpy(&vm->arch->pit, state->irqchip.pit, sizeof(vm->arch->pit));
 	vm->arch->catch_up = vm->opt->clock_realtime;
-	clock_restore(vm);
-	return 0;
+	return clock_restore(vm, err);
 }
 
 static int load_irqchip(struct vm *vm, const struct arch_state *state, struct error *err)
@@ -201,7 +196,16 @@ int arch_state_load_late(struct vm *vm, const struct arch_state *state, struct e
 
 	for (uint32_t cpu = 0; cpu < vm->nvcpus && !ret; cpu++)
 		ret = msr_load(vm->vcpu[cpu].fd, &state->cpu[cpu], MSR_LATE, err);
+	for (uint32_t cpu = 0; cpu < vm->nvcpus && !ret; cpu++)
+		ret = msr_load(vm->vcpu[cpu].fd, &state->cpu[cpu], MSR_LAST, err);
 	return ret;
+}
+
+void arch_state_unload(struct vm *vm)
+{
+	memset(&vm->arch->clock, 0, sizeof(vm->arch->clock));
+	vm->arch->catch_up = false;
+	vm->arch->cpuid_set = false;
 }
 
 uint64_t arch_state_downtime_ns(const struct vm *vm, const struct arch_state *state)

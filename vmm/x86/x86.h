@@ -70,7 +70,8 @@ struct arch_vm {
 	bool cpuid_set;
 	bool catch_up; /* the next resume lets kvmclock jump over the downtime */
 	uint32_t xsave_bytes;
-	struct clock_state clock; /* snapshot of the last pause */
+	struct clock_state clock;  /* snapshot of the last pause */
+	struct kvm_pit_state2 pit; /* the same; with --machine pit=on */
 	struct kvm_cpuid2 *cpuid[OPTIONS_MAX_CPUS];
 };
 
@@ -82,29 +83,31 @@ extern const struct state_desc *const cpu_state_table, *const irqchip_state_tabl
 
 /* cpu.c: one vCPU by its descriptor alone, so that a vCPU of a throw-away VM works as well. */
 int cpu_save(int kvm_fd, int vcpu_fd, uint32_t xsave_bytes, const struct kvm_cpuid2 *cpuid,
-	     struct cpu_state *state, struct error *err) must_check;
+	     bool model, struct cpu_state *state, struct error *err) must_check;
 void cpu_cpuid_from_state(const struct cpu_state *state, struct kvm_cpuid2 *cpuid);
 struct kvm_cpuid2 *cpu_cpuid_new(void);
 /* Load comes in parts, for the VM's clock and interrupt controllers have their place between. */
 int cpu_load_cpuid(int vcpu_fd, const struct kvm_cpuid2 *cpuid, struct error *err) must_check;
-int cpu_load_tsc_rate(int vcpu_fd, const struct cpu_state *state, struct error *err) must_check;
 int cpu_load_system(int vcpu_fd, const struct cpu_state *state, struct error *err) must_check;
 int cpu_load_execution(int vcpu_fd, const struct cpu_state *state, struct error *err) must_check;
 
-/* msr.c */
-int msr_save(int kvm_fd, int vcpu_fd, struct cpu_state *state, struct error *err) must_check;
-enum msr_when { MSR_BEFORE_LAPIC, MSR_AFTER_LAPIC, MSR_LATE };
+/* msr.c. model: those too that say what the CPU can do; they are not part of a reset. */
+int msr_save(int kvm_fd, int vcpu_fd, bool model, struct cpu_state *state,
+	     struct error *err) must_check;
+enum msr_when { MSR_NEVER, MSR_BEFORE_LAPIC, MSR_AFTER_LAPIC, MSR_LATE, MSR_LAST };
 int msr_load(int vcpu_fd, const struct cpu_state *state, enum msr_when when,
 	     struct error *err) must_check;
 int msr_get(int vcpu_fd, uint32_t index, uint64_t *value) must_check;
 int msr_set(int vcpu_fd, uint32_t index, uint64_t value) must_check;
 
-/* irqchip.c */
+/* irqchip.c. The PIT alone as well: it is a clock, and stands still with the others. */
+int pit_get(int vm_fd, struct kvm_pit_state2 *pit) must_check;
+int pit_set(int vm_fd, const struct kvm_pit_state2 *pit) must_check;
 int irqchip_create(int vm_fd, bool pit, struct error *err) must_check;
 int irqchip_save(int vm_fd, bool pit, struct irqchip_state *state, struct error *err) must_check;
 int irqchip_load(int vm_fd, const struct irqchip_state *state, struct error *err) must_check;
 
 /* clock.c; the two of arch.h are there as well. */
-void clock_restore(struct vm *vm);
+int clock_restore(struct vm *vm, struct error *err) must_check;
 uint64_t clock_downtime_ns(const struct clock_state *clock);
 #endif
