@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct vm;
+struct ram_config;
 
 enum cpr_mode { CPR_REBOOT, CPR_RESTART, CPR_MODES };
 extern const char *const cpr_mode_name[CPR_MODES]; /* "reboot", "restart" */
@@ -26,7 +27,7 @@ struct cpr_save_args {
 int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err) must_check;
 /* On success the guest runs, or is paused if it was when saved. file NULL: --cpr-file. */
 int cpr_load(struct vm *vm, const char *file, struct error *err) must_check;
-/* 0 if a save in this mode could work now, else why not (RAM backend, a device without state). */
+/* 0 if a save in this mode could work now, else why not (run state, RAM, a device without state). */
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err) must_check;
 /* At start: does this RAM hold a saved guest, and what then? Sets run state inmigrate and loads if
  * the options say so; leaves prelaunch for a boot. Refuses RAM saved by another VM. */
@@ -39,6 +40,6 @@ int cpr_boot_label(struct vm *vm, struct error *err) must_check;
 bool cpr_list_steps_if_asked(void);
 /* Prints a checkpoint to stdout for --inspect. */
 int cpr_inspect(const char *path, bool json, struct error *err) must_check;
-int cpr_inspect_memory(const char *path, uint64_t offset_bytes, bool json,
-		       struct error *err) must_check;
+/* Of config's path; size_bytes 0: whichever label fits offset_bytes. */
+int cpr_inspect_memory(const struct ram_config *config, bool json, struct error *err) must_check;
 #endif

@@ -284,17 +284,16 @@ int cpr_inspect(const char *path, bool json, struct error *err)
 	return ret;
 }
 
-int cpr_inspect_memory(const char *path, uint64_t offset_bytes, bool json, struct error *err)
+int cpr_inspect_memory(const struct ram_config *config, bool json, struct error *err)
 {
 	static const char *const state_name[] = {
 		[LABEL_NONE] = "none",
 		[LABEL_RUNNING] = "running",
 		[LABEL_SAVED] = "saved",
 	};
-	struct ram_config config = {.path = path, .offset_bytes = offset_bytes, .has_offset = true};
 	struct label label;
 	char uuid[UUID_TEXT], id[UUID_TEXT];
-	int ret = label_peek(&config, &label, err);
+	int ret = label_peek(config, &label, err);
 
 	if (ret)
 		return ret;

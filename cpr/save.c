@@ -39,6 +39,8 @@ static const char *const cannot_save[RUNSTATES] = {
 
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 {
+	if (cannot_save[vm->runstate])
+		return error_set(err, -EBUSY, "%s", cannot_save[vm->runstate]);
 	for (uint32_t i = 0; i < vm->ndevices; i++) {
 		const struct device_ops *ops = vm->device[i]->ops;
 
@@ -308,8 +310,6 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = steps_now_ns();
 	int ret = -EINVAL;
 
-	if (cannot_save[vm->runstate])
-		return error_set(err, -EBUSY, "%s", cannot_save[vm->runstate]);
 	if (!save.path)
 		return error_set(err, ret,
 				 "no file: give the argument 'file', or start "

@@ -110,9 +110,13 @@ START_TEST(everything)
 	ck_assert_str_eq(uuid_format(opt.uuid, text), "123e4567-e89b-12d3-a456-426614174000");
 	ck_assert_int_eq(parse("--inspect|f|--json"), 0);
 	ck_assert(opt.job == JOB_INSPECT && opt.json);
-	ck_assert_int_eq(parse("--inspect-memory|/dev/dax0.0,offset=1G"), 0);
-	ck_assert_str_eq(opt.inspect_path, "/dev/dax0.0");
+	ck_assert_int_eq(parse("--inspect-memory|/dev/dax0.0,offset=1G,size=64M"), 0);
+	ck_assert_str_eq(opt.memory.path, "/dev/dax0.0");
 	ck_assert_uint_eq(opt.memory.offset_bytes, 1 << 30);
+	ck_assert_uint_eq(opt.memory.size_bytes, 64 << 20);
+	/* Not --memory's default: the label is looked for. */
+	ck_assert_int_eq(parse("--inspect-memory|/dev/dax0.0"), 0);
+	ck_assert_uint_eq(opt.memory.size_bytes, 0);
 	ck_assert_int_eq(parse("--help"), 0);
 	ck_assert_int_eq(opt.job, JOB_HELP);
 }
@@ -139,8 +143,8 @@ START_TEST(refusals)
 		{"--name|", "--name"},
 		{"--memory|1G", "'1G' is not of the form key=value"},
 		{"--memory|size=1G,colour=red", "no key 'colour'"},
-		{"--memory|size=3", "--memory size=3"},
-		{"--memory|size=0", "--memory size=0"},
+		{"--memory|size=3", "--memory: size=3"},
+		{"--memory|size=0", "--memory: size=0"},
 		{"--memory|path=/x", "size= is missing"},
 		{"--memory|size=1G,offset=1G", "offset= needs path="},
 		{"--memory|size=1G,path=", "'path='"},
@@ -159,6 +163,7 @@ START_TEST(refusals)
 		{"--incoming|defer", "--incoming defer needs --qmp"},
 		{"--incoming|f|--discard-saved", "contradict"},
 		{"--inspect-memory|f,offset=x", "offset=x"},
+		{"--inspect-memory|f,size=3", "--inspect-memory: size=3"},
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RAM_UNIT_BYTES (2ULL << 20)
-
 /* One row an option: parsing and --help walk the same table. */
 struct option_row {
 	const char *name;
@@ -57,6 +55,7 @@ static int parse_pair(const char *option, const struct key_row *row, struct opti
 		      char *pair, struct error *err)
 {
 	char *value = strchr(pair, '=');
+	int ret;
 
 	if (!value || !value[1])
 		return error_set(err, -EINVAL, "%s: '%s' is not of the form key=value", option,
@@ -67,7 +66,10 @@ static int parse_pair(const char *option, const struct key_row *row, struct opti
 	if (!row->key)
 		return error_set(err, -EINVAL, "%s: there is no key '%s'; see --help", option,
 				 pair);
-	return row->parse(opt, value, err);
+	ret = row->parse(opt, value, err);
+	if (ret)
+		error_prefix(err, "%s", option);
+	return ret;
 }
 
 /* In a copy: argv stays what /proc/PID/cmdline shows, from which kexec-resume starts us again. */
@@ -130,16 +132,16 @@ static int cpus(struct options *opt, char *value, struct error *err)
 static int memory_size(struct options *opt, const char *value, struct error *err)
 {
 	if (options_size(value, &opt->memory.size_bytes) || !opt->memory.size_bytes ||
-	    opt->memory.size_bytes % RAM_UNIT_BYTES)
-		return error_set(err, -EINVAL,
-				 "--memory size=%s: a multiple of 2M such as 512M or 4G", value);
+	    opt->memory.size_bytes % RAM_GRAIN_BYTES)
+		return error_set(err, -EINVAL, "size=%s: a multiple of 2M such as 512M or 4G",
+				 value);
 	return 0;
 }
 
 static int memory_path(struct options *opt, const char *value, struct error *err)
 {
 	if (strlen(value) >= sizeof(opt->memory_path))
-		return error_set(err, -ENAMETOOLONG, "--memory path=: longer than %zu bytes",
+		return error_set(err, -ENAMETOOLONG, "path=: longer than %zu bytes",
 				 sizeof(opt->memory_path) - 1);
 	opt->memory.path = strcpy(opt->memory_path, value);
 	return 0;
@@ -148,7 +150,7 @@ static int memory_path(struct options *opt, const char *value, struct error *err
 static int memory_offset(struct options *opt, const char *value, struct error *err)
 {
 	if (options_size(value, &opt->memory.offset_bytes))
-		return error_set(err, -EINVAL, "--memory offset=%s: a size such as 1G", value);
+		return error_set(err, -EINVAL, "offset=%s: a size such as 1G", value);
 	opt->memory.has_offset = true;
 	return 0;
 }
@@ -232,7 +234,7 @@ static int machine_pit(struct options *opt, const char *value, struct error *err
 	int i = word(on_off, value);
 
 	if (i < 0)
-		return error_set(err, -EINVAL, "--machine pit=%s: on or off", value);
+		return error_set(err, -EINVAL, "pit=%s: on or off", value);
 	opt->pit = i;
 	return 0;
 }
@@ -243,7 +245,7 @@ static int machine_clock(struct options *opt, const char *value, struct error *e
 	int i = word(words, value);
 
 	if (i < 0)
-		return error_set(err, -EINVAL, "--machine clock=%s: continue or realtime", value);
+		return error_set(err, -EINVAL, "clock=%s: continue or realtime", value);
 	opt->clock_realtime = i;
 	return 0;
 }
@@ -271,20 +273,13 @@ static int inspect(struct options *opt, char *value, struct error *err)
 	return 0;
 }
 
-static int inspect_memory_offset(struct options *opt, const char *value, struct error *err)
-{
-	if (options_size(value, &opt->memory.offset_bytes))
-		return error_set(err, -EINVAL, "--inspect-memory offset=%s: a size such as 1G",
-				 value);
-	return 0;
-}
-
 static int inspect_memory(struct options *opt, char *value, struct error *err)
 {
-	static const struct key_row keys[] = {{"offset", inspect_memory_offset}, {0}};
+	static const struct key_row keys[] = {
+		{"size", memory_size}, {"offset", memory_offset}, {0}};
 
 	opt->job = JOB_INSPECT_MEMORY;
-	opt->inspect_path = strsep(&value, ",");
+	opt->memory = (struct ram_config){.path = strsep(&value, ",")};
 	return value ? parse_keys("--inspect-memory", keys, opt, value, err) : 0;
 }
 
@@ -326,7 +321,8 @@ static const struct option_row rows[] = {
 	 machine, 0},
 	{"log", "LEVEL", "error, warn, info or debug (default info)", log_option, 0},
 	{"inspect", "FILE", "print a checkpoint", inspect, 0},
-	{"inspect-memory", "PATH[,offset=SIZE]", "print the label of guest RAM", inspect_memory, 0},
+	{"inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
+	 inspect_memory, 0},
 	{"json", NULL, "with --inspect or --inspect-memory: for programs", MEMBER(json)},
 	{"help", NULL, "print this", help, 0},
 	{"version", NULL, "print the version", version, 0},

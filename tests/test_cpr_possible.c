@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What cprinfo lists is what cprsave would do. */
+#include "cpr/cpr.h"
+#include "ram/backend.h"
+#include "vmm/vm.h"
+#include <check.h>
+#include <stdlib.h>
+
+static struct vm vm = VM_INIT;
+static struct error err;
+
+START_TEST(run_states)
+{
+	static const bool can[RUNSTATES] = {[RUNSTATE_RUNNING] = true, [RUNSTATE_PAUSED] = true};
+
+	vm.ram.backend = &ram_file;
+	for (int state = 0; state < RUNSTATES; state++) {
+		vm.runstate = (enum runstate)state;
+		for (int mode = 0; mode < CPR_MODES; mode++)
+			ck_assert_msg(!cpr_possible(&vm, (enum cpr_mode)mode, &err) == can[state],
+				      "%s in run state %s", cpr_mode_name[mode],
+				      runstate_name[state]);
+	}
+	vm.runstate = RUNSTATE_PRELAUNCH;
+	ck_assert_int_lt(cpr_possible(&vm, CPR_REBOOT, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.msg, "not run yet"));
+}
+END_TEST
+
+START_TEST(backends)
+{
+	vm.runstate = RUNSTATE_RUNNING;
+	vm.ram.backend = &ram_tmpfs;
+	vm.ram.config.path = "/dev/shm/ram";
+	ck_assert_int_lt(cpr_possible(&vm, CPR_REBOOT, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.msg, "/dev/shm/ram"));
+	ck_assert_int_eq(cpr_possible(&vm, CPR_RESTART, &err), 0);
+}
+END_TEST
+
+START_TEST(device_without_state)
+{
+	static const struct device_ops ops = {.type = "nic", .unsaved = "its link has no table"};
+	static struct device nic = {.ops = &ops, .name = "nic0"};
+
+	vm.runstate = RUNSTATE_RUNNING;
+	vm.ram.backend = &ram_file;
+	vm.device[0] = &nic;
+	vm.ndevices = 1;
+	ck_assert_int_lt(cpr_possible(&vm, CPR_REBOOT, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.msg, "nic0 cannot be saved: its link has no table"));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("cpr_possible");
+	TCase *tcase = tcase_create("cpr_possible");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_add_test(tcase, run_states);
+	tcase_add_test(tcase, backends);
+	tcase_add_test(tcase, device_without_state);
+	suite_add_tcase(suite, tcase);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
