@@ -97,6 +97,13 @@ static int save_row(void *fdt, const struct state_row *row, const uint8_t *state
 	return 0;
 }
 
+static int run_check(const struct state_desc *desc, const void *state, struct error *err)
+{
+	const char *why = desc->check ? desc->check(state) : NULL;
+
+	return why ? error_set(err, -EINVAL, "%s: %s", desc->type, why) : 0;
+}
+
 int state_save(void *fdt, const struct state_desc *desc, const void *state, struct error *err)
 {
 	int ret = fdt_property(fdt, "type", desc->type, (int)strlen(desc->type) + 1);
@@ -108,7 +115,8 @@ int state_save(void *fdt, const struct state_desc *desc, const void *state, stru
 		if (ret)
 			return ret;
 	}
-	return 0;
+	/* Behind the rows: these have found counts and strings to be within their bounds. */
+	return run_check(desc, state, err);
 }
 
 /* A string ends where the property ends and nowhere before. */
@@ -224,7 +232,6 @@ int state_load(const void *fdt, int node, const struct state_desc *desc, void *s
 	       struct error *err)
 {
 	bool seen[STATE_MAX_ROWS + 1] = {false};
-	const char *why;
 	int ret;
 
 	memset(state, 0, desc->size);
@@ -241,8 +248,7 @@ int state_load(const void *fdt, int node, const struct state_desc *desc, void *s
 					 desc->row[i].name);
 		load_default(&desc->row[i], state);
 	}
-	why = desc->check ? desc->check(state) : NULL;
-	return why ? error_set(err, -EINVAL, "%s: %s", desc->type, why) : 0;
+	return run_check(desc, state, err);
 }
 
 size_t state_max_bytes(const struct state_desc *desc)

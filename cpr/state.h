@@ -30,7 +30,7 @@ struct state_desc {
 	const char *type;
 	const struct state_row *row;
 	uint32_t nrows, size;
-	/* NULL or the reason; pure, run before anything is committed. */
+	/* NULL or the reason; pure. Run when saving and when loading, before anything is committed. */
 	const char *(*check)(const void *st);
 };
 
@@ -77,7 +77,7 @@ struct state_section {
 };
 
 /* Writes the properties of one node, its type first; fdt is in libfdt's sequential-write mode,
- * inside that node. */
+ * inside that node. Refuses what desc->check() refuses: no load would take it. */
 int state_save(void *fdt, const struct state_desc *desc, const void *state,
 	       struct error *err) must_check;
 /* Reads the node `node` of a tree that passed fdt_check_full(). Refuses by name: a node of another

@@ -46,6 +46,13 @@ void sections_free(struct snapshot *snap)
 
 void sections_fill_head(struct snapshot *snap)
 {
+	static struct state_desc careless[SNAPSHOT_MAX_SECTIONS];
+
+	for (uint32_t i = SNAPSHOT_HEAD_SECTIONS; i < snap->nsections; i++) {
+		careless[i] = *snap->section[i].desc;
+		careless[i].check = NULL;
+		snap->section[i].desc = &careless[i];
+	}
 	memset(snap->root.id, 0x1d, sizeof(snap->root.id));
 	strcpy(snap->root.compatible, CHECKPOINT_COMPATIBLE);
 	strcpy(snap->root.mode, "reboot");

@@ -12,7 +12,7 @@
 /* device_scratch is that of all devices in device_table[], named as one of each would be. */
 struct snapshot *sections_new(void);
 void sections_free(struct snapshot *snap);
-/* As a valid head would be; the rest is what it is. */
+/* As a valid head would be; the rest is what it is, and will be written without a check. */
 void sections_fill_head(struct snapshot *snap);
 /* Makes the trailer right again after a change of the tree. */
 void reseal(struct checkpoint *ckpt);

@@ -263,6 +263,7 @@ END_TEST
 
 START_TEST(test_refused)
 {
+	struct state_desc careless = full_state_desc;
 	struct full_state full = pattern();
 	struct error err = {""};
 
@@ -280,8 +281,12 @@ START_TEST(test_refused)
 	setprop("type", "full", 4);
 	load_refused(&full_state_desc, -EINVAL, "type");
 
+	/* What no load would take is not written, and not taken from who writes it. */
 	full.byte = 0xff;
-	save_ok(&full_state_desc, &full);
+	ck_assert_int_eq(save(&full_state_desc, &full, &err), -EINVAL);
+	ck_assert_str_eq(err.msg, "full: byte is 255");
+	careless.check = NULL;
+	save_ok(&careless, &full);
 	load_refused(&full_state_desc, -EINVAL, "byte is 255");
 
 	full = pattern();
