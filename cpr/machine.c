@@ -93,7 +93,7 @@ void machine_describe(struct machine_state *machine, const struct vm *vm)
 	}
 }
 
-/* Joins one difference to those before it. */
+/* Joins one difference to those before it; "..." is for those that do not fit. */
 static __attribute__((format(printf, 3, 4))) void differ(struct error *err, uint32_t *ndiffs,
 							 const char *fmt, ...)
 {
@@ -102,11 +102,13 @@ static __attribute__((format(printf, 3, 4))) void differ(struct error *err, uint
 
 	if ((*ndiffs)++)
 		used += (size_t)snprintf(err->msg + used, sizeof(err->msg) - used, "; ");
+	if (used < sizeof(err->msg)) {
+		va_start(ap, fmt);
+		used += (size_t)vsnprintf(err->msg + used, sizeof(err->msg) - used, fmt, ap);
+		va_end(ap);
+	}
 	if (used >= sizeof(err->msg))
-		return;
-	va_start(ap, fmt);
-	vsnprintf(err->msg + used, sizeof(err->msg) - used, fmt, ap);
-	va_end(ap);
+		memcpy(err->msg + sizeof(err->msg) - 4, "...", 4);
 }
 
 static void compare_identity(const struct machine_state *saved, const struct machine_state *now,

@@ -349,7 +349,7 @@ START_TEST(test_machine)
 }
 END_TEST
 
-/* More differences than a message holds: cut, never past its end. */
+/* More differences than a message holds: cut, which it says, never past its end. */
 START_TEST(test_machine_many)
 {
 	struct machine_state m = machine(), now = machine();
@@ -361,6 +361,7 @@ START_TEST(test_machine_many)
 					 m.ndevice_gsi);
 	ck_assert_int_eq(machine_compare(&m, &now, &err), -EINVAL);
 	ck_assert_uint_eq(strlen(err.msg), sizeof(err.msg) - 1);
+	ck_assert_str_eq(err.msg + strlen(err.msg) - 3, "...");
 }
 END_TEST
 
