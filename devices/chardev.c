@@ -13,8 +13,6 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/timerfd.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -45,13 +43,11 @@ static uint32_t room(const struct chardev *chr)
 static void on_listen(void *opaque, uint32_t events);
 static void on_input(void *opaque, uint32_t events);
 static void on_output(void *opaque, uint32_t events);
-static void on_stall(void *opaque, uint32_t events);
 
 static const loop_fn role_fn[CHARDEV_ROLES] = {
 	[CHARDEV_LISTEN] = on_listen,
 	[CHARDEV_INPUT] = on_input,
 	[CHARDEV_OUTPUT] = on_output,
-	[CHARDEV_STALL] = on_stall,
 };
 
 /* fd -1: stop watching. Costs nothing when nothing changes. */
@@ -85,7 +81,7 @@ static bool can_read(const struct chardev *chr)
  * epoll reports hang-ups even to who asks for no event. */
 static void update(struct chardev *chr)
 {
-	bool is_socket = chr->listen_fd >= 0;
+	bool is_socket = chr->listen.fd >= 0;
 
 	if (can_read(chr))
 		watch(chr, CHARDEV_INPUT, chr->ready_fd >= 0 ? chr->ready_fd : chr->in_fd, EPOLLIN);
@@ -99,17 +95,9 @@ static void update(struct chardev *chr)
 		watch(chr, CHARDEV_OUTPUT, -1, 0);
 	/* A client that is gone, with bytes the guest has no room for, gives way to the next. */
 	if (chr->in_fd < 0 || chr->hangup)
-		watch(chr, CHARDEV_LISTEN, chr->listen_fd, EPOLLIN);
+		watch(chr, CHARDEV_LISTEN, chr->listen.fd, EPOLLIN);
 	else
 		watch(chr, CHARDEV_LISTEN, -1, 0);
-}
-
-static void stall_timer(struct chardev *chr, long delay_ns)
-{
-	struct itimerspec spec = {.it_value.tv_nsec = delay_ns};
-
-	if (chr->stall_fd >= 0)
-		timerfd_settime(chr->stall_fd, 0, &spec, NULL);
 }
 
 /* Output is possible again, or pointless; either way the device need not wait. */
@@ -117,7 +105,7 @@ static void unblock(struct chardev *chr, bool discard)
 {
 	bool was_blocked = chr->blocked;
 
-	stall_timer(chr, 0);
+	timer_set(&chr->stall, 0);
 	chr->blocked = false;
 	chr->discard = discard;
 	if (was_blocked && !chr->paused)
@@ -145,7 +133,7 @@ static void drop_client(struct chardev *chr)
 static void on_listen(void *opaque, uint32_t events)
 {
 	struct chardev *chr = opaque;
-	int fd = accept4(chr->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = listen_accept(&chr->listen);
 
 	(void)events;
 	if (fd < 0)
@@ -204,7 +192,7 @@ static void read_input(struct chardev *chr)
 		return;
 	if (n <= 0)
 		chr->eof = true;
-	if (n < 0 && chr->listen_fd >= 0)
+	if (n < 0 && chr->listen.fd >= 0)
 		chr->hangup = true;
 	/* What a person types while nobody reads is lost, as with any terminal. */
 	for (ssize_t i = 0; i < n; i++)
@@ -217,13 +205,13 @@ static void on_input(void *opaque, uint32_t events)
 {
 	struct chardev *chr = opaque;
 
-	if (chr->listen_fd >= 0 && (events & (EPOLLHUP | EPOLLERR)))
+	if (chr->listen.fd >= 0 && (events & (EPOLLHUP | EPOLLERR)))
 		chr->hangup = true;
 	if (can_read(chr))
 		read_input(chr);
-	if (chr->listen_fd >= 0 && chr->hangup && chr->eof)
+	if (chr->listen.fd >= 0 && chr->hangup && chr->eof)
 		drop_client(chr);
-	else if (chr->listen_fd >= 0 && chr->hangup)
+	else if (chr->listen.fd >= 0 && chr->hangup)
 		unblock(chr, false);
 	update(chr);
 }
@@ -240,10 +228,9 @@ static void on_output(void *opaque, uint32_t events)
 static void on_stall(void *opaque, uint32_t events)
 {
 	struct chardev *chr = opaque;
-	uint64_t count;
 
 	(void)events;
-	if (read(chr->stall_fd, &count, sizeof(count)) < 0 || !chr->blocked)
+	if (!timer_take(&chr->stall) || !chr->blocked)
 		return;
 	unblock(chr, true);
 	update(chr);
@@ -254,7 +241,7 @@ static ssize_t write_some(struct chardev *chr, const uint8_t *data, size_t n)
 {
 	struct pollfd ready = {.fd = chr->out_fd, .events = POLLOUT};
 
-	if (chr->listen_fd >= 0)
+	if (chr->listen.fd >= 0)
 		return send(chr->out_fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (poll(&ready, 1, 0) < 1) {
 		errno = EAGAIN;
@@ -266,7 +253,7 @@ static ssize_t write_some(struct chardev *chr, const uint8_t *data, size_t n)
 /* Output failed for another reason than that it would block. */
 static void write_failed(struct chardev *chr, int error)
 {
-	if (chr->listen_fd >= 0) {
+	if (chr->listen.fd >= 0) {
 		chr->hangup = true;
 		update(chr);
 		return;
@@ -293,7 +280,7 @@ uint32_t chardev_write(struct chardev *chr, const uint8_t *data, uint32_t n)
 			done += (uint32_t)ret;
 		} else if (errno == EAGAIN) {
 			chr->blocked = true;
-			stall_timer(chr, STALL_NS);
+			timer_set(&chr->stall, STALL_NS);
 			update(chr);
 		} else if (errno != EINTR) {
 			write_failed(chr, errno);
@@ -312,7 +299,7 @@ void chardev_accept_input(struct chardev *chr)
 void chardev_pause(struct chardev *chr)
 {
 	chr->paused = true;
-	stall_timer(chr, 0);
+	timer_set(&chr->stall, 0);
 	update(chr);
 }
 
@@ -399,63 +386,9 @@ static int open_file(struct chardev *chr, struct error *err)
 	return 0;
 }
 
-/* Removes the file of a socket that nobody listens on any more. */
-static int remove_stale(const struct sockaddr_un *addr, struct error *err)
-{
-	const char *path = addr->sun_path;
-	struct stat st;
-	int fd, ret;
-
-	if (lstat(path, &st))
-		return 0;
-	if (!S_ISSOCK(st.st_mode))
-		return error_set(err, -EEXIST,
-				 "--serial unix:%s: exists and is no socket; remove it or choose "
-				 "another path",
-				 path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_set(err, -errno, "socket: %s", strerror(errno));
-	ret = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ? -errno : 0;
-	close(fd);
-	if (ret != -ECONNREFUSED)
-		return error_set(
-			err, -EADDRINUSE,
-			"--serial unix:%s: another process listens there; end it or choose "
-			"another path",
-			path);
-	unlink(path);
-	return 0;
-}
-
 static int open_unix(struct chardev *chr, struct error *err)
 {
-	const char *path = chr->config->path;
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct stat st;
-	int ret;
-
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return error_set(err, -ENAMETOOLONG,
-				 "--serial unix:%s: a socket's path has at most %zu bytes", path,
-				 sizeof(addr.sun_path) - 1);
-	memcpy(addr.sun_path, path, strlen(path));
-	ret = remove_stale(&addr, err);
-	if (ret)
-		return ret;
-	chr->stall_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	chr->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (chr->stall_fd < 0 || chr->listen_fd < 0)
-		return error_set(err, -errno, "--serial unix:%s: %s", path, strerror(errno));
-	if (bind(chr->listen_fd, (struct sockaddr *)&addr, sizeof(addr)))
-		return error_set(err, -errno, "--serial unix:%s: %s", path, strerror(errno));
-	chr->has_file = !lstat(path, &st);
-	chr->file_dev = st.st_dev;
-	chr->file_ino = st.st_ino;
-	if (listen(chr->listen_fd, 1))
-		return error_set(err, -errno, "--serial unix:%s: %s", path, strerror(errno));
-	watch(chr, CHARDEV_STALL, chr->stall_fd, EPOLLIN);
-	return 0;
+	return listen_open(&chr->listen, "--serial", chr->config->path, err);
 }
 
 static int open_none(struct chardev *chr, struct error *err)
@@ -483,16 +416,17 @@ int chardev_open(struct chardev *chr, const struct chardev_config *config, struc
 		.opaque = opaque,
 		.vm = vm,
 		.lock = lock,
-		.listen_fd = -1,
+		.listen = LISTEN_CLOSED,
 		.in_fd = -1,
 		.out_fd = -1,
 		.ready_fd = -1,
-		.stall_fd = -1,
 		.paused = true,
 	};
 	for (int role = 0; role < CHARDEV_ROLES; role++)
 		chr->watch[role].fd = -1;
-	ret = open_kind[config->kind](chr, err);
+	ret = timer_open(&chr->stall, CLOCK_MONOTONIC, &vm->loop, on_stall, chr, lock, err);
+	if (!ret)
+		ret = open_kind[config->kind](chr, err);
 	if (ret)
 		chardev_close(chr);
 	else
@@ -502,20 +436,13 @@ int chardev_open(struct chardev *chr, const struct chardev_config *config, struc
 
 void chardev_close(struct chardev *chr)
 {
-	struct stat st;
-
 	for (int role = 0; role < CHARDEV_ROLES; role++)
 		watch(chr, (enum chardev_role)role, -1, 0);
-	/* Only if the file is still ours: another VM may have replaced it. */
-	if (chr->has_file && !lstat(chr->config->path, &st) && st.st_dev == chr->file_dev &&
-	    st.st_ino == chr->file_ino)
-		unlink(chr->config->path);
-	chr->has_file = false;
 	if (chr->config->kind == CHARDEV_STDIO)
 		chardev_restore_terminal();
-	close_fd(&chr->listen_fd);
+	listen_close(&chr->listen);
 	close_fd(&chr->in_fd);
 	close_fd(&chr->out_fd);
 	close_fd(&chr->ready_fd);
-	close_fd(&chr->stall_fd);
+	timer_close(&chr->stall);
 }

@@ -5,14 +5,16 @@
  *	the device's lock. The callbacks run with that lock held.
  * Units: bytes.
  * Errors: open returns -errno with one message. Afterwards there are none: output that the host
- *	cannot take for good is discarded, so that nothing out there ever stops a guest. */
+ *	does not take for a quarter of a second is discarded until it does, so that nothing out
+ *	there ever stops a guest. */
 #ifndef DEVICES_CHARDEV_H
 #define DEVICES_CHARDEV_H
+#include "vmm/listen.h"
 #include "vmm/options.h"
+#include "vmm/timer.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 struct vm;
 
@@ -28,7 +30,7 @@ struct chardev_ops {
 	void (*writable)(void *opaque);
 };
 
-enum chardev_role { CHARDEV_LISTEN, CHARDEV_INPUT, CHARDEV_OUTPUT, CHARDEV_STALL, CHARDEV_ROLES };
+enum chardev_role { CHARDEV_LISTEN, CHARDEV_INPUT, CHARDEV_OUTPUT, CHARDEV_ROLES };
 
 struct chardev {
 	const struct chardev_config *config;
@@ -36,23 +38,22 @@ struct chardev {
 	void *opaque;
 	struct vm *vm;
 	pthread_mutex_t *lock;
-	int listen_fd, in_fd, out_fd;
+	struct listen listen; /* closed: no socket */
+	int in_fd, out_fd;
 	int ready_fd; /* stands in for an input that epoll refuses because it is always ready */
-	int stall_fd; /* timer: how long a client that does not read may hold the guest up */
+	struct timer
+		stall; /* how long a host end that does not take output may hold the guest up */
 	struct {
 		int fd; /* -1: not watched */
 		uint32_t events;
 	} watch[CHARDEV_ROLES];
 	bool paused;
-	bool tty;      /* input is a terminal: always read, for the escapes */
-	bool eof;      /* input has ended */
-	bool hangup;   /* the client is gone; what it sent before may still be unread */
-	bool blocked;  /* output took less than offered */
-	bool discard;  /* the client does not read: its output is dropped until it does */
-	bool escape;   /* Ctrl-A was the last byte */
-	bool has_file; /* the socket's file is ours, with this identity */
-	dev_t file_dev;
-	ino_t file_ino;
+	bool tty;     /* input is a terminal: always read, for the escapes */
+	bool eof;     /* input has ended */
+	bool hangup;  /* the client is gone; what it sent before may still be unread */
+	bool blocked; /* output took less than offered */
+	bool discard; /* nobody takes the output: it is dropped until somebody does */
+	bool escape;  /* Ctrl-A was the last byte */
 	uint8_t ahead[CHARDEV_AHEAD_BYTES];
 	uint32_t nahead;
 };

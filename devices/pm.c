@@ -4,16 +4,11 @@
  * goes on after a load where it was, whatever the host's clocks did. */
 #include "devices/pm.h"
 #include "devices/devices.h"
+#include "vmm/clock.h"
 #include "vmm/log.h"
+#include "vmm/timer.h"
 #include "vmm/vm.h"
-#include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <time.h>
-#include <unistd.h>
-
-#define NS_PER_S 1000000000ull
 
 /* Status and enable bits have the same places. */
 #define PM1_TMR	   0x0001
@@ -51,8 +46,8 @@ struct pm_host {
 	bool running;
 	uint64_t carries;    /* changes of the top bit that PM1_TMR has been set for */
 	uint64_t started_ns; /* CLOCK_MONOTONIC when the timer began to run on top of timer_ns */
-	int timer_fd;	     /* the next change of the top bit, if the guest wants to know */
-	bool level;
+	struct timer timer;  /* the next change of the top bit, if the guest wants to know */
+	struct irq_line sci;
 };
 
 /* A century and more of running: no sum of ours overflows. */
@@ -60,7 +55,8 @@ struct pm_host {
 
 static uint64_t ticks_of(uint64_t ns)
 {
-	return ns / NS_PER_S * PM_TIMER_HZ + ns % NS_PER_S * PM_TIMER_HZ / NS_PER_S;
+	return ns / CLOCK_NS_PER_S * PM_TIMER_HZ +
+	       ns % CLOCK_NS_PER_S * PM_TIMER_HZ / CLOCK_NS_PER_S;
 }
 
 static uint64_t carries_of(uint64_t ns)
@@ -85,13 +81,8 @@ static uint64_t guest_ns(const struct device *dev)
 {
 	const struct pm_host *host = dev->host;
 	const struct pm_state *s = dev->state;
-	struct timespec ts;
 
-	if (!host->running)
-		return s->timer_ns;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return s->timer_ns + (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec -
-	       host->started_ns;
+	return s->timer_ns + (host->running ? clock_now_ns() - host->started_ns : 0);
 }
 
 /* Sets PM1_TMR if the timer's top bit has changed since it was last looked at. */
@@ -106,15 +97,6 @@ static void catch_up(struct device *dev)
 	host->carries = carries;
 }
 
-static void timer_set(struct device *dev, uint64_t delay_ns)
-{
-	struct pm_host *host = dev->host;
-	struct itimerspec spec = {
-		.it_value = {(time_t)(delay_ns / NS_PER_S), (long)(delay_ns % NS_PER_S)}};
-
-	timerfd_settime(host->timer_fd, 0, &spec, NULL);
-}
-
 /* Wakes up for the next change of the top bit if that makes an interrupt. */
 static void arm_timer(struct device *dev)
 {
@@ -123,12 +105,12 @@ static void arm_timer(struct device *dev)
 	uint64_t left;
 
 	if (!host->running || !(s->enable & PM1_TMR) || s->status & PM1_TMR) {
-		timer_set(dev, 0);
+		timer_set(&host->timer, 0);
 		return;
 	}
 	left = ((host->carries + 1) << (PM_TIMER_BITS - 1)) - ticks_of(guest_ns(dev));
 	/* Rounded up by a tick: never early, so never in vain. */
-	timer_set(dev, (left + 1) * NS_PER_S / PM_TIMER_HZ);
+	timer_set(&host->timer, (left + 1) * CLOCK_NS_PER_S / PM_TIMER_HZ);
 }
 
 static bool sci_level(const struct pm_state *s)
@@ -140,30 +122,17 @@ static bool sci_level(const struct pm_state *s)
 static void update_sci(struct device *dev)
 {
 	struct pm_host *host = dev->host;
-	bool level = sci_level(dev->state);
 
-	if (level == host->level)
-		return;
-	host->level = level;
-	irq_set(&dev->vm->irq, PM_SCI_GSI, level);
-}
-
-static void renew_sci(struct device *dev)
-{
-	struct pm_host *host = dev->host;
-
-	host->level = sci_level(dev->state);
-	irq_set(&dev->vm->irq, PM_SCI_GSI, host->level);
+	irq_line_set(&host->sci, sci_level(dev->state));
 }
 
 static void timer_ready(void *opaque, uint32_t events)
 {
 	struct device *dev = opaque;
 	struct pm_host *host = dev->host;
-	uint64_t count;
 
 	(void)events;
-	if (read(host->timer_fd, &count, sizeof(count)) < 0 || !host->running)
+	if (!timer_take(&host->timer) || !host->running)
 		return;
 	catch_up(dev);
 	arm_timer(dev);
@@ -273,23 +242,16 @@ static int pm_attach(struct device *dev, struct vm *vm, struct error *err)
 		ret = bus_add(&vm->bus, BUS_PIO, &reset, err);
 	if (ret)
 		return ret;
-	host->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (host->timer_fd < 0)
-		return error_set(err, -errno, "%s: timerfd: %s", dev->name, strerror(errno));
-	ret = loop_add(&vm->loop, host->timer_fd, EPOLLIN, timer_ready, dev, &dev->lock);
-	if (ret) {
-		error_set(err, ret, "%s: event loop: %s", dev->name, strerror(-ret));
-		close(host->timer_fd);
-	}
-	return ret;
+	host->sci = (struct irq_line){.irq = &vm->irq, .gsi = PM_SCI_GSI};
+	return timer_open(&host->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, dev, &dev->lock,
+			  err);
 }
 
 static void pm_detach(struct device *dev)
 {
 	struct pm_host *host = dev->host;
 
-	loop_del(&dev->vm->loop, host->timer_fd);
-	close(host->timer_fd);
+	timer_close(&host->timer);
 }
 
 /* The timer stops: what it has counted is all in the state. */
@@ -302,7 +264,7 @@ static int pm_pause(struct device *dev, struct error *err)
 	s->timer_ns = guest_ns(dev);
 	host->running = false;
 	catch_up(dev);
-	timer_set(dev, 0);
+	timer_set(&host->timer, 0);
 	return 0;
 }
 
@@ -310,14 +272,12 @@ static void pm_resume(struct device *dev)
 {
 	struct pm_host *host = dev->host;
 	const struct pm_state *s = dev->state;
-	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	host->started_ns = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+	host->started_ns = clock_now_ns();
 	host->running = true;
 	host->carries = carries_of(s->timer_ns);
 	arm_timer(dev);
-	renew_sci(dev);
+	irq_line_renew(&host->sci, sci_level(dev->state));
 }
 
 /* Only ever of a stopped guest; resume starts the timer from zero. */
@@ -327,7 +287,7 @@ static void pm_reset(struct device *dev)
 
 	host->carries = 0;
 	memset(dev->state, 0, sizeof(struct pm_state));
-	renew_sci(dev);
+	irq_line_renew(&host->sci, sci_level(dev->state));
 }
 
 static void pm_power_button(struct device *dev)

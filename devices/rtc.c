@@ -5,13 +5,11 @@
  * guest that slept through a host's restart finds its alarm and its flags like any other. A timer
  * runs only while the guest has an interrupt enabled that is yet to come. */
 #include "devices/devices.h"
+#include "vmm/timer.h"
 #include "vmm/vm.h"
-#include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #define RTC_PORT   0x70
 #define RTC_PORTS  2
@@ -86,9 +84,9 @@ struct rtc_state {
 	F(T, reserved)
 
 struct rtc_host {
-	int timer_fd;
+	struct timer timer;
+	struct irq_line irq;
 	bool running;
-	bool level;
 };
 
 /* A moment of the guest's clock. */
@@ -323,20 +321,11 @@ static bool line_level(const struct rtc_state *s)
 	return s->cmos[REG_C] & s->cmos[REG_B] & C_ALL;
 }
 
-static void renew_irq(struct device *dev)
-{
-	struct rtc_host *host = dev->host;
-
-	host->level = line_level(dev->state);
-	irq_set(&dev->vm->irq, RTC_GSI, host->level);
-}
-
 static void update_irq(struct device *dev)
 {
 	struct rtc_host *host = dev->host;
 
-	if (line_level(dev->state) != host->level)
-		renew_irq(dev);
+	irq_line_set(&host->irq, line_level(dev->state));
 }
 
 /* The next moment that raises an interrupt which is not up already; false: there is none. */
@@ -379,19 +368,16 @@ static void arm_timer(struct device *dev)
 		spec.it_value.tv_nsec = at.ns - s->offset_ns;
 	}
 	/* Fires as well when the host's clock is set. */
-	timerfd_settime(host->timer_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
+	timerfd_settime(host->timer.fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
 }
 
 static void timer_ready(void *opaque, uint32_t events)
 {
 	struct device *dev = opaque;
 	struct rtc_host *host = dev->host;
-	uint64_t count;
 
 	(void)events;
-	if (read(host->timer_fd, &count, sizeof(count)) < 0 && errno != ECANCELED)
-		return;
-	if (!host->running)
+	if (!timer_take(&host->timer) || !host->running)
 		return;
 	catch_up(dev->state);
 	arm_timer(dev);
@@ -549,28 +535,22 @@ static int rtc_attach(struct device *dev, struct vm *vm, struct error *err)
 
 	if (ret)
 		return ret;
-	host->timer_fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (host->timer_fd < 0)
-		return error_set(err, -errno, "%s: timerfd: %s", dev->name, strerror(errno));
-	ret = loop_add(&vm->loop, host->timer_fd, EPOLLIN, timer_ready, dev, &dev->lock);
-	if (ret) {
-		error_set(err, ret, "%s: event loop: %s", dev->name, strerror(-ret));
-		close(host->timer_fd);
-	}
-	return ret;
+	host->irq = (struct irq_line){.irq = &vm->irq, .gsi = RTC_GSI};
+	return timer_open(&host->timer, CLOCK_REALTIME, &vm->loop, timer_ready, dev, &dev->lock,
+			  err);
 }
 
 static void rtc_detach(struct device *dev)
 {
 	struct rtc_host *host = dev->host;
 
-	loop_del(&dev->vm->loop, host->timer_fd);
-	close(host->timer_fd);
+	timer_close(&host->timer);
 }
 
 /* A battery keeps clock and CMOS RAM over a reset; what a BIOS sets up is set up again. */
 static void rtc_reset(struct device *dev)
 {
+	struct rtc_host *host = dev->host;
 	struct rtc_state *s = dev->state;
 	struct moment now = guest_now(s);
 
@@ -588,7 +568,7 @@ static void rtc_reset(struct device *dev)
 	s->index = 0;
 	show_memory(s, &dev->vm->ram);
 	arm_timer(dev);
-	renew_irq(dev);
+	irq_line_renew(&host->irq, line_level(dev->state));
 }
 
 static int rtc_pause(struct device *dev, struct error *err)
@@ -608,7 +588,7 @@ static void rtc_resume(struct device *dev)
 	host->running = true;
 	catch_up(dev->state);
 	arm_timer(dev);
-	renew_irq(dev);
+	irq_line_renew(&host->irq, line_level(dev->state));
 }
 
 const struct device_ops rtc_ops = {

@@ -4,13 +4,10 @@
  * stay in the transmitter FIFO, the only buffer of unsent bytes, so that a checkpoint has them. */
 #include "devices/chardev.h"
 #include "devices/devices.h"
+#include "vmm/clock.h"
+#include "vmm/timer.h"
 #include "vmm/vm.h"
-#include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <time.h>
-#include <unistd.h>
 
 #define SERIAL_PORT	  0x3f8
 #define SERIAL_GSI	  4
@@ -88,10 +85,10 @@ struct serial_state {
 
 struct serial_host {
 	struct chardev chr;
-	int timer_fd;
+	struct timer timer;
 	bool timer_armed;
 	uint64_t activity_ns; /* last byte received or read */
-	bool level;
+	struct irq_line irq;
 };
 
 static uint32_t fifo_size(const struct serial_state *s)
@@ -115,14 +112,6 @@ static const char *serial_check(const void *state)
 	return NULL;
 }
 STATE_DEFINE(serial_state, SERIAL_STATE, "serial", serial_check);
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static uint32_t rx_trigger(const struct serial_state *s)
 {
@@ -156,29 +145,14 @@ static bool line_level(const struct serial_state *s)
 static void update_irq(struct device *dev)
 {
 	struct serial_host *host = dev->host;
-	bool level = line_level(dev->state);
 
-	if (level == host->level)
-		return;
-	host->level = level;
-	irq_set(&dev->vm->irq, SERIAL_GSI, level);
+	irq_line_set(&host->irq, line_level(dev->state));
 }
 
-/* The irqchip may have forgotten the line: tell it, whatever we believe. */
-static void renew_irq(struct device *dev)
+static void arm_timer(struct serial_host *host, uint64_t delay_ns)
 {
-	struct serial_host *host = dev->host;
-
-	host->level = line_level(dev->state);
-	irq_set(&dev->vm->irq, SERIAL_GSI, host->level);
-}
-
-static void timer_set(struct serial_host *host, uint64_t delay_ns)
-{
-	struct itimerspec spec = {.it_value.tv_nsec = (long)delay_ns};
-
 	host->timer_armed = delay_ns;
-	timerfd_settime(host->timer_fd, 0, &spec, NULL);
+	timer_set(&host->timer, delay_ns);
 }
 
 /* Bytes wait below the trigger level: only time makes them an interrupt. */
@@ -194,10 +168,10 @@ static void rx_activity(struct device *dev)
 
 	if (!wants_timeout(dev->state))
 		return;
-	host->activity_ns = now_ns();
+	host->activity_ns = clock_now_ns();
 	/* An armed timer finds out by itself that it came too early: no system call a byte. */
 	if (!host->timer_armed)
-		timer_set(host, SERIAL_TIMEOUT_NS);
+		arm_timer(host, SERIAL_TIMEOUT_NS);
 }
 
 static void timer_ready(void *opaque, uint32_t events)
@@ -205,17 +179,17 @@ static void timer_ready(void *opaque, uint32_t events)
 	struct device *dev = opaque;
 	struct serial_host *host = dev->host;
 	struct serial_state *s = dev->state;
-	uint64_t count, idle_ns;
+	uint64_t idle_ns;
 
 	(void)events;
-	if (read(host->timer_fd, &count, sizeof(count)) < 0)
+	if (!timer_take(&host->timer))
 		return;
 	host->timer_armed = false;
 	if (!wants_timeout(s))
 		return;
-	idle_ns = now_ns() - host->activity_ns;
+	idle_ns = clock_now_ns() - host->activity_ns;
 	if (idle_ns < SERIAL_TIMEOUT_NS) {
-		timer_set(host, SERIAL_TIMEOUT_NS - idle_ns);
+		arm_timer(host, SERIAL_TIMEOUT_NS - idle_ns);
 		return;
 	}
 	s->timeout_pending = 1;
@@ -479,24 +453,15 @@ static int serial_attach(struct device *dev, struct vm *vm, struct error *err)
 	ret = bus_add(&vm->bus, BUS_PIO, &region, err);
 	if (ret)
 		return ret;
-	host->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (host->timer_fd < 0)
-		return error_set(err, -errno, "%s: timerfd: %s", dev->name, strerror(errno));
-	ret = loop_add(&vm->loop, host->timer_fd, EPOLLIN, timer_ready, dev, &dev->lock);
-	if (ret) {
-		error_set(err, ret, "%s: event loop: %s", dev->name, strerror(-ret));
-		goto close_timer;
-	}
+	host->irq = (struct irq_line){.irq = &vm->irq, .gsi = SERIAL_GSI};
+	ret = timer_open(&host->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, dev, &dev->lock,
+			 err);
+	if (ret)
+		return ret;
 	ret = chardev_open(&host->chr, &vm->opt->serial, vm, &serial_chardev_ops, dev, &dev->lock,
 			   err);
 	if (ret)
-		goto unwatch_timer;
-	return 0;
-
-unwatch_timer:
-	loop_del(&vm->loop, host->timer_fd);
-close_timer:
-	close(host->timer_fd);
+		timer_close(&host->timer);
 	return ret;
 }
 
@@ -505,8 +470,7 @@ static void serial_detach(struct device *dev)
 	struct serial_host *host = dev->host;
 
 	chardev_close(&host->chr);
-	loop_del(&dev->vm->loop, host->timer_fd);
-	close(host->timer_fd);
+	timer_close(&host->timer);
 }
 
 static void serial_reset(struct device *dev)
@@ -514,8 +478,8 @@ static void serial_reset(struct device *dev)
 	struct serial_host *host = dev->host;
 
 	memset(dev->state, 0, sizeof(struct serial_state));
-	timer_set(host, 0);
-	renew_irq(dev);
+	arm_timer(host, 0);
+	irq_line_renew(&host->irq, line_level(dev->state));
 	chardev_accept_input(&host->chr);
 }
 
@@ -525,7 +489,7 @@ static int serial_pause(struct device *dev, struct error *err)
 
 	(void)err;
 	chardev_pause(&host->chr);
-	timer_set(host, 0);
+	arm_timer(host, 0);
 	return 0;
 }
 
@@ -536,7 +500,7 @@ static void serial_resume(struct device *dev)
 	chardev_resume(&host->chr);
 	tx_offer(dev);
 	rx_activity(dev);
-	renew_irq(dev);
+	irq_line_renew(&host->irq, line_level(dev->state));
 }
 
 const struct device_ops serial_ops = {

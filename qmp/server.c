@@ -3,6 +3,8 @@
 #include "qmp/command.h"
 #include "qmp/json_stream.h"
 #include "qmp/out.h"
+#include "vmm/clock.h"
+#include "vmm/listen.h"
 #include "vmm/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -11,19 +13,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#define BACKLOG		 8
-#define CLOSE_TIMEOUT_MS 1000 /* for a last reply to a client that reads slowly */
+#define CLOSE_TIMEOUT_NS CLOCK_NS_PER_S /* for a last reply to a client that reads slowly */
 
 struct qmp {
 	struct vm *vm;
-	const char *path;
-	struct stat inode; /* of the socket file that we made */
-	int listen_fd;
+	struct listen listen;
 	int client_fd; /* -1: none */
 	bool dropped;  /* the client is to be closed as soon as the loop comes to it */
 	struct qmp_session session;
@@ -42,7 +38,7 @@ static void client_close(struct qmp *qmp)
 	qmp->session.negotiated = false;
 	json_stream_reset(&qmp->in);
 	out_free(&qmp->out);
-	loop_mod(&qmp->vm->loop, qmp->listen_fd, EPOLLIN);
+	loop_mod(&qmp->vm->loop, qmp->listen.fd, EPOLLIN);
 }
 
 /* Closed when its hang-up arrives at the loop: who drops may be working for this very client. */
@@ -117,7 +113,7 @@ static void listen_ready(void *opaque, uint32_t events)
 	struct qmp *qmp = opaque;
 
 	(void)events;
-	qmp->client_fd = accept4(qmp->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	qmp->client_fd = listen_accept(&qmp->listen);
 	if (qmp->client_fd < 0)
 		return;
 	if (loop_add(&qmp->vm->loop, qmp->client_fd, EPOLLIN, client_ready, qmp, NULL)) {
@@ -126,7 +122,7 @@ static void listen_ready(void *opaque, uint32_t events)
 		qmp->client_fd = -1;
 		return;
 	}
-	loop_mod(&qmp->vm->loop, qmp->listen_fd, 0);
+	loop_mod(&qmp->vm->loop, qmp->listen.fd, 0);
 	client_put(qmp, dispatch_greeting());
 	client_send(qmp);
 }
@@ -141,77 +137,6 @@ static void send_event(void *opaque, const struct vm_event *event)
 	client_send(qmp);
 }
 
-/* The listening socket. */
-
-/* A socket file that nobody listens on any more is left over from a process that was killed. */
-static int remove_stale(const struct sockaddr_un *addr, struct error *err)
-{
-	struct stat st;
-	int fd, code;
-
-	if (lstat(addr->sun_path, &st) || !S_ISSOCK(st.st_mode))
-		return error_set(err, -EEXIST, "--qmp unix:%s: is there already and no socket",
-				 addr->sun_path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_set(err, -errno, "socket: %s", strerror(errno));
-	code = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ? errno : 0;
-	close(fd);
-	if (code != ECONNREFUSED)
-		return error_set(err, -EADDRINUSE,
-				 "--qmp unix:%s: another process listens there already",
-				 addr->sun_path);
-	if (unlink(addr->sun_path) && errno != ENOENT)
-		return error_set(err, -errno, "--qmp unix:%s: cannot replace the stale socket: %s",
-				 addr->sun_path, strerror(errno));
-	return 0;
-}
-
-static int listen_open(struct qmp *qmp, struct error *err)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	const size_t len = strlen(qmp->path);
-	int ret;
-
-	if (len >= sizeof(addr.sun_path))
-		return error_set(err, -ENAMETOOLONG, "--qmp unix:%s: longer than %zu bytes",
-				 qmp->path, sizeof(addr.sun_path) - 1);
-	memcpy(addr.sun_path, qmp->path, len);
-	qmp->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (qmp->listen_fd < 0)
-		return error_set(err, -errno, "socket: %s", strerror(errno));
-	/* Before bind(2), so that the file is never open to others. */
-	ret = fchmod(qmp->listen_fd, 0600);
-	if (!ret)
-		ret = bind(qmp->listen_fd, (struct sockaddr *)&addr, sizeof(addr));
-	if (ret && errno == EADDRINUSE) {
-		ret = remove_stale(&addr, err);
-		if (ret)
-			return ret;
-		ret = bind(qmp->listen_fd, (struct sockaddr *)&addr, sizeof(addr));
-	}
-	if (ret || lstat(qmp->path, &qmp->inode) || listen(qmp->listen_fd, BACKLOG))
-		return error_set(err, -errno, "--qmp unix:%s: %s", qmp->path, strerror(errno));
-	ret = loop_add(&qmp->vm->loop, qmp->listen_fd, EPOLLIN, listen_ready, qmp, NULL);
-	if (ret)
-		return error_set(err, ret, "--qmp: %s", strerror(-ret));
-	return 0;
-}
-
-static void listen_close(struct qmp *qmp)
-{
-	struct stat st;
-
-	if (qmp->listen_fd < 0)
-		return;
-	loop_del(&qmp->vm->loop, qmp->listen_fd);
-	/* Only what is ours: somebody may have put another file in its place. */
-	if (qmp->inode.st_ino && !lstat(qmp->path, &st) && st.st_ino == qmp->inode.st_ino &&
-	    st.st_dev == qmp->inode.st_dev)
-		unlink(qmp->path);
-	close(qmp->listen_fd);
-}
-
 int qmp_open(struct qmp **qmp, struct vm *vm, struct error *err)
 {
 	struct qmp *new = calloc(1, sizeof(*new));
@@ -220,11 +145,16 @@ int qmp_open(struct qmp **qmp, struct vm *vm, struct error *err)
 	if (!new)
 		return error_set(err, -ENOMEM, "QMP: out of memory");
 	new->vm = new->session.vm = vm;
-	new->path = vm->opt->qmp_path;
-	new->listen_fd = new->client_fd = -1;
+	new->client_fd = -1;
+	new->listen = LISTEN_CLOSED;
 	ret = json_stream_open(&new->in, err);
 	if (!ret)
-		ret = listen_open(new, err);
+		ret = listen_open(&new->listen, "--qmp", vm->opt->qmp_path, err);
+	if (!ret) {
+		ret = loop_add(&vm->loop, new->listen.fd, EPOLLIN, listen_ready, new, NULL);
+		if (ret)
+			error_set(err, ret, "--qmp: %s", strerror(-ret));
+	}
 	if (ret) {
 		qmp_close(new);
 		return ret;
@@ -235,24 +165,16 @@ int qmp_open(struct qmp **qmp, struct vm *vm, struct error *err)
 	return 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Waits for the client to take the rest, but not for ever. */
 static void flush(struct qmp *qmp)
 {
-	const int64_t deadline_ms = now_ms() + CLOSE_TIMEOUT_MS;
+	const uint64_t deadline_ns = clock_now_ns() + CLOSE_TIMEOUT_NS;
 	struct pollfd pfd = {.fd = qmp->client_fd, .events = POLLOUT};
-	int64_t left_ms = CLOSE_TIMEOUT_MS;
+	uint64_t now_ns = clock_now_ns();
 
-	while (left_ms > 0 && !out_send(&qmp->out, qmp->client_fd) && qmp->out.len) {
-		poll(&pfd, 1, (int)left_ms);
-		left_ms = deadline_ms - now_ms();
+	while (now_ns < deadline_ns && !out_send(&qmp->out, qmp->client_fd) && qmp->out.len) {
+		poll(&pfd, 1, (int)((deadline_ns - now_ns) / 1000000) + 1);
+		now_ns = clock_now_ns();
 	}
 }
 
@@ -264,7 +186,8 @@ void qmp_close(struct qmp *qmp)
 		flush(qmp);
 		client_close(qmp);
 	}
-	listen_close(qmp);
+	loop_del(&qmp->vm->loop, qmp->listen.fd);
+	listen_close(&qmp->listen);
 	json_stream_close(&qmp->in);
 	free(qmp);
 }

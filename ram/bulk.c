@@ -2,13 +2,13 @@
 /* What walks over all of RAM: hash and zero, and the progress of such walks. */
 #define XXH_INLINE_ALL
 #include "ram/backend.h"
+#include "vmm/clock.h"
 #include "vmm/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -16,29 +16,21 @@
 
 static const uint8_t zeroes[4096];
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 struct ram_progress progress_start(const char *what, const struct ram *ram)
 {
 	return (struct ram_progress){.what = what,
 				     .path = ram->config.path ? ram->config.path : "memfd",
 				     .total_bytes = ram->config.size_bytes,
-				     .next_ns = now_ns() + 1000000000u};
+				     .next_ns = clock_now_ns() + CLOCK_NS_PER_S};
 }
 
 void progress_report(struct ram_progress *progress, uint64_t done_bytes)
 {
-	uint64_t now = now_ns();
+	uint64_t now = clock_now_ns();
 
 	if (now < progress->next_ns)
 		return;
-	progress->next_ns = now + 1000000000u;
+	progress->next_ns = now + CLOCK_NS_PER_S;
 	log_info("%s: %" PRIu64 " of %" PRIu64 " MiB %s", progress->path, done_bytes >> 20,
 		 progress->total_bytes >> 20, progress->what);
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -176,6 +177,28 @@ START_TEST(file_full)
 }
 END_TEST
 
+START_TEST(fifo_that_nobody_reads)
+{
+	static const uint8_t data[4096];
+	struct error err;
+	int fd;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/end", dir);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	config = (struct chardev_config){CHARDEV_FILE, path};
+	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &ops, NULL, &lock, &err), 0);
+	chardev_resume(&chr);
+	while (chardev_write(&chr, data, sizeof(data)) == sizeof(data))
+		;
+	RIG_WAIT_FOR(nwritable == 1);
+	ck_assert_uint_eq(put("lost"), 4);
+	close(fd);
+	cleanup();
+}
+END_TEST
+
 START_TEST(file_refused)
 {
 	struct chardev_config bad = {CHARDEV_FILE, "/nonexistent/log"};
@@ -335,12 +358,14 @@ START_TEST(socket_files)
 	struct stat st;
 
 	setup(CHARDEV_UNIX);
+	ck_assert_int_eq(lstat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0600); /* the console is its owner's alone */
 	ck_assert_int_eq(chardev_open(&second, &config, &rig.vm, &ops, NULL, &lock, &err),
 			 -EADDRINUSE);
 	ck_assert_ptr_nonnull(strstr(err.msg, "another process listens there"));
 	ck_assert_int_eq(lstat(path, &st), 0);
 	/* As a killed process leaves it. */
-	chr.has_file = false;
+	chr.listen.file_ino = 0;
 	chardev_close(&chr);
 	ck_assert_int_eq(lstat(path, &st), 0);
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &ops, NULL, &lock, &err), 0);
@@ -350,6 +375,31 @@ START_TEST(socket_files)
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &ops, NULL, &lock, &err), -EEXIST);
 	ck_assert_ptr_nonnull(strstr(err.msg, "is no socket"));
 	ck_assert_int_eq(lstat(path, &st), 0);
+	cleanup();
+}
+END_TEST
+
+/* A client that cannot be taken is hung up on, and does not keep the loop busy. */
+START_TEST(socket_without_descriptors)
+{
+	struct rlimit limit, few;
+	int fd, spare;
+	char byte;
+
+	setup(CHARDEV_UNIX);
+	fd = client();
+	spare = dup(fd);
+	close(spare);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	few = (struct rlimit){(rlim_t)spare, limit.rlim_max};
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	ck_assert_int_lt(listen_accept(&chr.listen), 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(read(fd, &byte, 1), 0);
+	close(fd);
+	fd = client();
+	RIG_WAIT_FOR(chr.in_fd >= 0);
+	close(fd);
 	cleanup();
 }
 END_TEST
@@ -394,9 +444,14 @@ START_TEST(stdio_pipe_full)
 	while (chardev_write(&chr, data, sizeof(data)) == sizeof(data))
 		;
 	ck_assert_uint_eq(put("x"), 0);
-	for (int i = 0; i < 400; i++)
-		rig_spin();
-	ck_assert_uint_eq(nwritable, 0); /* a pipe is waited for: nothing is lost */
+	RIG_WAIT_FOR(nwritable == 1);
+	ck_assert_uint_eq(put("lost"), 4); /* nobody reads, and the guest goes on */
+	ck_assert_int_gt(read(from, drain, sizeof(drain)), 0);
+	ck_assert_int_gt(read(from, drain, sizeof(drain)), 0);
+	RIG_WAIT_FOR(!chr.discard);
+	while (chardev_write(&chr, data, sizeof(data)) == sizeof(data))
+		;
+	nwritable = 0;
 	chardev_pause(&chr);
 	ck_assert_int_gt(read(from, drain, sizeof(drain)), 0);
 	ck_assert_int_gt(read(from, drain, sizeof(drain)), 0);
@@ -468,7 +523,7 @@ START_TEST(stdio_terminal)
 }
 END_TEST
 
-RIG_MAIN("chardev", none, file_appends, file_full, file_refused, socket_both_ways,
-	 socket_flow_control, socket_short_visit, socket_half_closed, socket_never_reads,
-	 socket_paused, socket_files, stdio_pipe, stdio_pipe_full, stdio_null_and_file,
-	 stdio_terminal)
+RIG_MAIN("chardev", none, file_appends, file_full, fifo_that_nobody_reads, file_refused,
+	 socket_both_ways, socket_flow_control, socket_short_visit, socket_half_closed,
+	 socket_never_reads, socket_paused, socket_files, socket_without_descriptors, stdio_pipe,
+	 stdio_pipe_full, stdio_null_and_file, stdio_terminal)

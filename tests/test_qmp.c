@@ -611,7 +611,7 @@ START_TEST(path_too_long)
 	other_opt.qmp_path = path;
 	other_vm.opt = &other_opt;
 	ck_assert_int_lt(qmp_open(&qmp, &other_vm, &err), 0);
-	ck_assert_msg(strstr(err.msg, "longer than 107 bytes"), "%s", err.msg);
+	ck_assert_msg(strstr(err.msg, "at most 107 bytes"), "%s", err.msg);
 }
 END_TEST
 

@@ -16,4 +16,24 @@ struct irq {
 
 /* Level of a line; an edge-triggered one wants true, then false. */
 void irq_set(const struct irq *irq, uint32_t gsi, bool level);
+
+/* A level-triggered line as its device drives it: KVM hears of changes only. */
+struct irq_line {
+	const struct irq *irq;
+	uint32_t gsi;
+	bool level;
+};
+
+/* The irqchip may have forgotten the line (reset, load): tells it, whatever we believe. */
+static inline void irq_line_renew(struct irq_line *line, bool level)
+{
+	line->level = level;
+	irq_set(line->irq, line->gsi, level);
+}
+
+static inline void irq_line_set(struct irq_line *line, bool level)
+{
+	if (level != line->level)
+		irq_line_renew(line, level);
+}
 #endif

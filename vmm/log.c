@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/log.h"
+#include "vmm/clock.h"
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char *const level_name[] = {"error", "warn", "info", "debug"};
@@ -48,12 +48,9 @@ void log_print(enum log_level level, const char *fmt, ...)
 
 int log_ratelimit(_Atomic long long *last_ns)
 {
-	struct timespec now;
-	long long now_ns, last = atomic_load(last_ns);
+	long long now_ns = (long long)clock_now_ns(), last = atomic_load(last_ns);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
-	if (last && now_ns - last < 1000000000LL)
+	if (last && now_ns - last < (long long)CLOCK_NS_PER_S)
 		return 0;
 	return atomic_compare_exchange_strong(last_ns, &last, now_ns);
 }

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmm/clock.h - the host's clock that only ever goes on.
+ * Owns: nothing.
+ * Threads: any.
+ * Units: ns.
+ * Errors: none. */
+#ifndef VMM_CLOCK_H
+#define VMM_CLOCK_H
+#include <stdint.h>
+#include <time.h>
+
+#define CLOCK_NS_PER_S 1000000000ull
+
+static inline uint64_t clock_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * CLOCK_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+#endif

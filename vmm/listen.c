@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/listen.h"
+#include "vmm/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 8
+
+static int new_socket(void)
+{
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/* A socket file that nobody listens on any more is left over from a process that was killed. */
+static int remove_stale(const char *option, const struct sockaddr_un *addr, struct error *err)
+{
+	const char *path = addr->sun_path;
+	struct stat st;
+	int fd, code;
+
+	if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
+		return error_set(err, -EEXIST,
+				 "%s unix:%s: exists and is no socket: remove it or choose "
+				 "another path",
+				 option, path);
+	fd = new_socket();
+	if (fd < 0)
+		return error_set(err, -errno, "socket: %s", strerror(errno));
+	code = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ? errno : 0;
+	close(fd);
+	if (code != ECONNREFUSED)
+		return error_set(err, -EADDRINUSE,
+				 "%s unix:%s: another process listens there: end it or choose "
+				 "another path",
+				 option, path);
+	if (unlink(path) && errno != ENOENT)
+		return error_set(err, -errno, "%s unix:%s: cannot replace the stale socket: %s",
+				 option, path, strerror(errno));
+	return 0;
+}
+
+static int bind_path(struct listen *listener, const char *option, struct error *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+	int ret;
+
+	memcpy(addr.sun_path, listener->path, strlen(listener->path));
+	/* Before bind(2), so that the file is never open to others. */
+	ret = fchmod(listener->fd, 0600);
+	if (!ret)
+		ret = bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr));
+	if (ret && errno == EADDRINUSE) {
+		ret = remove_stale(option, &addr, err);
+		if (ret)
+			return ret;
+		ret = bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr));
+	}
+	if (ret || lstat(listener->path, &st) || listen(listener->fd, BACKLOG))
+		return error_set(err, -errno, "%s unix:%s: %s", option, listener->path,
+				 strerror(errno));
+	listener->file_dev = st.st_dev;
+	listener->file_ino = st.st_ino;
+	return 0;
+}
+
+int listen_open(struct listen *listener, const char *option, const char *path, struct error *err)
+{
+	const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+	int ret;
+
+	*listener = LISTEN_CLOSED;
+	listener->path = path;
+	if (strlen(path) > max)
+		return error_set(err, -ENAMETOOLONG,
+				 "%s unix:%s: a socket's path has at most %zu bytes", option, path,
+				 max);
+	listener->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	listener->fd = new_socket();
+	if (listener->fd < 0)
+		ret = error_set(err, -errno, "socket: %s", strerror(errno));
+	else
+		ret = bind_path(listener, option, err);
+	if (ret)
+		listen_close(listener);
+	return ret;
+}
+
+void listen_close(struct listen *listener)
+{
+	struct stat st;
+
+	if (listener->file_ino && !lstat(listener->path, &st) && st.st_dev == listener->file_dev &&
+	    st.st_ino == listener->file_ino)
+		unlink(listener->path);
+	if (listener->fd >= 0)
+		close(listener->fd);
+	if (listener->reserve_fd >= 0)
+		close(listener->reserve_fd);
+	*listener = LISTEN_CLOSED;
+}
+
+int listen_accept(struct listen *listener)
+{
+	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
+		return fd;
+	log_guest("%s: a client is hung up on: %s", listener->path, strerror(errno));
+	if (listener->reserve_fd >= 0)
+		close(listener->reserve_fd);
+	fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	listener->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return -1;
+}

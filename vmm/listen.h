@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmm/listen.h - a listening UNIX socket and its file.
+ * Owns: the descriptor and the file, from open to close; the file is open to its user alone.
+ * Threads: main only.
+ * Units: none.
+ * Errors: 0 or -errno with one message that names the option and the path. */
+#ifndef VMM_LISTEN_H
+#define VMM_LISTEN_H
+#include "vmm/error.h"
+#include <sys/types.h>
+
+struct listen {
+	int fd; /* -1: not open */
+	const char *path;
+	dev_t file_dev; /* of the file that we made: another one in its place is not ours */
+	ino_t file_ino;
+	int reserve_fd; /* given up for a moment when there is no other descriptor left */
+};
+#define LISTEN_CLOSED ((struct listen){.fd = -1, .reserve_fd = -1})
+
+/* Replaces the file of a socket that nobody listens on any more; path must outlive it. */
+int listen_open(struct listen *listener, const char *option, const char *path,
+		struct error *err) must_check;
+void listen_close(struct listen *listener);
+/* The next client, non-blocking, or -1. One that finds no descriptor free is hung up on: left in
+ * the queue it would wake the event loop for ever. */
+int listen_accept(struct listen *listener);
+#endif
