@@ -51,20 +51,29 @@ uint64_t steps_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static int run_one(const struct step_table *table, const struct step *step, void *ctx,
+static int made_to_fail(const struct step_table *table, const struct step *step, struct error *err)
+{
+	return error_set(err, -EIO, "%s/%s: made to fail by STASIS_FAULT", table->name, step->name);
+}
+
+/* done: the step itself succeeded, so that its undo is due if the procedure fails. */
+static int run_one(const struct step_table *table, const struct step *step, void *ctx, bool *done,
 		   struct error *err)
 {
 	int ret;
 
+	*done = false;
 	if (fault(table, step, "kill"))
 		kill(getpid(), SIGKILL);
 	if (fault(table, step, "fail"))
-		return error_set(err, -EIO, "%s/%s: made to fail by STASIS_FAULT", table->name,
-				 step->name);
+		return made_to_fail(table, step, err);
 	ret = step->run(ctx, err);
-	if (!ret && fault(table, step, "kill-after"))
+	if (ret)
+		return ret;
+	*done = true;
+	if (fault(table, step, "kill-after"))
 		kill(getpid(), SIGKILL);
-	return ret;
+	return fault(table, step, "fail-after") ? made_to_fail(table, step, err) : 0;
 }
 
 int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, struct error *err)
@@ -72,7 +81,8 @@ int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, stru
 	uint64_t start_ns = steps_now_ns();
 
 	for (uint32_t i = 0; i < table->nsteps; i++) {
-		int ret = run_one(table, &table->step[i], ctx, err);
+		bool done;
+		int ret = run_one(table, &table->step[i], ctx, &done, err);
 		uint64_t end_ns = steps_now_ns();
 
 		took_ns[i] = end_ns - start_ns;
@@ -81,7 +91,7 @@ int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, stru
 			  ret ? "failed" : "done", (unsigned long long)took_ns[i] / 1000);
 		if (!ret)
 			continue;
-		while (i-- > 0)
+		for (i += done; i-- > 0;)
 			if (table->step[i].undo)
 				table->step[i].undo(ctx);
 		return ret;

@@ -6,7 +6,8 @@
  * Errors: the first failing step's; the steps before it are then undone, last one first.
  *
  * The build with fault injection (stasis-fault) obeys STASIS_FAULT=TABLE/STEP:HOW, once a process:
- * "fail" instead of the step, "kill" (SIGKILL) before it, "kill-after" behind it. */
+ * "fail" instead of the step, "fail-after" once it is done, "kill" (SIGKILL) before it, "kill-after"
+ * behind it. */
 #ifndef CPR_STEPS_H
 #define CPR_STEPS_H
 #include "vmm/error.h"

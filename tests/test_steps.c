@@ -99,6 +99,20 @@ START_TEST(test_fault_strikes_once)
 }
 END_TEST
 
+/* What is done is undone, be it by the last step. */
+START_TEST(test_fault_after)
+{
+	static const char *const fault[] = {"test/a:fail-after", "test/b:fail-after",
+					    "test/c:fail-after"};
+	static const char *const expected[] = {"aA", "abA", "abcCA"};
+	struct error err;
+
+	ck_assert_int_eq(walk(fault[_i], 0, &err), -EIO);
+	ck_assert_str_eq(trace, expected[_i]);
+	ck_assert_int_eq(walk(fault[_i], 0, &err), 0);
+}
+END_TEST
+
 START_TEST(test_fault_of_other_tables)
 {
 	static const char *const other[] = {"load/c:fail", "test/d:fail", "test/c", "", "list"};
@@ -147,6 +161,7 @@ int main(void)
 	tcase_add_test(tc, test_order);
 	tcase_add_loop_test(tc, test_undo, 0, 4);
 	tcase_add_test(tc, test_fault_strikes_once);
+	tcase_add_loop_test(tc, test_fault_after, 0, 3);
 	tcase_add_loop_test(tc, test_fault_of_other_tables, 0, 5);
 	tcase_add_loop_test_raise_signal(tc, test_kill, SIGKILL, 0, 2);
 	tcase_add_test(tc, test_times);
