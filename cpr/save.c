@@ -58,7 +58,10 @@ static int check_requests(const struct vm *vm, struct error *err)
 {
 	if (vm_guest_ends(vm))
 		return error_set(err, -EBUSY,
-				 "the guest has just asked for power-off or reset: try again");
+				 vm->runstate == RUNSTATE_PAUSED
+					 ? "cont it first: it has asked for power-off or reset"
+					 : "the guest has just asked for power-off or reset: try "
+					   "again");
 	if (atomic_load(&vm->requests) & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM))
 		return error_set(err, -EIO, "a vCPU cannot go on, the log tells why");
 	return 0;
