@@ -25,7 +25,8 @@ struct cpr_save_args {
 
 /* On success the checkpoint is durable, the run state is postmigrate and the VMM shall exit 0. */
 int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err) must_check;
-/* On success the guest runs, or is paused if it was when saved. file NULL: --cpr-file. */
+/* On success the guest runs, or is paused if it was when saved. file NULL: that of --cpr-file, or
+ * FILE.new beside it if its save was killed just before the rename. */
 int cpr_load(struct vm *vm, const char *file, struct error *err) must_check;
 /* 0 if a save in this mode could work now, else why not (run state, RAM, a device without state). */
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err) must_check;

@@ -7,7 +7,9 @@
 #include "vmm/vm.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 struct load {
 	struct vm *vm;
@@ -107,6 +109,24 @@ static int check_boot(const struct load *load, struct error *err)
 		snapshot_ram_path(load->vm));
 }
 
+/* What this host's KVM refuses, that of the kernel which it was saved on took. */
+static void name_way_out(const struct load *load, struct error *err)
+{
+	const char *saved_on = load->snap->vmm.host_kernel;
+	char shown[STATE_SHOWN_BYTES], way_out[STATE_SHOWN_BYTES + 80];
+	struct utsname host;
+	size_t used, max;
+
+	if (!err || uname(&host) || !strcmp(saved_on, host.release))
+		return;
+	max = (size_t)snprintf(way_out, sizeof(way_out),
+			       "; it was saved on Linux %s: boot that one to load it",
+			       state_shown(saved_on, shown));
+	max = sizeof(err->msg) - 1 - max;
+	used = strnlen(err->msg, max);
+	snprintf(err->msg + used, sizeof(err->msg) - used, "%s", way_out);
+}
+
 static int step_check(void *ctx, struct error *err)
 {
 	struct load *load = ctx;
@@ -124,7 +144,10 @@ static int step_check(void *ctx, struct error *err)
 				"RAM %s has changed since it was saved: its hash is another",
 				snapshot_ram_path(load->vm));
 	}
-	return arch_state_check(load->vm, load->snap->arch, err);
+	ret = arch_state_check(load->vm, load->snap->arch, err);
+	if (ret)
+		name_way_out(load, err);
+	return ret;
 }
 
 /* From here on the machine is no longer that of power-on. */
@@ -135,10 +158,12 @@ static int step_commit(void *ctx, struct error *err)
 
 	load->vm->needs_reset = true;
 	ret = arch_state_load(load->vm, load->snap->arch, err);
-	if (ret)
+	if (ret) {
+		name_way_out(load, err);
 		arch_state_unload(load->vm);
-	else
+	} else {
 		snapshot_commit_devices(load->snap, load->vm);
+	}
 	return ret;
 }
 
@@ -166,7 +191,8 @@ static int step_post_load(void *ctx, struct error *err)
 	return 0;
 }
 
-/* The guest has not executed an instruction: what the checkpoint says is still true of it. */
+/* What the checkpoint says is still true of the guest: it has not executed an instruction, and KVM
+ * writes to its RAM as the last thing that `late` does. */
 static void undo_label_running(void *ctx)
 {
 	struct load *load = ctx;
@@ -291,11 +317,11 @@ int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct erro
 
 int cpr_load(struct vm *vm, const char *file, struct error *err)
 {
-	const char *path = file ? file : vm->opt->cpr_file;
+	char temp[PATH_MAX];
 
-	if (!path)
+	if (!file && !vm->opt->cpr_file)
 		return error_set(err, -EINVAL,
 				 "no file: give the argument 'file', or "
 				 "start with --cpr-file");
-	return load_at_start(vm, path, false, err);
+	return load_at_start(vm, file ? file : cpr_file_with_guest(vm, temp), false, err);
 }

@@ -52,24 +52,26 @@ static bool goes_with_ram(const struct vm *vm, const char *path)
 	return ret;
 }
 
-/* What the operator can do about RAM that is saved while its checkpoint is not where it should be:
- * a save killed between label and rename leaves it whole in FILE.new. */
-static void log_wait(const struct vm *vm, const char *why)
+/* A save killed between label and rename leaves the checkpoint whole in FILE.new. */
+const char *cpr_file_with_guest(const struct vm *vm, char temp[PATH_MAX])
 {
 	const char *file = vm->opt->cpr_file;
-	char uuid[UUID_TEXT], temp[PATH_MAX];
+
+	if (snprintf(temp, PATH_MAX, "%s" CHECKPOINT_TEMP_SUFFIX, file) >= PATH_MAX ||
+	    vm->label.state != LABEL_SAVED || !goes_with_ram(vm, temp))
+		return file;
+	log_info("%s holds the guest: its save was killed just before the end; loading that", temp);
+	return temp;
+}
+
+static void log_wait(const struct vm *vm, const char *why)
+{
+	char uuid[UUID_TEXT];
 
 	log_warn("RAM %s holds this VM, saved in checkpoint %s%s%s: waiting for cprload "
 		 "(--discard-saved boots instead)",
 		 snapshot_ram_path(vm), uuid_format(vm->label.checkpoint_id, uuid), why ? "; " : "",
 		 why ? why : "");
-	if (!file || !why ||
-	    (size_t)snprintf(temp, sizeof(temp), "%s" CHECKPOINT_TEMP_SUFFIX, file) >= sizeof(temp))
-		return;
-	if (goes_with_ram(vm, temp))
-		log_warn("%s is that checkpoint, whole: its save was killed just before the end; "
-			 "cprload file=%s goes on with the guest",
-			 temp, temp);
 }
 
 /* Waits for cprload, which only QMP can bring. */
@@ -88,13 +90,13 @@ static int wait_for_load(const struct vm *vm, const char *why, struct error *err
 
 static int start_saved(struct vm *vm, struct error *err)
 {
-	const char *file = vm->opt->cpr_file;
+	char temp[PATH_MAX];
 	struct error why;
 
 	vm_set_runstate(vm, RUNSTATE_INMIGRATE);
-	if (vm->opt->incoming == INCOMING_DEFER || !file)
+	if (vm->opt->incoming == INCOMING_DEFER || !vm->opt->cpr_file)
 		return wait_for_load(vm, NULL, err);
-	if (load_at_start(vm, file, vm->opt->paused, &why))
+	if (load_at_start(vm, cpr_file_with_guest(vm, temp), vm->opt->paused, &why))
 		return wait_for_load(vm, why.msg, err);
 	return 0;
 }
