@@ -2,19 +2,21 @@
 # shellcheck shell=bash
 # kexec-common.sh - what kexec-update and kexec-resume share (sourced, not run).
 #
-# The record of an update: one folder a VM below $state_dir.
+# The record of an update: one folder a VM, $state_dir/vm/NAME.
 #   args        the VM's command line from the program's name on, NUL separated, made fit for
 #               waiting for cprload
-#   program     the binary;  cwd: its working directory;  ids: its uid, gid and groups
+#   program     the binary;  cwd: its working directory;  umask;  ids: its uid, gid and groups
 #   socket      its QMP socket
+#   folders     of its sockets and its serial file, a line each: mode, uid, gid, path
 #   file        the checkpoint that cprload is told; empty: the VM has its own --cpr-file
 #   cpr/        where checkpoints go that have no --cpr-file
 #   t-NAME      stamps: begin, saved, start, ready, resumed. Microseconds of wall-clock time
 # A VM is to be resumed if it has t-begin and has no t-resumed: whether it was saved is known to
 # its RAM and its checkpoint alone. Started from this record it waits for cprload and never boots.
+# What a resumed VM prints goes to $state_dir/log/NAME, which outlives its record.
 #
 # Needs: bash, jq, kexec, stasisctl (PATH, or STASISCTL names it), coreutils, sed, awk, grep, and of
-# util-linux setsid, and setpriv for VMs that run as another user. (busybox serves for most.)
+# util-linux flock, setsid, and setpriv for VMs that run as another user. (busybox has most of it.)
 # What runs while guests are down does without starting programs where bash can do it.
 
 set -uo pipefail
@@ -24,8 +26,9 @@ state_dir=/var/lib/stasis/update
 qmp_timeout_s=10
 stasisctl=${STASISCTL:-stasisctl}
 
-say() { echo "${0##*/}: $*"; }
-complain() { echo "${0##*/}: $*" >&2; }
+# A reader that is gone (kexec-update | tee) is no reason to fail
+say() { echo "${0##*/}: $*" || true; } 2>/dev/null
+complain() { echo "${0##*/}: $*" >&2 || true; }
 die() {
 	complain "$@"
 	exit 1
@@ -34,31 +37,45 @@ die() {
 # usage: the comment at the head of the script
 usage() { sed -n '3,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
 
-need_tools() {
-	local tool
-	for tool; do
-		command -v "$tool" >/dev/null || die "'$tool' is not in PATH"
-	done
-}
-
 # absolute PATH
 absolute() { [[ $1 == /* ]] && echo "$1" || echo "$PWD/$1"; }
+
+# need_tools TOOL...: and stasisctl, whose path becomes absolute
+need_tools() {
+	local tool missing=()
+	for tool in "$@" "$stasisctl"; do
+		command -v "$tool" >/dev/null || missing+=("$tool")
+	done
+	[[ ${#missing[@]} == 0 ]] || die "not in PATH: ${missing[*]}"
+	stasisctl=$(absolute "$(command -v "$stasisctl")")
+}
+
+# need_number OPTION TEXT
+need_number() { [[ $2 =~ ^[0-9]{1,6}$ ]] || die "$1 $2: must be a whole number of seconds"; }
 
 # qmp SOCKET COMMAND [KEY=VALUE...]: prints what it returns; --get POINTER before it: that part
 qmp() { "$stasisctl" --timeout "$qmp_timeout_s" "$@"; }
 
-# One update or resume at a time. Named by the boot: what a kexec or a crash left locks nobody.
+# While guests are down nothing may end a script, neither Ctrl-C nor an output that nobody reads
+signals=(INT QUIT TERM HUP PIPE TSTP)
+hold_signals() { trap '' "${signals[@]}"; }
+release_signals() { trap - "${signals[@]}"; }
+
+# lock_state [OPTION of flock...]: one update or resume at a time; VMs are started without it
 lock_state() {
-	local old boot
-	read -r boot </proc/sys/kernel/random/boot_id
-	lock=$state_dir/.lock-$boot
-	for old in "$state_dir"/.lock-*; do
-		[[ ! -d $old || $old == "$lock" ]] || rmdir "$old"
-	done
-	mkdir "$lock" || die "cannot lock $state_dir: if no other update or resume is at work, rmdir $lock"
-	trap unlock_state EXIT
+	if ! { exec {lock_fd}<"$state_dir" && flock "$@" "$lock_fd"; }; then
+		die "another update or resume is at work in $state_dir"
+	fi
 }
-unlock_state() { rmdir "$lock" 2>/dev/null; }
+unlock_state() { exec {lock_fd}<&-; }
+
+# lives PID: and is no zombie
+lives() {
+	local stat
+	stat=$(<"/proc/$1/stat") || return 1
+	stat=${stat##*) }
+	[[ $stat != [ZX]* ]]
+} 2>/dev/null
 
 # put FOLDER NAME VALUE
 put() { printf '%s\n' "$3" >"$1/$2"; }
@@ -74,11 +91,12 @@ between() {
 	printf '%d.%02d' $((us / 1000000)) $((us % 1000000 / 10000))
 } 2>/dev/null
 
-# records: the folders of all VMs
-records() {
+# find_records: sets folders=() to those of all VMs
+find_records() {
 	local folder
-	for folder in "$state_dir"/*/; do
-		[[ ! -e $folder/args ]] || echo "${folder%/}"
+	folders=()
+	for folder in "$state_dir"/vm/*/; do
+		[[ ! -e ${folder}args ]] || folders+=("${folder%/}")
 	done
 }
 to_resume() { has "$1" t-begin && ! has "$1" t-resumed; }
