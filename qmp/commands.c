@@ -136,6 +136,7 @@ HANDLER(cont)
 	return vm_cont(call->session->vm, err);
 }
 
+/* Its SHUTDOWN event comes before its return, as from QEMU. */
 HANDLER(quit)
 {
 	vm_quit(call->session->vm, false, "host-qmp-quit", 0);

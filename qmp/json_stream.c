@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp/json_stream.h"
 #include <errno.h>
+#include <json-c/json_visit.h>
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,6 +39,7 @@ static enum frame_stop frame_scan(struct json_frame *frame, const char *data, ui
 				frame->in_string = false;
 			continue;
 		}
+		frame->members += c == ':';
 		switch (c) {
 		case ' ':
 		case '\t':
@@ -157,6 +160,36 @@ static const char *error_text(enum json_tokener_error error)
 	}
 }
 
+static int check_one(struct json_object *value, int flags, struct json_object *parent,
+		     const char *key, size_t *index, void *opaque)
+{
+	uint32_t *members = opaque;
+	bool fits = true;
+
+	(void)parent;
+	(void)index;
+	if (flags & JSON_C_VISIT_SECOND)
+		return JSON_C_VISIT_RETURN_CONTINUE;
+	*members += key != NULL;
+	/* json-c takes what does not fit 64 bits for the greatest number that does. */
+	if (json_object_is_type(value, json_type_double))
+		fits = isfinite(json_object_get_double(value));
+	else if (json_object_is_type(value, json_type_int))
+		fits = json_object_get_uint64(value) != UINT64_MAX &&
+		       json_object_get_int64(value) != INT64_MIN;
+	return fits ? JSON_C_VISIT_RETURN_CONTINUE : JSON_C_VISIT_RETURN_ERROR;
+}
+
+/* What json-c takes though it cannot keep it; NULL: nothing. */
+static const char *lost_in(struct json_object *value, uint32_t members)
+{
+	uint32_t kept = 0;
+
+	if (json_c_visit(value, 0, check_one, &kept) < 0)
+		return "number out of range";
+	return kept == members ? NULL : "duplicate key";
+}
+
 /* One step of the message: data[0, len), after which it goes on, ends, or meets a stray byte. */
 static enum json_stream_result parse(struct json_stream *stream, const struct json_frame *before,
 				     uint32_t len, enum frame_stop stop, struct json_object **value,
@@ -164,6 +197,7 @@ static enum json_stream_result parse(struct json_stream *stream, const struct js
 {
 	const char *data = stream->buf + stream->pos;
 	enum json_tokener_error error = json_tokener_error_size;
+	const char *lost;
 	uint32_t used = 0;
 
 	stream->message_bytes += len;
@@ -173,9 +207,14 @@ static enum json_stream_result parse(struct json_stream *stream, const struct js
 		used = (uint32_t)json_tokener_get_parse_end(stream->tokener);
 	}
 	if (error == json_tokener_success) {
+		lost = lost_in(*value, stream->frame.members);
 		stream->pos += used;
 		message_end(stream);
-		return JSON_STREAM_VALUE;
+		if (!lost)
+			return JSON_STREAM_VALUE;
+		json_object_put(*value);
+		error_set(err, 0, "JSON parse error, %s", lost);
+		return JSON_STREAM_ERROR;
 	}
 	if (error == json_tokener_continue) {
 		stream->pos += len;

@@ -19,8 +19,9 @@
 
 /* Where in a message the input stands, as far as braces and quotes tell. */
 struct json_frame {
-	uint32_t depth; /* open braces and brackets */
-	bool in_word;	/* depth 0: something that is no object has begun */
+	uint32_t depth;	  /* open braces and brackets */
+	uint32_t members; /* colons: so many has an object with all in it, if no key comes twice */
+	bool in_word;	  /* depth 0: something that is no object has begun */
 	bool in_string;
 	bool in_escape;
 	bool skip; /* the error is told: discard up to the message's end */

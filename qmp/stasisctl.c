@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <math.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -271,9 +272,12 @@ static struct json_object *guess_value(const char *text)
 {
 	struct json_object *value;
 
+	/* Not NaN, nor what does not fit 64 bits. */
 	if (parse_json(text, &value) && (json_object_is_type(value, json_type_boolean) ||
-					 json_object_is_type(value, json_type_int) ||
-					 json_object_is_type(value, json_type_double)))
+					 (json_object_is_type(value, json_type_int) &&
+					  !strcmp(json_object_get_string(value), text)) ||
+					 (json_object_is_type(value, json_type_double) &&
+					  isfinite(json_object_get_double(value)))))
 		return value;
 	json_object_put(value);
 	return json_object_new_string(text);

@@ -54,6 +54,16 @@ static const struct {
 	const char *in, *out;
 } rows[] = {
 	{"{\"a\":1}", "{\"a\":1};"},
+	/* What json-c takes and no reply could give back. */
+	{"{\"a\":NaN}{}", ERR "number out of range;{};"},
+	{"[1,[-Infinity]]{}", ERR "number out of range;{};"},
+	{"{\"a\":1e999}{}", ERR "number out of range;{};"},
+	{"{\"a\":18446744073709551616}{}", ERR "number out of range;{};"},
+	{"{\"a\":-9223372036854775809}{}", ERR "number out of range;{};"},
+	{"{\"a\":18446744073709551614,\"b\":1.50}", "{\"a\":18446744073709551614,\"b\":1.50};"},
+	{"{\"a\":1,\"a\":2}{}", ERR "duplicate key;{};"},
+	{"{\"a\":[{\"b\":\":\",\"c\":1,\"b\":2}]}{}", ERR "duplicate key;{};"},
+	{"{\"a\":{\"a\":[{\"a\":\":\"}]}}", "{\"a\":{\"a\":[{\"a\":\":\"}]}};"},
 	{"{\"a\":1}\r\n", "{\"a\":1};"},
 	{"{}{}[]{\"a\":{}}", "{};{};[];{\"a\":{}};"},
 	{" \t\r\n {\n\"a\"\n:\n1\n}\n\n", "{\"a\":1};"},
