@@ -16,6 +16,7 @@
 struct tables {
 	const struct state_desc *desc[64];
 	uint32_t n;
+	bool utf8; /* for a program, which takes text that not every terminal does */
 };
 
 static void add_table(void *ctx, const struct state_desc *desc)
@@ -38,8 +39,34 @@ static const struct state_desc *find_table(const struct tables *tables, const vo
 	return NULL;
 }
 
+/* Controls, and what ends a line or turns the direction of writing. */
+static bool is_steering(uint32_t c)
+{
+	return c < ' ' || (c >= 0x7f && c < 0xa0) || c == 0x61c || (c >= 0x200e && c <= 0x200f) ||
+	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+/* Bytes of the character that text begins with; 0: it is none of UTF-8 (RFC 3629) or steers. */
+static size_t harmless_bytes(const uint8_t *text, size_t len)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t n = text[0] < 0x80 ? 1 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
+	uint32_t c = n == 1 ? text[0] : text[0] & (0x7fu >> n);
+
+	if (n > len || (n > 1 && text[0] < 0xc0) || text[0] >= 0xf8)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (text[i] & 0x3f);
+	}
+	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) || is_steering(c))
+		return 0;
+	return n;
+}
+
 /* Text out of a file that anyone may have written: nothing in it steers a terminal. */
-static struct json_object *text_value(const char *from, size_t len)
+static struct json_object *text_value(const char *from, size_t len, bool utf8)
 {
 	char *text = malloc(len + 1);
 	struct json_object *value;
@@ -47,8 +74,13 @@ static struct json_object *text_value(const char *from, size_t len)
 	if (!text)
 		return NULL;
 	len = strnlen(from, len);
-	for (size_t i = 0; i < len; i++)
-		text[i] = from[i] >= ' ' && from[i] <= '~' ? from[i] : '?';
+	for (size_t i = 0; i < len; i++) {
+		size_t n = harmless_bytes((const uint8_t *)from + i, len - i);
+
+		text[i] = n == 1 || (n && utf8) ? from[i] : '?';
+		for (; n > 1 && utf8; n--, i++)
+			text[i + 1] = from[i + 1];
+	}
 	value = json_object_new_string_len(text, (int)len);
 	free(text);
 	return value;
@@ -72,12 +104,13 @@ static struct json_object *hex_value(const uint8_t *from, size_t len)
 }
 
 /* A number, an array of numbers, a string; bytes in hexadecimal, as everything no row knows. */
-static struct json_object *property_value(const struct state_row *row, const void *prop, int len)
+static struct json_object *property_value(const struct state_row *row, const void *prop, int len,
+					  bool utf8)
 {
 	struct json_object *array;
 
 	if (row && row->kind == ST_STRING)
-		return text_value(prop, (size_t)len);
+		return text_value(prop, (size_t)len, utf8);
 	if (!row || len % row->width || (row->width == 1 && row->count > 1))
 		return hex_value(prop, (size_t)len);
 	if (row->count == 1 && len == row->width)
@@ -109,16 +142,18 @@ static struct json_object *describe_node(const struct tables *tables, const void
 		for (char *c = shown; *c; c++)
 			*c = *c == '_' ? '-' : *c;
 		json_object_object_add(object, shown,
-				       strcmp(name, "type") ? property_value(row, value, len)
-							    : text_value(value, (size_t)len));
+				       strcmp(name, "type")
+					       ? property_value(row, value, len, tables->utf8)
+					       : text_value(value, (size_t)len, tables->utf8));
 	}
 	return object;
 }
 
-static struct json_object *describe_tree(const struct checkpoint *ckpt, struct error *err)
+static struct json_object *describe_tree(const struct checkpoint *ckpt, bool utf8,
+					 struct error *err)
 {
 	struct json_object *tree;
-	struct tables tables = {.n = 0};
+	struct tables tables = {.utf8 = utf8};
 	char shown[STATE_SHOWN_BYTES];
 	int node;
 
@@ -181,7 +216,8 @@ static void print_summary(const char *path, const struct checkpoint *ckpt,
 			  const struct snapshot *head)
 {
 	char id[UUID_TEXT], shown[STATE_SHOWN_BYTES], host[STATE_SHOWN_BYTES];
-	struct json_object *ram_path = text_value(head->memory.path, sizeof(head->memory.path) - 1);
+	struct json_object *ram_path =
+		text_value(head->memory.path, sizeof(head->memory.path) - 1, false);
 
 	printf("checkpoint  %s: %zu bytes, format %u, id %s\n", path, ckpt->size_bytes,
 	       head->root.format, uuid_format(head->root.id, id));
@@ -271,7 +307,7 @@ int cpr_inspect(const char *path, bool json, struct error *err)
 
 	if (ret)
 		return ret;
-	tree = describe_tree(&ckpt, err);
+	tree = describe_tree(&ckpt, json, err);
 	if (!tree)
 		ret = -ENOMEM;
 	else if (json)

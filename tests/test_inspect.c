@@ -80,6 +80,58 @@ START_TEST(test_program)
 }
 END_TEST
 
+/* Names of files and VMs are in UTF-8: programs get them as they are, terminals what is harmless. */
+START_TEST(test_utf8)
+{
+	static const struct {
+		const char *text, *json;
+	} sample[] = {
+		{"/srv/K\xc3\xb6ln/\xe2\x82\xac/\xf0\x9f\x90\x98", NULL},
+		{"a\xc3", "a?"},			     /* cut off */
+		{"\xc0\xaf\xe0\x80\xaf", "?????"},	     /* longer than need be */
+		{"\xed\xa0\x80\xf4\x90\x80\x80", "???????"}, /* surrogate, beyond U+10FFFF */
+		{"\x1b[2J\x7f\n", "?[2J??"},
+		{"\xc2\x9b"
+		 "2J",
+		 "??2J"}, /* CSI in one character */
+		{"\xe2\x80\xae"
+		 "x",
+		 "???x"},				/* writes from right to left */
+		{"\xe2\x80\xa8\xe2\x81\xa6", "??????"}, /* ends a line; isolates */
+	};
+	char path[] = "/tmp/stasis-inspect.XXXXXX";
+	int fd = mkstemp(path);
+
+	for (size_t i = 0; i < sizeof(sample) / sizeof(sample[0]); i++) {
+		struct snapshot *snap = sections_new();
+		struct checkpoint ckpt;
+		struct json_object *tree;
+		struct error err;
+
+		sections_fill_head(snap);
+		strcpy(snap->memory.path, sample[i].text);
+		ck_assert_int_eq(checkpoint_reserve(&ckpt, snap->section, snap->nsections, &err),
+				 0);
+		ck_assert_int_eq(checkpoint_build(&ckpt, snap->section, snap->nsections, &err), 0);
+		ck_assert_int_eq(ftruncate(fd, 0), 0);
+		ck_assert_int_eq(pwrite(fd, ckpt.data, ckpt.size_bytes, 0),
+				 (ssize_t)ckpt.size_bytes);
+		ck_assert_int_eq(inspect(path, true, &err), 0);
+		tree = json_tokener_parse(output);
+		ck_assert_str_eq(json_object_get_string(member(member(tree, "memory"), "path")),
+				 sample[i].json ? sample[i].json : sample[i].text);
+		json_object_put(tree);
+		ck_assert_int_eq(inspect(path, false, &err), 0);
+		for (const char *c = output; *c; c++)
+			ck_assert_int_ge(*c, '\n');
+		checkpoint_free(&ckpt);
+		sections_free(snap);
+	}
+	close(fd);
+	unlink(path);
+}
+END_TEST
+
 /* What a newer build wrote is shown as far as it is understood. */
 START_TEST(test_newer)
 {
@@ -159,6 +211,7 @@ int main(void)
 	tcase_set_timeout(tc, 100);
 	tcase_add_test(tc, test_person);
 	tcase_add_test(tc, test_program);
+	tcase_add_test(tc, test_utf8);
 	tcase_add_test(tc, test_newer);
 	tcase_add_test(tc, test_hostile);
 	tcase_add_test(tc, test_refused);
