@@ -2,6 +2,7 @@
 #include "cpr/checkpoint.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
+#include "vmm/clock.h"
 #include "vmm/log.h"
 #include "vmm/uuid.h"
 #include "vmm/vm.h"
@@ -273,7 +274,7 @@ static void log_load(const struct load *load, const uint64_t *took_ns, uint64_t 
 		 load->snap->root.mode, load->path, load->ckpt.size_bytes,
 		 (unsigned long long)load->downtime_ns / 1000000,
 		 (unsigned long long)load->downtime_ns / 1000 % 1000,
-		 (unsigned long long)(steps_now_ns() - began_ns) / 1000,
+		 (unsigned long long)(clock_now_ns() - began_ns) / 1000,
 		 steps_times(&cpr_load_table, 0, took_ns, times, sizeof(times)),
 		 runstate_name[load->vm->runstate]);
 }
@@ -297,7 +298,7 @@ int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct erro
 		.stay_paused = stay_paused,
 		.former = vm->runstate,
 	};
-	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = steps_now_ns();
+	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = clock_now_ns();
 	int ret = check_allowed(vm, err);
 
 	if (ret)

@@ -3,6 +3,7 @@
 #include "cpr/checkpoint_file.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
+#include "vmm/clock.h"
 #include "vmm/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -120,7 +121,7 @@ static int step_stop_vcpus(void *ctx, struct error *err)
 	struct save *save = ctx;
 	int ret;
 
-	save->stopped_at_ns = steps_now_ns();
+	save->stopped_at_ns = clock_now_ns();
 	if (save->running)
 		vm_pause_vcpus(save->vm);
 	vm_set_runstate(save->vm, RUNSTATE_SAVE_VM);
@@ -289,7 +290,7 @@ _Static_assert(sizeof(save_step) / sizeof(save_step[0]) <= STEPS_MAX, "took_ns[]
 
 static void log_save(const struct save *save, const uint64_t *took_ns, uint64_t began_ns)
 {
-	uint64_t end_ns = steps_now_ns();
+	uint64_t end_ns = clock_now_ns();
 	char times[400];
 
 	log_info("cprsave: %s to %s, %zu bytes: stopped %llu us (%s), before that %llu us",
@@ -310,7 +311,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 		.running = vm->runstate == RUNSTATE_RUNNING,
 		.file = {.dir_fd = -1, .fd = -1},
 	};
-	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = steps_now_ns();
+	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = clock_now_ns();
 	int ret = -EINVAL;
 
 	if (!save.path)

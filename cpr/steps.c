@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/steps.h"
+#include "vmm/clock.h"
 #include "vmm/log.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifdef STASIS_FAULT_INJECTION
@@ -43,14 +43,6 @@ bool steps_list_asked(void)
 }
 #endif
 
-uint64_t steps_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static int made_to_fail(const struct step_table *table, const struct step *step, struct error *err)
 {
 	return error_set(err, -EIO, "%s/%s: made to fail by STASIS_FAULT", table->name, step->name);
@@ -78,12 +70,12 @@ static int run_one(const struct step_table *table, const struct step *step, void
 
 int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, struct error *err)
 {
-	uint64_t start_ns = steps_now_ns();
+	uint64_t start_ns = clock_now_ns();
 
 	for (uint32_t i = 0; i < table->nsteps; i++) {
 		bool done;
 		int ret = run_one(table, &table->step[i], ctx, &done, err);
-		uint64_t end_ns = steps_now_ns();
+		uint64_t end_ns = clock_now_ns();
 
 		took_ns[i] = end_ns - start_ns;
 		start_ns = end_ns;

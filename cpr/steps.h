@@ -35,7 +35,6 @@ int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns,
 /* "stop-vcpus 71 us, collect 301 us"; returns text. */
 char *steps_times(const struct step_table *table, uint32_t first, const uint64_t *took_ns,
 		  char *text, size_t size);
-uint64_t steps_now_ns(void);
 /* Fault injection only: STASIS_FAULT=list asks for the names of all steps. */
 bool steps_list_asked(void);
 void steps_list(const struct step_table *table);

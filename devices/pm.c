@@ -2,8 +2,8 @@
 /* ACPI fixed hardware: power button, sleep control, PM timer, and the reset control port.
  * ACPI 6.5, 4.8.3. The timer counts guest time: it stands still while the guest is stopped and
  * goes on after a load where it was, whatever the host's clocks did. */
-#include "devices/pm.h"
 #include "devices/devices.h"
+#include "devices/pm.h"
 #include "vmm/clock.h"
 #include "vmm/log.h"
 #include "vmm/timer.h"

@@ -5,6 +5,7 @@
  * guest that slept through a host's restart finds its alarm and its flags like any other. A timer
  * runs only while the guest has an interrupt enabled that is yet to come. */
 #include "devices/devices.h"
+#include "devices/rtc.h"
 #include "vmm/timer.h"
 #include "vmm/vm.h"
 #include <string.h>
@@ -37,7 +38,7 @@ enum {
 	REG_C = 0x0c,
 	REG_D = 0x0d,
 	REG_SHUTDOWN = 0x0f,
-	REG_CENTURY = 0x32,
+	REG_CENTURY = RTC_CENTURY,
 };
 
 #define A_UIP	  0x80

@@ -112,6 +112,7 @@ START_TEST(test_fadt)
 	ck_assert_uint_eq(fadt[92], 0);		   /* no GPE0 */
 	ck_assert_uint_gt(le(fadt + 96, 2), 100);  /* no C2 */
 	ck_assert_uint_gt(le(fadt + 98, 2), 1000); /* no C3 */
+	ck_assert_uint_eq(fadt[108], 0x32);	   /* the RTC's century */
 	ck_assert_uint_eq(le(fadt + 109, 2), 1 | 4 | 16);
 	flags = le(fadt + 112, 4);
 	ck_assert_uint_eq(flags & 1 << 0, 1);	   /* WBINVD */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/cpr.h"
-#include "cpr/steps.h"
 #include "devices/chardev.h"
 #include "qmp/qmp.h"
+#include "vmm/clock.h"
 #include "vmm/log.h"
 #include "vmm/options.h"
 #include "vmm/version.h"
@@ -72,7 +72,7 @@ static int start(bool paused, struct error *err)
 
 static int run(const struct options *opt, struct error *err)
 {
-	uint64_t began_ns = steps_now_ns();
+	uint64_t began_ns = clock_now_ns();
 	struct qmp *qmp = NULL;
 	int ret;
 
@@ -86,7 +86,7 @@ static int run(const struct options *opt, struct error *err)
 		ret = start(opt->paused, err);
 	if (!ret) {
 		log_info("%s, %llu us after the start", runstate_name[vm.runstate],
-			 (unsigned long long)(steps_now_ns() - began_ns) / 1000);
+			 (unsigned long long)(clock_now_ns() - began_ns) / 1000);
 		loop_run(&vm.loop);
 	}
 	if (qmp)

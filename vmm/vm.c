@@ -325,6 +325,7 @@ static void guest_reset(struct vm *vm)
 	struct error err;
 
 	if (vm->opt->on_reset == ON_RESET_EXIT) {
+		log_warn("ends: the guest was reset, and --on-reset says exit");
 		vm_quit(vm, true, "guest-reset", 1);
 		return;
 	}
@@ -364,12 +365,14 @@ static void handle_requests(void *opaque)
 		enter_internal_error(vm);
 		running = false;
 	}
-	if (what & VM_REQUEST_QUIT)
+	if (what & VM_REQUEST_QUIT) {
 		vm_quit(vm, false, "host-ui", 0);
-	else if (what & VM_REQUEST_SIGNAL)
+	} else if (what & VM_REQUEST_SIGNAL) {
+		log_warn("ends: asked to by a signal, without a save");
 		vm_quit(vm, false, "host-signal", 1);
-	else if (running && what & VM_REQUEST_SHUTDOWN)
+	} else if (running && what & VM_REQUEST_SHUTDOWN) {
 		vm_quit(vm, true, "guest-shutdown", 0);
-	else if (running && what & GUEST_REQUESTS)
+	} else if (running && what & GUEST_REQUESTS) {
 		guest_reset(vm);
+	}
 }

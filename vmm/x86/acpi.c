@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/x86/acpi.h"
 #include "devices/pm.h"
+#include "devices/rtc.h"
 #include "vmm/options.h"
 #include "vmm/x86/layout.h"
 #include <errno.h>
@@ -205,6 +206,7 @@ static void make_fadt(struct fadt *fadt)
 	fadt->x_pm_timer = port(PM_TIMER_PORT, PM_TIMER_BYTES, GAS_DWORD);
 	fadt->c2_latency = C2_UNSUPPORTED;
 	fadt->c3_latency = C3_UNSUPPORTED;
+	fadt->century = RTC_CENTURY;
 	fadt->boot_arch = BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_NO_VGA | BOOT_ARCH_NO_ASPM;
 	fadt->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG |
 		      (PM_TIMER_BITS == 32 ? FADT_TMR_VAL_EXT : 0);
