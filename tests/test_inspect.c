@@ -91,13 +91,9 @@ START_TEST(test_utf8)
 		{"\xc0\xaf\xe0\x80\xaf", "?????"},	     /* longer than need be */
 		{"\xed\xa0\x80\xf4\x90\x80\x80", "???????"}, /* surrogate, beyond U+10FFFF */
 		{"\x1b[2J\x7f\n", "?[2J??"},
-		{"\xc2\x9b"
-		 "2J",
-		 "??2J"}, /* CSI in one character */
-		{"\xe2\x80\xae"
-		 "x",
-		 "???x"},				/* writes from right to left */
-		{"\xe2\x80\xa8\xe2\x81\xa6", "??????"}, /* ends a line; isolates */
+		{"\xc2\x9b[2J", "??[2J"},		/* a control beyond ASCII */
+		{"\xe2\x80\x8fx", "???x"},		/* from right to left */
+		{"\xe2\x80\xa8\xe2\x80\xac", "??????"}, /* ends a line, a direction */
 	};
 	char path[] = "/tmp/stasis-inspect.XXXXXX";
 	int fd = mkstemp(path);
