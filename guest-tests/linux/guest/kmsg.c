@@ -14,7 +14,6 @@ static const char *const complaints[] = {
 	"kthread starved",
 	"blocked for more than", /* hung task */
 	"Marking clocksource",	 /* ... 'tsc' as unstable because the skew is too large */
-	"clocksource: Long readout",
 	"Marking TSC unstable",
 	"timekeeping watchdog",
 	"TSC warp between CPUs",
