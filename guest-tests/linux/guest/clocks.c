@@ -11,6 +11,8 @@
 #define CPUS_MAX       64
 #define ROUND_CHECKS   100
 #define ROUND_PAUSE_NS 5000000
+#define INSTANT_NS     1000000
+#define MAX_READS      100
 #define CLOCKSOURCE    "/sys/devices/system/clocksource/clocksource0/"
 
 static _Atomic uint64_t latest_ns;
@@ -107,17 +109,29 @@ static void check_clocksource(void)
 	strcpy(clocksource, now);
 }
 
+/* All clocks at one instant: on a busy machine a vCPU may stand still between two reads. */
+static void read_clocks(uint64_t now_ns[CLOCKS])
+{
+	for (int try = 0; try < MAX_READS; try++) {
+		for (size_t i = 0; i < CLOCKS; i++)
+			now_ns[i] = clock_ns(clocks[i].id);
+		if (clock_ns(CLOCK_MONOTONIC) - now_ns[0] < INSTANT_NS)
+			return;
+	}
+}
+
 /* Fills text with the clocks and each CPU's rounds; true when a clock jumped. */
 bool clocks_poll(unsigned int period_ms, char *text, size_t size)
 {
 	const uint64_t limit_ns = (period_ms + 500) * (uint64_t)1000000;
+	uint64_t now_ns[CLOCKS];
 	bool jump = false;
 	size_t n = 0;
 
 	check_clocksource();
+	read_clocks(now_ns);
 	for (size_t i = 0; i < CLOCKS; i++) {
-		uint64_t now_ns = clock_ns(clocks[i].id);
-		int64_t delta_ns = (int64_t)(now_ns - last_ns[i]);
+		int64_t delta_ns = (int64_t)(now_ns[i] - last_ns[i]);
 
 		if (delta_ns < 0 && clocks[i].id != CLOCK_REALTIME)
 			bad("clock: %s went back by %.6f s", clocks[i].name,
@@ -127,8 +141,8 @@ bool clocks_poll(unsigned int period_ms, char *text, size_t size)
 			jump = true;
 		}
 		n += (size_t)snprintf(text + n, size - n, "%s=%.3f ", clocks[i].name,
-				      (double)now_ns / 1e9);
-		last_ns[i] = now_ns;
+				      (double)now_ns[i] / 1e9);
+		last_ns[i] = now_ns[i];
 	}
 	n += (size_t)snprintf(text + n, size - n, "gap=%.3f",
 			      (double)atomic_exchange(&longest_gap_ns, 0) / 1e9);
