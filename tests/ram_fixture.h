@@ -7,6 +7,7 @@
 #ifndef TESTS_RAM_FIXTURE_H
 #define TESTS_RAM_FIXTURE_H
 #include "ram/backend.h"
+#include "tests/unit.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -122,18 +123,12 @@ static inline int fixture_main(const char *name, const TTest *const *test, size_
 {
 	Suite *suite = suite_create(name);
 	TCase *tcase = tcase_create(name);
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tcase, fixture_setup, fixture_teardown);
 	tcase_set_timeout(tcase, 60);
 	for (size_t i = 0; i < ntests; i++)
 		tcase_add_test(tcase, test[i]);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }
 #endif

@@ -3,7 +3,7 @@
 #include "devices/pm.h"
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -219,8 +219,6 @@ int main(void)
 {
 	Suite *suite = suite_create("acpi");
 	TCase *tc = tcase_create("acpi");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, test_rsdp);
 	tcase_add_test(tc, test_fadt);
@@ -228,9 +226,5 @@ int main(void)
 	tcase_add_loop_test(tc, test_madt, 1, 65);
 	tcase_add_test(tc, test_refused);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

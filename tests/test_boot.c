@@ -3,8 +3,8 @@
 #include "vmm/vm.h"
 #include "vmm/x86/boot.h"
 #include "vmm/x86/layout.h"
+#include "tests/unit.h"
 #include <asm/bootparam.h>
-#include <check.h>
 #include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -618,8 +618,6 @@ int main(void)
 {
 	Suite *suite = suite_create("boot");
 	TCase *tc = tcase_create("boot");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, test_bzimage_place);
@@ -638,9 +636,5 @@ int main(void)
 	tcase_add_loop_test(tc, test_fuzz, 0, 4);
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Buses find the region of an access; nothing answers outside of one. */
 #include "vmm/bus.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,16 +114,11 @@ int main(void)
 {
 	Suite *suite = suite_create("bus");
 	TCase *tcase = tcase_create("bus");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, NULL);
 	tcase_add_test(tcase, finds);
 	tcase_add_test(tcase, nothing_there);
 	tcase_add_test(tcase, overlap);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

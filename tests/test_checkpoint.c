@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The container: golden files, compatibility, and what a hostile or damaged file may not do. */
 #include "checkpoint_fixture.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libfdt.h>
@@ -392,8 +392,6 @@ int main(int argc, char **argv)
 {
 	Suite *suite = suite_create("checkpoint");
 	TCase *tc = tcase_create("checkpoint");
-	SRunner *runner;
-	int failed;
 
 	if (argc == 4 && !strcmp(argv[1], "--neutral"))
 		return write_neutral(argv[2], argv[3]);
@@ -409,9 +407,5 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, test_nodes);
 	tcase_add_test(tc, test_not_a_checkpoint);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

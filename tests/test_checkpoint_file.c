@@ -4,7 +4,7 @@
 #include "checkpoint_fixture.h"
 #include "cpr/checkpoint_file.h"
 #include "ram/label.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -369,8 +369,6 @@ int main(void)
 {
 	Suite *suite = suite_create("checkpoint-file");
 	TCase *tc = tcase_create("checkpoint-file");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -384,9 +382,5 @@ int main(void)
 	tcase_add_test(tc, test_machine);
 	tcase_add_test(tc, test_machine_many);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

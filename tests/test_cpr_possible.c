@@ -3,7 +3,7 @@
 #include "cpr/cpr.h"
 #include "ram/backend.h"
 #include "vmm/vm.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <stdlib.h>
 
 static struct vm vm = VM_INIT;
@@ -56,15 +56,10 @@ int main(void)
 {
 	Suite *suite = suite_create("cpr_possible");
 	TCase *tcase = tcase_create("cpr_possible");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_test(tcase, run_states);
 	tcase_add_test(tcase, backends);
 	tcase_add_test(tcase, device_without_state);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

@@ -3,7 +3,7 @@
 #include "checkpoint_fixture.h"
 #include "cpr/cpr.h"
 #include "ram/label.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,16 +114,10 @@ int main(void)
 {
 	Suite *suite = suite_create("cpr-refused");
 	TCase *tc = tcase_create("cpr-refused");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, test_save_of_a_guest_that_ends, 0, 2);
 	tcase_add_test(tc, test_load_on_another_kernel);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

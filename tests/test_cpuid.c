@@ -2,7 +2,7 @@
 /* The allow-list, the topology of 1 to 64 vCPUs, and which saved CPU a host can carry on. */
 #include "vmm/x86/cpuid.h"
 #include "vmm/x86/cpuid_table.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -441,8 +441,6 @@ int main(void)
 {
 	Suite *suite = suite_create("cpuid");
 	TCase *tc = tcase_create("cpuid");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tc, test_rows, 0, (int)ROWS);
 	tcase_add_test(tc, test_masks);
@@ -457,9 +455,5 @@ int main(void)
 	tcase_add_test(tc, test_compare_hostile);
 	tcase_add_test(tc, test_kvm);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

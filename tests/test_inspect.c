@@ -2,7 +2,7 @@
 /* --inspect: what a person and a program read, and that no file makes it fall. */
 #include "checkpoint_fixture.h"
 #include "ram/label.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <stdlib.h>
@@ -201,8 +201,6 @@ int main(void)
 {
 	Suite *suite = suite_create("inspect");
 	TCase *tc = tcase_create("inspect");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tc, 100);
 	tcase_add_test(tc, test_person);
@@ -212,9 +210,5 @@ int main(void)
 	tcase_add_test(tc, test_hostile);
 	tcase_add_test(tc, test_refused);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

@@ -2,7 +2,7 @@
 /* The command line: what it accepts, what it says of what it does not. */
 #include "vmm/options.h"
 #include "vmm/uuid.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,8 +196,6 @@ int main(void)
 {
 	Suite *suite = suite_create("options");
 	TCase *tcase = tcase_create("options");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_test(tcase, size);
 	tcase_add_test(tcase, defaults);
@@ -205,8 +203,5 @@ int main(void)
 	tcase_add_test(tcase, refusals);
 	tcase_add_test(tcase, identities);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

@@ -3,6 +3,7 @@
 #include "tests/qmp_fixture.h"
 #include "cpr/cpr.h"
 #include "vmm/version.h"
+#include "tests/unit.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -645,8 +646,6 @@ int main(void)
 	};
 	Suite *suite = suite_create("qmp");
 	TCase *tcase = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tcase);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -656,8 +655,5 @@ int main(void)
 	tcase_add_loop_test(tcase, error_wording, 0, COUNT(wording));
 	tcase_add_loop_test(tcase, query, 0, COUNT(queries));
 	tcase_add_loop_test(tcase, id_is_echoed, 0, COUNT(ids));
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The JSON stream by itself: pieces, garbage and how it comes back from it. */
 #include "qmp/json_stream.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,8 +234,6 @@ int main(void)
 	Suite *suite = suite_create("qmp/json_stream");
 	TCase *tcase = tcase_create("all");
 	const int nrows = (int)(sizeof(rows) / sizeof(rows[0]));
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tcase);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -248,8 +246,5 @@ int main(void)
 	tcase_add_test(tcase, giant_string);
 	tcase_add_test(tcase, giant_blank);
 	tcase_add_test(tcase, mutations);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

@@ -2,6 +2,7 @@
 /* The program stasisctl (STASISCTL is its path) against the QMP server of the fixture. */
 #include "tests/qmp_fixture.h"
 #include "vmm/version.h"
+#include "tests/unit.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -250,8 +251,6 @@ int main(void)
 	};
 	Suite *suite = suite_create("stasisctl");
 	TCase *tcase = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tcase);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -259,8 +258,5 @@ int main(void)
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_test(tcase, tests[i]);
 	tcase_add_loop_test(tcase, row, 0, sizeof(rows) / sizeof(rows[0]));
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* State tables: what is written is what is read, and everything else is refused by name. */
 #include "cpr/state.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <errno.h>
 #include <libfdt.h>
 #include <stdlib.h>
@@ -353,8 +353,6 @@ int main(void)
 {
 	Suite *suite = suite_create("state");
 	TCase *tc = tcase_create("state");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, test_round_trip);
@@ -369,9 +367,5 @@ int main(void)
 	tcase_add_test(tc, test_room);
 	tcase_add_test(tc, test_dump);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Step tables: order, undoing in reverse, and the faults of the build that injects them. */
 #include "cpr/steps.h"
-#include <check.h>
+#include "tests/unit.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -155,8 +155,6 @@ int main(void)
 {
 	Suite *suite = suite_create("steps");
 	TCase *tc = tcase_create("steps");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, test_order);
 	tcase_add_loop_test(tc, test_undo, 0, 4);
@@ -167,9 +165,5 @@ int main(void)
 	tcase_add_test(tc, test_times);
 	tcase_add_test(tc, test_list);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_run(suite);
 }
