@@ -237,7 +237,7 @@ static void resume(struct load *load)
 {
 	struct vm *vm = load->vm;
 
-	load->downtime_ns = arch_state_downtime_ns(vm, load->snap->arch);
+	load->downtime_ns = arch_state_downtime_ns(load->snap->arch);
 	vm->needs_reset = false;
 	vm->has_run = true;
 	if (!load->run) {

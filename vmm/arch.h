@@ -24,7 +24,6 @@ int arch_ram_layout(struct vm *vm, struct error *err) must_check;
 /* Interrupt controllers and timers; after the memslots (cheaper then), before the vCPUs. */
 int arch_vm_create(struct vm *vm, struct error *err) must_check;
 void arch_vm_destroy(struct vm *vm);
-int arch_vcpu_create(struct vm *vm, struct vcpu *vcpu, struct error *err) must_check;
 /* Opens and checks kernel and initrd without touching RAM, so that a wrong file is told at start.
  */
 int arch_boot_check(const struct vm *vm, struct error *err) must_check;
@@ -57,5 +56,5 @@ void arch_state_unload(struct vm *vm);
 int arch_state_load_late(struct vm *vm, const struct arch_state *state,
 			 struct error *err) must_check;
 /* ns of host time since the state's clock was stopped, by host TSC; for reports. */
-uint64_t arch_state_downtime_ns(const struct vm *vm, const struct arch_state *state);
+uint64_t arch_state_downtime_ns(const struct arch_state *state);
 #endif

@@ -153,6 +153,13 @@ bool vm_guest_ends(const struct vm *vm)
 	return atomic_load(&vm->requests) & GUEST_REQUESTS;
 }
 
+static void resume_devices(struct vm *vm, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (vm->device[i]->ops->resume)
+			vm->device[i]->ops->resume(vm->device[i]);
+}
+
 int vm_pause_devices(struct vm *vm, struct error *err)
 {
 	for (uint32_t i = 0; i < vm->ndevices; i++) {
@@ -162,9 +169,7 @@ int vm_pause_devices(struct vm *vm, struct error *err)
 		if (!ret)
 			continue;
 		error_prefix(err, "%s", dev->name);
-		while (i-- > 0)
-			if (vm->device[i]->ops->resume)
-				vm->device[i]->ops->resume(vm->device[i]);
+		resume_devices(vm, i);
 		return ret;
 	}
 	return 0;
@@ -172,9 +177,7 @@ int vm_pause_devices(struct vm *vm, struct error *err)
 
 void vm_resume_devices(struct vm *vm)
 {
-	for (uint32_t i = 0; i < vm->ndevices; i++)
-		if (vm->device[i]->ops->resume)
-			vm->device[i]->ops->resume(vm->device[i]);
+	resume_devices(vm, vm->ndevices);
 }
 
 static int pause_all(struct vm *vm, struct error *err)

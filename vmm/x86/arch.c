@@ -54,6 +54,11 @@ int arch_vm_create(struct vm *vm, struct error *err)
 	vm->arch = calloc(1, sizeof(*vm->arch));
 	if (!vm->arch)
 		return error_set(err, -ENOMEM, "no memory");
+	for (uint32_t i = 0; i < vm->opt->cpus; i++) {
+		vm->arch->cpuid[i] = cpu_cpuid_new();
+		if (!vm->arch->cpuid[i])
+			return error_set(err, -ENOMEM, "no memory for CPUID");
+	}
 	xsave_bytes = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
 	vm->arch->xsave_bytes = xsave_bytes > (int)sizeof(struct kvm_xsave)
 					? (uint32_t)xsave_bytes
@@ -88,28 +93,24 @@ bool arch_has_tsc_deadline(const struct vm *vm)
 /* Only for a boot: a loaded guest keeps the CPUID that it was saved with. */
 static int set_cpuid(struct vm *vm, struct error *err)
 {
-	int ret = -ENOMEM;
+	int ret;
 
 	for (uint32_t i = 0; i < vm->nvcpus; i++) {
-		struct kvm_cpuid2 **cpuid = &vm->arch->cpuid[i];
+		struct kvm_cpuid2 *cpuid = vm->arch->cpuid[i];
 
-		if (!*cpuid)
-			*cpuid = cpu_cpuid_new();
-		if (!*cpuid)
-			return error_set(err, ret, "no memory for CPUID");
-		(*cpuid)->nent = CPUID_MAX_ENTRIES;
+		cpuid->nent = CPUID_MAX_ENTRIES;
 		if (i) {
-			memcpy(*cpuid, vm->arch->cpuid[0],
-			       sizeof(**cpuid) +
-				       vm->arch->cpuid[0]->nent * sizeof((*cpuid)->entries[0]));
+			memcpy(cpuid, vm->arch->cpuid[0],
+			       sizeof(*cpuid) +
+				       vm->arch->cpuid[0]->nent * sizeof(cpuid->entries[0]));
 		} else {
-			ret = cpuid_build(vm->kvm_fd, vm->nvcpus, *cpuid, arch_has_tsc_deadline(vm),
+			ret = cpuid_build(vm->kvm_fd, vm->nvcpus, cpuid, arch_has_tsc_deadline(vm),
 					  err);
 			if (ret)
 				return ret;
 		}
-		cpuid_topology(*cpuid, i, vm->nvcpus);
-		ret = cpu_load_cpuid(vm->vcpu[i].fd, *cpuid, err);
+		cpuid_topology(cpuid, i, vm->nvcpus);
+		ret = cpu_load_cpuid(vm->vcpu[i].fd, cpuid, err);
 		if (ret)
 			return ret;
 	}

@@ -111,15 +111,11 @@ int arch_state_check(const struct vm *vm, const struct arch_state *state, struct
 static int load_cpuid(struct vm *vm, const struct arch_state *state, struct error *err)
 {
 	for (uint32_t i = 0; i < vm->nvcpus; i++) {
-		struct kvm_cpuid2 **cpuid = &vm->arch->cpuid[i];
+		struct kvm_cpuid2 *cpuid = vm->arch->cpuid[i];
 		int ret;
 
-		if (!*cpuid)
-			*cpuid = cpu_cpuid_new();
-		if (!*cpuid)
-			return error_set(err, -ENOMEM, "no memory for CPUID");
-		cpu_cpuid_from_state(&state->cpu[i], *cpuid);
-		ret = cpu_load_cpuid(vm->vcpu[i].fd, *cpuid, err);
+		cpu_cpuid_from_state(&state->cpu[i], cpuid);
+		ret = cpu_load_cpuid(vm->vcpu[i].fd, cpuid, err);
 		if (ret)
 			return ret;
 	}
@@ -208,8 +204,7 @@ void arch_state_unload(struct vm *vm)
 	vm->arch->cpuid_set = false;
 }
 
-uint64_t arch_state_downtime_ns(const struct vm *vm, const struct arch_state *state)
+uint64_t arch_state_downtime_ns(const struct arch_state *state)
 {
-	(void)vm;
 	return clock_downtime_ns(&state->clock);
 }
