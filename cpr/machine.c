@@ -93,41 +93,24 @@ void machine_describe(struct machine_state *machine, const struct vm *vm)
 	}
 }
 
-/* Joins one difference to those before it; "..." is for those that do not fit. */
-static __attribute__((format(printf, 3, 4))) void differ(struct error *err, uint32_t *ndiffs,
-							 const char *fmt, ...)
-{
-	size_t used = *ndiffs ? strlen(err->msg) : 0;
-	va_list ap;
-
-	if ((*ndiffs)++)
-		used += (size_t)snprintf(err->msg + used, sizeof(err->msg) - used, "; ");
-	if (used < sizeof(err->msg)) {
-		va_start(ap, fmt);
-		used += (size_t)vsnprintf(err->msg + used, sizeof(err->msg) - used, fmt, ap);
-		va_end(ap);
-	}
-	if (used >= sizeof(err->msg))
-		memcpy(err->msg + sizeof(err->msg) - 4, "...", 4);
-}
-
 static void compare_identity(const struct machine_state *saved, const struct machine_state *now,
-			     struct error *err, uint32_t *ndiffs)
+			     struct error *err, int *ret)
 {
 	char was[STATE_SHOWN_BYTES], was_uuid[UUID_TEXT], now_uuid[UUID_TEXT];
 
 	if (strcmp(saved->arch, now->arch))
-		differ(err, ndiffs, "checkpoint is of a machine of arch %s, this is %s",
-		       state_shown(saved->arch, was), now->arch);
+		*ret = error_join(err, -EINVAL, "checkpoint is of a machine of arch %s, this is %s",
+				  state_shown(saved->arch, was), now->arch);
 	if (memcmp(saved->uuid, now->uuid, sizeof(now->uuid)))
-		differ(err, ndiffs,
-		       "checkpoint is of VM '%s' (uuid %s), the command line gives '%s' (uuid %s)",
-		       state_shown(saved->name, was), uuid_format(saved->uuid, was_uuid), now->name,
-		       uuid_format(now->uuid, now_uuid));
+		*ret = error_join(
+			err, -EINVAL,
+			"checkpoint is of VM '%s' (uuid %s), the command line gives '%s' (uuid %s)",
+			state_shown(saved->name, was), uuid_format(saved->uuid, was_uuid),
+			now->name, uuid_format(now->uuid, now_uuid));
 }
 
 static void compare_devices(const struct machine_state *saved, const struct machine_state *now,
-			    struct error *err, uint32_t *ndiffs)
+			    struct error *err, int *ret)
 {
 	struct name_walk walk = {.rest = saved->devices};
 	char shown[STATE_SHOWN_BYTES];
@@ -137,42 +120,48 @@ static void compare_devices(const struct machine_state *saved, const struct mach
 		uint32_t gsi = saved->device_gsi[walk.index - 1];
 
 		if (!find_name(now->devices, walk.name, &i))
-			differ(err, ndiffs, "checkpoint has device %s, the command line does not",
-			       state_shown(walk.name, shown));
+			*ret = error_join(err, -EINVAL,
+					  "checkpoint has device %s, the command line does not",
+					  state_shown(walk.name, shown));
 		else if (now->device_gsi[i] != gsi)
-			differ(err, ndiffs, "checkpoint has %s on GSI %u, here it is on GSI %u",
-			       walk.name, gsi, now->device_gsi[i]);
+			*ret = error_join(err, -EINVAL,
+					  "checkpoint has %s on GSI %u, here it is on GSI %u",
+					  walk.name, gsi, now->device_gsi[i]);
 	}
 	walk = (struct name_walk){.rest = now->devices};
 	while (next_name(&walk))
 		if (!find_name(saved->devices, walk.name, &i))
-			differ(err, ndiffs,
-			       "the command line gives device %s, the checkpoint has none",
-			       walk.name);
+			*ret = error_join(
+				err, -EINVAL,
+				"the command line gives device %s, the checkpoint has none",
+				walk.name);
 }
 
 int machine_compare(const struct machine_state *saved, const struct machine_state *now,
 		    struct error *err)
 {
 	struct error local = {.msg = ""};
-	uint32_t ndiffs = 0;
+	int ret = 0;
 
 	err = err ? err : &local;
-	compare_identity(saved, now, err, &ndiffs);
+	err->msg[0] = '\0';
+	compare_identity(saved, now, err, &ret);
 	if (saved->cpus != now->cpus)
-		differ(err, &ndiffs, "checkpoint has %u vCPU%s, the command line gives %u",
-		       saved->cpus, saved->cpus == 1 ? "" : "s", now->cpus);
+		ret = error_join(err, -EINVAL,
+				 "checkpoint has %u vCPU%s, the command line gives %u", saved->cpus,
+				 saved->cpus == 1 ? "" : "s", now->cpus);
 	if (saved->ram_size_bytes != now->ram_size_bytes)
-		differ(err, &ndiffs,
-		       "checkpoint has %" PRIu64 " MiB of RAM, the command line gives %" PRIu64
-		       " MiB",
-		       saved->ram_size_bytes >> 20, now->ram_size_bytes >> 20);
+		ret = error_join(err, -EINVAL,
+				 "checkpoint has %" PRIu64
+				 " MiB of RAM, the command line gives %" PRIu64 " MiB",
+				 saved->ram_size_bytes >> 20, now->ram_size_bytes >> 20);
 	else if (saved->nram_region != now->nram_region ||
 		 memcmp(saved->ram_region, now->ram_region, sizeof(now->ram_region)))
-		differ(err, &ndiffs, "checkpoint has its RAM at other guest addresses");
+		ret = error_join(err, -EINVAL, "checkpoint has its RAM at other guest addresses");
 	if (!saved->pit != !now->pit)
-		differ(err, &ndiffs, "checkpoint has %s, the command line gives --machine pit=%s",
-		       saved->pit ? "a PIT" : "no PIT", now->pit ? "on" : "off");
-	compare_devices(saved, now, err, &ndiffs);
-	return ndiffs ? -EINVAL : 0;
+		ret = error_join(err, -EINVAL,
+				 "checkpoint has %s, the command line gives --machine pit=%s",
+				 saved->pit ? "a PIT" : "no PIT", now->pit ? "on" : "off");
+	compare_devices(saved, now, err, &ret);
+	return ret;
 }

@@ -147,7 +147,7 @@ static int step_pause_devices(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
 
-	return save->running ? vm_pause_devices(save->vm, err) : 0;
+	return save->running ? vm_pause_devices(save->vm, clock_now_ns() + VM_PAUSE_NS, err) : 0;
 }
 
 static void undo_pause_devices(void *ctx)

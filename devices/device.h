@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/device.h - the contract between a device and the house.
  * Owns: struct device, its state and its host part are allocated by devices.c from the ops' sizes.
- * Threads: attach, detach, reset, pause, post_load, resume: main only, vCPUs out of KVM_RUN.
- *	Bus and loop callbacks: any thread, with dev->lock held by bus.c and loop.c, so that
- *	devices never lock.
- * Units: see each device.
+ * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush and query excepted: they
+ *	may run). Bus and loop callbacks: any thread. Whoever calls (bus.c, loop.c, vm.c, cpr/)
+ *	holds dev->lock around all of them but attach and detach, so that devices never lock.
+ * Units: deadlines are clock_now_ns(); for others see each device.
  * Errors: 0 or -errno with one message. A guest's fault never ends the VMM. */
 #ifndef DEVICES_DEVICE_H
 #define DEVICES_DEVICE_H
@@ -16,10 +16,15 @@
 #define DEVICES_MAX 64
 
 struct vm;
+struct options;
 struct device;
 
 struct device_ops {
-	const char *type;		/* "serial": name in checkpoint and messages */
+	const char *type; /* "virtio-blk": what the checkpoint calls it */
+	const char *name; /* "disk": its instances are disk0, disk1 ...; NULL: the type */
+	/* How many the command line asks for. NULL: one, always there. Such a built-in one is taken
+	 * off by the load of a checkpoint that does not know it. */
+	uint32_t (*count)(const struct options *opt);
 	const struct state_desc *state; /* what cprsave saves; NULL: see unsaved */
 	const char *unsaved; /* why a device without state cannot be saved; cprsave says it */
 	uint32_t host_size;  /* bytes of the host part; zeroed before attach */
@@ -28,8 +33,14 @@ struct device_ops {
 		      struct error *err); /* at start and before a load alike */
 	void (*detach)(struct device *dev);
 	void (*reset)(struct device *dev); /* power-on state; also right after attach */
-	int (*pause)(struct device *dev,
-		     struct error *err); /* on return no I/O is in flight; idempotent; bounded */
+	/* On return no I/O is in flight; idempotent. At the deadline it fails, and the device goes on
+	 * as if it had not been asked. */
+	int (*pause)(struct device *dev, uint64_t deadline_ns, struct error *err);
+	/* On return everything that the guest was told is written is durable. The device may run. */
+	int (*flush)(struct device *dev, uint64_t deadline_ns, struct error *err);
+	/* Before a load commits anything: does the saved state fit what command line and host give
+	 * (sizes, MACs, queues, features)? Joins each difference by error_join(). */
+	int (*compare)(struct device *dev, const void *saved, struct error *err);
 	int (*post_load)(struct device *dev,
 			 struct error *err); /* host side from state; no guest RAM, no host I/O */
 	void (*resume)(struct device *dev); /* timers, kicks, interrupt levels again; cannot fail */
@@ -38,16 +49,20 @@ struct device_ops {
 
 struct device {
 	const struct device_ops *ops;
-	char name[16]; /* "serial0" */
-	uint32_t instance;
+	char name[16];	   /* "serial0" */
+	uint32_t instance; /* index among those of its ops: that of its options too */
 	pthread_mutex_t lock;
 	struct vm *vm;
 	void *state; /* guest-visible, saved: the struct that ops->state describes */
 	void *host;  /* descriptors, timers: never saved */
 };
 
-/* All rows of the device table, in order, for this VM's options. */
+/* All rows of the device table, in order, as many as this VM's options ask for. */
 int devices_attach(struct vm *vm, struct error *err) must_check;
 void devices_detach(struct vm *vm);
+/* Takes one off again. */
+void devices_remove(struct vm *vm, struct device *dev);
+/* NULL if there is none. */
+struct device *devices_find(struct vm *vm, const char *name);
 void devices_reset(struct vm *vm);
 #endif

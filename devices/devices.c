@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* One row a device. The order is that of attaching; no guest can see it. */
 #define DEVICE_TABLE(ROW) \
@@ -27,7 +28,7 @@ static void device_free(struct device *dev)
 	free(dev);
 }
 
-static struct device *device_new(const struct device_ops *ops, struct vm *vm)
+static struct device *device_new(const struct device_ops *ops, uint32_t instance, struct vm *vm)
 {
 	struct device *dev = calloc(1, sizeof(*dev));
 
@@ -36,7 +37,8 @@ static struct device *device_new(const struct device_ops *ops, struct vm *vm)
 	pthread_mutex_init(&dev->lock, NULL);
 	dev->ops = ops;
 	dev->vm = vm;
-	snprintf(dev->name, sizeof(dev->name), "%s%u", ops->type, dev->instance);
+	dev->instance = instance;
+	snprintf(dev->name, sizeof(dev->name), "%s%u", ops->name ? ops->name : ops->type, instance);
 	dev->state = calloc(1, ops->state ? ops->state->size : 1);
 	dev->host = calloc(1, ops->host_size ? ops->host_size : 1);
 	if (dev->state && dev->host)
@@ -45,7 +47,8 @@ static struct device *device_new(const struct device_ops *ops, struct vm *vm)
 	return NULL;
 }
 
-static int device_attach(const struct device_ops *ops, struct vm *vm, struct error *err)
+static int device_attach(const struct device_ops *ops, uint32_t instance, struct vm *vm,
+			 struct error *err)
 {
 	struct device *dev;
 	int ret;
@@ -53,7 +56,7 @@ static int device_attach(const struct device_ops *ops, struct vm *vm, struct err
 	if (vm->ndevices == DEVICES_MAX)
 		return error_set(err, -ENOSPC, "%s: a machine takes at most %d devices", ops->type,
 				 DEVICES_MAX);
-	dev = device_new(ops, vm);
+	dev = device_new(ops, instance, vm);
 	if (!dev)
 		return error_set(err, -ENOMEM, "%s: out of memory", ops->type);
 	ret = ops->attach(dev, vm, err);
@@ -69,9 +72,14 @@ static int device_attach(const struct device_ops *ops, struct vm *vm, struct err
 int devices_attach(struct vm *vm, struct error *err)
 {
 	for (uint32_t i = 0; i < device_table_rows; i++) {
-		int ret = device_attach(device_table[i], vm, err);
+		const struct device_ops *ops = device_table[i];
+		uint32_t count = ops->count ? ops->count(vm->opt) : 1;
 
-		if (ret) {
+		for (uint32_t instance = 0; instance < count; instance++) {
+			int ret = device_attach(ops, instance, vm, err);
+
+			if (!ret)
+				continue;
 			devices_detach(vm);
 			return ret;
 		}
@@ -79,19 +87,40 @@ int devices_attach(struct vm *vm, struct error *err)
 	return 0;
 }
 
+void devices_remove(struct vm *vm, struct device *dev)
+{
+	uint32_t i = 0;
+
+	while (vm->device[i] != dev)
+		i++;
+	vm->ndevices--;
+	memmove(vm->device + i, vm->device + i + 1, (vm->ndevices - i) * sizeof(*vm->device));
+	if (dev->ops->detach)
+		dev->ops->detach(dev);
+	device_free(dev);
+}
+
 void devices_detach(struct vm *vm)
 {
-	while (vm->ndevices) {
-		struct device *dev = vm->device[--vm->ndevices];
+	while (vm->ndevices)
+		devices_remove(vm, vm->device[vm->ndevices - 1]);
+}
 
-		if (dev->ops->detach)
-			dev->ops->detach(dev);
-		device_free(dev);
-	}
+struct device *devices_find(struct vm *vm, const char *name)
+{
+	for (uint32_t i = 0; i < vm->ndevices; i++)
+		if (!strcmp(vm->device[i]->name, name))
+			return vm->device[i];
+	return NULL;
 }
 
 void devices_reset(struct vm *vm)
 {
-	for (uint32_t i = 0; i < vm->ndevices; i++)
-		vm->device[i]->ops->reset(vm->device[i]);
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		pthread_mutex_lock(&dev->lock);
+		dev->ops->reset(dev);
+		pthread_mutex_unlock(&dev->lock);
+	}
 }

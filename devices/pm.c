@@ -255,11 +255,12 @@ static void pm_detach(struct device *dev)
 }
 
 /* The timer stops: what it has counted is all in the state. */
-static int pm_pause(struct device *dev, struct error *err)
+static int pm_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	struct pm_host *host = dev->host;
 	struct pm_state *s = dev->state;
 
+	(void)deadline_ns;
 	(void)err;
 	s->timer_ns = guest_ns(dev);
 	host->running = false;

@@ -572,10 +572,11 @@ static void rtc_reset(struct device *dev)
 	irq_line_renew(&host->irq, line_level(dev->state));
 }
 
-static int rtc_pause(struct device *dev, struct error *err)
+static int rtc_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	struct rtc_host *host = dev->host;
 
+	(void)deadline_ns;
 	(void)err;
 	host->running = false;
 	arm_timer(dev);

@@ -483,10 +483,11 @@ static void serial_reset(struct device *dev)
 	chardev_accept_input(&host->chr);
 }
 
-static int serial_pause(struct device *dev, struct error *err)
+static int serial_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	struct serial_host *host = dev->host;
 
+	(void)deadline_ns;
 	(void)err;
 	chardev_pause(&host->chr);
 	arm_timer(host, 0);

@@ -84,6 +84,7 @@ void rig_open(void)
 
 	memset(&rig, 0, sizeof(rig));
 	rig.vm.opt = &rig.opt;
+	bus_init(&rig.vm.bus);
 	rig.monotonic_ns = 1000 * NS_PER_S;
 	rig.realtime_ns = 1700000000 * NS_PER_S; /* 2023-11-14 22:13:20, a Tuesday */
 	ck_assert_int_eq(loop_init(&rig.vm.loop, NULL, NULL, &err), 0);
@@ -97,7 +98,8 @@ static void detach(struct device *dev)
 	free(dev->state);
 	free(dev->host);
 	free(dev);
-	memset(&rig.vm.bus, 0, sizeof(rig.vm.bus));
+	bus_close(&rig.vm.bus);
+	bus_init(&rig.vm.bus);
 	memset(rig.timer, 0, sizeof(rig.timer));
 }
 
@@ -118,7 +120,7 @@ void rig_attach(const struct device_ops *ops)
 	pthread_mutex_init(&dev->lock, NULL);
 	dev->ops = ops;
 	dev->vm = &rig.vm;
-	snprintf(dev->name, sizeof(dev->name), "%s0", ops->type);
+	snprintf(dev->name, sizeof(dev->name), "%s0", ops->name ? ops->name : ops->type);
 	dev->state = calloc(1, ops->state->size);
 	dev->host = calloc(1, ops->host_size + 1);
 	ck_assert_msg(!ops->attach(dev, &rig.vm, &err), "%s", err.msg);
@@ -134,7 +136,7 @@ void rig_reload(void)
 	const char *why;
 
 	if (ops->pause)
-		ck_assert_int_eq(ops->pause(rig.dev, &err), 0);
+		ck_assert_int_eq(ops->pause(rig.dev, UINT64_MAX, &err), 0);
 	memcpy(state, rig.dev->state, ops->state->size);
 	why = ops->state->check(state);
 	ck_assert_msg(!why, "check() refuses what was saved: %s", why);

@@ -49,7 +49,7 @@ int vm_stop(struct vm *vm, struct error *err)
 int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 {
 	(void)err;
-	vm_event(vm, &(struct vm_event){VM_EVENT_RESET, guest, reason});
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESET, .guest = guest, .reason = reason});
 	return 0;
 }
 
@@ -63,7 +63,8 @@ int vm_powerdown(struct vm *vm, struct error *err)
 void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status)
 {
 	vm->exit_status = exit_status;
-	vm_event(vm, &(struct vm_event){VM_EVENT_SHUTDOWN, guest, reason});
+	vm_event(vm,
+		 &(struct vm_event){.type = VM_EVENT_SHUTDOWN, .guest = guest, .reason = reason});
 	loop_quit(&vm->loop);
 }
 

@@ -32,7 +32,7 @@ START_TEST(power_button)
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0);
 	pm_ops.power_button(rig.dev);
 	ck_assert(rig.line[PM_SCI_GSI]);
-	pm_ops.pause(rig.dev, NULL);
+	pm_ops.pause(rig.dev, UINT64_MAX, NULL);
 	pm_ops.reset(rig.dev);
 	ck_assert(!rig.line[PM_SCI_GSI]);
 	ck_assert_uint_eq(rig_in(ENABLE, 2), 0);
@@ -79,10 +79,10 @@ START_TEST(timer)
 	ck_assert_uint_eq(inb(PM_TIMER_PORT + 3), before >> 24);
 	rig_out(PM_TIMER_PORT, 4, 0); /* read-only */
 	ck_assert_uint_eq(rig_in(PM_TIMER_PORT, 4), before);
-	pm_ops.pause(rig.dev, NULL);
+	pm_ops.pause(rig.dev, UINT64_MAX, NULL);
 	rig_advance(100 * S); /* guest time stands still */
 	ck_assert_uint_eq(rig_in(PM_TIMER_PORT, 4), before);
-	pm_ops.pause(rig.dev, NULL);
+	pm_ops.pause(rig.dev, UINT64_MAX, NULL);
 	rig.monotonic_ns = 5 * S; /* the host has a new kernel */
 	rig_reload();
 	ck_assert_uint_eq(rig_in(PM_TIMER_PORT, 4), before);

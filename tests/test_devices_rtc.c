@@ -259,7 +259,7 @@ START_TEST(alarm_in_the_downtime)
 	put(0x03, 0x13);
 	put(0x01, 0x25);
 	put(0x0b, B_24 | 0x20);
-	rtc_ops.pause(rig.dev, NULL);
+	rtc_ops.pause(rig.dev, UINT64_MAX, NULL);
 	rig_advance(30 * S);
 	ck_assert(!rig.line[GSI]);
 	rig_reload();

@@ -279,8 +279,8 @@ START_TEST(timeout_and_pause)
 
 	start(0x81, 0x01);
 	type("abc");
-	ck_assert_int_eq(serial_ops.pause(rig.dev, &err), 0);
-	ck_assert_int_eq(serial_ops.pause(rig.dev, &err), 0);
+	ck_assert_int_eq(serial_ops.pause(rig.dev, UINT64_MAX, &err), 0);
+	ck_assert_int_eq(serial_ops.pause(rig.dev, UINT64_MAX, &err), 0);
 	ck_assert(host.paused);
 	rig_advance(1000000);
 	ck_assert(!rig.line[GSI]); /* no state changes in a paused device */
@@ -370,7 +370,7 @@ START_TEST(reset)
 	start(0xc1, 0x0f);
 	ck_assert(rig.line[GSI]);
 	type("abc");
-	serial_ops.pause(rig.dev, NULL);
+	serial_ops.pause(rig.dev, UINT64_MAX, NULL);
 	serial_ops.reset(rig.dev);
 	ck_assert(!rig.line[GSI]);
 	serial_ops.resume(rig.dev);

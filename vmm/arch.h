@@ -19,6 +19,22 @@ struct arch_state; /* all the guest can observe of vCPUs, irqchips and clock, as
 
 extern const char arch_name[];
 
+/* Interrupt lines take the GSIs below; MSIs of kernel back ends those from here on. */
+#define ARCH_FIRST_MSI_GSI   24
+#define ARCH_MAX_LINE_ROUTES 40
+struct kvm_irq_routing_entry;
+/* Fills the routes of all lines; returns how many. Any thread. */
+uint32_t arch_line_routes(struct kvm_irq_routing_entry *entry);
+
+/* Where PCI lies in the guest's address space. */
+struct arch_pci_layout {
+	uint64_t ecam_gpa, ecam_bytes; /* one bus */
+	uint64_t mmio32_gpa, mmio32_bytes;
+	uint64_t mmio64_gpa, mmio64_bytes; /* 0 bytes: the CPU or RAM leaves no room */
+	uint32_t intx_gsi, nintx_gsis;	   /* pin A of slot n is on intx_gsi + n % nintx_gsis */
+};
+void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout);
+
 /* Memory layout only: which GPAs RAM takes. Called before memslots exist. */
 int arch_ram_layout(struct vm *vm, struct error *err) must_check;
 /* Interrupt controllers and timers; after the memslots (cheaper then), before the vCPUs. */

@@ -3,8 +3,19 @@
 #include <errno.h>
 #include <string.h>
 
-int bus_add(struct bus *bus, enum bus_space space, const struct bus_region *region,
-	    struct error *err)
+void bus_init(struct bus *bus)
+{
+	*bus = (struct bus){0};
+	pthread_rwlock_init(&bus->lock, NULL);
+}
+
+void bus_close(struct bus *bus)
+{
+	pthread_rwlock_destroy(&bus->lock);
+}
+
+static int add(struct bus *bus, enum bus_space space, const struct bus_region *region,
+	       struct error *err)
 {
 	struct bus_region *table = bus->region[space];
 	uint32_t n = bus->nregions[space], at = 0;
@@ -25,45 +36,79 @@ int bus_add(struct bus *bus, enum bus_space space, const struct bus_region *regi
 	return 0;
 }
 
-static const struct bus_region *find(const struct bus *bus, enum bus_space space, uint64_t addr)
+int bus_add(struct bus *bus, enum bus_space space, const struct bus_region *region,
+	    struct error *err)
 {
-	const struct bus_region *table = bus->region[space];
-	uint32_t low = 0, high = bus->nregions[space];
+	int ret;
 
-	while (low < high) {
-		uint32_t mid = (low + high) / 2;
-
-		if (addr < table[mid].base)
-			high = mid;
-		else if (addr - table[mid].base < table[mid].size)
-			return &table[mid];
-		else
-			low = mid + 1;
-	}
-	return NULL;
+	pthread_rwlock_wrlock(&bus->lock);
+	ret = add(bus, space, region, err);
+	pthread_rwlock_unlock(&bus->lock);
+	return ret;
 }
 
-void bus_access(const struct bus *bus, enum bus_space space, uint64_t addr, void *data,
-		uint32_t size, bool is_write)
+void bus_del(struct bus *bus, enum bus_space space, uint64_t base)
 {
-	const struct bus_region *region = find(bus, space, addr);
+	struct bus_region *table = bus->region[space];
+	uint32_t at = 0;
+
+	pthread_rwlock_wrlock(&bus->lock);
+	while (at < bus->nregions[space] && table[at].base != base)
+		at++;
+	if (at < bus->nregions[space]) {
+		bus->nregions[space]--;
+		memmove(table + at, table + at + 1, (bus->nregions[space] - at) * sizeof(*table));
+	}
+	pthread_rwlock_unlock(&bus->lock);
+}
+
+/* A copy: the table may change as soon as its lock is let go. */
+static bool find(struct bus *bus, enum bus_space space, uint64_t addr, struct bus_region *found)
+{
+	const struct bus_region *table = bus->region[space];
+	uint32_t low = 0, high;
+	bool ret = false;
+
+	pthread_rwlock_rdlock(&bus->lock);
+	high = bus->nregions[space];
+
+	while (low < high && !ret) {
+		uint32_t mid = (low + high) / 2;
+
+		if (addr < table[mid].base) {
+			high = mid;
+		} else if (addr - table[mid].base < table[mid].size) {
+			*found = table[mid];
+			ret = true;
+		} else {
+			low = mid + 1;
+		}
+	}
+	pthread_rwlock_unlock(&bus->lock);
+	return ret;
+}
+
+void bus_access(struct bus *bus, enum bus_space space, uint64_t addr, void *data, uint32_t size,
+		bool is_write)
+{
+	struct bus_region region = {0};
 	uint64_t value = 0;
 
 	if (size > sizeof(value))
 		return;
-	if (!region || size > region->size - (addr - region->base)) {
+	if (!find(bus, space, addr, &region) || size > region.size - (addr - region.base)) {
 		if (!is_write)
 			memset(data, 0xff, size);
 		return;
 	}
 	if (is_write)
 		memcpy(&value, data, size);
-	pthread_mutex_lock(region->lock);
+	pthread_mutex_lock(region.lock);
 	if (is_write)
-		region->ops->write(region->opaque, addr - region->base, size, value);
+		region.ops->write(region.opaque, addr - region.base, size, value);
 	else
-		value = region->ops->read(region->opaque, addr - region->base, size);
-	pthread_mutex_unlock(region->lock);
+		value = region.ops->read(region.opaque, addr - region.base, size);
+	pthread_mutex_unlock(region.lock);
 	if (!is_write)
 		memcpy(data, &value, size);
 }

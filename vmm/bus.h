@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/bus.h - guest accesses to ports and MMIO find their device here.
- * Owns: the sorted table of regions, filled by devices when they attach.
- * Threads: bus_add() main only, before the guest runs; bus_access() any vCPU thread. The
- *	region's lock is held around its callbacks: devices never lock.
+ * Owns: the sorted tables of regions.
+ * Threads: any; BARs come and go while the guest runs. The region's lock is held around its
+ *	callbacks (devices never lock), the table's is not: an access that has found its region
+ *	just before bus_del() still reaches it.
  * Units: addresses are ports or GPAs; sizes in bytes (1, 2, 4, 8).
  * Errors: an access that no region answers reads all ones and writes nothing, as on a PC. */
 #ifndef VMM_BUS_H
@@ -12,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BUS_MAX_REGIONS 64
+#define BUS_MAX_REGIONS 256
 
 enum bus_space { BUS_PIO, BUS_MMIO, BUS_SPACES };
 
@@ -31,14 +32,19 @@ struct bus_region {
 };
 
 struct bus {
+	pthread_rwlock_t lock; /* guards the tables; leaf */
 	struct bus_region region[BUS_SPACES][BUS_MAX_REGIONS];
 	uint32_t nregions[BUS_SPACES];
 };
 
+void bus_init(struct bus *bus);
+void bus_close(struct bus *bus);
 /* Refuses an overlap and names both regions. */
 int bus_add(struct bus *bus, enum bus_space space, const struct bus_region *region,
 	    struct error *err) must_check;
+/* The region that begins at base. */
+void bus_del(struct bus *bus, enum bus_space space, uint64_t base);
 /* data: `size` bytes, little endian, as KVM has them in struct kvm_run. */
-void bus_access(const struct bus *bus, enum bus_space space, uint64_t addr, void *data,
-		uint32_t size, bool is_write);
+void bus_access(struct bus *bus, enum bus_space space, uint64_t addr, void *data, uint32_t size,
+		bool is_write);
 #endif

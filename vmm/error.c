@@ -31,3 +31,23 @@ void error_prefix(struct error *err, const char *fmt, ...)
 		snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %.*s",
 			 (int)sizeof(err->msg) - n - 3, old);
 }
+
+int error_join(struct error *err, int code, const char *fmt, ...)
+{
+	size_t used;
+	va_list ap;
+
+	if (!err)
+		return code;
+	used = strlen(err->msg);
+	if (used)
+		used += (size_t)snprintf(err->msg + used, sizeof(err->msg) - used, "; ");
+	if (used < sizeof(err->msg)) {
+		va_start(ap, fmt);
+		used += (size_t)vsnprintf(err->msg + used, sizeof(err->msg) - used, fmt, ap);
+		va_end(ap);
+	}
+	if (used >= sizeof(err->msg))
+		memcpy(err->msg + sizeof(err->msg) - 4, "...", 4);
+	return code;
+}

@@ -11,7 +11,7 @@
 #define VMM_ERROR_H
 #include <stdarg.h>
 
-#define ERROR_MAX 512
+#define ERROR_MAX 1024
 
 struct error {
 	char msg[ERROR_MAX];
@@ -26,6 +26,10 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 /* It takes a failure that error_set() returns for a possible 0 if it cannot see the code. */
 #define error_set(err, code, ...) ((void)error_set(err, code, __VA_ARGS__), code)
 #endif
+/* Appends with "; " to the message that is there, "..." where no room is left: for lists of faults.
+ * The first one needs err->msg[0] == 0. Returns `code`. */
+int error_join(struct error *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 /* Puts "what: " before the message that is there, for a caller that knows more of the context. */
 void error_prefix(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #endif

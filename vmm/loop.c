@@ -130,6 +130,16 @@ void loop_wake(struct loop *loop)
 		return;
 }
 
+static bool watches(struct loop *loop, uint32_t slot, const struct loop_watch *watch)
+{
+	bool ret;
+
+	pthread_mutex_lock(&loop->lock);
+	ret = loop->watch[slot].fd == watch->fd && loop->watch[slot].fn == watch->fn;
+	pthread_mutex_unlock(&loop->lock);
+	return ret;
+}
+
 static void dispatch(struct loop *loop, const struct epoll_event *event)
 {
 	struct loop_watch watch;
@@ -142,7 +152,9 @@ static void dispatch(struct loop *loop, const struct epoll_event *event)
 		return; /* another thread has just removed it */
 	if (watch.lock)
 		pthread_mutex_lock(watch.lock);
-	watch.fn(watch.opaque, event->events);
+	/* Its owner may have removed it while we waited for the lock. */
+	if (!watch.lock || watches(loop, event->data.u32, &watch))
+		watch.fn(watch.opaque, event->events);
 	if (watch.lock)
 		pthread_mutex_unlock(watch.lock);
 }

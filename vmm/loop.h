@@ -2,7 +2,8 @@
 /* vmm/loop.h - the event loop of the main thread: file descriptors and their callbacks.
  * Owns: the epoll descriptor; the watched descriptors stay their owners'.
  * Threads: main only, except loop_add(), loop_mod() and loop_del() (any thread: a vCPU's write may
- *	leave a device waiting for its descriptor; a callback may then see one stale event) and
+ *	leave a device waiting for its descriptor; after a loop_del() with the callback's lock held
+ *	no callback comes) and
  *	loop_wake() (any thread, signal handlers).
  * Units: none.
  * Errors: 0 or -errno. epoll(7). */
@@ -13,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LOOP_MAX_WATCHES 64
+#define LOOP_MAX_WATCHES 256
 
 typedef void (*loop_fn)(void *opaque, uint32_t epoll_events);
 

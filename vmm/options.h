@@ -11,17 +11,47 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define OPTIONS_MAX_CPUS 64
+#define OPTIONS_MAX_CPUS   64
+#define OPTIONS_MAX_DISKS  16
+#define OPTIONS_MAX_NETS   8
+#define OPTIONS_MAX_QUEUES 8
+#define OPTIONS_ID_BYTES   32
 
 /* What the process is to do. */
 enum options_job { JOB_RUN, JOB_HELP, JOB_VERSION, JOB_INSPECT, JOB_INSPECT_MEMORY };
 enum chardev_kind { CHARDEV_NONE, CHARDEV_STDIO, CHARDEV_UNIX, CHARDEV_FILE };
+enum disk_cache { DISK_CACHE_NONE, DISK_CACHE_WRITEBACK };
+enum net_kind { NET_TAP, NET_STREAM, NET_FD };
+enum on_off_auto { AUTO_AUTO, AUTO_OFF, AUTO_ON };
 enum on_reset { ON_RESET_RESET, ON_RESET_EXIT };
 enum incoming { INCOMING_NO, INCOMING_DEFER, INCOMING_FILE };
 
 struct chardev_config {
 	enum chardev_kind kind;
 	const char *path;
+};
+
+/* --disk */
+struct disk_config {
+	char id[OPTIONS_ID_BYTES]; /* for QMP and messages; default "disk0", "disk1" ... */
+	char path[4096];
+	char serial[21]; /* what GET_ID answers: up to 20 bytes */
+	bool readonly;
+	enum disk_cache cache;
+	uint32_t queues;     /* 1 to OPTIONS_MAX_QUEUES, default 1 */
+	uint32_t queue_size; /* a power of two, 16 to 1024, default 256 */
+};
+
+/* --net */
+struct net_config {
+	char id[OPTIONS_ID_BYTES]; /* default "net0", "net1" ... */
+	enum net_kind kind;
+	char path[4096]; /* tap: interface name; stream: socket */
+	int fd;		 /* NET_FD: an inherited tap or stream socket */
+	uint8_t mac
+		[6]; /* never zero: from the option or derived from the VM's uuid and the index */
+	uint32_t queues;	/* pairs, 1 to OPTIONS_MAX_QUEUES */
+	enum on_off_auto vhost; /* auto: where the host has /dev/vhost-net */
 };
 
 struct options {
@@ -34,6 +64,15 @@ struct options {
 	char memory_path[4096];		      /* what memory.path points to */
 	const char *kernel, *initrd, *append; /* append is never NULL */
 	struct chardev_config serial;
+	struct disk_config *disk; /* allocated; never freed */
+	struct net_config *net;
+	uint32_t ndisks, nnets;
+	struct chardev_config
+		console;	     /* --console: virtio-console, hvc0; CHARDEV_NONE: not given */
+	struct chardev_config agent; /* --agent: port org.qemu.guest_agent.0 */
+	bool has_console, has_agent;
+	bool rng;
+	uint32_t vsock_cid;   /* 0: no vsock */
 	const char *qmp_path; /* NULL: no QMP */
 	bool paused, discard_saved;
 	enum incoming incoming;

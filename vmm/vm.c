@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/vm.h"
 #include "cpr/cpr.h"
+#include "vmm/clock.h"
 #include "vmm/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +53,7 @@ static int open_kvm(struct vm *vm, struct error *err)
 	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
 	if (vm->vm_fd < 0)
 		return error_set(err, -errno, "KVM_CREATE_VM: %s", strerror(errno));
-	vm->irq.vm_fd = vm->vm_fd;
+	irq_init(&vm->irq, vm->vm_fd);
 	return 0;
 }
 
@@ -88,6 +89,8 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 	vm->opt = opt;
 	vm->kvm_fd = vm->vm_fd = vm->ram.fd = -1;
 	vm->exit_status = 1;
+	bus_init(&vm->bus);
+	pthread_mutex_init(&vm->posted_lock, NULL);
 	pthread_mutex_init(&vm->vcpu_lock, NULL);
 	pthread_cond_init(&vm->vcpu_parked, NULL);
 	pthread_cond_init(&vm->vcpu_wake, NULL);
@@ -127,6 +130,35 @@ void vm_event(struct vm *vm, const struct vm_event *event)
 		vm->on_event(vm->event_opaque, event);
 }
 
+void vm_post_event(struct vm *vm, const struct vm_event *event)
+{
+	bool fits;
+
+	pthread_mutex_lock(&vm->posted_lock);
+	fits = vm->nposted < VM_EVENTS_WAITING;
+	if (fits)
+		vm->posted[vm->nposted++] = *event;
+	pthread_mutex_unlock(&vm->posted_lock);
+	if (fits)
+		vm_request(vm, VM_REQUEST_EVENTS);
+	else
+		log_guest("events come faster than they can be reported: some are dropped");
+}
+
+static void report_posted(struct vm *vm)
+{
+	struct vm_event events[VM_EVENTS_WAITING];
+	uint32_t n;
+
+	pthread_mutex_lock(&vm->posted_lock);
+	n = vm->nposted;
+	memcpy(events, vm->posted, n * sizeof(*events));
+	vm->nposted = 0;
+	pthread_mutex_unlock(&vm->posted_lock);
+	for (uint32_t i = 0; i < n; i++)
+		vm_event(vm, &events[i]);
+}
+
 void vm_set_runstate(struct vm *vm, enum runstate state)
 {
 	log_debug("run state %s -> %s", runstate_name[vm->runstate], runstate_name[state]);
@@ -155,20 +187,50 @@ bool vm_guest_ends(const struct vm *vm)
 
 static void resume_devices(struct vm *vm, uint32_t n)
 {
-	for (uint32_t i = 0; i < n; i++)
-		if (vm->device[i]->ops->resume)
-			vm->device[i]->ops->resume(vm->device[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		struct device *dev = vm->device[i];
+
+		if (!dev->ops->resume)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		dev->ops->resume(dev);
+		pthread_mutex_unlock(&dev->lock);
+	}
 }
 
-int vm_pause_devices(struct vm *vm, struct error *err)
+static int settle(struct device *dev, int (*fn)(struct device *, uint64_t, struct error *),
+		  uint64_t deadline_ns, struct error *err)
+{
+	int ret;
+
+	if (!fn)
+		return 0;
+	pthread_mutex_lock(&dev->lock);
+	ret = fn(dev, deadline_ns, err);
+	pthread_mutex_unlock(&dev->lock);
+	if (ret)
+		error_prefix(err, "%s", dev->name);
+	return ret;
+}
+
+int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
 {
 	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		struct device *dev = vm->device[i];
-		int ret = dev->ops->pause ? dev->ops->pause(dev, err) : 0;
+		int ret = settle(vm->device[i], vm->device[i]->ops->flush, deadline_ns, err);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+int vm_pause_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
+{
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		int ret = settle(vm->device[i], vm->device[i]->ops->pause, deadline_ns, err);
 
 		if (!ret)
 			continue;
-		error_prefix(err, "%s", dev->name);
 		resume_devices(vm, i);
 		return ret;
 	}
@@ -185,7 +247,7 @@ static int pause_all(struct vm *vm, struct error *err)
 	int ret;
 
 	vm_pause_vcpus(vm);
-	ret = vm_pause_devices(vm, err);
+	ret = vm_pause_devices(vm, clock_now_ns() + VM_PAUSE_NS, err);
 	if (ret)
 		vm_resume_vcpus(vm);
 	return ret;
@@ -283,7 +345,7 @@ int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 		enter_internal_error(vm);
 		return ret;
 	}
-	vm_event(vm, &(struct vm_event){VM_EVENT_RESET, guest, reason});
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESET, .guest = guest, .reason = reason});
 	if (running)
 		resume_all(vm);
 	return 0;
@@ -313,7 +375,8 @@ void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status)
 	if (vm->runstate != RUNSTATE_POSTMIGRATE)
 		vm_set_runstate(vm, RUNSTATE_SHUTDOWN);
 	vm->exit_status = exit_status;
-	vm_event(vm, &(struct vm_event){VM_EVENT_SHUTDOWN, guest, reason});
+	vm_event(vm,
+		 &(struct vm_event){.type = VM_EVENT_SHUTDOWN, .guest = guest, .reason = reason});
 	loop_quit(&vm->loop);
 }
 
@@ -362,6 +425,8 @@ static void handle_requests(void *opaque)
 	if (vm->runstate == RUNSTATE_POSTMIGRATE || vm->loop.stop)
 		return;
 	what = atomic_fetch_and(&vm->requests, running ? 0 : GUEST_REQUESTS);
+	if (what & VM_REQUEST_EVENTS)
+		report_posted(vm);
 	if (what & VM_REQUEST_BROKEN_RAM)
 		report_broken_ram(vm);
 	if (what & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM)) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/vm.h - the virtual machine: what it is made of and its run states.
  * Owns: everything that belongs to one guest, from vm_create() to vm_destroy().
- * Threads: main only, except vm_request() (any thread, signal handlers).
+ * Threads: main only, except vm_request() (any thread, signal handlers) and vm_post_event() (any
+ *	thread).
  * Units: none.
  * Errors: 0 or -errno with one message. Run state names are those of QEMU's query-status. */
 #ifndef VMM_VM_H
@@ -41,6 +42,7 @@ enum vm_request {
 	VM_REQUEST_SIGNAL = 16,	    /* SIGTERM, SIGINT, SIGHUP */
 	VM_REQUEST_QUIT = 32,	    /* console escape Ctrl-A X */
 	VM_REQUEST_BROKEN_RAM = 64, /* SIGBUS on guest RAM at broken_gpa */
+	VM_REQUEST_EVENTS = 128,    /* vm_post_event() has put something into `posted` */
 };
 
 enum vm_event_type {
@@ -48,13 +50,25 @@ enum vm_event_type {
 	VM_EVENT_RESUME,
 	VM_EVENT_SHUTDOWN,
 	VM_EVENT_RESET,
-	VM_EVENT_POWERDOWN
+	VM_EVENT_POWERDOWN,
+	VM_EVENT_BLOCK_IO_ERROR,
+	VM_EVENT_GUEST_PANICKED,
+	VM_EVENT_VSERPORT_CHANGE,
 };
 struct vm_event {
 	enum vm_event_type type;
-	bool guest;	    /* SHUTDOWN, RESET: the guest's doing */
-	const char *reason; /* SHUTDOWN, RESET: QEMU's ShutdownCause, e.g. "guest-shutdown" */
+	bool guest; /* SHUTDOWN, RESET: the guest's doing */
+	bool on;    /* VSERPORT_CHANGE: open; BLOCK_IO_ERROR: nospace */
+	/* Static. SHUTDOWN, RESET: QEMU's ShutdownCause, e.g. "guest-shutdown"; BLOCK_IO_ERROR:
+	 * strerror's text; GUEST_PANICKED: QEMU's GuestPanicAction */
+	const char *reason;
+	const char *operation;	   /* static; BLOCK_IO_ERROR: "read" or "write" */
+	char id[OPTIONS_ID_BYTES]; /* BLOCK_IO_ERROR, VSERPORT_CHANGE: of the disk or port */
 };
+
+#define VM_EVENTS_WAITING 32
+/* How long devices have to come to rest when nobody says otherwise. */
+#define VM_PAUSE_NS (10 * 1000000000ULL)
 
 struct vm {
 	const struct options *opt;
@@ -72,6 +86,7 @@ struct vm {
 	atomic_bool vcpus_run;	    /* permission to enter KVM_RUN; written under vcpu_lock */
 	bool vcpus_end;		    /* under vcpu_lock: threads return */
 	struct arch_vm *arch;
+	struct pci *pci; /* devices/pci.c's; NULL: no PCI */
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
 	enum runstate runstate;
@@ -82,6 +97,9 @@ struct vm {
 	int exit_status;
 	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */
 	void *event_opaque;
+	pthread_mutex_t posted_lock; /* leaf; guards posted, nposted */
+	struct vm_event posted[VM_EVENTS_WAITING];
+	uint32_t nposted;
 };
 
 /* Where signal handlers may already ask for things of a VM that is not created yet. */
@@ -104,12 +122,17 @@ int vm_powerdown(struct vm *vm, struct error *err) must_check;
 void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status);
 void vm_request(struct vm *vm, enum vm_request what);
 void vm_event(struct vm *vm, const struct vm_event *event);
+/* The same from any thread: reported by the main thread soon. Of a flood some are dropped, which
+ * the log says. */
+void vm_post_event(struct vm *vm, const struct vm_event *event);
 
 /* For CPR, which walks through stop and resume step by step; everyone else takes stop and cont. */
 void vm_pause_vcpus(struct vm *vm);  /* vCPUs out of KVM_RUN, clock snapshot taken */
 void vm_resume_vcpus(struct vm *vm); /* clock and TSC go on from the snapshot, vCPUs run */
 /* All devices in table order; on failure those already paused are resumed again. */
-int vm_pause_devices(struct vm *vm, struct error *err) must_check;
+int vm_pause_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) must_check;
+/* What the guest was told is written is durable on return; the guest may run. */
+int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) must_check;
 void vm_resume_devices(struct vm *vm);
 /* The guest has asked for power-off or reset and was stopped before it got it: its state is not one
  * to be saved, for nobody would ask again. */

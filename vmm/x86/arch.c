@@ -6,6 +6,7 @@
 #include "vmm/x86/boot.h"
 #include "vmm/x86/layout.h"
 #include "vmm/x86/x86.h"
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,7 @@ int arch_vm_create(struct vm *vm, struct error *err)
 	if (vm->arch->xsave_bytes > CPU_MAX_XSAVE)
 		return error_set(err, -ENOTSUP, "this host's XSAVE area has %d bytes, more than %d",
 				 xsave_bytes, CPU_MAX_XSAVE);
-	return irqchip_create(vm->vm_fd, vm->opt->pit, err);
+	return irqchip_create(&vm->irq, vm->opt->pit, err);
 }
 
 void arch_vm_destroy(struct vm *vm)
@@ -143,12 +144,14 @@ int arch_boot(struct vm *vm, struct error *err)
 static int fresh_state(struct vm *vm, struct arch_state *state, struct error *err)
 {
 	int twin = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0), vcpu[OPTIONS_MAX_CPUS];
+	struct irq irq;
 	uint32_t n = 0;
 	int ret = -EIO;
 
 	if (twin < 0)
 		return error_set(err, -errno, "KVM_CREATE_VM: %s", strerror(errno));
-	ret = irqchip_create(twin, vm->opt->pit, err);
+	irq_init(&irq, twin);
+	ret = irqchip_create(&irq, vm->opt->pit, err);
 	for (; n < vm->nvcpus && !ret; n++) {
 		vcpu[n] = ioctl(twin, KVM_CREATE_VCPU, (unsigned long)n);
 		if (vcpu[n] < 0) {
@@ -164,6 +167,7 @@ static int fresh_state(struct vm *vm, struct arch_state *state, struct error *er
 		ret = irqchip_save(twin, vm->opt->pit, &state->irqchip, err);
 	while (n-- > 0)
 		close(vcpu[n]);
+	irq_close(&irq);
 	close(twin);
 	return ret;
 }
@@ -217,4 +221,33 @@ void arch_log_registers(const struct vcpu *vcpu)
 		  X(sregs.cr2), X(sregs.cr3), X(sregs.cr4), X(sregs.efer), X(sregs.idt.base),
 		  X(sregs.gdt.base));
 #undef X
+}
+
+/* Above whatever RAM there may be, and low enough for CPUs with 40 bits of physical address. */
+#define PCI_MMIO64_GPA	 0x8000000000UL
+#define PCI_MMIO64_BYTES 0x8000000000UL
+
+static uint32_t physical_bits(void)
+{
+	uint32_t eax = 36, ebx, ecx, edx;
+
+	return __get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) ? eax & 0xff : 36;
+}
+
+void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout)
+{
+	const struct ram_region *last = &vm->ram.region[vm->ram.nregions - 1];
+	bool room = vm->ram.nregions && last->gpa + last->size_bytes <= PCI_MMIO64_GPA &&
+		    physical_bits() >= 40;
+
+	*layout = (struct arch_pci_layout){
+		.ecam_gpa = LAYOUT_PCI_ECAM_GPA,
+		.ecam_bytes = LAYOUT_PCI_ECAM_BYTES,
+		.mmio32_gpa = LAYOUT_PCI_MMIO32_GPA,
+		.mmio32_bytes = LAYOUT_IOAPIC_GPA - LAYOUT_PCI_MMIO32_GPA,
+		.mmio64_gpa = PCI_MMIO64_GPA,
+		.mmio64_bytes = room ? PCI_MMIO64_BYTES : 0,
+		.intx_gsi = 16,
+		.nintx_gsis = 8,
+	};
 }

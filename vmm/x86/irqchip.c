@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The in-kernel PIC, IOAPIC and PIT. */
+#include "vmm/arch.h"
+#include "vmm/irq.h"
 #include "vmm/x86/layout.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>
@@ -25,17 +27,13 @@ STATE_DEFINE(irqchip_state, IRQCHIP_STATE, "x86-irqchip", irqchip_check);
 const struct state_desc *const irqchip_state_table = &irqchip_state_desc;
 
 /* The MADT tells the guest that IRQ 0 is on IOAPIC pin 2, as on every PC; KVM's default routing has
- * it on pin 0. Only the PIT uses it. */
-static int route_pit(int vm_fd, struct error *err)
+ * it on pin 0. */
+uint32_t arch_line_routes(struct kvm_irq_routing_entry *entry)
 {
-	struct {
-		struct kvm_irq_routing head;
-		struct kvm_irq_routing_entry entry[16 + IOAPIC_PINS];
-	} table = {0};
 	uint32_t n = 0;
 
 	for (uint32_t irq = 0; irq < 16; irq++) {
-		struct kvm_irq_routing_entry *e = &table.entry[n++];
+		struct kvm_irq_routing_entry *e = &entry[n++];
 
 		e->gsi = irq;
 		e->type = KVM_IRQ_ROUTING_IRQCHIP;
@@ -43,7 +41,7 @@ static int route_pit(int vm_fd, struct error *err)
 		e->u.irqchip.pin = irq % 8;
 	}
 	for (uint32_t gsi = 0; gsi < IOAPIC_PINS; gsi++) {
-		struct kvm_irq_routing_entry *e = &table.entry[n];
+		struct kvm_irq_routing_entry *e = &entry[n];
 
 		if (gsi == 2)
 			continue; /* pin 2 is IRQ 0's */
@@ -53,16 +51,16 @@ static int route_pit(int vm_fd, struct error *err)
 		e->u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
 		e->u.irqchip.pin = gsi ? gsi : 2;
 	}
-	table.head.nr = n;
-	if (ioctl(vm_fd, KVM_SET_GSI_ROUTING, &table))
-		return error_set(err, -errno, "KVM_SET_GSI_ROUTING: %s", strerror(errno));
-	return 0;
+	return n;
 }
+_Static_assert(IOAPIC_PINS == ARCH_FIRST_MSI_GSI && 15 + IOAPIC_PINS <= ARCH_MAX_LINE_ROUTES,
+	       "the table that arch_line_routes() fills");
 
-int irqchip_create(int vm_fd, bool pit, struct error *err)
+int irqchip_create(struct irq *irq, bool pit, struct error *err)
 {
 	const struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY};
 	uint64_t identity_map_gpa = LAYOUT_IDENTITY_MAP_GPA;
+	int vm_fd = irq->vm_fd;
 
 	if (ioctl(vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map_gpa))
 		return error_set(err, -errno, "KVM_SET_IDENTITY_MAP_ADDR: %s", strerror(errno));
@@ -74,7 +72,7 @@ int irqchip_create(int vm_fd, bool pit, struct error *err)
 		return 0;
 	if (ioctl(vm_fd, KVM_CREATE_PIT2, &config))
 		return error_set(err, -errno, "KVM_CREATE_PIT2: %s", strerror(errno));
-	return route_pit(vm_fd, err);
+	return irq_route_commit(irq, err); /* only the PIT has to do with IRQ 0 */
 }
 
 int pit_get(int vm_fd, struct kvm_pit_state2 *pit)

@@ -28,6 +28,9 @@
  * 32-bit BARs below the interrupt controllers. */
 #define LAYOUT_LOW_RAM_END_GPA 0xc0000000UL
 #define LAYOUT_HIGH_RAM_GPA    0x100000000UL
+#define LAYOUT_PCI_ECAM_GPA    0xc0000000UL
+#define LAYOUT_PCI_ECAM_BYTES  0x100000UL /* bus 0 alone */
+#define LAYOUT_PCI_MMIO32_GPA  0xd0000000UL
 #define LAYOUT_IOAPIC_GPA      0xfec00000UL
 #define LAYOUT_LAPIC_GPA       0xfee00000UL
 /* KVM_SET_IDENTITY_MAP_ADDR takes one page, KVM_SET_TSS_ADDR three: only Intel CPUs without

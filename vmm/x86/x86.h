@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct vm;
+struct irq;
 
 #define CPU_MAX_MSRS	512
 #define CPU_CPUID_CELLS 7 /* function, index, flags, eax, ebx, ecx, edx */
@@ -103,7 +104,7 @@ int msr_set(int vcpu_fd, uint32_t index, uint64_t value) must_check;
 /* irqchip.c. The PIT alone as well: it is a clock, and stands still with the others. */
 int pit_get(int vm_fd, struct kvm_pit_state2 *pit) must_check;
 int pit_set(int vm_fd, const struct kvm_pit_state2 *pit) must_check;
-int irqchip_create(int vm_fd, bool pit, struct error *err) must_check;
+int irqchip_create(struct irq *irq, bool pit, struct error *err) must_check;
 int irqchip_save(int vm_fd, bool pit, struct irqchip_state *state, struct error *err) must_check;
 int irqchip_load(int vm_fd, const struct irqchip_state *state, struct error *err) must_check;
 

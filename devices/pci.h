@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* devices/pci.h - PCI functions: config space, BARs, MSI-X and INTx. One bus, function 0 only.
+ * Owns: struct pci_func belongs to its device's host part, struct pci_state to its state; the bus
+ *	(struct pci, in pci.c) belongs to the device "pci-host".
+ * Threads: pci_add(), pci_remove(), pci_reset(), pci_post_load(), pci_resume(): main only. Config
+ *	and BAR accesses: vCPU threads, with the device's lock held. pci_msix_signal() and
+ *	pci_intx_set(): any thread, with or without that lock (irq_lock is a leaf).
+ * Units: slots are 0 to 31, vectors 0 to PCI_MSIX_MAX - 1.
+ * Errors: 0 or -errno with one message; a guest's fault does nothing, or reads all ones, as on a PC.
+ *	PCI Local Bus 3.0, chapter 6; PCI Express Base 3.0, 7.2.2 (ECAM). */
+#ifndef DEVICES_PCI_H
+#define DEVICES_PCI_H
+#include "devices/device.h"
+#include "vmm/bus.h"
+#include "vmm/irq.h"
+
+#define PCI_SLOTS	 32
+#define PCI_BARS	 6
+#define PCI_CONFIG_BYTES 256 /* beyond it config space reads as zeroes: no extended capabilities */
+#define PCI_MSIX_MAX	 20
+#define PCI_NO_VECTOR	 0xffff
+
+/* Guest-visible. config is what the guest reads, as it is in a checkpoint: a later build with other
+ * capabilities does not change it under a loaded guest. */
+struct pci_state {
+	uint32_t
+		msix[4 *
+		     PCI_MSIX_MAX]; /* the table: address low, high, data, control of each vector */
+	uint32_t msix_pending;	    /* a bit a vector */
+	uint32_t slot;
+	uint32_t intx; /* 1: the function asserts its pin */
+	uint8_t config[PCI_CONFIG_BYTES];
+};
+/* m: the path to the member, e.g. virtio.pci */
+#define PCI_STATE_ROWS(F, A, V, T, m) \
+	F(T, m.msix)                  \
+	F(T, m.msix_pending)          \
+	F(T, m.slot)                  \
+	F(T, m.intx)                  \
+	F(T, m.config)
+
+/* One register of config space; the rest reads as zero and cannot be written. */
+struct pci_reg {
+	uint16_t offset;
+	uint8_t bytes; /* 1, 2, 4 */
+	uint32_t value;
+	uint32_t writable; /* mask */
+	uint32_t clears;   /* mask: a 1 written clears the bit */
+};
+
+struct pci_bar {
+	uint64_t size_bytes;	   /* a power of two from 4096 on; 0: there is none */
+	bool is_64bit;		   /* takes this BAR and the next */
+	const struct bus_ops *ops; /* opaque is the device */
+	bool mapped;		   /* is on the bus, at gpa */
+	uint64_t gpa;
+};
+
+struct pci_func {
+	/* Filled by the device before pci_add(); all of it stays as it is. */
+	struct device *dev;
+	struct pci_state *state;
+	uint16_t vendor, device, subsystem_vendor, subsystem;
+	uint32_t class_code; /* 24 bits: base class, sub-class, interface */
+	uint8_t revision;
+	struct pci_bar bar[PCI_BARS];
+	uint32_t nvectors; /* MSI-X vectors; 0: no MSI-X */
+	uint32_t msix_bar; /* of the table (at 0) and the pending bits (at 2048); pci.c serves it */
+	/* May be NULL. A BAR was mapped, moved or unmapped. */
+	void (*bar_changed)(struct device *dev, uint32_t bar);
+	/* May be NULL. A vector's mask or message has changed: irqfds may follow. */
+	void (*vector_changed)(struct device *dev, uint32_t vector);
+	/* May be NULL. Before a read and after a write of config space at [offset, offset + bytes). */
+	void (*config_read)(struct device *dev, uint32_t offset, uint32_t bytes);
+	void (*config_written)(struct device *dev, uint32_t offset, uint32_t bytes);
+
+	/* pci.c's */
+	struct vm *vm;
+	uint32_t default_slot;
+	uint32_t next_cap; /* where pci_add_cap() puts the next one */
+	uint8_t last_cap;
+	uint8_t initial[PCI_CONFIG_BYTES], writable[PCI_CONFIG_BYTES], clears[PCI_CONFIG_BYTES];
+	pthread_mutex_t irq_lock;
+};
+
+/* After the device has filled its part and before pci_add(): appends a capability to the list; regs
+ * are relative to its beginning (0: the ID, 1: next, which pci.c fills). Returns its offset. */
+uint8_t pci_add_cap(struct pci_func *func, uint8_t id, uint8_t bytes, const struct pci_reg *regs,
+		    uint32_t nregs);
+/* Takes the next free slot and puts the function on the bus, in reset. */
+int pci_add(struct pci_func *func, struct vm *vm, struct error *err) must_check;
+void pci_remove(struct pci_func *func);
+/* Power-on: own slot, BARs at the addresses that the VMM gives, decoding off, vectors masked. */
+void pci_reset(struct pci_func *func);
+/* Is the saved state one of this function (IDs, BAR sizes, vectors)? Joins what differs. */
+int pci_compare(const struct pci_func *func, const struct pci_state *saved,
+		struct error *err) must_check;
+/* What the check() of a state table asks first; NULL or the reason. */
+const char *pci_check(const struct pci_state *state);
+/* Slot, BARs and mask state follow the state that was loaded. */
+int pci_post_load(struct pci_func *func, struct error *err) must_check;
+/* The pin's level again, and unmasked vectors that are pending. */
+void pci_resume(struct pci_func *func);
+
+/* MSI-X is on in the function's control register. */
+bool pci_msix_enabled(const struct pci_func *func);
+/* Sends the vector's message, or sets its pending bit if it or the function is masked. */
+void pci_msix_signal(struct pci_func *func, uint32_t vector);
+/* The message if the vector would be sent now; false: masked, or MSI-X is off. */
+bool pci_msix_message(struct pci_func *func, uint32_t vector, struct irq_msi *msi);
+void pci_intx_set(struct pci_func *func, bool level);
+
+/* For query-pci; slot by slot; NULL: empty. */
+struct pci_func *pci_at(struct vm *vm, uint32_t slot);
+/* devices.c's count() of the bridge: is there anything to put on a bus? */
+bool pci_wanted(const struct options *opt);
+#endif

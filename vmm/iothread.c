@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/iothread.h"
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+static void *run(void *opaque)
+{
+	struct iothread *io = opaque;
+
+	loop_run(&io->loop);
+	return NULL;
+}
+
+static void quit(void *opaque)
+{
+	struct iothread *io = opaque;
+
+	loop_quit(&io->loop);
+}
+
+int iothread_start(struct iothread *io, const char *name, struct error *err)
+{
+	sigset_t all, former;
+	int ret = loop_init(&io->loop, quit, io, err);
+
+	if (ret)
+		return ret;
+	/* SIGBUS stays: it is the faulting thread's. */
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	pthread_sigmask(SIG_BLOCK, &all, &former);
+	ret = -pthread_create(&io->thread, NULL, run, io);
+	pthread_sigmask(SIG_SETMASK, &former, NULL);
+	if (ret) {
+		loop_close(&io->loop);
+		return error_set(err, ret, "%s: no thread: %s", name, strerror(-ret));
+	}
+	pthread_setname_np(io->thread, name);
+	io->started = true;
+	return 0;
+}
+
+void iothread_stop(struct iothread *io)
+{
+	if (!io->started)
+		return;
+	loop_wake(&io->loop);
+	pthread_join(io->thread, NULL);
+	loop_close(&io->loop);
+	io->started = false;
+}
