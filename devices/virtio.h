@@ -62,7 +62,8 @@ _Static_assert(sizeof(struct virtio_state) % 8 == 0, "a device's own members fol
 struct virtio_ops {
 	uint16_t id;	     /* virtio device ID: 1 net, 2 block, 3 console, 4 entropy, 19 vsock */
 	uint32_t class_code; /* of the PCI function */
-	/* Queue handler: the driver has put something there. NULL: it arrives on kick_fd instead. */
+	/* Queue handler: the driver has put something there. NULL, or a queue that is by_fd: it arrives
+	 * on kick_fd instead. */
 	void (*kick)(struct device *dev, uint32_t queue);
 	/* The driver is ready, or the guest goes on: enabled queues are in virtio->queue[].q. The core
 	 * kicks each of them afterwards. */
@@ -80,12 +81,14 @@ struct virtio_ops {
 struct virtio_queue {
 	struct virtq q;
 	uint16_t max_size; /* filled by the device: what is offered */
-	bool by_kick; /* filled by the device: this queue goes to ops->kick though kick_fd exists */
+	bool by_fd;   /* filled by the device: kicks arrive on kick_fd though there is ops->kick */
 	bool running; /* between start and stop, and enabled */
 	int kick_fd;  /* eventfd, non-blocking; -1 if ops->kick takes it */
-	int call_fd;  /* of virtio_call_fd(); -1: none */
-	bool call_by_irqfd;
 	uint64_t kick_gpa; /* where KVM has its ioeventfd now; 0: nowhere */
+	int call_fd;	   /* of virtio_call_fd(); -1: none */
+	bool call_by_irqfd;
+	uint32_t call_gsi;	 /* of the route that the irqfd takes; 0: none yet */
+	struct irq_msi call_msi; /* where that route leads */
 };
 
 struct virtio {
@@ -102,11 +105,15 @@ struct virtio {
 	struct device *dev;
 	bool started;	/* between ops->start and ops->stop */
 	bool resetting; /* the driver has written 0 to status; what is in flight is waited for */
+	/* The driver broke the rules: handlers leave the queues alone. What is in flight may end. */
 	atomic_bool broken;
+	pthread_mutex_t isr_lock; /* ISR and pin go together; the pin's own lock is taken inside */
 };
 
 /* The core's part of device_ops: the device's own functions call these, or are these. */
 int virtio_attach(struct device *dev, struct vm *vm, struct error *err) must_check;
+/* Stops what can be stopped at once and closes the kick_fds: who has a thread that waits for them
+ * ends it before. */
 void virtio_detach(struct device *dev);
 void virtio_reset(struct device *dev);
 int virtio_pause(struct device *dev, uint64_t deadline_ns, struct error *err) must_check;
@@ -121,11 +128,15 @@ static inline bool virtio_has(const struct device *dev, uint32_t feature)
 	return ((const struct virtio_state *)dev->state)->accepted >> feature & 1;
 }
 
+/* The handler of a kick_fd begins with it. */
+void virtio_take_kick(struct device *dev, uint32_t queue);
+/* As if the driver had kicked: for a handler that has done enough for one turn. */
+void virtio_kick(struct device *dev, uint32_t queue);
 /* Interrupts the driver for this queue, without looking whether it wants it. */
 void virtio_signal(struct device *dev, uint32_t queue);
 /* The same if virtq_should_signal(); for the thread that serves the queue. */
 void virtio_used(struct device *dev, uint32_t queue);
-/* Device config has changed: generation, ISR, interrupt. */
+/* Device config has changed: generation, ISR, interrupt. With dev->lock held, as config is. */
 void virtio_config_changed(struct device *dev);
 /* The driver broke the rules: DEVICE_NEEDS_RESET, one line in the log, and this device rests. */
 void virtio_broken(struct device *dev, uint32_t queue, const char *why);
