@@ -187,8 +187,7 @@ refuse:
 			 size_bytes, gpa);
 }
 
-/* HVA of gpa and how many bytes follow in its region; NULL outside RAM. */
-static uint8_t *find_gpa(const struct ram *ram, uint64_t gpa, uint64_t *left_bytes)
+void *ram_at(const struct ram *ram, uint64_t gpa, uint64_t *left_bytes)
 {
 	for (uint32_t i = 0; i < ram->nregions; i++) {
 		const struct ram_region *r = &ram->region[i];
@@ -204,7 +203,7 @@ static uint8_t *find_gpa(const struct ram *ram, uint64_t gpa, uint64_t *left_byt
 void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t size_bytes)
 {
 	uint64_t left_bytes;
-	uint8_t *hva = find_gpa(ram, gpa, &left_bytes);
+	uint8_t *hva = ram_at(ram, gpa, &left_bytes);
 
 	return hva && size_bytes <= left_bytes ? hva : NULL;
 }
@@ -217,7 +216,7 @@ static uint8_t *next_piece(const struct ram *ram, uint64_t gpa, uint64_t at, uin
 	uint8_t *hva;
 
 	*piece_bytes = 0;
-	hva = find_gpa(ram, gpa + at, piece_bytes);
+	hva = ram_at(ram, gpa + at, piece_bytes);
 	if (*piece_bytes > size_bytes - at)
 		*piece_bytes = size_bytes - at;
 	return hva;

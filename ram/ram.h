@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ram/ram.h - guest RAM: its backend, what it survives, and the one gate to guest memory.
  * Owns: the file descriptor, its range lock and the mapping, from ram_open() to ram_close().
- * Threads: open, close, sync, hash, zero and label: main only. ram_ptr(), ram_read(),
+ * Threads: open, close, sync, hash, zero and label: main only. ram_at(), ram_ptr(), ram_read(),
  *	ram_write(), ram_gpa_of(): any. ram_patch_hole(): signal handlers of any thread.
  * Units: bytes; _gpa guest physical, _hva host virtual; offsets are file offsets.
  * Errors: 0 or -errno with one message that names the path and the way out. */
@@ -75,8 +75,10 @@ void ram_close(struct ram *ram);
 int ram_add_region(struct ram *ram, uint64_t gpa, uint64_t size_bytes,
 		   struct error *err) must_check;
 
-/* The gate. NULL unless [gpa, gpa + size) lies in one region. What is behind it may change at any
- * time while vCPUs run: copy once, then validate. */
+/* The gate. HVA of gpa and how many bytes follow in its region; NULL outside RAM. */
+void *ram_at(const struct ram *ram, uint64_t gpa, uint64_t *left_bytes);
+/* NULL unless [gpa, gpa + size) lies in one region. What is behind may change at any time
+ * while vCPUs run: copy once, then validate. */
 void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t size_bytes);
 /* -EFAULT if any byte is outside RAM; then nothing was copied. */
 int ram_read(const struct ram *ram, uint64_t gpa, void *to, uint64_t size_bytes) must_check;
