@@ -21,6 +21,9 @@ struct cpr_save_args {
 	const char *file; /* NULL: --cpr-file */
 	enum cpr_mode mode;
 	bool ram_check; /* hash all of RAM into the checkpoint */
+	/* For all of it up to the point where the label is written. One step alone may take longer:
+	 * writing RAM back cannot be broken off. Then it fails behind that step. */
+	uint64_t timeout_ns;
 };
 
 /* On success the checkpoint is durable, the run state is postmigrate and the VMM shall exit 0. */

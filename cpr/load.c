@@ -35,15 +35,16 @@ static int step_machine(void *ctx, struct error *err)
 {
 	struct load *load = ctx;
 	struct snapshot *snap = load->snap;
-	struct machine_state now;
 	int ret = checkpoint_load(&load->ckpt, snap->section, SNAPSHOT_HEAD_SECTIONS, false, err);
 
 	if (ret)
 		return ret;
 	load->run = !load->stay_paused &&
 		    !strcmp(snap->root.run_state, runstate_name[RUNSTATE_RUNNING]);
-	machine_describe(&now, load->vm);
-	return machine_compare(&snap->machine, &now, err);
+	ret = machine_compare(&snap->machine, load->vm, err);
+	if (!ret)
+		snapshot_drop_absent(snap);
+	return ret;
 }
 
 /* The label is the one truth about this RAM: does it hold the guest of this checkpoint? */
@@ -89,6 +90,31 @@ static int step_parse(void *ctx, struct error *err)
 	struct load *load = ctx;
 
 	return checkpoint_load(&load->ckpt, load->snap->section, load->snap->nsections, true, err);
+}
+
+/* Does what was saved fit the devices of this command line and host? All differences at once. */
+static int step_compare(void *ctx, struct error *err)
+{
+	struct load *load = ctx;
+	int ret = 0;
+
+	if (err)
+		err->msg[0] = '\0';
+	for (uint32_t i = 0; i < load->vm->ndevices; i++) {
+		struct device *dev = load->vm->device[i];
+		const struct state_section *section = snapshot_of_device(load->snap, dev);
+		struct error why = {""};
+		int bad;
+
+		if (!section || !dev->ops->compare)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		bad = dev->ops->compare(dev, section->state, &why);
+		pthread_mutex_unlock(&dev->lock);
+		if (bad)
+			ret = error_join(err, bad, "%s: %s", dev->name, why.msg);
+	}
+	return ret;
 }
 
 /* A save with mode=restart did not sync RAM: what was only in the page cache is gone with the
@@ -182,8 +208,13 @@ static int step_post_load(void *ctx, struct error *err)
 
 	for (uint32_t i = 0; i < load->vm->ndevices; i++) {
 		struct device *dev = load->vm->device[i];
-		int ret = dev->ops->post_load ? dev->ops->post_load(dev, err) : 0;
+		int ret;
 
+		if (!dev->ops->post_load || !snapshot_of_device(load->snap, dev))
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		ret = dev->ops->post_load(dev, err);
+		pthread_mutex_unlock(&dev->lock);
 		if (ret) {
 			error_prefix(err, "%s", dev->name);
 			return ret;
@@ -232,11 +263,23 @@ static int step_late(void *ctx, struct error *err)
 	return arch_state_load_late(load->vm, load->snap->arch, err);
 }
 
+/* Built-in devices that this guest has never seen. Not before the load has succeeded: without it
+ * this process may still boot a guest that has them. */
+static void remove_absent(const struct load *load)
+{
+	struct vm *vm = load->vm;
+
+	for (uint32_t i = vm->ndevices; i-- > 0;)
+		if (!machine_has_device(&load->snap->machine, vm->device[i]->name))
+			devices_remove(vm, vm->device[i]);
+}
+
 /* Behind the last step: nothing here can fail. */
 static void resume(struct load *load)
 {
 	struct vm *vm = load->vm;
 
+	remove_absent(load);
 	load->downtime_ns = arch_state_downtime_ns(load->snap->arch);
 	vm->needs_reset = false;
 	vm->has_run = true;
@@ -255,6 +298,7 @@ static const struct step load_step[] = {
 	{"machine", step_machine, NULL},
 	{"label", step_label, NULL},
 	{"parse", step_parse, NULL},
+	{"compare", step_compare, NULL},
 	{"check", step_check, NULL},
 	{"commit", step_commit, undo_commit},
 	{"post-load", step_post_load, NULL},
@@ -262,7 +306,7 @@ static const struct step load_step[] = {
 	{"late", step_late, NULL},
 };
 const struct step_table cpr_load_table = {"load", load_step,
-					  sizeof(load_step) / sizeof(load_step[0])};
+					  sizeof(load_step) / sizeof(load_step[0]), NULL};
 _Static_assert(sizeof(load_step) / sizeof(load_step[0]) <= STEPS_MAX, "took_ns[]");
 
 static void log_load(const struct load *load, const uint64_t *took_ns, uint64_t began_ns)

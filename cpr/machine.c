@@ -52,6 +52,13 @@ static bool find_name(const char *names, const char *name, uint32_t *index)
 	return false;
 }
 
+bool machine_has_device(const struct machine_state *machine, const char *name)
+{
+	uint32_t index;
+
+	return find_name(machine->devices, name, &index);
+}
+
 static const char *machine_check(const void *st)
 {
 	const struct machine_state *machine = st;
@@ -70,6 +77,10 @@ static const char *machine_check(const void *st)
 
 STATE_DEFINE(machine_state, MACHINE_STATE, "machine", machine_check);
 const struct state_desc *const machine_desc = &machine_state_desc;
+
+_Static_assert(sizeof(((struct machine_state *)0)->devices) >=
+		       DEVICES_MAX * sizeof(((struct device *)0)->name),
+	       "'devices' has no room for all names");
 
 void machine_describe(struct machine_state *machine, const struct vm *vm)
 {
@@ -110,7 +121,7 @@ static void compare_identity(const struct machine_state *saved, const struct mac
 }
 
 static void compare_devices(const struct machine_state *saved, const struct machine_state *now,
-			    struct error *err, int *ret)
+			    const struct vm *vm, struct error *err, int *ret)
 {
 	struct name_walk walk = {.rest = saved->devices};
 	char shown[STATE_SHOWN_BYTES];
@@ -128,21 +139,21 @@ static void compare_devices(const struct machine_state *saved, const struct mach
 					  "checkpoint has %s on GSI %u, here it is on GSI %u",
 					  walk.name, gsi, now->device_gsi[i]);
 	}
-	walk = (struct name_walk){.rest = now->devices};
-	while (next_name(&walk))
-		if (!find_name(saved->devices, walk.name, &i))
+	for (i = 0; i < vm->ndevices; i++)
+		if (vm->device[i]->ops->count && !machine_has_device(saved, vm->device[i]->name))
 			*ret = error_join(
 				err, -EINVAL,
 				"the command line gives device %s, the checkpoint has none",
-				walk.name);
+				vm->device[i]->name);
 }
 
-int machine_compare(const struct machine_state *saved, const struct machine_state *now,
-		    struct error *err)
+int machine_compare(const struct machine_state *saved, const struct vm *vm, struct error *err)
 {
+	struct machine_state machine, *now = &machine;
 	struct error local = {.msg = ""};
 	int ret = 0;
 
+	machine_describe(now, vm);
 	err = err ? err : &local;
 	err->msg[0] = '\0';
 	compare_identity(saved, now, err, &ret);
@@ -162,6 +173,6 @@ int machine_compare(const struct machine_state *saved, const struct machine_stat
 		ret = error_join(err, -EINVAL,
 				 "checkpoint has %s, the command line gives --machine pit=%s",
 				 saved->pit ? "a PIT" : "no PIT", now->pit ? "on" : "off");
-	compare_devices(saved, now, err, &ret);
+	compare_devices(saved, now, vm, err, &ret);
 	return ret;
 }

@@ -25,7 +25,9 @@ struct machine_state {
 extern const struct state_desc *const machine_desc;
 
 void machine_describe(struct machine_state *machine, const struct vm *vm);
-/* `now` is the machine of the command line. The name is not compared, the uuid is. */
-int machine_compare(const struct machine_state *saved, const struct machine_state *now,
+/* vm: the machine of the command line. The name is not compared, the uuid is. Built-in devices that
+ * the checkpoint does not have are no difference. */
+int machine_compare(const struct machine_state *saved, const struct vm *vm,
 		    struct error *err) must_check;
+bool machine_has_device(const struct machine_state *machine, const char *name);
 #endif

@@ -14,12 +14,14 @@ struct save {
 	const char *path;
 	enum cpr_mode mode;
 	bool ram_check;
+	uint64_t timeout_ns, deadline_ns;
 	enum runstate former; /* comes back if a step fails */
 	bool running;
 	struct snapshot *snap;
 	struct checkpoint ckpt;
 	struct checkpoint_file file;
 	uint64_t stopped_at_ns;
+	bool labelled; /* from here on it is quicker to be done than to undo */
 };
 
 static const enum ram_survives mode_needs[CPR_MODES] = {
@@ -116,6 +118,31 @@ static int step_presync(void *ctx, struct error *err)
 	return ram_sync(&save->vm->ram, err);
 }
 
+/* Says whose fault it is and what to do, once. */
+static int late(const struct save *save, int ret, struct error *err)
+{
+	return ret == -ETIMEDOUT ? error_join(err, ret, "the time limit was %llu ms (timeout-ms)",
+					      (unsigned long long)save->timeout_ns / 1000000)
+				 : ret;
+}
+
+/* What the guest was told is written is on the disks. With mode=restart the page cache, which has
+ * it, outlives this process. */
+static int flush(struct save *save, struct error *err)
+{
+	if (save->mode != CPR_REBOOT)
+		return 0;
+	return late(save, vm_flush_devices(save->vm, save->deadline_ns, err), err);
+}
+
+/* Most of what the disks have to write, so that little is left when the guest stands still. */
+static int step_preflush(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	return save->running ? flush(save, err) : 0;
+}
+
 static int step_stop_vcpus(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
@@ -147,7 +174,9 @@ static int step_pause_devices(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
 
-	return save->running ? vm_pause_devices(save->vm, clock_now_ns() + VM_PAUSE_NS, err) : 0;
+	if (!save->running)
+		return 0;
+	return late(save, vm_pause_devices(save->vm, save->deadline_ns, err), err);
 }
 
 static void undo_pause_devices(void *ctx)
@@ -156,6 +185,11 @@ static void undo_pause_devices(void *ctx)
 
 	if (save->running)
 		vm_resume_devices(save->vm);
+}
+
+static int step_flush(void *ctx, struct error *err)
+{
+	return flush(ctx, err);
 }
 
 static int step_collect(void *ctx, struct error *err)
@@ -237,10 +271,12 @@ static void undo_label(void *ctx)
 
 static int step_label(void *ctx, struct error *err)
 {
-	int ret = write_label(ctx, LABEL_SAVED, err);
+	struct save *save = ctx;
+	int ret = write_label(save, LABEL_SAVED, err);
 
 	if (ret) /* it may have got half-way */
 		undo_label(ctx);
+	save->labelled = !ret;
 	return ret;
 }
 
@@ -265,15 +301,17 @@ static int step_fsync_folder(void *ctx, struct error *err)
 	return checkpoint_file_sync_folder(&save->file, err);
 }
 
-enum { SAVE_CHECK, SAVE_PREPARE, SAVE_PRESYNC, SAVE_STOP };
+enum { SAVE_CHECK, SAVE_PREPARE, SAVE_PRESYNC, SAVE_PREFLUSH, SAVE_STOP };
 
 static const struct step save_step[] = {
 	[SAVE_CHECK] = {"check", step_check, NULL},
 	[SAVE_PREPARE] = {"prepare", step_prepare, undo_prepare},
 	[SAVE_PRESYNC] = {"presync", step_presync, NULL},
+	[SAVE_PREFLUSH] = {"preflush", step_preflush, NULL},
 	/* From here on the guest waits. */
 	[SAVE_STOP] = {"stop-vcpus", step_stop_vcpus, undo_stop_vcpus},
 	{"pause-devices", step_pause_devices, undo_pause_devices},
+	{"flush-devices", step_flush, NULL},
 	{"collect", step_collect, NULL},
 	{"build", step_build, NULL},
 	{"write", step_write, undo_write},
@@ -284,8 +322,20 @@ static const struct step save_step[] = {
 	/* Behind the last one the checkpoint is good and this process may not run the guest. */
 	{"fsync-folder", step_fsync_folder, NULL},
 };
+
+static int in_time(void *ctx, uint32_t step, struct error *err)
+{
+	const struct save *save = ctx;
+
+	if (save->labelled || clock_now_ns() <= save->deadline_ns)
+		return 0;
+	return error_set(err, -ETIMEDOUT,
+			 "time limit of %llu ms passed in step %s: give more by timeout-ms",
+			 (unsigned long long)save->timeout_ns / 1000000, save_step[step].name);
+}
+
 const struct step_table cpr_save_table = {"save", save_step,
-					  sizeof(save_step) / sizeof(save_step[0])};
+					  sizeof(save_step) / sizeof(save_step[0]), in_time};
 _Static_assert(sizeof(save_step) / sizeof(save_step[0]) <= STEPS_MAX, "took_ns[]");
 
 static void log_save(const struct save *save, const uint64_t *took_ns, uint64_t began_ns)
@@ -307,6 +357,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 		.path = args->file ? args->file : vm->opt->cpr_file,
 		.mode = args->mode,
 		.ram_check = args->ram_check,
+		.timeout_ns = args->timeout_ns,
 		.former = vm->runstate,
 		.running = vm->runstate == RUNSTATE_RUNNING,
 		.file = {.dir_fd = -1, .fd = -1},
@@ -318,6 +369,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 		return error_set(err, ret,
 				 "no file: give the argument 'file', or start "
 				 "with --cpr-file");
+	save.deadline_ns = began_ns + save.timeout_ns;
 	ret = steps_run(&cpr_save_table, &save, took_ns, err);
 	if (!ret) {
 		vm_set_runstate(vm, RUNSTATE_POSTMIGRATE);

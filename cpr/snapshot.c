@@ -195,15 +195,37 @@ int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode, 
 	return 0;
 }
 
+void snapshot_drop_absent(struct snapshot *snap)
+{
+	uint32_t kept = snap->first_device;
+
+	for (uint32_t i = kept; i < snap->nsections; i++)
+		if (machine_has_device(&snap->machine, snap->section[i].name))
+			snap->section[kept++] = snap->section[i];
+	snap->nsections = kept;
+}
+
+const struct state_section *snapshot_of_device(const struct snapshot *snap,
+					       const struct device *dev)
+{
+	for (uint32_t i = snap->first_device; i < snap->nsections; i++)
+		if (!strcmp(snap->section[i].name, dev->name))
+			return &snap->section[i];
+	return NULL;
+}
+
 void snapshot_commit_devices(const struct snapshot *snap, struct vm *vm)
 {
-	const struct state_section *section = snap->section + snap->first_device;
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+		const struct state_section *section = snapshot_of_device(snap, dev);
 
-	for (uint32_t i = 0; i < vm->ndevices; i++)
-		if (vm->device[i]->ops->state) {
-			memcpy(vm->device[i]->state, section->state, section->desc->size);
-			section++;
-		}
+		if (!section)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		memcpy(dev->state, section->state, section->desc->size);
+		pthread_mutex_unlock(&dev->lock);
+	}
 }
 
 int snapshot_tables(void (*fn)(void *ctx, const struct state_desc *desc), void *ctx,

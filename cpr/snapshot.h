@@ -59,6 +59,12 @@ void snapshot_free(struct snapshot *snap);
 /* Fills the head, a fresh id with it. */
 int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode,
 		      struct error *err) must_check;
+/* Built-in devices that the machine of the checkpoint does not have get no section: for a load, once
+ * the head is there and machine_compare() has passed. */
+void snapshot_drop_absent(struct snapshot *snap);
+/* NULL: the checkpoint does not know this device. */
+const struct state_section *snapshot_of_device(const struct snapshot *snap,
+					       const struct device *dev);
 /* From scratch into the devices. */
 void snapshot_commit_devices(const struct snapshot *snap, struct vm *vm);
 

@@ -49,9 +49,10 @@ static int made_to_fail(const struct step_table *table, const struct step *step,
 }
 
 /* done: the step itself succeeded, so that its undo is due if the procedure fails. */
-static int run_one(const struct step_table *table, const struct step *step, void *ctx, bool *done,
+static int run_one(const struct step_table *table, uint32_t index, void *ctx, bool *done,
 		   struct error *err)
 {
+	const struct step *step = &table->step[index];
 	int ret;
 
 	*done = false;
@@ -65,7 +66,9 @@ static int run_one(const struct step_table *table, const struct step *step, void
 	*done = true;
 	if (fault(table, step, "kill-after"))
 		kill(getpid(), SIGKILL);
-	return fault(table, step, "fail-after") ? made_to_fail(table, step, err) : 0;
+	if (fault(table, step, "fail-after"))
+		return made_to_fail(table, step, err);
+	return table->may_go_on ? table->may_go_on(ctx, index, err) : 0;
 }
 
 int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, struct error *err)
@@ -74,7 +77,7 @@ int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, stru
 
 	for (uint32_t i = 0; i < table->nsteps; i++) {
 		bool done;
-		int ret = run_one(table, &table->step[i], ctx, &done, err);
+		int ret = run_one(table, i, ctx, &done, err);
 		uint64_t end_ns = clock_now_ns();
 
 		took_ns[i] = end_ns - start_ns;

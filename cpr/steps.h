@@ -27,6 +27,8 @@ struct step_table {
 	const char *name;
 	const struct step *step;
 	uint32_t nsteps;
+	/* May be NULL. Behind each step: may the procedure go on? If not, that step is undone too. */
+	int (*may_go_on)(void *ctx, uint32_t step, struct error *err);
 };
 
 /* took_ns: one for each step, of those that ran. */

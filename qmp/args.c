@@ -31,6 +31,17 @@ static uint32_t value_index(const struct qmp_arg *arg, const char *value)
 	return i;
 }
 
+/* What is no 64-bit number json-c has cut to the nearest one. */
+static int check_range(const struct qmp_arg *arg, struct json_object *value, struct error *err)
+{
+	const int64_t number = json_object_get_int64(value);
+
+	if ((!arg->min && !arg->max) || (number >= arg->min && number <= arg->max))
+		return 0;
+	return error_set(err, -EINVAL, "Parameter '%s' expects %lld to %lld", arg->name,
+			 (long long)arg->min, (long long)arg->max);
+}
+
 static int check_value(const struct qmp_arg *arg, struct json_object *value, struct error *err)
 {
 	const char *text;
@@ -38,6 +49,8 @@ static int check_value(const struct qmp_arg *arg, struct json_object *value, str
 	if (json_object_get_type(value) != arg->type)
 		return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: %s",
 				 arg->name, type_name(arg->type));
+	if (arg->type == json_type_int)
+		return check_range(arg, value, err);
 	if (arg->type != json_type_string)
 		return 0;
 	text = json_object_get_string(value);
@@ -83,6 +96,22 @@ const char *args_string(const struct qmp_call *call, const char *name)
 	return json_object_get_string(json_object_object_get(call->args, name));
 }
 
+int64_t args_int(const struct qmp_call *call, const char *name, int64_t dflt)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(call->args, name, &value) ? json_object_get_int64(value)
+								   : dflt;
+}
+
+bool args_bool(const struct qmp_call *call, const char *name, bool dflt)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(call->args, name, &value) ? json_object_get_boolean(value)
+								   : dflt;
+}
+
 uint32_t args_enum(const struct qmp_call *call, const char *name, uint32_t dflt)
 {
 	const char *value = args_string(call, name);
@@ -108,6 +137,10 @@ struct json_object *args_describe(const struct qmp_command *command)
 			json_object_object_add(row, "values", values);
 		else
 			json_object_put(values);
+		if (arg->min || arg->max) {
+			json_object_object_add(row, "min", json_object_new_int64(arg->min));
+			json_object_object_add(row, "max", json_object_new_int64(arg->max));
+		}
 		json_object_array_add(list, row);
 	}
 	return list;

@@ -31,6 +31,7 @@ struct qmp_arg {
 	bool optional;
 	const char *const *values; /* enum: what a string may be; NULL: anything */
 	uint32_t nvalues;
+	int64_t min, max; /* of an integer; both 0: any */
 };
 
 struct qmp_command;
@@ -55,6 +56,8 @@ extern const uint32_t qmp_ncommands;
 int args_check(const struct qmp_call *call, struct error *err) must_check;
 /* A checked argument; NULL if it is absent. */
 const char *args_string(const struct qmp_call *call, const char *name);
+int64_t args_int(const struct qmp_call *call, const char *name, int64_t dflt);
+bool args_bool(const struct qmp_call *call, const char *name, bool dflt);
 /* Index of a checked enum argument's value; dflt if it is absent. */
 uint32_t args_enum(const struct qmp_call *call, const char *name, uint32_t dflt);
 /* The table's rows as query-commands shows them. */

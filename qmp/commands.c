@@ -171,6 +171,8 @@ HANDLER(cprsave)
 	struct cpr_save_args save = {
 		.mode = (enum cpr_mode)args_enum(call, "mode", CPR_REBOOT),
 		.ram_check = args_enum(call, "ram-check", RAM_CHECK_NONE) == RAM_CHECK_FULL,
+		.timeout_ns =
+			(uint64_t)args_int(call, "timeout-ms", VM_PAUSE_NS / 1000000) * 1000000,
 	};
 	int ret = cpr_file(call, &save.file, err);
 
@@ -241,9 +243,11 @@ HANDLER(cprinfo)
 	return 0;
 }
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define ANY_STRING   .type = json_type_string
-#define ONE_OF(list) .type = json_type_string, .values = (list), .nvalues = COUNT(list)
+#define COUNT(array)	  (sizeof(array) / sizeof((array)[0]))
+#define ANY_STRING	  .type = json_type_string
+#define DAY_MS		  (24 * 3600 * 1000)
+#define INTEGER(from, to) .type = json_type_int, .min = (from), .max = (to)
+#define ONE_OF(list)	  .type = json_type_string, .values = (list), .nvalues = COUNT(list)
 #define COMMAND(command, fn, ...)                                      \
 	{                                                              \
 		.name = (command), .run = (fn), .arg = { __VA_ARGS__ } \
@@ -269,7 +273,8 @@ const struct qmp_command qmp_commands[] = {
 	COMMAND("cprsave", cprsave,
 		{"file", ANY_STRING, .optional = true},
 		{"mode", ONE_OF(cpr_mode_name)},
-		{"ram-check", ONE_OF(ram_check_name), .optional = true}),
+		{"ram-check", ONE_OF(ram_check_name), .optional = true},
+		{"timeout-ms", INTEGER(1, DAY_MS), .optional = true}),
 	COMMAND("cprload", cprload,
 		{"file", ANY_STRING, .optional = true}),
 	COMMAND("cprinfo", cprinfo),

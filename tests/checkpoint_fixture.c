@@ -2,6 +2,7 @@
 #include "checkpoint_fixture.h"
 #include "devices/devices.h"
 #include "vmm/arch.h"
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #define XXH_INLINE_ALL
@@ -28,7 +29,8 @@ struct snapshot *sections_new(void)
 
 		if (!ops->state)
 			continue;
-		snprintf(section->name, sizeof(section->name), "%s0", ops->type);
+		snprintf(section->name, sizeof(section->name), "%s0",
+			 ops->name ? ops->name : ops->type);
 		section->desc = ops->state;
 		section->state = snap->device_scratch + used;
 		used += (ops->state->size + 63) & ~63UL;
@@ -42,6 +44,26 @@ void sections_free(struct snapshot *snap)
 	arch_state_free(snap->arch);
 	free(snap->device_scratch);
 	free(snap);
+}
+
+struct snapshot *sections_load(const char *path)
+{
+	struct snapshot *snap = sections_new();
+	struct checkpoint ckpt;
+	struct error err = {""};
+	int ret = checkpoint_read(&ckpt, AT_FDCWD, path, &err);
+
+	if (!ret) {
+		ret = checkpoint_load(&ckpt, snap->section, SNAPSHOT_HEAD_SECTIONS, false, &err);
+		snapshot_drop_absent(snap);
+		ret = ret ? ret
+			  : checkpoint_load(&ckpt, snap->section, snap->nsections, true, &err);
+		checkpoint_free(&ckpt);
+	}
+	if (!ret)
+		return snap;
+	fprintf(stderr, "%s: %s\n", path, err.msg);
+	abort();
 }
 
 void sections_fill_head(struct snapshot *snap)

@@ -11,6 +11,8 @@
 
 /* device_scratch is that of all devices in device_table[], named as one of each would be. */
 struct snapshot *sections_new(void);
+/* Those of a checkpoint, filled with what it says; devices that it does not have get none. */
+struct snapshot *sections_load(const char *path);
 void sections_free(struct snapshot *snap);
 /* As a valid head would be; the rest is what it is, and will be written without a check. */
 void sections_fill_head(struct snapshot *snap);

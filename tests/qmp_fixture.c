@@ -75,6 +75,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", args->file ? args->file : "(default)");
 	fake_cpr.mode = (int)args->mode;
 	fake_cpr.ram_check = args->ram_check;
+	fake_cpr.timeout_ns = args->timeout_ns;
 	vm->runstate = RUNSTATE_POSTMIGRATE;
 	return 0;
 }

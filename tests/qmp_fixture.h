@@ -33,6 +33,7 @@ extern struct fake_cpr {
 	char file[256];
 	int mode;
 	bool ram_check;
+	uint64_t timeout_ns;
 } fake_cpr;
 
 void fixture_start(struct fixture *f);

@@ -4,6 +4,7 @@
 #include "cpr/cpr.h"
 #include "ram/label.h"
 #include "tests/unit.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +50,8 @@ static void says(const char *text)
 /* Trying again is no way out where the guest stands still. */
 START_TEST(test_save_of_a_guest_that_ends)
 {
-	const struct cpr_save_args args = {.file = "checkpoint", .mode = CPR_RESTART};
+	const struct cpr_save_args args = {
+		.file = "checkpoint", .mode = CPR_RESTART, .timeout_ns = VM_PAUSE_NS};
 
 	vm.requests = _i ? VM_REQUEST_RESET : VM_REQUEST_SHUTDOWN;
 	vm.runstate = RUNSTATE_PAUSED;
@@ -66,22 +68,27 @@ END_TEST
 /* A real guest's state, of this VM, saved under another kernel. */
 static void make_checkpoint(const char *host_kernel)
 {
-	struct snapshot *snap = sections_new();
+	struct snapshot *snap = sections_load(GOLDEN_CHECKPOINT);
 	struct label label = {.state = LABEL_SAVED, .ram_size_bytes = RAM_BYTES};
 	struct checkpoint ckpt;
 	FILE *out = fopen("checkpoint", "wb");
 
 	ck_assert_ptr_nonnull(out);
-	ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, GOLDEN_CHECKPOINT, &err), 0);
-	ck_assert_int_eq(checkpoint_load(&ckpt, snap->section, snap->nsections, true, &err), 0);
-	checkpoint_free(&ckpt);
 	machine_describe(&snap->machine, &vm);
+	snap->nsections = snap->first_device;
+	for (uint32_t i = 0; i < vm.ndevices; i++) {
+		struct state_section *section = &snap->section[snap->nsections++];
+
+		strcpy(section->name, vm.device[i]->name);
+		section->desc = vm.device[i]->ops->state;
+		section->state = vm.device[i]->state;
+	}
 	snap->memory.nhash = 0;
 	strcpy(snap->root.mode, "reboot");
 	memset(snap->vmm.host_kernel, 0, sizeof(snap->vmm.host_kernel));
 	strcpy(snap->vmm.host_kernel, host_kernel);
-	ck_assert_int_eq(checkpoint_reserve(&ckpt, snap->section, snap->first_device, &err), 0);
-	ck_assert_msg(!checkpoint_build(&ckpt, snap->section, snap->first_device, &err), "%s",
+	ck_assert_int_eq(checkpoint_reserve(&ckpt, snap->section, snap->nsections, &err), 0);
+	ck_assert_msg(!checkpoint_build(&ckpt, snap->section, snap->nsections, &err), "%s",
 		      err.msg);
 	ck_assert_uint_eq(fwrite(ckpt.data, ckpt.size_bytes, 1, out), 1);
 	fclose(out);
@@ -110,6 +117,127 @@ START_TEST(test_load_on_another_kernel)
 }
 END_TEST
 
+/* --- devices */
+
+static struct {
+	int paused, resumed;
+	bool stuck;
+} fake[2];
+
+static int fake_settle(struct device *dev, uint64_t deadline_ns, struct error *error)
+{
+	(void)deadline_ns;
+	if (fake[dev->instance].stuck)
+		return error_set(error, -ETIMEDOUT, "3 requests are in flight");
+	fake[dev->instance].paused++;
+	return 0;
+}
+
+static void fake_resume(struct device *dev)
+{
+	fake[dev->instance].resumed++;
+}
+
+struct fake_state {
+	uint64_t size_bytes;
+};
+#define FAKE_STATE(F, A, V, T) F(T, size_bytes)
+STATE_DEFINE(fake_state, FAKE_STATE, "fake", NULL);
+
+static int fake_compare(struct device *dev, const void *saved, struct error *error)
+{
+	const struct fake_state *was = saved, *is = dev->state;
+
+	if (was->size_bytes == is->size_bytes)
+		return 0;
+	return error_join(error, -EINVAL, "had %llu bytes, has %llu",
+			  (unsigned long long)was->size_bytes, (unsigned long long)is->size_bytes);
+}
+
+static uint32_t two(const struct options *unused)
+{
+	(void)unused;
+	return 2;
+}
+
+static const struct device_ops fake_ops = {
+	.type = "fake",
+	.count = two,
+	.state = &fake_state_desc,
+	.pause = fake_settle,
+	.flush = fake_settle,
+	.compare = fake_compare,
+	.resume = fake_resume,
+};
+static struct fake_state fake_state[2];
+static struct device fake_device[2] = {
+	{.ops = &fake_ops, .name = "fake0", .state = &fake_state[0]},
+	{.ops = &fake_ops, .name = "fake1", .state = &fake_state[1], .instance = 1},
+};
+
+static void add_devices(void)
+{
+	memset(fake, 0, sizeof(fake));
+	for (int i = 0; i < 2; i++) {
+		pthread_mutex_init(&fake_device[i].lock, NULL);
+		vm.device[vm.ndevices++] = &fake_device[i];
+		fake_state[i].size_bytes = 100;
+	}
+}
+
+/* The one that does not drain is named, the others go on. */
+START_TEST(test_device_that_does_not_drain)
+{
+	add_devices();
+	fake[1].stuck = true;
+	ck_assert_int_eq(vm_pause_devices(&vm, UINT64_MAX, &err), -ETIMEDOUT);
+	ck_assert_str_eq(err.msg, "fake1: 3 requests are in flight");
+	ck_assert_int_eq(fake[0].paused, 1);
+	ck_assert_int_eq(fake[0].resumed, 1);
+	ck_assert_int_eq(fake[1].resumed, 0);
+	ck_assert_int_eq(vm_flush_devices(&vm, UINT64_MAX, &err), -ETIMEDOUT);
+	ck_assert_str_eq(err.msg, "fake1: 3 requests are in flight");
+	fake[1].stuck = false;
+	ck_assert_int_eq(vm_flush_devices(&vm, UINT64_MAX, &err), 0);
+	ck_assert_int_eq(vm_pause_devices(&vm, UINT64_MAX, &err), 0);
+	vm_resume_devices(&vm);
+	ck_assert_int_eq(fake[1].resumed, 1);
+}
+END_TEST
+
+START_TEST(test_time_limit)
+{
+	const struct cpr_save_args args = {
+		.file = "checkpoint", .mode = CPR_RESTART, .timeout_ns = 1};
+
+	vm.runstate = RUNSTATE_PAUSED;
+	ck_assert_int_eq(cpr_save(&vm, &args, &err), -ETIMEDOUT);
+	ck_assert_str_eq(err.msg,
+			 "time limit of 0 ms passed in step check: give more by timeout-ms");
+	ck_assert_int_eq(vm.runstate, RUNSTATE_PAUSED);
+	ck_assert_int_ne(access("checkpoint.new", F_OK), 0);
+}
+END_TEST
+
+/* All differences of all devices in one message. */
+START_TEST(test_devices_that_differ)
+{
+	add_devices();
+	make_checkpoint("6.1.0-old");
+	fake_state[0].size_bytes = 200;
+	fake_state[1].size_bytes = 300;
+	vm.runstate = RUNSTATE_PRELAUNCH;
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", &err), 0);
+	ck_assert_str_eq(err.msg, "fake0: had 100 bytes, has 200; fake1: had 100 bytes, has 300");
+	ck_assert_uint_eq(fake_state[0].size_bytes, 200);
+	ck_assert_int_eq(vm.runstate, RUNSTATE_PRELAUNCH);
+	/* The same sizes: on to the next step. */
+	fake_state[0].size_bytes = fake_state[1].size_bytes = 100;
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", &err), 0);
+	ck_assert_ptr_null(strstr(err.msg, "fake"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("cpr-refused");
@@ -118,6 +246,9 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, test_save_of_a_guest_that_ends, 0, 2);
 	tcase_add_test(tc, test_load_on_another_kernel);
+	tcase_add_test(tc, test_device_that_does_not_drain);
+	tcase_add_test(tc, test_time_limit);
+	tcase_add_test(tc, test_devices_that_differ);
 	suite_add_tcase(suite, tc);
 	return unit_run(suite);
 }

@@ -91,6 +91,15 @@ static const struct {
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\",\"mode\":\"reboot\","
 	 "\"ram-check\":\"half\"}}",
 	 GENERIC, "Parameter 'ram-check' does not accept value 'half'"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":\"1\"}}",
+	 GENERIC, "Invalid parameter type for 'timeout-ms', expected: integer"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":1.5}}",
+	 GENERIC, "Invalid parameter type for 'timeout-ms', expected: integer"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":0}}", GENERIC,
+	 "Parameter 'timeout-ms' expects 1 to 86400000"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\","
+	 "\"timeout-ms\":18446744073709551615}}",
+	 GENERIC, "Parameter 'timeout-ms' expects 1 to 86400000"},
 	{"{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/x\\u0000y\"}}", GENERIC,
 	 "Parameter 'file' contains a NUL character"},
 	{"{\"execute\":\"cprload\"}", GENERIC,
@@ -321,8 +330,9 @@ START_TEST(cprsave)
 	client_expect(fd, "{\"return\":{\"status\":\"running\",\"running\":true}}");
 
 	fake_cpr.save_fails = false;
-	client_send(fd, "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/\\u00e9\","
-			"\"mode\":\"restart\",\"ram-check\":\"full\"},\"id\":7}");
+	client_send(fd,
+		    "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/\\u00e9\","
+		    "\"mode\":\"restart\",\"ram-check\":\"full\",\"timeout-ms\":2500},\"id\":7}");
 	client_expect(fd, "{\"return\":{},\"id\":7}");
 	client_expect(fd, "{\"event\":\"SHUTDOWN\",\"data\":{\"guest\":false,"
 			  "\"reason\":\"host-qmp-quit\"}}");
@@ -331,6 +341,7 @@ START_TEST(cprsave)
 	ck_assert_str_eq(fake_cpr.file, "/d/\303\251");
 	ck_assert_int_eq(fake_cpr.mode, CPR_RESTART);
 	ck_assert(fake_cpr.ram_check);
+	ck_assert_uint_eq(fake_cpr.timeout_ns, 2500000000);
 	ck_assert_int_eq(f.vm.exit_status, 0);
 }
 END_TEST
@@ -348,6 +359,7 @@ START_TEST(cprsave_defaults)
 	ck_assert_str_eq(fake_cpr.file, "(default)");
 	ck_assert_int_eq(fake_cpr.mode, CPR_REBOOT);
 	ck_assert(!fake_cpr.ram_check);
+	ck_assert_uint_eq(fake_cpr.timeout_ns, 10000000000);
 }
 END_TEST
 

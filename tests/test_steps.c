@@ -46,7 +46,7 @@ static void undo_c(void *ctx)
 }
 
 static const struct step step[] = {{"a", run_a, undo_a}, {"b", run_b, NULL}, {"c", run_c, undo_c}};
-static const struct step_table table = {"test", step, 3};
+static const struct step_table table = {"test", step, 3, NULL};
 
 static int walk(const char *fault, int fails, struct error *err)
 {
@@ -67,6 +67,30 @@ START_TEST(test_order)
 
 	ck_assert_int_eq(walk(NULL, 0, &err), 0);
 	ck_assert_str_eq(trace, "abc");
+}
+END_TEST
+
+static int stop_at_b(void *ctx, uint32_t index, struct error *err)
+{
+	(void)ctx;
+	return index == 1 ? error_set(err, -ETIMEDOUT, "too late in step %s", step[index].name) : 0;
+}
+
+/* A step that is done when the procedure may not go on is undone with those before it. */
+START_TEST(test_may_go_on)
+{
+	static const struct step limited[] = {
+		{"a", run_a, undo_a}, {"b", run_b, undo_c}, {"c", run_c, NULL}};
+	static const struct step_table limits = {"test", limited, 3, stop_at_b};
+	struct error err;
+	uint64_t took_ns[3];
+
+	trace[0] = '\0';
+	fails_at = 0;
+	unsetenv("STASIS_FAULT");
+	ck_assert_int_eq(steps_run(&limits, NULL, took_ns, &err), -ETIMEDOUT);
+	ck_assert_str_eq(err.msg, "too late in step b");
+	ck_assert_str_eq(trace, "abCA");
 }
 END_TEST
 
@@ -157,6 +181,7 @@ int main(void)
 	TCase *tc = tcase_create("steps");
 
 	tcase_add_test(tc, test_order);
+	tcase_add_test(tc, test_may_go_on);
 	tcase_add_loop_test(tc, test_undo, 0, 4);
 	tcase_add_test(tc, test_fault_strikes_once);
 	tcase_add_loop_test(tc, test_fault_after, 0, 3);
