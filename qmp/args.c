@@ -31,7 +31,6 @@ static uint32_t value_index(const struct qmp_arg *arg, const char *value)
 	return i;
 }
 
-/* What is no 64-bit number json-c has cut to the nearest one. */
 static int check_range(const struct qmp_arg *arg, struct json_object *value, struct error *err)
 {
 	const int64_t number = json_object_get_int64(value);

@@ -98,7 +98,7 @@ static const struct {
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":0}}", GENERIC,
 	 "Parameter 'timeout-ms' expects 1 to 86400000"},
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\","
-	 "\"timeout-ms\":18446744073709551615}}",
+	 "\"timeout-ms\":86400001}}",
 	 GENERIC, "Parameter 'timeout-ms' expects 1 to 86400000"},
 	{"{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/x\\u0000y\"}}", GENERIC,
 	 "Parameter 'file' contains a NUL character"},
