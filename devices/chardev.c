@@ -67,7 +67,7 @@ static void watch(struct chardev *chr, enum chardev_role role, int fd, uint32_t 
 	if (fd < 0)
 		return;
 	if (loop_add(loop, fd, events, role_fn[role], chr, chr->lock))
-		log_guest("serial: the event loop takes no more descriptors");
+		log_guest("%s: the event loop takes no more descriptors", chr->config->option);
 	else
 		chr->watch[role].fd = fd;
 }
@@ -258,8 +258,8 @@ static void write_failed(struct chardev *chr, int error)
 		update(chr);
 		return;
 	}
-	log_guest("serial: %s: %s: its output is lost",
-		  chr->config->path ? chr->config->path : "stdout", strerror(error));
+	log_guest("%s %s: %s: its output is lost", chr->config->option,
+		  chr->config->path ? chr->config->path : "stdio", strerror(error));
 	/* The reader of a pipe and a terminal do not come back; a full disk may have room again. */
 	if (error == EPIPE || error == EIO) {
 		watch(chr, CHARDEV_OUTPUT, -1, 0);
@@ -354,11 +354,11 @@ static int open_stdio(struct chardev *chr, struct error *err)
 {
 	chr->in_fd = reopen(STDIN_FILENO, O_RDONLY);
 	if (chr->in_fd < 0)
-		return error_set(err, -errno, "--serial stdio: standard input: %s",
+		return error_set(err, -errno, "%s stdio: standard input: %s", chr->config->option,
 				 strerror(errno));
 	chr->out_fd = reopen(STDOUT_FILENO, O_WRONLY);
 	if (chr->out_fd < 0)
-		return error_set(err, -errno, "--serial stdio: standard output: %s",
+		return error_set(err, -errno, "%s stdio: standard output: %s", chr->config->option,
 				 strerror(errno));
 	if (isatty(STDIN_FILENO))
 		make_raw(chr);
@@ -381,14 +381,14 @@ static int open_file(struct chardev *chr, struct error *err)
 	chr->out_fd =
 		open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
 	if (chr->out_fd < 0)
-		return error_set(err, -errno, "--serial file:%s: %s", path,
+		return error_set(err, -errno, "%s file:%s: %s", chr->config->option, path,
 				 errno == ENXIO ? "a FIFO that nobody reads" : strerror(errno));
 	return 0;
 }
 
 static int open_unix(struct chardev *chr, struct error *err)
 {
-	return listen_open(&chr->listen, "--serial", chr->config->path, err);
+	return listen_open(&chr->listen, chr->config->option, chr->config->path, err);
 }
 
 static int open_none(struct chardev *chr, struct error *err)

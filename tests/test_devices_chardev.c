@@ -55,7 +55,7 @@ static void setup(enum chardev_kind kind)
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/end", dir);
-	config = (struct chardev_config){kind, path};
+	config = (struct chardev_config){kind, path, "--serial"};
 	space = 16;
 	ck_assert_msg(!chardev_open(&chr, &config, &rig.vm, &ops, NULL, &lock, &err), "%s",
 		      err.msg);
@@ -167,7 +167,7 @@ END_TEST
 
 START_TEST(file_full)
 {
-	struct chardev_config full = {CHARDEV_FILE, "/dev/full"};
+	struct chardev_config full = {CHARDEV_FILE, "/dev/full", "--serial"};
 	struct error err;
 
 	ck_assert_int_eq(chardev_open(&chr, &full, &rig.vm, &ops, NULL, &lock, &err), 0);
@@ -187,7 +187,7 @@ START_TEST(fifo_that_nobody_reads)
 	snprintf(path, sizeof(path), "%s/end", dir);
 	ck_assert_int_eq(mkfifo(path, 0600), 0);
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	config = (struct chardev_config){CHARDEV_FILE, path};
+	config = (struct chardev_config){CHARDEV_FILE, path, "--serial"};
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &ops, NULL, &lock, &err), 0);
 	chardev_resume(&chr);
 	while (chardev_write(&chr, data, sizeof(data)) == sizeof(data))
@@ -201,7 +201,7 @@ END_TEST
 
 START_TEST(file_refused)
 {
-	struct chardev_config bad = {CHARDEV_FILE, "/nonexistent/log"};
+	struct chardev_config bad = {CHARDEV_FILE, "/nonexistent/log", "--serial"};
 	struct error err;
 
 	ck_assert_int_eq(chardev_open(&chr, &bad, &rig.vm, &ops, NULL, &lock, &err), -ENOENT);

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ARGS 16
+#define MAX_ARGS 24
 
 static struct options opt;
 static struct error err;
-static char line[512];
+static char line[8192];
 
 /* Words separated by '|'; the parser may write into them. */
 static int parse(const char *words)
@@ -21,6 +21,8 @@ static int parse(const char *words)
 
 	snprintf(line, sizeof(line), "%s", words);
 	err.msg[0] = '\0';
+	free(opt.disk);
+	free(opt.net);
 	while (rest && argc < MAX_ARGS)
 		argv[argc++] = strsep(&rest, "|");
 	return options_parse(&opt, argc, argv, &err);
@@ -155,8 +157,10 @@ START_TEST(refusals)
 		{"--uuid|1234", "--uuid 1234"},
 		{"--uuid|123e4567-e89b-12d3-a456-42661417400g", "--uuid"},
 		{"--on-reset|halt", "--on-reset halt: reset or exit"},
-		{"--machine|pit=maybe", "pit=maybe: on or off"},
-		{"--machine|clock=utc", "clock=utc"},
+		{"--machine|pit=maybe", "--machine: pit=maybe: must be off|on: an i8254"},
+		{"--machine|clock=utc", "clock=utc: must be continue|realtime: "},
+		{"--machine|pit=on,pit=off", "pit= comes twice"},
+		{"--=x", "no option '--'"},
 		{"--log|loud", "--log loud"},
 		{"--kernel|k|--json", "--json"},
 		{"--kernel|k|--paused", "--paused needs --qmp"},
@@ -172,6 +176,226 @@ START_TEST(refusals)
 			      err.msg, bad[i].says);
 		ck_assert_msg(!strchr(err.msg, '\n'), "%s: more than one line", bad[i].words);
 	}
+}
+END_TEST
+
+/* The devices' options, as one that is refused or accepted with a kernel. */
+START_TEST(device_refusals)
+{
+	static const struct {
+		const char *words, *says;
+	} bad[] = {
+		{"--disk|id=d", "--disk id=d: path= is missing"},
+		{"--disk|/dev/sda", "'/dev/sda' is not of the form key=value"},
+		{"--disk|path=a,path=b", "path= comes twice"},
+		{"--disk|path=a,id=1d", "id=1d: must be ID: a letter, then"},
+		{"--disk|path=a,id=d/d", "id=d/d"},
+		{"--disk|path=a,id=a234567890123456789012345678901x", "id=a2345678901234567890..."},
+		{"--disk|path=a,readonly=yes", "readonly=yes: must be off|on"},
+		{"--disk|path=a,cache=writethrough", "cache=writethrough: must be none|writeback"},
+		{"--disk|path=a,cache=none|writeback", "'writeback' is no option"},
+		{"--disk|path=a,serial=123456789012345678901", "up to 20 printable"},
+		{"--disk|path=a,serial=a\tb", "up to 20 printable"},
+		{"--disk|path=a,queues=0", "queues=0: must be N: 1 to 8"},
+		{"--disk|path=a,queues=9", "queues=9: must be N: 1 to 8"},
+		{"--disk|path=a,queues=1x", "queues=1x"},
+		{"--disk|path=a,queues=-1", "queues=-1"},
+		{"--disk|path=a,queues=4294967297", "queues=4294967297"},
+		{"--disk|path=a,queues=18446744073709551617", "queues=18446744073709551617"},
+		{"--disk|path=a,queue-size=8", "queue-size=8: must be N: a power of two"},
+		{"--disk|path=a,queue-size=100", "queue-size=100"},
+		{"--disk|path=a,queue-size=2048", "queue-size=2048"},
+		{"--disk|path=a,format=qcow2", "qemu-img convert -O raw"},
+		{"--disk|path=a,format=qcow2", "qemu-nbd"},
+		{"--disk|path=a,if=virtio", "no key 'if'"},
+		{"--disk|path=a|--disk|path=b,id=disk0", "id=disk0: two devices have it"},
+		{"--disk|path=a,id=x|--net|tap=t,id=x", "id=x: two devices have it"},
+		{"--net|id=n", "exactly one of tap=IFNAME, stream=unix:PATH and fd=N"},
+		{"--net|tap=t,fd=3", "exactly one of"},
+		{"--net|tap=t,stream=unix:/s", "exactly one of"},
+		{"--net|tap=sixteen-letters0", "tap=sixteen-letters0: must be IFNAME"},
+		{"--net|tap=a/b", "tap=a/b"},
+		{"--net|stream=/s", "stream=/s: must be unix:PATH"},
+		{"--net|stream=unix:", "stream=unix:"},
+		{"--net|fd=2", "fd=2: must be N"},
+		{"--net|fd=2147483648", "fd=2147483648"},
+		{"--net|tap=t,mac=01:00:00:00:00:01", "mac=01:00:00:00:00:01: must be XX:"},
+		{"--net|tap=t,mac=00:00:00:00:00:00", "mac=00"},
+		{"--net|tap=t,mac=02:00:00:00:00", "mac=02"},
+		{"--net|tap=t,mac=02:00:00:00:00:0g", "mac=02"},
+		{"--net|tap=t,mac=02:00:00:00:00:001", "mac=02"},
+		{"--net|tap=t,mac=0:20:00:00:00::01", "mac=0:"},
+		{"--net|tap=t,mac=02-00-00-00-00-01", "mac=02-"},
+		{"--net|tap=t,queues=9", "queues=9"},
+		{"--net|stream=unix:/s,queues=2", "queues= needs tap="},
+		{"--net|stream=unix:/s,vhost=on", "vhost=on needs a tap"},
+		{"--net|tap=t,vhost=maybe", "vhost=maybe: must be auto|off|on"},
+		{"--net|tap=a,mac=02:00:00:00:00:01|--net|tap=b,mac=02:00:00:00:00:01",
+		 "net0 and net1 have the same mac="},
+		{"--console|tty", "--console tty: stdio, unix:PATH"},
+		{"--console|stdio|--serial|stdio", "one of them only"},
+		{"--agent|/s", "--agent /s: must be unix:PATH"},
+		{"--agent|unix:", "--agent unix:"},
+		{"--agent|stdio", "--agent stdio"},
+		{"--rng=yes", "--rng takes no value"},
+		{"--vsock|3", "'3' is not of the form"},
+		{"--vsock|cid=2", "cid=2: must be N: 3 to"},
+		{"--vsock|cid=4294967295", "cid=4294967295"},
+	};
+	char words[512];
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(words, sizeof(words), "--kernel|k|%s", bad[i].words);
+		ck_assert_msg(parse(words), "accepted: %s", words);
+		ck_assert_msg(strstr(err.msg, bad[i].says), "%s: says '%s', not '%s'", words,
+			      err.msg, bad[i].says);
+		ck_assert_msg(!strchr(err.msg, '\n'), "%s: more than one line", words);
+	}
+}
+END_TEST
+
+START_TEST(too_many)
+{
+	char words[2048] = "--kernel|k";
+
+	for (int i = 0; i < 7; i++)
+		strcat(words, "|--net|fd=9");
+	ck_assert_int_eq(parse(words), 0);
+	strcat(words, "|--net|fd=9");
+	ck_assert_int_eq(parse(words), 0);
+	ck_assert_uint_eq(opt.nnets, OPTIONS_MAX_NETS);
+	strcat(words, "|--net|fd=9");
+	ck_assert_int_ne(parse(words), 0);
+	ck_assert_str_eq(err.msg, "--net fd=9: a machine takes at most 8");
+}
+END_TEST
+
+START_TEST(long_path)
+{
+	char words[5000] = "--kernel|k|--disk|path=";
+
+	memset(words + strlen(words), 'x', 4095);
+	ck_assert_int_eq(parse(words), 0);
+	ck_assert_uint_eq(strlen(opt.disk[0].path), 4095);
+	strcat(words, "x");
+	ck_assert_int_ne(parse(words), 0);
+	ck_assert_str_eq(err.msg, "--disk: path=xxxxxxxxxxxxxxxxxxxx...: longer than 4095 bytes");
+}
+END_TEST
+
+START_TEST(disks)
+{
+	const struct disk_config *d;
+
+	ck_assert_int_eq(parse("--kernel|k|--disk|path=/dev/sda|--disk|path=b,id=data,readonly=on,"
+			       "cache=writeback,serial=a b~,queues=8,queue-size=1024,format=raw"),
+			 0);
+	ck_assert_uint_eq(opt.ndisks, 2);
+	d = opt.disk;
+	ck_assert_str_eq(d->id, "disk0");
+	ck_assert_str_eq(d->path, "/dev/sda");
+	ck_assert_str_eq(d->serial, "");
+	ck_assert(!d->readonly && d->cache == DISK_CACHE_NONE && d->queues == 1 &&
+		  d->queue_size == 256);
+	d++;
+	ck_assert_str_eq(d->id, "data");
+	ck_assert_str_eq(d->path, "b");
+	ck_assert_str_eq(d->serial, "a b~");
+	ck_assert(d->readonly && d->cache == DISK_CACHE_WRITEBACK && d->queues == 8 &&
+		  d->queue_size == 1024);
+	ck_assert_int_eq(parse("--kernel|k|--disk|path=p,readonly=off,cache=none,queue-size=16"),
+			 0);
+	ck_assert(!opt.disk->readonly && opt.disk->cache == DISK_CACHE_NONE &&
+		  opt.disk->queue_size == 16);
+}
+END_TEST
+
+/* A comma in a value is written twice, in every option that is a list. */
+START_TEST(commas)
+{
+	ck_assert_int_eq(parse("--kernel|k|--disk|path=,,a,,,,b,,,id=x|--memory|path=m,,,size=2M"),
+			 0);
+	ck_assert_str_eq(opt.disk[0].path, ",a,,b,");
+	ck_assert_str_eq(opt.disk[0].id, "x");
+	ck_assert_str_eq(opt.memory.path, "m,");
+	ck_assert_int_eq(parse("--inspect-memory|/a,,b,offset=2M"), 0);
+	ck_assert_str_eq(opt.memory.path, "/a,b");
+	ck_assert_uint_eq(opt.memory.offset_bytes, 2 << 20);
+	ck_assert_int_ne(parse("--kernel|k|--disk|path=a,"), 0);
+	ck_assert_int_ne(parse("--kernel|k|--disk|,path=a"), 0);
+}
+END_TEST
+
+START_TEST(nets)
+{
+	const uint8_t mac[] = {0x52, 0x54, 0x00, 0xab, 0xCD, 0xef};
+	const struct net_config *n;
+
+	ck_assert_int_eq(parse("--kernel|k|--net|tap=tap0,mac=52:54:00:ab:CD:ef,queues=4,vhost=on|"
+			       "--net|stream=unix:/run/passt,id=slirp|--net|fd=5,vhost=off"),
+			 0);
+	ck_assert_uint_eq(opt.nnets, 3);
+	n = opt.net;
+	ck_assert_str_eq(n->id, "net0");
+	ck_assert_str_eq(n->path, "tap0");
+	ck_assert_mem_eq(n->mac, mac, 6);
+	ck_assert(n->kind == NET_TAP && n->queues == 4 && n->vhost == AUTO_ON);
+	n++;
+	ck_assert_str_eq(n->id, "slirp");
+	ck_assert_str_eq(n->path, "/run/passt");
+	ck_assert(n->kind == NET_STREAM && n->queues == 1 && n->vhost == AUTO_AUTO);
+	n++;
+	ck_assert_str_eq(n->id, "net2");
+	ck_assert(n->kind == NET_FD && n->fd == 5 && n->vhost == AUTO_OFF);
+}
+END_TEST
+
+/* Guests know their interfaces by MAC: these values may never change. */
+START_TEST(derived_macs)
+{
+	static const uint8_t vm_0[] = {0xe2, 0x78, 0x92, 0x47, 0xbe, 0x85};
+	static const uint8_t vm_1[] = {0x4e, 0xf4, 0x90, 0x66, 0x3b, 0xd0};
+	uint8_t mac[6];
+
+	ck_assert_int_eq(parse("--kernel|k|--net|fd=5|--net|fd=6"), 0);
+	ck_assert_mem_eq(opt.net[0].mac, vm_0, 6);
+	ck_assert_mem_eq(opt.net[1].mac, vm_1, 6);
+	memcpy(mac, opt.net[0].mac, 6);
+	ck_assert_int_eq(mac[0] & 3, 2);
+	/* Whatever the order of options, by name and by UUID. */
+	ck_assert_int_eq(parse("--kernel|k|--net|fd=5|--name|other"), 0);
+	ck_assert_mem_ne(opt.net[0].mac, mac, 6);
+	memcpy(mac, opt.net[0].mac, 6);
+	ck_assert_int_eq(parse("--kernel|k|--name|other|--net|fd=5"), 0);
+	ck_assert_mem_eq(opt.net[0].mac, mac, 6);
+	ck_assert_int_eq(parse("--kernel|k|--name|other|--net|fd=5|"
+			       "--uuid|123e4567-e89b-12d3-a456-426614174000"),
+			 0);
+	ck_assert_mem_ne(opt.net[0].mac, mac, 6);
+}
+END_TEST
+
+START_TEST(consoles)
+{
+	ck_assert_int_eq(parse("--kernel|k"), 0);
+	ck_assert(!opt.has_console && !opt.has_agent && !opt.rng && !opt.vsock_cid);
+	ck_assert_int_eq(parse("--kernel|k|--console|stdio"), 0);
+	ck_assert(opt.has_console && opt.console.kind == CHARDEV_STDIO);
+	ck_assert_int_eq(opt.serial.kind, CHARDEV_NONE);
+	ck_assert_int_eq(parse("--kernel|k|--console|stdio|--serial|none"), 0);
+	ck_assert_int_eq(parse("--kernel|k|--serial|stdio|--console|unix:/c"), 0);
+	ck_assert_int_eq(opt.serial.kind, CHARDEV_STDIO);
+	ck_assert_int_eq(parse("--kernel|k|--console|unix:/c"), 0);
+	ck_assert_int_eq(opt.serial.kind, CHARDEV_STDIO);
+	ck_assert_str_eq(opt.console.path, "/c");
+	ck_assert_str_eq(opt.console.option, "--console");
+	ck_assert_int_eq(parse("--kernel|k|--console|none|--agent|unix:/a|--rng|--vsock|cid=3"), 0);
+	ck_assert(opt.has_console && opt.console.kind == CHARDEV_NONE && opt.rng);
+	ck_assert(opt.has_agent && opt.agent.kind == CHARDEV_UNIX);
+	ck_assert_str_eq(opt.agent.path, "/a");
+	ck_assert_uint_eq(opt.vsock_cid, 3);
+	ck_assert_int_eq(parse("--kernel|k|--vsock=cid=4294967294"), 0);
+	ck_assert_uint_eq(opt.vsock_cid, 0xfffffffe);
 }
 END_TEST
 
@@ -201,6 +425,14 @@ int main(void)
 	tcase_add_test(tcase, defaults);
 	tcase_add_test(tcase, everything);
 	tcase_add_test(tcase, refusals);
+	tcase_add_test(tcase, device_refusals);
+	tcase_add_test(tcase, too_many);
+	tcase_add_test(tcase, long_path);
+	tcase_add_test(tcase, disks);
+	tcase_add_test(tcase, commas);
+	tcase_add_test(tcase, nets);
+	tcase_add_test(tcase, derived_macs);
+	tcase_add_test(tcase, consoles);
 	tcase_add_test(tcase, identities);
 	suite_add_tcase(suite, tcase);
 	return unit_run(suite);

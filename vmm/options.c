@@ -1,89 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "vmm/options.h"
+#include "vmm/options_keys.h"
 #include "vmm/log.h"
 #include "vmm/uuid.h"
 #include <ctype.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* One row an option: parsing and --help walk the same table. */
-struct option_row {
-	const char *name;
-	const char *value; /* what --help shows for it; NULL: a switch */
-	const char *help;
-	/* NULL: the member at `offset` takes the text, or true for a switch. */
-	int (*parse)(struct options *opt, char *value, struct error *err);
-	size_t offset;
-};
-#define MEMBER(m) NULL, offsetof(struct options, m)
-
-/* One row a key of a comma-separated value, "size=1G,path=FILE". */
-struct key_row {
-	const char *key;
-	int (*parse)(struct options *opt, const char *value, struct error *err);
-};
-
-int options_size(const char *text, uint64_t *bytes)
-{
-	static const char suffix[] = "KMGT";
-	const char *at;
-	unsigned int shift = 0;
-	char *end;
-
-	if (!isdigit((unsigned char)*text))
-		return -EINVAL;
-	errno = 0;
-	*bytes = strtoull(text, &end, 10);
-	if (errno)
-		return -ERANGE;
-	if (*end) {
-		at = strchr(suffix, toupper((unsigned char)*end));
-		if (!at || end[1])
-			return -EINVAL;
-		shift = 10 * (unsigned int)(at - suffix + 1);
-	}
-	if (*bytes << shift >> shift != *bytes)
-		return -ERANGE;
-	*bytes <<= shift;
-	return 0;
-}
-
-static int parse_pair(const char *option, const struct key_row *row, struct options *opt,
-		      char *pair, struct error *err)
-{
-	char *value = strchr(pair, '=');
-	int ret;
-
-	if (!value || !value[1])
-		return error_set(err, -EINVAL, "%s: '%s' is not of the form key=value", option,
-				 pair);
-	*value++ = '\0';
-	while (row->key && strcmp(row->key, pair))
-		row++;
-	if (!row->key)
-		return error_set(err, -EINVAL, "%s: there is no key '%s'; see --help", option,
-				 pair);
-	ret = row->parse(opt, value, err);
-	if (ret)
-		error_prefix(err, "%s", option);
-	return ret;
-}
-
-/* In a copy: argv stays what /proc/PID/cmdline shows, from which kexec-resume starts us again. */
-static int parse_keys(const char *option, const struct key_row *row, struct options *opt,
-		      const char *text, struct error *err)
-{
-	char *copy = strdup(text), *rest = copy, *pair;
-	int ret = copy ? 0 : error_set(err, -ENOMEM, "%s: out of memory", option);
-
-	while (!ret && (pair = strsep(&rest, ",")))
-		ret = parse_pair(option, row, opt, pair, err);
-	free(copy);
-	return ret;
-}
 
 /* Index of text in a NULL-terminated list, or -1. */
 static int word(const char *const *list, const char *text)
@@ -93,8 +16,6 @@ static int word(const char *const *list, const char *text)
 			return i;
 	return -1;
 }
-
-static const char *const on_off[] = {"off", "on", NULL};
 
 static int name(struct options *opt, char *value, struct error *err)
 {
@@ -129,68 +50,42 @@ static int cpus(struct options *opt, char *value, struct error *err)
 	return 0;
 }
 
-static int memory_size(struct options *opt, const char *value, struct error *err)
-{
-	if (options_size(value, &opt->memory.size_bytes) || !opt->memory.size_bytes ||
-	    opt->memory.size_bytes % RAM_GRAIN_BYTES)
-		return error_set(err, -EINVAL, "size=%s: a multiple of 2M such as 512M or 4G",
-				 value);
-	return 0;
-}
+enum { MEMORY_SIZE, MEMORY_PATH, MEMORY_OFFSET };
+#define KEY_SIZE                                                                        \
+	{                                                                               \
+		"size", "SIZE", "a multiple of 2M such as 512M or 4G", key_size,        \
+			offsetof(struct options, memory.size_bytes), RAM_GRAIN_BYTES, 0 \
+	}
+#define KEY_OFFSET                                                                               \
+	{                                                                                        \
+		"offset", "SIZE", "a size such as 1G: where in path guest RAM begins", key_size, \
+			offsetof(struct options, memory.offset_bytes), 0, 0                      \
+	}
 
-static int memory_path(struct options *opt, const char *value, struct error *err)
-{
-	if (strlen(value) >= sizeof(opt->memory_path))
-		return error_set(err, -ENAMETOOLONG, "path=: longer than %zu bytes",
-				 sizeof(opt->memory_path) - 1);
-	opt->memory.path = strcpy(opt->memory_path, value);
-	return 0;
-}
-
-static int memory_offset(struct options *opt, const char *value, struct error *err)
-{
-	if (options_size(value, &opt->memory.offset_bytes))
-		return error_set(err, -EINVAL, "offset=%s: a size such as 1G", value);
-	opt->memory.has_offset = true;
-	return 0;
-}
+static const struct key_row memory_keys[] = {
+	[MEMORY_SIZE] = KEY_SIZE,
+	[MEMORY_PATH] = {"path", "PATH", "a DAX device or a file (default: a memfd)", key_text,
+			 offsetof(struct options, memory_path), 0,
+			 sizeof(((struct options *)0)->memory_path)},
+	[MEMORY_OFFSET] = KEY_OFFSET,
+	{0},
+};
 
 static int memory(struct options *opt, char *value, struct error *err)
 {
-	static const struct key_row keys[] = {
-		{"size", memory_size}, {"path", memory_path}, {"offset", memory_offset}, {0}};
+	uint32_t seen;
 
 	opt->memory = (struct ram_config){0};
-	if (parse_keys("--memory", keys, opt, value, err))
+	if (options_keys("--memory", memory_keys, opt, value, &seen, err))
 		return -EINVAL;
-	if (!opt->memory.size_bytes)
+	opt->memory.has_offset = seen & 1U << MEMORY_OFFSET;
+	if (seen & 1U << MEMORY_PATH)
+		opt->memory.path = opt->memory_path;
+	if (!(seen & 1U << MEMORY_SIZE))
 		return error_set(err, -EINVAL, "--memory: size= is missing");
 	if (opt->memory.has_offset && !opt->memory.path)
 		return error_set(err, -EINVAL, "--memory: offset= needs path=");
 	return 0;
-}
-
-static int serial(struct options *opt, char *value, struct error *err)
-{
-	static const struct {
-		const char *prefix;
-		enum chardev_kind kind;
-		bool path;
-	} kinds[] = {{"stdio", CHARDEV_STDIO, false},
-		     {"none", CHARDEV_NONE, false},
-		     {"unix:", CHARDEV_UNIX, true},
-		     {"file:", CHARDEV_FILE, true}};
-
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		size_t n = strlen(kinds[i].prefix);
-
-		if (strncmp(value, kinds[i].prefix, n) || !value[n] == kinds[i].path)
-			continue;
-		opt->serial.kind = kinds[i].kind;
-		opt->serial.path = kinds[i].path ? value + n : NULL;
-		return 0;
-	}
-	return error_set(err, -EINVAL, "--serial %s: stdio, unix:PATH, file:PATH or none", value);
 }
 
 static int qmp(struct options *opt, char *value, struct error *err)
@@ -229,32 +124,17 @@ static int on_reset(struct options *opt, char *value, struct error *err)
 	return 0;
 }
 
-static int machine_pit(struct options *opt, const char *value, struct error *err)
-{
-	int i = word(on_off, value);
-
-	if (i < 0)
-		return error_set(err, -EINVAL, "pit=%s: on or off", value);
-	opt->pit = i;
-	return 0;
-}
-
-static int machine_clock(struct options *opt, const char *value, struct error *err)
-{
-	static const char *const words[] = {"continue", "realtime", NULL};
-	int i = word(words, value);
-
-	if (i < 0)
-		return error_set(err, -EINVAL, "clock=%s: continue or realtime", value);
-	opt->clock_realtime = i;
-	return 0;
-}
+static const struct key_row machine_keys[] = {
+	{"pit", "off|on", "an i8254 timer (default off)", key_switch, offsetof(struct options, pit),
+	 0, 0},
+	{"clock", "continue|realtime", "the guest's clock after a load (default continue)",
+	 key_switch, offsetof(struct options, clock_realtime), 0, 0},
+	{0},
+};
 
 static int machine(struct options *opt, char *value, struct error *err)
 {
-	static const struct key_row keys[] = {{"pit", machine_pit}, {"clock", machine_clock}, {0}};
-
-	return parse_keys("--machine", keys, opt, value, err);
+	return options_keys("--machine", machine_keys, opt, value, NULL, err);
 }
 
 static int log_option(struct options *opt, char *value, struct error *err)
@@ -275,12 +155,11 @@ static int inspect(struct options *opt, char *value, struct error *err)
 
 static int inspect_memory(struct options *opt, char *value, struct error *err)
 {
-	static const struct key_row keys[] = {
-		{"size", memory_size}, {"offset", memory_offset}, {0}};
+	static const struct key_row keys[] = {KEY_SIZE, KEY_OFFSET, {0}};
 
 	opt->job = JOB_INSPECT_MEMORY;
-	opt->memory = (struct ram_config){.path = strsep(&value, ",")};
-	return value ? parse_keys("--inspect-memory", keys, opt, value, err) : 0;
+	opt->memory = (struct ram_config){.path = options_next(&value)};
+	return value ? options_keys("--inspect-memory", keys, opt, value, NULL, err) : 0;
 }
 
 static int help(struct options *opt, char *value, struct error *err)
@@ -297,62 +176,77 @@ static int version(struct options *opt, char *value, struct error *err)
 	return 0;
 }
 
-static const struct option_row rows[] = {
-	{"name", "NAME", "name of the VM; its identity comes from it (default vm)", name, 0},
-	{"uuid", "UUID", "identity of the VM instead of the name's", uuid, 0},
-	{"cpus", "N", "vCPUs, 1 to 64 (default 1)", cpus, 0},
-	{"memory", "size=SIZE[,path=PATH[,offset=SIZE]]",
-	 "guest RAM: a DAX device or a file; without path a memfd (default 256M)", memory, 0},
-	{"kernel", "FILE", "bzImage, or uncompressed ELF with a PVH note", MEMBER(kernel)},
-	{"initrd", "FILE", "initial RAM disk", MEMBER(initrd)},
-	{"append", "TEXT", "kernel command line", MEMBER(append)},
-	{"serial", "stdio|unix:PATH|file:PATH|none", "COM1 (default stdio); Ctrl-A X ends", serial,
-	 0},
-	{"qmp", "unix:PATH", "QMP socket", qmp, 0},
-	{"paused", NULL, "do not run the guest before cont or cprload", MEMBER(paused)},
-	{"incoming", "defer|FILE", "wait for cprload, or load FILE at once", incoming, 0},
-	{"cpr-file", "FILE", "checkpoint that cprsave writes and the next start loads", cpr_file,
-	 0},
-	{"discard-saved", NULL, "boot even if this RAM holds a saved guest, which is lost",
-	 MEMBER(discard_saved)},
-	{"on-reset", "reset|exit", "what a guest's reset does (default reset)", on_reset, 0},
-	{"machine", "KEY=VALUE,...",
-	 "pit=on|off: i8254 timer (default off); clock=continue|realtime: guest clock after a load",
-	 machine, 0},
-	{"log", "LEVEL", "error, warn, info or debug (default info)", log_option, 0},
-	{"inspect", "FILE", "print a checkpoint", inspect, 0},
-	{"inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
-	 inspect_memory, 0},
-	{"json", NULL, "with --inspect or --inspect-memory: for programs", MEMBER(json)},
-	{"help", NULL, "print this", help, 0},
-	{"version", NULL, "print the version", version, 0},
+static const struct option_row machine_rows[] = {
+	{"name", "NAME", "name of the VM; its identity comes from it (default vm)", name, 0, NULL},
+	{"uuid", "UUID", "identity of the VM instead of the name's", uuid, 0, NULL},
+	{"cpus", "N", "vCPUs, 1 to 64 (default 1)", cpus, 0, NULL},
+	{"memory", "size=SIZE[,path=PATH[,offset=SIZE]]", "guest RAM (default size=256M)", memory,
+	 0, memory_keys},
+	{"kernel", "FILE", "bzImage, or uncompressed ELF with a PVH note", OPTION_MEMBER(kernel)},
+	{"initrd", "FILE", "initial RAM disk", OPTION_MEMBER(initrd)},
+	{"append", "TEXT", "kernel command line", OPTION_MEMBER(append)},
+	{"machine", "KEY=VALUE,...", "properties of the machine", machine, 0, machine_keys},
+	{0},
 };
-#define NROWS (sizeof(rows) / sizeof(rows[0]))
+
+static const struct option_row process_rows[] = {
+	{"qmp", "unix:PATH", "QMP socket", qmp, 0, NULL},
+	{"paused", NULL, "do not run the guest before cont or cprload", OPTION_MEMBER(paused)},
+	{"incoming", "defer|FILE", "wait for cprload, or load FILE at once", incoming, 0, NULL},
+	{"cpr-file", "FILE", "checkpoint that cprsave writes and the next start loads", cpr_file, 0,
+	 NULL},
+	{"discard-saved", NULL, "boot even if this RAM holds a saved guest, which is lost",
+	 OPTION_MEMBER(discard_saved)},
+	{"on-reset", "reset|exit", "what a guest's reset does (default reset)", on_reset, 0, NULL},
+	{"log", "LEVEL", "error, warn, info or debug (default info)", log_option, 0, NULL},
+	{"inspect", "FILE", "print a checkpoint", inspect, 0, NULL},
+	{"inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
+	 inspect_memory, 0, NULL},
+	{"json", NULL, "with --inspect or --inspect-memory: for programs", OPTION_MEMBER(json)},
+	{"help", NULL, "print this", help, 0, NULL},
+	{"version", NULL, "print the version", version, 0, NULL},
+	{0},
+};
+static const struct option_row *const tables[] = {machine_rows, options_device_rows, process_rows};
+#define NTABLES (sizeof(tables) / sizeof(tables[0]))
 
 void options_help(void)
 {
 	puts("usage: stasis [OPTION...]\n\n"
-	     "A virtual machine whose guest outlives the host kernel. SIZE takes K, M, G, T.\n");
-	for (size_t i = 0; i < NROWS; i++)
-		printf("  --%s%s%s\n        %s\n", rows[i].name, rows[i].value ? " " : "",
-		       rows[i].value ? rows[i].value : "", rows[i].help);
+	     "A virtual machine whose guest outlives the host kernel. SIZE takes K, M, G, T.\n"
+	     "A comma in a list's value is written twice.\n");
+	for (size_t table = 0; table < NTABLES; table++)
+		for (const struct option_row *row = tables[table]; row->name; row++) {
+			printf("  --%s%s%s\n        %s\n", row->name, row->value ? " " : "",
+			       row->value ? row->value : "", row->help);
+			for (const struct key_row *key = row->keys; key && key->key; key++)
+				printf("        %s=%s  %s\n", key->key, key->value, key->help);
+		}
 	puts("\nExit status: 0 after power-off, quit or a durable cprsave, 1 otherwise.");
+}
+
+/* text: a name of `length` characters, and whatever follows. NULL: there is no such option. */
+static const struct option_row *find(const char *text, size_t length)
+{
+	for (size_t table = 0; table < NTABLES; table++)
+		for (const struct option_row *row = tables[table]; row->name; row++)
+			if (strlen(row->name) == length && !strncmp(row->name, text, length))
+				return row;
+	return NULL;
 }
 
 static int parse_one(struct options *opt, char **argv, int *i, struct error *err)
 {
 	char *text = argv[*i], *value;
-	const struct option_row *row = rows;
+	const struct option_row *row;
 	size_t n;
 
 	if (strncmp(text, "--", 2))
 		return error_set(err, -EINVAL, "'%s' is no option; see --help", text);
 	n = strcspn(text, "=");
 	value = text[n] ? text + n + 1 : NULL;
-	while (row < rows + NROWS &&
-	       (strlen(row->name) + 2 != n || strncmp(row->name, text + 2, n - 2)))
-		row++;
-	if (row == rows + NROWS)
+	row = n > 2 ? find(text + 2, n - 2) : NULL;
+	if (!row)
 		return error_set(err, -EINVAL, "there is no option '%.*s'; see --help", (int)n,
 				 text);
 	if (!row->value && value)
@@ -399,7 +293,7 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 		.cpus = 1,
 		.memory.size_bytes = 256 << 20,
 		.append = "",
-		.serial.kind = CHARDEV_STDIO,
+		.serial = {CHARDEV_STDIO, NULL, "--serial"},
 		.log_level = LOG_INFO,
 	};
 	for (int i = 1; i < argc; i++)
@@ -407,5 +301,7 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 			return -EINVAL;
 	if (!opt->has_uuid)
 		uuid_from_name(opt->name, opt->uuid);
+	if (options_devices_finish(opt, err))
+		return -EINVAL;
 	return check(opt, err);
 }

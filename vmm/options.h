@@ -29,6 +29,7 @@ enum incoming { INCOMING_NO, INCOMING_DEFER, INCOMING_FILE };
 struct chardev_config {
 	enum chardev_kind kind;
 	const char *path;
+	const char *option; /* "--serial": whose it is, for messages */
 };
 
 /* --disk */
@@ -48,8 +49,8 @@ struct net_config {
 	enum net_kind kind;
 	char path[4096]; /* tap: interface name; stream: socket */
 	int fd;		 /* NET_FD: an inherited tap or stream socket */
-	uint8_t mac
-		[6]; /* never zero: from the option or derived from the VM's uuid and the index */
+	/* Never zero: from the option or derived from the VM's uuid and the index. */
+	uint8_t mac[6];
 	uint32_t queues;	/* pairs, 1 to OPTIONS_MAX_QUEUES */
 	enum on_off_auto vhost; /* auto: where the host has /dev/vhost-net */
 };
@@ -64,6 +65,7 @@ struct options {
 	char memory_path[4096];		      /* what memory.path points to */
 	const char *kernel, *initrd, *append; /* append is never NULL */
 	struct chardev_config serial;
+	bool has_serial;	  /* as --serial says, not by default */
 	struct disk_config *disk; /* allocated; never freed */
 	struct net_config *net;
 	uint32_t ndisks, nnets;

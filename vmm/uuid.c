@@ -67,3 +67,12 @@ int uuid_random(uint8_t uuid[UUID_BYTES])
 	stamp(uuid, 4);
 	return 0;
 }
+
+void uuid_derive_mac(const uint8_t uuid[UUID_BYTES], uint32_t index, uint8_t mac[UUID_MAC_BYTES])
+{
+	XXH128_canonical_t canonical;
+
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(uuid, UUID_BYTES, index));
+	memcpy(mac, canonical.digest, UUID_MAC_BYTES);
+	mac[0] = (uint8_t)((mac[0] & 0xfc) | 0x02);
+}
