@@ -86,7 +86,8 @@ struct virtio_queue {
 	int kick_fd;  /* eventfd, non-blocking; -1 if ops->kick takes it */
 	uint64_t kick_gpa; /* where KVM has its ioeventfd now; 0: nowhere */
 	int call_fd;	   /* of virtio_call_fd(); -1: none */
-	bool call_by_irqfd;
+	bool call_by_irqfd, call_in_loop;
+	struct device *dev;
 	uint32_t call_gsi;	 /* of the route that the irqfd takes; 0: none yet */
 	struct irq_msi call_msi; /* where that route leads */
 };
@@ -103,8 +104,9 @@ struct virtio {
 	struct virtio_queue queue[VIRTIO_MAX_QUEUES];
 	struct pci_func pci;
 	struct device *dev;
-	bool started;	/* between ops->start and ops->stop */
-	bool resetting; /* the driver has written 0 to status; what is in flight is waited for */
+	uint8_t cfg_cap; /* where the capability is that reaches BARs through config space */
+	bool started;	 /* between ops->start and ops->stop */
+	bool resetting;	 /* the driver has written 0 to status; what is in flight is waited for */
 	/* The driver broke the rules: handlers leave the queues alone. What is in flight may end. */
 	atomic_bool broken;
 	pthread_mutex_t isr_lock; /* ISR and pin go together; the pin's own lock is taken inside */
