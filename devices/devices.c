@@ -11,7 +11,8 @@
 	ROW(serial_ops)   \
 	ROW(rtc_ops)      \
 	ROW(i8042_ops)    \
-	ROW(pm_ops)
+	ROW(pm_ops)       \
+	ROW(pci_host_ops)
 
 #define ROW_EXTERN(ops)	 extern const struct device_ops ops;
 #define ROW_ADDRESS(ops) &ops,

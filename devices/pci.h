@@ -23,13 +23,13 @@
 /* Guest-visible. config is what the guest reads, as it is in a checkpoint: a later build with other
  * capabilities does not change it under a loaded guest. */
 struct pci_state {
-	uint32_t
-		msix[4 *
-		     PCI_MSIX_MAX]; /* the table: address low, high, data, control of each vector */
-	uint32_t msix_pending;	    /* a bit a vector */
+	/* The table: address low, high, data, control of each vector. */
+	uint32_t msix[4 * PCI_MSIX_MAX];
+	uint32_t msix_pending; /* a bit a vector */
 	uint32_t slot;
 	uint32_t intx; /* 1: the function asserts its pin */
 	uint8_t config[PCI_CONFIG_BYTES];
+	uint8_t bar_bits[8]; /* log2 of the size of each BAR, 0: none; the last two are always 0 */
 };
 /* m: the path to the member, e.g. virtio.pci */
 #define PCI_STATE_ROWS(F, A, V, T, m) \
@@ -37,7 +37,8 @@ struct pci_state {
 	F(T, m.msix_pending)          \
 	F(T, m.slot)                  \
 	F(T, m.intx)                  \
-	F(T, m.config)
+	F(T, m.config)                \
+	F(T, m.bar_bits)
 
 /* One register of config space; the rest reads as zero and cannot be written. */
 struct pci_reg {
@@ -65,8 +66,9 @@ struct pci_func {
 	uint8_t revision;
 	struct pci_bar bar[PCI_BARS];
 	uint32_t nvectors; /* MSI-X vectors; 0: no MSI-X */
-	uint32_t msix_bar; /* of the table (at 0) and the pending bits (at 2048); pci.c serves it */
-	/* May be NULL. A BAR was mapped, moved or unmapped. */
+	uint32_t
+		msix_bar; /* of the table (at 0) and the pending bits (at 2048); msix.c serves it */
+	/* May be NULL. A BAR was mapped or unmapped; one that moves is first unmapped. */
 	void (*bar_changed)(struct device *dev, uint32_t bar);
 	/* May be NULL. A vector's mask or message has changed: irqfds may follow. */
 	void (*vector_changed)(struct device *dev, uint32_t vector);
@@ -78,7 +80,10 @@ struct pci_func {
 	struct vm *vm;
 	uint32_t default_slot;
 	uint32_t next_cap; /* where pci_add_cap() puts the next one */
-	uint8_t last_cap;
+	uint8_t last_cap, msix_cap;
+	uint32_t config_end; /* the capabilities from here on are unknown to the guest */
+	struct irq_line *intx_line;
+	bool intx_high; /* what this function contributes to its line */
 	uint8_t initial[PCI_CONFIG_BYTES], writable[PCI_CONFIG_BYTES], clears[PCI_CONFIG_BYTES];
 	pthread_mutex_t irq_lock;
 };
@@ -103,10 +108,11 @@ int pci_post_load(struct pci_func *func, struct error *err) must_check;
 void pci_resume(struct pci_func *func);
 
 /* MSI-X is on in the function's control register. */
-bool pci_msix_enabled(const struct pci_func *func);
-/* Sends the vector's message, or sets its pending bit if it or the function is masked. */
+bool pci_msix_enabled(struct pci_func *func);
+/* Sends the vector's message, or sets its pending bit if it or the function is masked or not a bus
+ * master. MSI-X off: nothing. */
 void pci_msix_signal(struct pci_func *func, uint32_t vector);
-/* The message if the vector would be sent now; false: masked, or MSI-X is off. */
+/* The message if the vector would be sent now, else false. */
 bool pci_msix_message(struct pci_func *func, uint32_t vector, struct irq_msi *msi);
 void pci_intx_set(struct pci_func *func, bool level);
 

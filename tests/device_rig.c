@@ -28,6 +28,96 @@ void irq_set(const struct irq *irq, uint32_t gsi, bool level)
 	rig.line[gsi] = level;
 }
 
+void irq_signal_msi(const struct irq *irq, const struct irq_msi *msi)
+{
+	(void)irq;
+	if (rig.nmsis >= RIG_MSIS)
+		memmove(rig.msi, rig.msi + 1, sizeof(rig.msi) - sizeof(rig.msi[0]));
+	rig.msi[rig.nmsis < RIG_MSIS ? rig.nmsis : RIG_MSIS - 1] = *msi;
+	rig.nmsis++;
+}
+
+int irq_route_alloc(struct irq *irq, uint32_t *gsi, struct error *err)
+{
+	(void)irq;
+	(void)err;
+	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
+		if (!rig.route[i].used) {
+			rig.route[i].used = true;
+			*gsi = ARCH_FIRST_MSI_GSI + i;
+			return 0;
+		}
+	ck_abort_msg("no route is left: somebody does not free them");
+	return -1;
+}
+
+static struct rig_route *route_of(uint32_t gsi)
+{
+	struct rig_route *route = &rig.route[gsi - ARCH_FIRST_MSI_GSI];
+
+	ck_assert(gsi >= ARCH_FIRST_MSI_GSI && gsi < ARCH_FIRST_MSI_GSI + IRQ_MAX_ROUTES);
+	ck_assert(route->used);
+	return route;
+}
+
+void irq_route_free(struct irq *irq, uint32_t gsi)
+{
+	(void)irq;
+	ck_assert_int_eq(route_of(gsi)->fd, 0);
+	*route_of(gsi) = (struct rig_route){0};
+}
+
+void irq_route_set(struct irq *irq, uint32_t gsi, const struct irq_msi *msi)
+{
+	struct rig_route *route = route_of(gsi);
+
+	(void)irq;
+	route->valid = msi;
+	route->committed = false;
+	if (msi)
+		route->msi = *msi;
+}
+
+int irq_route_commit(struct irq *irq, struct error *err)
+{
+	(void)irq;
+	(void)err;
+	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
+		rig.route[i].committed = rig.route[i].used;
+	return 0;
+}
+
+int irq_attach_fd(const struct irq *irq, uint32_t gsi, int fd, struct error *err)
+{
+	(void)irq;
+	(void)err;
+	ck_assert_int_eq(route_of(gsi)->fd, 0);
+	route_of(gsi)->fd = fd;
+	return 0;
+}
+
+void irq_detach_fd(const struct irq *irq, uint32_t gsi, int fd)
+{
+	(void)irq;
+	ck_assert_int_eq(route_of(gsi)->fd, fd);
+	route_of(gsi)->fd = 0;
+}
+
+void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout)
+{
+	(void)vm;
+	*layout = (struct arch_pci_layout){
+		.ecam_gpa = RIG_ECAM,
+		.ecam_bytes = 0x100000,
+		.mmio32_gpa = RIG_MMIO32,
+		.mmio32_bytes = 0x10000000,
+		.mmio64_gpa = RIG_MMIO64,
+		.mmio64_bytes = rig.no_mmio64 ? 0 : 0x4000000000,
+		.intx_gsi = 16,
+		.nintx_gsis = 8,
+	};
+}
+
 void vm_request(struct vm *vm, enum vm_request what)
 {
 	ck_assert_ptr_eq(vm, &rig.vm);
@@ -218,6 +308,19 @@ uint32_t rig_in(uint16_t port, uint32_t size)
 	uint32_t value = 0;
 
 	bus_access(&rig.vm.bus, BUS_PIO, port, &value, size, false);
+	return value;
+}
+
+void rig_mmio_write(uint64_t gpa, uint32_t size, uint64_t value)
+{
+	bus_access(&rig.vm.bus, BUS_MMIO, gpa, &value, size, true);
+}
+
+uint64_t rig_mmio_read(uint64_t gpa, uint32_t size)
+{
+	uint64_t value = 0;
+
+	bus_access(&rig.vm.bus, BUS_MMIO, gpa, &value, size, false);
 	return value;
 }
 

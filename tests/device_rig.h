@@ -12,6 +12,11 @@
 
 #define RIG_GSIS   24
 #define RIG_TIMERS 8
+#define RIG_MSIS   64
+/* Where PCI lies in the rig; arch.c's layout is another, so that nobody relies on it. */
+#define RIG_ECAM   0x80000000u
+#define RIG_MMIO32 0x90000000u
+#define RIG_MMIO64 0x4000000000u
 
 struct rig {
 	struct vm vm;
@@ -19,6 +24,14 @@ struct rig {
 	struct device *dev; /* of rig_attach() */
 	bool line[RIG_GSIS];
 	uint32_t rises[RIG_GSIS];
+	struct irq_msi msi[RIG_MSIS]; /* the last of them, oldest first */
+	uint32_t nmsis;		      /* ever sent */
+	struct rig_route {
+		bool used, valid, committed;
+		struct irq_msi msi;
+		int fd; /* 0: none */
+	} route[IRQ_MAX_ROUTES];
+	bool no_mmio64;
 	uint32_t requests;
 	uint64_t monotonic_ns, realtime_ns;
 	struct rig_timer {
@@ -48,6 +61,8 @@ void rig_spin(void);
 		ck_assert(condition);                                         \
 	} while (0)
 
+void rig_mmio_write(uint64_t gpa, uint32_t size, uint64_t value);
+uint64_t rig_mmio_read(uint64_t gpa, uint32_t size);
 void rig_out(uint16_t port, uint32_t size, uint32_t value);
 uint32_t rig_in(uint16_t port, uint32_t size);
 static inline void outb(uint16_t port, uint8_t value)

@@ -33,7 +33,7 @@ static void write_one(void *opaque, uint64_t offset, uint32_t size, uint64_t val
 	last.value = value;
 }
 
-static const struct bus_ops ops = {read_one, write_one};
+static const struct bus_ops ops = {.read = read_one, .write = write_one};
 
 static int add(uint64_t base, uint64_t size, const char *name)
 {

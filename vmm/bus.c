@@ -88,6 +88,11 @@ static bool find(struct bus *bus, enum bus_space space, uint64_t addr, struct bu
 	return ret;
 }
 
+static bool answers(const struct bus_region *region, uint64_t offset, uint32_t size)
+{
+	return region->ops->width ? size == region->ops->width : size <= region->size - offset;
+}
+
 void bus_access(struct bus *bus, enum bus_space space, uint64_t addr, void *data, uint32_t size,
 		bool is_write)
 {
@@ -96,7 +101,7 @@ void bus_access(struct bus *bus, enum bus_space space, uint64_t addr, void *data
 
 	if (size > sizeof(value))
 		return;
-	if (!find(bus, space, addr, &region) || size > region.size - (addr - region.base)) {
+	if (!find(bus, space, addr, &region) || !answers(&region, addr - region.base, size)) {
 		if (!is_write)
 			memset(data, 0xff, size);
 		return;

@@ -19,6 +19,9 @@ enum bus_space { BUS_PIO, BUS_MMIO, BUS_SPACES };
 
 /* offset is relative to the region's base; an access never crosses its end. */
 struct bus_ops {
+	/* 0: any. Else a register of this width alone, at the base of a region of 1 byte: what lies
+	 * behind it is others' (0xcf8 is 4 bytes wide, and 0xcf9 another register). */
+	uint32_t width;
 	uint64_t (*read)(void *opaque, uint64_t offset, uint32_t size);
 	void (*write)(void *opaque, uint64_t offset, uint32_t size, uint64_t value);
 };
