@@ -12,11 +12,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define QMP_MAX_ARGS 4
+#define QMP_MAX_ARGS 6
 
 /* QEMU's error classes that are left. */
 #define GENERIC_ERROR	  "GenericError"
 #define COMMAND_NOT_FOUND "CommandNotFound"
+#define DEVICE_NOT_FOUND  "DeviceNotFound"
 
 /* One client, from greeting to hang-up. */
 struct qmp_session {
@@ -40,6 +41,7 @@ struct qmp_call {
 	const struct qmp_command *command;
 	struct json_object *args; /* checked against the table; NULL: none */
 	struct json_object *ret;  /* what the handler answers; NULL stands for {} */
+	const char *error_class;  /* of the handler's error: GENERIC_ERROR unless it says another */
 };
 
 struct qmp_command {
@@ -48,6 +50,11 @@ struct qmp_command {
 	struct qmp_arg arg[QMP_MAX_ARGS];
 	bool negotiates; /* allowed before negotiation, and only then */
 };
+
+/* Defines the handler of a command. */
+#define QMP_HANDLER(name)                                       \
+	int name(struct qmp_call *call __attribute__((unused)), \
+		 struct error *err __attribute__((unused)))
 
 extern const struct qmp_command qmp_commands[];
 extern const uint32_t qmp_ncommands;

@@ -2,29 +2,13 @@
 /* The commands and their table. What a run state forbids, vm.c and cpr/ refuse by name. */
 #include "qmp/command.h"
 #include "cpr/cpr.h"
+#include "qmp/add.h"
 #include "vmm/uuid.h"
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#define HANDLER(name)                                                  \
-	static int name(struct qmp_call *call __attribute__((unused)), \
-			struct error *err __attribute__((unused)))
-
-static void add_string(struct json_object *object, const char *name, const char *value)
-{
-	json_object_object_add(object, name, json_object_new_string(value));
-}
-
-static void add_uint(struct json_object *object, const char *name, uint64_t value)
-{
-	json_object_object_add(object, name, json_object_new_uint64(value));
-}
-
-static void add_bool(struct json_object *object, const char *name, bool value)
-{
-	json_object_object_add(object, name, json_object_new_boolean(value));
-}
+#define HANDLER(name) static QMP_HANDLER(name)
 
 HANDLER(qmp_capabilities)
 {
@@ -87,8 +71,7 @@ HANDLER(query_cpus_fast)
 
 	call->ret = json_object_new_array();
 	for (uint32_t i = 0; i < vm->nvcpus; i++) {
-		struct json_object *cpu = json_object_new_object();
-		struct json_object *props = json_object_new_object();
+		struct json_object *cpu = add_row(call->ret), *props;
 
 		/* QEMU's clients want a path; it leads nowhere here. */
 		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
@@ -96,11 +79,10 @@ HANDLER(query_cpus_fast)
 		add_string(cpu, "qom-path", path);
 		add_uint(cpu, "thread-id", (uint64_t)vm->vcpu[i].tid);
 		add_string(cpu, "target", arch_name);
+		props = add_object(cpu, "props");
 		add_uint(props, "socket-id", 0);
 		add_uint(props, "core-id", i);
 		add_uint(props, "thread-id", 0);
-		json_object_object_add(cpu, "props", props);
-		json_object_array_add(call->ret, cpu);
 	}
 	return 0;
 }
@@ -117,11 +99,10 @@ HANDLER(query_commands)
 {
 	call->ret = json_object_new_array();
 	for (uint32_t i = 0; i < qmp_ncommands; i++) {
-		struct json_object *row = json_object_new_object();
+		struct json_object *row = add_row(call->ret);
 
 		add_string(row, "name", qmp_commands[i].name);
 		json_object_object_add(row, "arguments", args_describe(&qmp_commands[i]));
-		json_object_array_add(call->ret, row);
 	}
 	return 0;
 }
@@ -209,33 +190,33 @@ static const char *chardev_name(enum chardev_kind kind)
 HANDLER(cprinfo)
 {
 	struct vm *vm = call->session->vm;
-	struct json_object *modes = json_object_new_array();
-	struct json_object *refused = json_object_new_array();
-	struct json_object *ram = json_object_new_object();
+	struct json_object *modes, *refused, *ram, *devices, *row;
 	struct error reason;
 
+	call->ret = json_object_new_object();
+	modes = add_array(call->ret, "modes");
+	refused = add_array(call->ret, "refused");
 	for (uint32_t mode = 0; mode < CPR_MODES; mode++) {
-		struct json_object *row;
-
 		if (!cpr_possible(vm, (enum cpr_mode)mode, &reason)) {
 			json_object_array_add(modes, json_object_new_string(cpr_mode_name[mode]));
 			continue;
 		}
-		row = json_object_new_object();
+		row = add_row(refused);
 		add_string(row, "mode", cpr_mode_name[mode]);
 		add_string(row, "reason", reason.msg);
-		json_object_array_add(refused, row);
 	}
+	ram = add_object(call->ret, "ram");
 	add_string(ram, "backend", vm->ram.backend->name);
 	if (vm->ram.config.path)
 		add_string(ram, "path", vm->ram.config.path);
 	add_uint(ram, "offset", vm->ram.config.offset_bytes);
 	add_uint(ram, "size", vm->ram.config.size_bytes);
-
-	call->ret = json_object_new_object();
-	json_object_object_add(call->ret, "modes", modes);
-	json_object_object_add(call->ret, "refused", refused);
-	json_object_object_add(call->ret, "ram", ram);
+	devices = add_array(call->ret, "devices");
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		row = add_row(devices);
+		add_string(row, "name", vm->device[i]->name);
+		add_string(row, "type", vm->device[i]->ops->type);
+	}
 	add_uint(call->ret, "pid", (uint64_t)getpid());
 	add_string(call->ret, "serial", chardev_name(vm->opt->serial.kind));
 	if (vm->opt->cpr_file)
@@ -243,9 +224,9 @@ HANDLER(cprinfo)
 	return 0;
 }
 
+#define DAY_MS		  (24 * 3600 * 1000)
 #define COUNT(array)	  (sizeof(array) / sizeof((array)[0]))
 #define ANY_STRING	  .type = json_type_string
-#define DAY_MS		  (24 * 3600 * 1000)
 #define INTEGER(from, to) .type = json_type_int, .min = (from), .max = (to)
 #define ONE_OF(list)	  .type = json_type_string, .values = (list), .nvalues = COUNT(list)
 #define COMMAND(command, fn, ...)                                      \

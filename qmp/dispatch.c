@@ -98,7 +98,12 @@ static int execute(struct qmp_call *call, struct json_object *request, const cha
 	*class = GENERIC_ERROR;
 	call->args = json_object_object_get(request, "arguments");
 	ret = args_check(call, err);
-	return ret ? ret : call->command->run(call, err);
+	if (ret)
+		return ret;
+	ret = call->command->run(call, err);
+	if (call->error_class)
+		*class = call->error_class;
+	return ret;
 }
 
 struct json_object *dispatch_request(struct qmp_session *session, struct json_object *request)

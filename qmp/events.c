@@ -1,34 +1,68 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qmp/add.h"
 #include "qmp/command.h"
+#include <stdio.h>
 #include <time.h>
 
-/* data: guest and reason, as QEMU has them. */
+/* SHUTDOWN, RESET */
+static void add_cause(struct json_object *data, const struct vm_event *event)
+{
+	add_bool(data, "guest", event->guest);
+	add_string(data, "reason", event->reason);
+}
+
+static void add_block_io_error(struct json_object *data, const struct vm_event *event)
+{
+	char path[sizeof(event->id) + 32];
+
+	/* QEMU's clients want a path; it leads nowhere here. */
+	snprintf(path, sizeof(path), "/machine/peripheral/%s", event->id);
+	add_string(data, "device", event->id);
+	add_string(data, "qom-path", path);
+	add_string(data, "node-name", event->id);
+	add_string(data, "operation", event->operation);
+	add_string(data, "action", "report");
+	add_bool(data, "nospace", event->on);
+	add_string(data, "reason", event->reason);
+}
+
+static void add_panic(struct json_object *data, const struct vm_event *event)
+{
+	add_string(data, "action", event->reason);
+}
+
+static void add_port(struct json_object *data, const struct vm_event *event)
+{
+	add_string(data, "id", event->id);
+	add_bool(data, "open", event->on);
+}
+
+/* add_data: the members of "data", as QEMU has them; NULL: there is no data. */
 static const struct {
 	const char *name;
-	bool has_data;
+	void (*add_data)(struct json_object *data, const struct vm_event *event);
 } events[] = {
-	[VM_EVENT_STOP] = {"STOP", false},	     [VM_EVENT_RESUME] = {"RESUME", false},
-	[VM_EVENT_SHUTDOWN] = {"SHUTDOWN", true},    [VM_EVENT_RESET] = {"RESET", true},
-	[VM_EVENT_POWERDOWN] = {"POWERDOWN", false},
+	[VM_EVENT_STOP] = {"STOP", NULL},
+	[VM_EVENT_RESUME] = {"RESUME", NULL},
+	[VM_EVENT_SHUTDOWN] = {"SHUTDOWN", add_cause},
+	[VM_EVENT_RESET] = {"RESET", add_cause},
+	[VM_EVENT_POWERDOWN] = {"POWERDOWN", NULL},
+	[VM_EVENT_BLOCK_IO_ERROR] = {"BLOCK_IO_ERROR", add_block_io_error},
+	[VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", add_panic},
+	[VM_EVENT_VSERPORT_CHANGE] = {"VSERPORT_CHANGE", add_port},
 };
 
 struct json_object *events_json(const struct vm_event *event)
 {
 	struct json_object *object = json_object_new_object();
-	struct json_object *data = NULL, *timestamp = json_object_new_object();
+	struct json_object *timestamp = add_object(object, "timestamp");
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	json_object_object_add(timestamp, "seconds", json_object_new_int64(now.tv_sec));
-	json_object_object_add(timestamp, "microseconds",
-			       json_object_new_int64(now.tv_nsec / 1000));
-	json_object_object_add(object, "timestamp", timestamp);
-	json_object_object_add(object, "event", json_object_new_string(events[event->type].name));
-	if (events[event->type].has_data) {
-		data = json_object_new_object();
-		json_object_object_add(data, "guest", json_object_new_boolean(event->guest));
-		json_object_object_add(data, "reason", json_object_new_string(event->reason));
-		json_object_object_add(object, "data", data);
-	}
+	add_int(timestamp, "seconds", now.tv_sec);
+	add_int(timestamp, "microseconds", now.tv_nsec / 1000);
+	add_string(object, "event", events[event->type].name);
+	if (events[event->type].add_data)
+		events[event->type].add_data(add_object(object, "data"), event);
 	return object;
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/qmp_fixture.h"
 #include "cpr/cpr.h"
+#include "devices/blk.h"
+#include "devices/net.h"
+#include "devices/pci.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -95,6 +98,114 @@ int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 	return mode == CPR_RESTART ? 0 : error_set(err, -EOPNOTSUPP, "tmpfs is gone after a kexec");
 }
 
+/* One disk, two network cards and a host bridge. */
+struct fake_devices fake_devices;
+static const struct device_ops net_ops = {.type = "virtio-net"}, host_ops = {.type = "pci-host"};
+const struct device_ops virtio_blk_ops = {.type = "virtio-blk"};
+static const struct disk_config fake_disk = {
+	.id = "root", .path = "/dev/vg/root", .cache = DISK_CACHE_NONE};
+static struct pci_state disk_state = {.slot = 3,
+				      .config = {[0] = 0xf4,
+						 0x1a,
+						 0x42,
+						 0x10,
+						 [0x0a] = 0x00,
+						 0x01,
+						 [0x14] = 0,
+						 [0x20] = 0x0c,
+						 [0x2c] = 0xf4,
+						 0x1a,
+						 0x02,
+						 0x11,
+						 [0x3c] = 10,
+						 1}};
+static struct pci_state host_state = {
+	.config = {[0] = 0x86, 0x80, 0xc0, 0x29, [0x0a] = 0x00, 0x06}};
+static struct pci_func disk_func = {
+	.state = &disk_state,
+	.bar = {[1] = {.size_bytes = 4096},
+		[4] = {.size_bytes = 16384, .is_64bit = true, .mapped = true, .gpa = 0x8000004000}},
+};
+static struct pci_func host_func = {.state = &host_state};
+
+void blk_query(const struct device *dev, struct blk_info *info)
+{
+	(void)dev;
+	*info = (struct blk_info){
+		.config = &fake_disk,
+		.size_bytes = fake_devices.disk_bytes,
+		.writeback = true,
+		.written_end = 8192,
+		.counter = {[BLK_READ] = {7, 28672, 1, 2, 900}, [BLK_FLUSH] = {3, 0, 0, 0, 100}},
+	};
+}
+
+int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err)
+{
+	(void)dev;
+	if (size_bytes % 512)
+		return error_set(err, -EINVAL, "root: not a multiple of 512");
+	fake_devices.disk_bytes = size_bytes;
+	return 0;
+}
+
+bool net_is(const struct device *dev)
+{
+	return dev->ops == &net_ops;
+}
+
+void net_query(const struct device *dev, struct net_info *info)
+{
+	*info = (struct net_info){
+		.id = dev->instance ? "lan" : "net0",
+		.broadcast_allowed = true,
+		.multicast = NET_RX_ALL,
+		.unicast = NET_RX_NONE,
+		.mac = {0x52, 0x54, 0, 0xab, 0xcd, (uint8_t)dev->instance},
+		.nunicast = 1,
+		.unicast_table = {{2, 0, 0, 0, 0, 1}},
+		.vlan_table = {[0] = 1, [12] = 0x80},
+	};
+}
+
+void net_set_link(struct device *dev, bool up)
+{
+	fake_devices.link_up[dev->instance] = up;
+}
+
+void net_announce(struct device *dev)
+{
+	fake_devices.announced[dev->instance]++;
+}
+
+struct pci_func *pci_at(struct vm *vm, uint32_t slot)
+{
+	(void)vm;
+	return slot == 0 ? &host_func : slot == 3 ? &disk_func : NULL;
+}
+
+static void add_device(struct fixture *f, struct device *dev, const struct device_ops *ops,
+		       const char *name, uint32_t instance)
+{
+	pthread_mutex_init(&dev->lock, NULL);
+	dev->ops = ops;
+	dev->instance = instance;
+	snprintf(dev->name, sizeof(dev->name), "%s", name);
+	f->vm.device[f->vm.ndevices++] = dev;
+}
+
+static void add_devices(struct fixture *f)
+{
+	fake_devices = (struct fake_devices){.disk_bytes = 1 << 20, .link_up = {true, true}};
+	add_device(f, &f->host, &host_ops, "pci-host0", 0);
+	add_device(f, &f->disk, &virtio_blk_ops, "disk0", 0);
+	add_device(f, &f->net[0], &net_ops, "net0", 0);
+	add_device(f, &f->net[1], &net_ops, "net1", 1);
+	disk_func.dev = &f->disk;
+	host_func.dev = &f->host;
+	f->vm.pci = (struct pci *)&host_func; /* there is one; nobody looks into it */
+}
+
 /* The server's thread. requests says what on_wake is to do: 0 end, else that many events. */
 static void woken(void *opaque)
 {
@@ -104,7 +215,7 @@ static void woken(void *opaque)
 	if (!count)
 		loop_quit(&vm->loop);
 	while (count--)
-		vm_event(vm, &(struct vm_event){.type = VM_EVENT_STOP});
+		vm_event(vm, &((struct fixture *)vm)->event); /* its first member */
 }
 
 static void *run_loop(void *opaque)
@@ -141,6 +252,7 @@ void fixture_start(struct fixture *f)
 	f->vcpu[1].id = 1;
 	f->vcpu[1].tid = 1002;
 	f->vm.runstate = RUNSTATE_RUNNING;
+	add_devices(f);
 	ck_assert_int_eq(loop_init(&f->vm.loop, woken, &f->vm, &err), 0);
 	ck_assert_msg(!qmp_open(&f->qmp, &f->vm, &err), "%s", err.msg);
 	ck_assert_int_eq(pthread_create(&f->thread, NULL, run_loop, f), 0);
@@ -162,8 +274,16 @@ void fixture_stop(struct fixture *f)
 	ck_assert_int_eq(rmdir(f->folder), 0);
 }
 
+void fixture_event(struct fixture *f, const struct vm_event *event)
+{
+	f->event = *event;
+	atomic_store(&f->vm.requests, 1);
+	loop_wake(&f->vm.loop);
+}
+
 void fixture_events(struct fixture *f, unsigned int count)
 {
+	f->event = (struct vm_event){.type = VM_EVENT_STOP};
 	atomic_store(&f->vm.requests, count);
 	loop_wake(&f->vm.loop);
 }

@@ -21,9 +21,11 @@ struct fixture {
 	struct options opt;
 	struct ram_backend backend;
 	struct vcpu vcpu[2];
+	struct device disk, net[2], host;
 	struct qmp *qmp;
 	pthread_t thread;
 	bool joined;
+	struct vm_event event; /* what requests stands for */
 	char folder[32], socket[64];
 };
 
@@ -36,6 +38,13 @@ extern struct fake_cpr {
 	uint64_t timeout_ns;
 } fake_cpr;
 
+/* What the fake devices were told. */
+extern struct fake_devices {
+	uint64_t disk_bytes;
+	bool link_up[2];
+	uint32_t announced[2];
+} fake_devices;
+
 void fixture_start(struct fixture *f);
 /* Ends the loop if it still runs; joins it, closes the server and removes the folder. */
 void fixture_stop(struct fixture *f);
@@ -43,6 +52,8 @@ void fixture_stop(struct fixture *f);
 void fixture_join(struct fixture *f);
 /* In the loop's thread: as many STOP events as asked for. */
 void fixture_events(struct fixture *f, unsigned int count);
+/* In the loop's thread: this one. */
+void fixture_event(struct fixture *f, const struct vm_event *event);
 
 /* A client: connected, greeting not read yet. */
 int client_connect(const struct fixture *f);

@@ -191,7 +191,7 @@ END_TEST
 START_TEST(cprinfo)
 {
 	int fd = client_open(&f);
-	char want[600];
+	char want[1000];
 
 	f.opt.cpr_file = "/var/lib/vm1.cpr";
 	client_send(fd, "{\"execute\":\"cprinfo\"}");
@@ -200,7 +200,11 @@ START_TEST(cprinfo)
 		 "{\"return\":{\"modes\":[\"restart\"],"
 		 "\"refused\":[{\"mode\":\"reboot\",\"reason\":\"tmpfs is gone after a kexec\"}],"
 		 "\"ram\":{\"backend\":\"tmpfs\",\"path\":\"/dev/shm/vm1-\\ufffd\","
-		 "\"offset\":4096,\"size\":1073741824},\"pid\":%d,\"serial\":\"unix\","
+		 "\"offset\":4096,\"size\":1073741824},"
+		 "\"devices\":[{\"name\":\"pci-host0\",\"type\":\"pci-host\"},"
+		 "{\"name\":\"disk0\",\"type\":\"virtio-blk\"},"
+		 "{\"name\":\"net0\",\"type\":\"virtio-net\"},"
+		 "{\"name\":\"net1\",\"type\":\"virtio-net\"}],\"pid\":%d,\"serial\":\"unix\","
 		 "\"cpr-file\":\"/var/lib/vm1.cpr\"}}",
 		 getpid());
 	client_expect(fd, want);
