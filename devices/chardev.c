@@ -119,6 +119,27 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
+static bool has_client(const struct chardev *chr)
+{
+	return chr->listen.fd >= 0 && chr->out_fd >= 0;
+}
+
+/* Each client is told of by itself: the device never takes the next one for the last. */
+static void tell_clients(struct chardev *chr)
+{
+	uint32_t client = has_client(chr) ? chr->nclients : 0;
+	bool was = chr->told;
+
+	if (chr->paused || chr->told == client)
+		return;
+	chr->told = 0;
+	if (was && chr->ops->connected)
+		chr->ops->connected(chr->opaque, false);
+	chr->told = client;
+	if (client && chr->ops->connected)
+		chr->ops->connected(chr->opaque, true);
+}
+
 static void drop_client(struct chardev *chr)
 {
 	watch(chr, CHARDEV_INPUT, -1, 0);
@@ -128,6 +149,7 @@ static void drop_client(struct chardev *chr)
 	chr->nahead = 0;
 	chr->eof = chr->hangup = false;
 	unblock(chr, false);
+	tell_clients(chr);
 }
 
 static void on_listen(void *opaque, uint32_t events)
@@ -145,6 +167,8 @@ static void on_listen(void *opaque, uint32_t events)
 		close(fd);
 	else
 		chr->in_fd = fd;
+	chr->nclients += chr->out_fd >= 0;
+	tell_clients(chr);
 	update(chr);
 }
 
@@ -280,7 +304,8 @@ uint32_t chardev_write(struct chardev *chr, const uint8_t *data, uint32_t n)
 			done += (uint32_t)ret;
 		} else if (errno == EAGAIN) {
 			chr->blocked = true;
-			timer_set(&chr->stall, STALL_NS);
+			if (!chr->ops->patient)
+				timer_set(&chr->stall, STALL_NS);
 			update(chr);
 		} else if (errno != EINTR) {
 			write_failed(chr, errno);
@@ -307,8 +332,31 @@ void chardev_resume(struct chardev *chr)
 {
 	chr->paused = false;
 	chr->blocked = chr->discard = false;
+	tell_clients(chr);
 	deliver(chr);
 	update(chr);
+}
+
+bool chardev_connected(const struct chardev *chr)
+{
+	return chr->config->kind != CHARDEV_UNIX || chr->told;
+}
+
+void chardev_query(const struct chardev *chr, struct chardev_info *info)
+{
+	static const char *const filename[] = {
+		[CHARDEV_NONE] = "null",
+		[CHARDEV_STDIO] = "stdio",
+		[CHARDEV_FILE] = "file",
+	};
+	const struct chardev_config *config = chr->config;
+
+	snprintf(info->label, sizeof(info->label), "%s0", config->option + strlen("--"));
+	if (config->kind == CHARDEV_UNIX)
+		snprintf(info->filename, sizeof(info->filename), "%sunix:%s,server=on",
+			 has_client(chr) ? "" : "disconnected:", config->path);
+	else
+		snprintf(info->filename, sizeof(info->filename), "%s", filename[config->kind]);
 }
 
 static void make_raw(struct chardev *chr)

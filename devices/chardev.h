@@ -6,7 +6,7 @@
  * Units: bytes.
  * Errors: open returns -errno with one message. Afterwards there are none: output that the host
  *	does not take for a quarter of a second is discarded until it does, so that nothing out
- *	there ever stops a guest. */
+ *	there ever stops a guest (but see `patient`). */
 #ifndef DEVICES_CHARDEV_H
 #define DEVICES_CHARDEV_H
 #include "vmm/listen.h"
@@ -18,7 +18,8 @@
 
 struct vm;
 
-#define CHARDEV_AHEAD_BYTES 64
+#define CHARDEV_AHEAD_BYTES    4096
+#define CHARDEV_FILENAME_BYTES 160
 
 /* What the device offers to its host end. */
 struct chardev_ops {
@@ -28,6 +29,11 @@ struct chardev_ops {
 	void (*receive)(void *opaque, const uint8_t *data, uint32_t n);
 	/* chardev_write() took less than it was offered; now is the time to offer again. */
 	void (*writable)(void *opaque);
+	/* A client has come or gone; while paused it is kept for resume. May be NULL. */
+	void (*connected)(void *opaque, bool is_connected);
+	/* A client may take all the time it wants: its output is lost only when it goes away. For
+	 * what stops only the guest's program that writes, not the guest. */
+	bool patient;
 };
 
 enum chardev_role { CHARDEV_LISTEN, CHARDEV_INPUT, CHARDEV_OUTPUT, CHARDEV_ROLES };
@@ -56,6 +62,15 @@ struct chardev {
 	bool escape;  /* Ctrl-A was the last byte */
 	uint8_t ahead[CHARDEV_AHEAD_BYTES];
 	uint32_t nahead;
+	uint32_t nclients; /* that have come since open */
+	uint32_t told;	   /* the one that the device believes to be there; 0: none */
+};
+
+/* What query-chardev tells, in QEMU's words. */
+struct chardev_info {
+	char label[16];			       /* "console0" */
+	char filename[CHARDEV_FILENAME_BYTES]; /* "unix:/run/x,server=on" */
+	bool frontend_open;		       /* the guest has opened it */
 };
 
 /* Starts paused: the first resume lets bytes flow. config and ops must outlive it. */
@@ -71,6 +86,11 @@ void chardev_accept_input(struct chardev *chr);
 void chardev_pause(struct chardev *chr);
 /* The device then offers again what it still has. */
 void chardev_resume(struct chardev *chr);
+
+/* A client is there, as far as the device has been told; no socket: always. */
+bool chardev_connected(const struct chardev *chr);
+/* All but frontend_open. */
+void chardev_query(const struct chardev *chr, struct chardev_info *info);
 
 /* Puts the terminal back as it was found; async-signal-safe, for handlers of fatal signals. */
 void chardev_restore_terminal(void);

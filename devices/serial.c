@@ -3,6 +3,7 @@
  * The line itself takes no time: what the host end takes is sent at once. Bytes it does not take
  * stay in the transmitter FIFO, the only buffer of unsent bytes, so that a checkpoint has them. */
 #include "devices/chardev.h"
+#include "devices/console.h"
 #include "devices/devices.h"
 #include "vmm/clock.h"
 #include "vmm/timer.h"
@@ -442,6 +443,17 @@ static void serial_write(void *opaque, uint64_t offset, uint32_t size, uint64_t 
 }
 
 static const struct bus_ops serial_bus_ops = {.read = serial_read, .write = serial_write};
+
+bool serial_query(const struct device *dev, uint32_t i, struct chardev_info *info)
+{
+	const struct serial_host *host = dev->host;
+
+	if (i)
+		return false;
+	chardev_query(&host->chr, info);
+	info->frontend_open = true; /* a UART does not know */
+	return true;
+}
 
 static int serial_attach(struct device *dev, struct vm *vm, struct error *err)
 {

@@ -47,7 +47,18 @@ static void device_writable(void *opaque)
 	nwritable++;
 }
 
-static const struct chardev_ops ops = {device_room, device_receive, device_writable};
+static char clients[16]; /* '+' one has come, '-' it has gone */
+
+static void device_connected(void *opaque, bool is_connected)
+{
+	(void)opaque;
+	ck_assert_int_eq(is_connected, chardev_connected(&chr));
+	strcat(clients, is_connected ? "+" : "-");
+}
+
+static const struct chardev_ops ops = {device_room, device_receive, device_writable, NULL, false};
+static const struct chardev_ops patient_ops = {device_room, device_receive, device_writable,
+					       device_connected, true};
 
 static void setup(enum chardev_kind kind)
 {
@@ -228,6 +239,110 @@ START_TEST(socket_both_ways)
 	ck_assert_uint_eq(put("next"), 4);
 	expect_out(fd, "next");
 	close(fd);
+	cleanup();
+}
+END_TEST
+
+START_TEST(socket_clients_are_told_of)
+{
+	struct error err;
+	int fd, other;
+
+	setup(CHARDEV_NONE);
+	ck_assert(chardev_connected(&chr));
+	chardev_close(&chr);
+	config.kind = CHARDEV_UNIX;
+	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &patient_ops, NULL, &lock, &err), 0);
+	fd = client();
+	for (int i = 0; i < 5; i++)
+		rig_spin();
+	ck_assert_str_eq(clients, ""); /* paused: nobody is called back */
+	chardev_resume(&chr);
+	ck_assert_str_eq(clients, "+");
+	close(fd);
+	RIG_WAIT_FOR(!strcmp(clients, "+-"));
+	fd = client();
+	RIG_WAIT_FOR(!strcmp(clients, "+-+"));
+	/* While paused one goes and the next one comes: that is not the same one. */
+	chardev_pause(&chr);
+	close(fd);
+	RIG_WAIT_FOR(chr.hangup);
+	other = client();
+	RIG_WAIT_FOR(chr.nclients == 3);
+	ck_assert_str_eq(clients, "+-+");
+	chardev_resume(&chr);
+	ck_assert_str_eq(clients, "+-+-+");
+	chardev_pause(&chr);
+	chardev_resume(&chr);
+	ck_assert_str_eq(clients, "+-+-+");
+	close(other);
+	cleanup();
+}
+END_TEST
+
+/* No byte is lost while a patient device's client is there, however slow. */
+START_TEST(socket_slow_reader)
+{
+	uint8_t data[4096], back[4096];
+	uint64_t sent = 0, received = 0;
+	struct error err;
+	int fd;
+
+	setup(CHARDEV_NONE);
+	chardev_close(&chr);
+	config.kind = CHARDEV_UNIX;
+	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &patient_ops, NULL, &lock, &err), 0);
+	chardev_resume(&chr);
+	fd = client();
+	RIG_WAIT_FOR(chardev_connected(&chr));
+	for (int round = 0; round < 3; round++) {
+		uint32_t n;
+
+		do {
+			for (uint32_t i = 0; i < sizeof(data); i++)
+				data[i] = (uint8_t)((sent + i) * 7);
+			n = chardev_write(&chr, data, sizeof(data));
+			sent += n;
+		} while (n == sizeof(data));
+		nwritable = 0;
+		rig_advance(3600000000000);
+		ck_assert_uint_eq(nwritable, 0);
+		while (!nwritable) {
+			ck_assert_int_eq(read(fd, back, 64), 64);
+			for (uint64_t i = 0; i < 64; i++)
+				ck_assert_uint_eq(back[i], (uint8_t)((received + i) * 7));
+			received += 64;
+			rig_spin();
+		}
+	}
+	/* Gone in the middle: what it did not take is lost, and nobody waits. */
+	while (chardev_write(&chr, data, sizeof(data)) == sizeof(data))
+		;
+	nwritable = 0;
+	close(fd);
+	RIG_WAIT_FOR(nwritable);
+	ck_assert_uint_eq(put("lost"), 4);
+	cleanup();
+}
+END_TEST
+
+START_TEST(query)
+{
+	struct chardev_info info;
+	char filename[128];
+	int fd;
+
+	setup(CHARDEV_UNIX);
+	chardev_query(&chr, &info);
+	ck_assert_str_eq(info.label, "serial0");
+	snprintf(filename, sizeof(filename), "disconnected:unix:%s,server=on", path);
+	ck_assert_str_eq(info.filename, filename);
+	fd = client();
+	RIG_WAIT_FOR(chr.in_fd >= 0);
+	chardev_query(&chr, &info);
+	ck_assert_str_eq(info.filename, strchr(filename, ':') + 1);
+	close(fd);
+	chardev_close(&chr);
 	cleanup();
 }
 END_TEST
@@ -511,8 +626,10 @@ START_TEST(stdio_terminal)
 	expect_out(master, "ok");
 	/* A guest that does not read cannot keep the escapes from working. */
 	space = 0;
-	for (int i = 0; i < 10; i++)
+	for (uint32_t n = 0; n < sizeof(chr.ahead) + 64; n += 16) {
 		to_host(master, "0123456789abcdef");
+		rig_spin();
+	}
 	to_host(master, "\001x");
 	RIG_WAIT_FOR(rig.requests == VM_REQUEST_QUIT);
 	ck_assert_uint_eq(chr.nahead, sizeof(chr.ahead));
@@ -524,6 +641,7 @@ START_TEST(stdio_terminal)
 END_TEST
 
 RIG_MAIN("chardev", none, file_appends, file_full, fifo_that_nobody_reads, file_refused,
-	 socket_both_ways, socket_flow_control, socket_short_visit, socket_half_closed,
-	 socket_never_reads, socket_paused, socket_files, socket_without_descriptors, stdio_pipe,
-	 stdio_pipe_full, stdio_null_and_file, stdio_terminal)
+	 socket_both_ways, socket_clients_are_told_of, socket_slow_reader, query,
+	 socket_flow_control, socket_short_visit, socket_half_closed, socket_never_reads,
+	 socket_paused, socket_files, socket_without_descriptors, stdio_pipe, stdio_pipe_full,
+	 stdio_null_and_file, stdio_terminal)

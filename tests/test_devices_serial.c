@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The UART register by register, with a host end that takes as much as a test lets it. */
-#include "devices/chardev.h"
+#include "devices/console.h"
 #include "tests/device_rig.h"
 #include <string.h>
 
@@ -68,6 +68,12 @@ void chardev_resume(struct chardev *chr)
 	host.paused = false;
 }
 
+void chardev_query(const struct chardev *chr, struct chardev_info *info)
+{
+	(void)chr;
+	strcpy(info->label, "serial0");
+}
+
 static void type(const char *text)
 {
 	ck_assert_uint_ge(host.ops->room(host.opaque), strlen(text));
@@ -88,6 +94,18 @@ static void start(uint8_t fcr, uint8_t ier)
 	outb(FCR, fcr);
 	outb(IER, ier);
 }
+
+START_TEST(query)
+{
+	struct chardev_info info;
+
+	rig_attach(&serial_ops);
+	ck_assert(serial_query(rig.dev, 0, &info));
+	ck_assert_str_eq(info.label, "serial0");
+	ck_assert(info.frontend_open);
+	ck_assert(!serial_query(rig.dev, 1, &info));
+}
+END_TEST
 
 START_TEST(power_on)
 {
@@ -382,4 +400,4 @@ END_TEST
 
 RIG_MAIN("serial", power_on, divisor_latch, transmit, transmit_blocked, transmit_full, clear_fifos,
 	 receive_single, trigger_levels, character_timeout, timeout_and_pause, overrun, loopback,
-	 priorities_and_out2, reset)
+	 priorities_and_out2, reset, query)
