@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/reboot.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -54,12 +55,33 @@ static void do_echo(const char *argument)
 	print("GUEST echo %s", argument);
 }
 
+static void do_finish(const char *argument)
+{
+	(void)argument;
+	finish();
+}
+
+/* A shell command on the root disk: its status and the first line that it prints. */
+static void do_run(const char *argument)
+{
+	char line[256] = "";
+	FILE *output = popen(argument, "re");
+
+	if (!output) {
+		bad("run %s: %s", argument, strerror(errno));
+		return;
+	}
+	if (fgets(line, sizeof(line), output))
+		line[strcspn(line, "\n")] = '\0';
+	print("GUEST ran %s: status %d: %s", argument, WEXITSTATUS(pclose(output)), line);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(const char *argument);
 } commands[] = {
-	{"poweroff", do_poweroff}, {"reboot", do_reboot}, {"clock", do_clock},
-	{"panic", do_panic},	   {"echo", do_echo},
+	{"poweroff", do_poweroff}, {"reboot", do_reboot}, {"clock", do_clock}, {"panic", do_panic},
+	{"echo", do_echo},	   {"finish", do_finish}, {"run", do_run},
 };
 
 static void obey(char *line)

@@ -19,6 +19,9 @@ long setting(const char *name, long otherwise);
 bool read_line(const char *path, char *line, size_t size);
 void thread_start(void *(*run)(void *), void *argument);
 void power_off(void);
+/* Told to come to an end: what writes to disks does so. */
+bool finishing(void);
+void finish(void);
 
 /* memory.c: a patterned block, a part of it checked and written anew each tick */
 void memory_start(long mib);
@@ -43,4 +46,20 @@ void console_start(void);
 
 /* button.c: the ACPI power button */
 void button_start(void);
+
+/* What lives on virtio devices; without its setting each does nothing. */
+/* root.c: the root disk */
+void root_switch(void);
+/* fio.c: fio --verify on a disk, pass by pass until told to finish */
+void fio_start(const char *disk);
+/* journal.c: the last write that each of the disks has acknowledged */
+void journal_start(const char *disks);
+void journal_poll(void);
+/* net.c: a TCP connection to a peer outside the host */
+void net_start(long port, unsigned int frame_ms);
+void net_poll(void);
+/* port.c: echo on virtio consoles and ports */
+void port_start(void);
+/* vsock.c: connections to the host */
+void vsock_start(long port);
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* /init: mounts, modules, and the tick loop. Settings come from the kernel command line through
- * the environment: MEM_MIB= size of the checked block, TICK_MS= time between two ticks. */
+ * the environment: MEM_MIB= size of the checked block, TICK_MS= time between two ticks; ROOT= and
+ * INIT= see root.c; FIO= a disk, JOURNAL= disks with commas between; NET= the peer's port and
+ * NET_MS= time between two frames; ECHO=1, VSOCK= the host's port. */
 #include "guest.h"
 #include <dirent.h>
 #include <errno.h>
@@ -22,6 +24,7 @@
 
 static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_ulong bad_count;
+static atomic_bool told_to_finish;
 
 /* One write() a line: threads do not mix within a line. */
 static void print_line(const char *prefix, const char *format, va_list args)
@@ -91,10 +94,23 @@ void thread_start(void *(*run)(void *), void *argument)
 		pthread_detach(thread);
 }
 
+void finish(void)
+{
+	atomic_store(&told_to_finish, true);
+}
+
+bool finishing(void)
+{
+	return atomic_load(&told_to_finish);
+}
+
+/* A root disk is left clean, if nobody writes to it any more. */
 void power_off(void)
 {
 	print("GUEST power-off");
 	sync();
+	if (getenv("ROOT") && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL))
+		bad("root disk stays writable: %s", strerror(errno));
 	reboot(RB_POWER_OFF);
 	bad("power-off: %s", strerror(errno));
 }
@@ -160,9 +176,21 @@ static void tick(unsigned long count, unsigned int period_ms)
 	nanosleep(&pause, NULL);
 	jump = clocks_poll(period_ms, clocks, sizeof(clocks));
 	kmsg_poll();
+	net_poll();
+	journal_poll();
 	print("tick %lu %s mem=%s fpu=%s bad=%lu", count, clocks,
 	      memory_poll(count, jump) ? "ok" : "BAD", fpu_good() ? "ok" : "BAD",
 	      atomic_load(&bad_count));
+}
+
+static void work_start(void)
+{
+	fio_start(getenv("FIO"));
+	journal_start(getenv("JOURNAL"));
+	net_start(setting("NET", 0), (unsigned int)setting("NET_MS", 20));
+	vsock_start(setting("VSOCK", 0));
+	if (setting("ECHO", 0))
+		port_start();
 }
 
 int main(void)
@@ -171,6 +199,7 @@ int main(void)
 
 	mount_all();
 	load_modules();
+	root_switch();
 	cpus = (unsigned int)sysconf(_SC_NPROCESSORS_ONLN);
 	period_ms = (unsigned int)setting("TICK_MS", 100);
 	print_machine(cpus);
@@ -180,6 +209,7 @@ int main(void)
 	memory_start(setting("MEM_MIB", 64));
 	fpu_start();
 	clocks_start(cpus);
+	work_start();
 	for (unsigned long count = 1;; count++)
 		tick(count, period_ms);
 }

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* fio writes a disk in random order with a seed of its own each pass, then reads all of it back and
+ * compares: a block that was lost, doubled or put elsewhere since the pass began does not match. */
+#include "guest.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#define OUTPUT "/tmp/fio.out"
+
+static const char *disk;
+
+static void print_output(void)
+{
+	char line[256];
+	FILE *f = fopen(OUTPUT, "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		print("fio: %.200s", line);
+	if (f)
+		fclose(f);
+}
+
+static void *run(void *argument)
+{
+	unsigned int pass = 0;
+	char command[512];
+	int status;
+
+	(void)argument;
+	while (!finishing()) {
+		pass++;
+		print("GUEST fio pass %u", pass);
+		snprintf(command, sizeof(command),
+			 "fio --name=pass --filename=%s --direct=1 --ioengine=libaio --iodepth=32 "
+			 "--rw=randwrite --bsrange=4k-32k --verify=crc32c --verify_fatal=1 "
+			 "--randseed=%u --thread >" OUTPUT " 2>&1",
+			 disk, pass);
+		status = system(command);
+		if (status) {
+			bad("fio pass %u: status %d", pass, WEXITSTATUS(status));
+			print_output();
+			return NULL;
+		}
+	}
+	print("GUEST fio finished: %u passes without an error", pass);
+	return NULL;
+}
+
+void fio_start(const char *path)
+{
+	if (!path)
+		return;
+	disk = path;
+	thread_start(run, NULL);
+}
