@@ -177,6 +177,17 @@ static int step_check(void *ctx, struct error *err)
 	return ret;
 }
 
+/* Built-in devices that this guest has never seen: nothing of them may be in the way of those that it
+ * has, be it a PCI slot. */
+static void remove_absent(const struct load *load)
+{
+	struct vm *vm = load->vm;
+
+	for (uint32_t i = vm->ndevices; i-- > 0;)
+		if (!machine_has_device(&load->snap->machine, vm->device[i]->name))
+			devices_remove(vm, vm->device[i]);
+}
+
 /* From here on the machine is no longer that of power-on. */
 static int step_commit(void *ctx, struct error *err)
 {
@@ -189,6 +200,7 @@ static int step_commit(void *ctx, struct error *err)
 		name_way_out(load, err);
 		arch_state_unload(load->vm);
 	} else {
+		remove_absent(load);
 		snapshot_commit_devices(load->snap, load->vm);
 	}
 	return ret;
@@ -197,7 +209,11 @@ static int step_commit(void *ctx, struct error *err)
 static void undo_commit(void *ctx)
 {
 	struct load *load = ctx;
+	struct error err;
 
+	/* Those that were removed are there again for a boot or another checkpoint. */
+	if (devices_attach(load->vm, &err))
+		log_error("cprload: %s", err.msg);
 	devices_reset(load->vm);
 	arch_state_unload(load->vm);
 }
@@ -210,7 +226,7 @@ static int step_post_load(void *ctx, struct error *err)
 		struct device *dev = load->vm->device[i];
 		int ret;
 
-		if (!dev->ops->post_load || !snapshot_of_device(load->snap, dev))
+		if (!dev->ops->post_load)
 			continue;
 		pthread_mutex_lock(&dev->lock);
 		ret = dev->ops->post_load(dev, err);
@@ -263,23 +279,11 @@ static int step_late(void *ctx, struct error *err)
 	return arch_state_load_late(load->vm, load->snap->arch, err);
 }
 
-/* Built-in devices that this guest has never seen. Not before the load has succeeded: without it
- * this process may still boot a guest that has them. */
-static void remove_absent(const struct load *load)
-{
-	struct vm *vm = load->vm;
-
-	for (uint32_t i = vm->ndevices; i-- > 0;)
-		if (!machine_has_device(&load->snap->machine, vm->device[i]->name))
-			devices_remove(vm, vm->device[i]);
-}
-
 /* Behind the last step: nothing here can fail. */
 static void resume(struct load *load)
 {
 	struct vm *vm = load->vm;
 
-	remove_absent(load);
 	load->downtime_ns = arch_state_downtime_ns(load->snap->arch);
 	vm->needs_reset = false;
 	vm->has_run = true;

@@ -57,7 +57,8 @@ struct device {
 	void *host;  /* descriptors, timers: never saved */
 };
 
-/* All rows of the device table, in order, as many as this VM's options ask for. */
+/* All rows of the device table, in order, as many as this VM's options ask for, but those that are
+ * there already. On failure some may be: devices_detach() takes them off. */
 int devices_attach(struct vm *vm, struct error *err) must_check;
 void devices_detach(struct vm *vm);
 /* Takes one off again. */

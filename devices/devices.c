@@ -12,7 +12,8 @@
 	ROW(rtc_ops)      \
 	ROW(i8042_ops)    \
 	ROW(pm_ops)       \
-	ROW(pci_host_ops)
+	ROW(pci_host_ops) \
+	ROW(rng_ops)
 
 #define ROW_EXTERN(ops)	 extern const struct device_ops ops;
 #define ROW_ADDRESS(ops) &ops,
@@ -70,6 +71,14 @@ static int device_attach(const struct device_ops *ops, uint32_t instance, struct
 	return 0;
 }
 
+static bool is_attached(const struct vm *vm, const struct device_ops *ops, uint32_t instance)
+{
+	for (uint32_t i = 0; i < vm->ndevices; i++)
+		if (vm->device[i]->ops == ops && vm->device[i]->instance == instance)
+			return true;
+	return false;
+}
+
 int devices_attach(struct vm *vm, struct error *err)
 {
 	for (uint32_t i = 0; i < device_table_rows; i++) {
@@ -77,12 +86,13 @@ int devices_attach(struct vm *vm, struct error *err)
 		uint32_t count = ops->count ? ops->count(vm->opt) : 1;
 
 		for (uint32_t instance = 0; instance < count; instance++) {
-			int ret = device_attach(ops, instance, vm, err);
+			int ret;
 
-			if (!ret)
+			if (is_attached(vm, ops, instance))
 				continue;
-			devices_detach(vm);
-			return ret;
+			ret = device_attach(ops, instance, vm, err);
+			if (ret)
+				return ret;
 		}
 	}
 	return 0;
