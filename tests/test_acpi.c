@@ -4,11 +4,13 @@
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
 #include "tests/unit.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static uint8_t low[0x100000];
 static struct ram ram;
+static size_t ntables;
 
 static uint64_t le(const uint8_t *at, size_t size)
 {
@@ -56,18 +58,24 @@ static const uint8_t *xsdt_table(uint32_t i, const char *signature, uint8_t revi
 	const uint8_t *rsdp = find_rsdp();
 	uint8_t *xsdt = table_at(le(rsdp + 24, 8), "XSDT", 1);
 
-	ck_assert_uint_eq(le(xsdt + 4, 4), 36 + 2 * 8);
+	ck_assert_uint_eq(le(xsdt + 4, 4), 36 + ntables * 8);
 	return table_at(le(xsdt + 36 + (size_t)i * 8, 8), signature, revision);
 }
 
-static void write_tables(uint32_t nvcpus)
+static void write_tables_with(uint32_t nvcpus, const struct arch_pci_layout *pci)
 {
 	struct error err = {""};
 
 	memset(low, 0xaa, sizeof(low));
 	ram.region[0] = (struct ram_region){0, sizeof(low), low};
 	ram.nregions = 1;
-	ck_assert_msg(!acpi_write(&ram, nvcpus, &err), "%s", err.msg);
+	ck_assert_msg(!acpi_write(&ram, nvcpus, pci, &err), "%s", err.msg);
+	ntables = pci ? 5 - !pci->mmio64_bytes : 2;
+}
+
+static void write_tables(uint32_t nvcpus)
+{
+	write_tables_with(nvcpus, NULL);
 }
 
 START_TEST(test_rsdp)
@@ -157,6 +165,82 @@ START_TEST(test_dsdt)
 		memmem(dsdt, bytes, "\x47\x01\xf8\x03\xf8\x03\x01\x08\x22\x10\x00", 11));
 	ck_assert_ptr_nonnull(
 		memmem(dsdt, bytes, "\x47\x01\x70\x00\x70\x00\x01\x02\x22\x00\x01", 11));
+	/* pvpanic */
+	ck_assert_ptr_nonnull(memmem(dsdt, bytes, "QEMU0001", 9));
+	ck_assert_ptr_nonnull(memmem(dsdt, bytes, "\x47\x01\x05\x05\x05\x05\x01\x01", 8));
+}
+END_TEST
+
+/* What acpiexec, ACPICA's interpreter, makes of the tables. */
+static char *evaluate(const char *command)
+{
+	static const char file[][12] = {"dsdt", "pci", "pci64"};
+	static char output[65536];
+	char dir[] = "/tmp/stasis-acpi.XXXXXX", text[512], path[64];
+	const uint8_t *table[3] = {low + le(xsdt_table(0, "FACP", 6) + 140, 8)};
+	FILE *pipe;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	for (uint32_t i = 0; i < ntables - 2; i++) {
+		FILE *out;
+
+		if (i)
+			table[i] = xsdt_table(2 + i, "SSDT", 2);
+		snprintf(path, sizeof(path), "%s/%s", dir, file[i]);
+		out = fopen(path, "w");
+		ck_assert_ptr_nonnull(out);
+		ck_assert_uint_eq(fwrite(table[i], le(table[i] + 4, 4), 1, out), 1);
+		fclose(out);
+	}
+	snprintf(text, sizeof(text), "cd %s && acpiexec -b '%s' dsdt pci* 2>&1; rm -r %s", dir,
+		 command, dir);
+	pipe = popen(text, "r");
+	ck_assert_ptr_nonnull(pipe);
+	output[fread(output, 1, sizeof(output) - 1, pipe)] = '\0';
+	pclose(pipe);
+	return output;
+}
+
+static void contains(const char *output, const char *text)
+{
+	ck_assert_msg(strstr(output, text), "no '%s' in: %s", text, output);
+}
+
+static const struct arch_pci_layout layout = {
+	.ecam_gpa = 0xc0000000,
+	.ecam_bytes = 0x100000,
+	.mmio64_bytes = 1,
+};
+
+START_TEST(test_mcfg)
+{
+	const uint8_t *mcfg;
+
+	write_tables_with(2, &layout);
+	mcfg = xsdt_table(2, "MCFG", 1);
+	ck_assert_uint_eq(le(mcfg + 4, 4), 60);
+	ck_assert_uint_eq(le(mcfg + 44, 8), LAYOUT_PCI_ECAM_GPA);
+	ck_assert_uint_eq(le(mcfg + 52, 8), 0); /* segment 0, buses 0 to 0 */
+	contains(evaluate("resources \\_SB.ECAM"), "Address : C0000000");
+	contains(evaluate("resources \\_SB.ECAM"), "Address Length : 00100000");
+}
+END_TEST
+
+START_TEST(test_pci_windows)
+{
+	struct arch_pci_layout no_high = layout;
+	char *output;
+
+	write_tables_with(1, &layout);
+	output = evaluate("resources \\_SB.PCI0");
+	contains(output, "Address Maximum : FEBFFFFF");
+	contains(output, "Address Minimum : 0000008000000000");
+	contains(output, "Address Maximum : 000000FFFFFFFFFF");
+	no_high.mmio64_bytes = 0;
+	write_tables_with(1, &no_high);
+	output = evaluate("resources \\_SB.PCI0");
+	contains(output, "Address Minimum : D0000000");
+	ck_assert_ptr_null(strstr(output, "8000000000"));
 }
 END_TEST
 
@@ -202,15 +286,38 @@ START_TEST(test_madt)
 }
 END_TEST
 
+/* Every pin of every slot, on the line that pci.c gives pin A. */
+START_TEST(test_prt)
+{
+	const char *at;
+	uint32_t n = 0;
+
+	write_tables_with(1, &layout);
+	at = evaluate("evaluate \\_SB.PCI0._PRT");
+	while ((at = strstr(at, "Contains 4 Elements"))) {
+		const uint64_t want[] = {n / 4 << 16 | 0xffff, n % 4, 0, 16 + n / 4 % 8};
+
+		for (uint32_t i = 0; i < 4; i++) {
+			at = strstr(at, "[Integer] = ");
+			ck_assert_ptr_nonnull(at);
+			at += 12;
+			ck_assert_uint_eq(strtoull(at, NULL, 16), want[i]);
+		}
+		n++;
+	}
+	ck_assert_uint_eq(n, 32 * 4);
+}
+END_TEST
+
 START_TEST(test_refused)
 {
 	struct error err = {""};
 
 	write_tables(1);
-	ck_assert_int_lt(acpi_write(&ram, 0, &err), 0);
-	ck_assert_int_lt(acpi_write(&ram, 65, &err), 0);
+	ck_assert_int_lt(acpi_write(&ram, 0, NULL, &err), 0);
+	ck_assert_int_lt(acpi_write(&ram, 65, NULL, &err), 0);
 	ram.nregions = 0;
-	ck_assert_int_lt(acpi_write(&ram, 1, &err), 0);
+	ck_assert_int_lt(acpi_write(&ram, 1, NULL, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "no RAM"));
 }
 END_TEST
@@ -224,6 +331,9 @@ int main(void)
 	tcase_add_test(tc, test_fadt);
 	tcase_add_test(tc, test_dsdt);
 	tcase_add_loop_test(tc, test_madt, 1, 65);
+	tcase_add_test(tc, test_mcfg);
+	tcase_add_test(tc, test_pci_windows);
+	tcase_add_test(tc, test_prt);
 	tcase_add_test(tc, test_refused);
 	suite_add_tcase(suite, tc);
 	return unit_run(suite);

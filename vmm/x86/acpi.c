@@ -9,8 +9,10 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Made from dsdt.asl by iasl -tc: unsigned char dsdt_aml_code[]. */
+/* Made from the .asl files by iasl -tc: unsigned char dsdt_aml_code[] and so on. */
 #include "dsdt.hex"
+#include "pci.hex"
+#include "pci64.hex"
 
 #define PACKED __attribute__((packed))
 
@@ -128,12 +130,23 @@ struct madt {
 	struct madt_lapic lapic[OPTIONS_MAX_CPUS]; /* last: only nvcpus of them count */
 } PACKED;
 
+/* PCI Firmware 3.2, 4.1.2 "MCFG Table Description", with one segment. */
+struct mcfg {
+	struct header header;
+	uint8_t reserved[8];
+	uint64_t ecam;
+	uint16_t segment;
+	uint8_t first_bus, last_bus;
+	uint8_t reserved2[4];
+} PACKED;
+_Static_assert(sizeof(struct mcfg) == 60, "MCFG with one allocation");
+
 struct xsdt { /* 5.2.8 "Extended System Description Table" */
 	struct header header;
-	uint64_t fadt, madt;
+	uint64_t table[5]; /* only so many of them as its length says */
 } PACKED;
 
-/* All but the DSDT, which lies behind. The RSDP is searched on 16-byte boundaries, the FACS wants
+/* All but what comes from iasl, which lies behind. The RSDP is searched on 16-byte boundaries, the FACS wants
  * 64; the other tables none, but a cache line each reads faster. */
 struct tables {
 	struct rsdp rsdp;
@@ -141,10 +154,13 @@ struct tables {
 	_Alignas(64) struct xsdt xsdt;
 	_Alignas(64) struct fadt fadt;
 	_Alignas(64) struct madt madt;
+	_Alignas(64) struct mcfg mcfg;
 };
 #define GPA_OF(member) (LAYOUT_ACPI_GPA + offsetof(struct tables, member))
 #define DSDT_GPA       (LAYOUT_ACPI_GPA + sizeof(struct tables))
-_Static_assert(sizeof(struct tables) + sizeof(dsdt_aml_code) <= LAYOUT_ACPI_BYTES, "room");
+#define PCI_GPA	       (DSDT_GPA + sizeof(dsdt_aml_code))
+#define PCI64_GPA      (PCI_GPA + sizeof(pci_aml_code))
+_Static_assert(PCI64_GPA + sizeof(pci64_aml_code) <= LAYOUT_ACPI_GPA + LAYOUT_ACPI_BYTES, "room");
 
 static uint8_t checksum(const void *table, size_t bytes)
 {
@@ -243,8 +259,40 @@ static void make_madt(struct madt *madt, uint32_t nvcpus)
 	finish(&madt->header, "APIC", 5, bytes);
 }
 
-int acpi_write(const struct ram *ram, uint32_t nvcpus, struct error *err)
+static void make_mcfg(struct mcfg *mcfg, const struct arch_pci_layout *pci)
 {
+	mcfg->ecam = pci->ecam_gpa;
+	mcfg->last_bus = (uint8_t)((pci->ecam_bytes >> 20) - 1);
+	finish(&mcfg->header, "MCFG", 1, sizeof(*mcfg));
+}
+
+static void make_xsdt(struct xsdt *xsdt, const struct arch_pci_layout *pci)
+{
+	uint32_t n = 0;
+
+	xsdt->table[n++] = GPA_OF(fadt);
+	xsdt->table[n++] = GPA_OF(madt);
+	if (pci) {
+		xsdt->table[n++] = GPA_OF(mcfg);
+		xsdt->table[n++] = PCI_GPA;
+	}
+	if (pci && pci->mmio64_bytes)
+		xsdt->table[n++] = PCI64_GPA;
+	finish(&xsdt->header, "XSDT", 1, offsetof(struct xsdt, table) + n * sizeof(*xsdt->table));
+}
+
+int acpi_write(const struct ram *ram, uint32_t nvcpus, const struct arch_pci_layout *pci,
+	       struct error *err)
+{
+	const struct {
+		uint64_t gpa;
+		const void *code;
+		size_t bytes;
+	} aml[] = {
+		{DSDT_GPA, dsdt_aml_code, sizeof(dsdt_aml_code)},
+		{PCI_GPA, pci_aml_code, sizeof(pci_aml_code)},
+		{PCI64_GPA, pci64_aml_code, sizeof(pci64_aml_code)},
+	};
 	struct tables tables;
 	int ret;
 
@@ -258,13 +306,13 @@ int acpi_write(const struct ram *ram, uint32_t nvcpus, struct error *err)
 	tables.facs.version = 2;
 	make_fadt(&tables.fadt);
 	make_madt(&tables.madt, nvcpus);
-	tables.xsdt.fadt = GPA_OF(fadt);
-	tables.xsdt.madt = GPA_OF(madt);
-	finish(&tables.xsdt.header, "XSDT", 1, sizeof(tables.xsdt));
+	if (pci)
+		make_mcfg(&tables.mcfg, pci);
+	make_xsdt(&tables.xsdt, pci);
 
 	ret = ram_write(ram, LAYOUT_ACPI_GPA, &tables, sizeof(tables));
-	if (!ret)
-		ret = ram_write(ram, DSDT_GPA, dsdt_aml_code, sizeof(dsdt_aml_code));
+	for (size_t i = 0; !ret && i < sizeof(aml) / sizeof(aml[0]); i++)
+		ret = ram_write(ram, aml[i].gpa, aml[i].code, aml[i].bytes);
 	return ret ? error_set(err, ret, "no RAM at GPA 0x%lx for the ACPI tables", LAYOUT_ACPI_GPA)
 		   : 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/x86/acpi.h - the ACPI tables: RSDP, XSDT, FADT, FACS, MADT and the DSDT of dsdt.asl.
+/* vmm/x86/acpi.h - the ACPI tables: RSDP, XSDT, FADT, FACS, MADT and the DSDT of dsdt.asl; with PCI
+ *	MCFG and the SSDTs of pci.asl and pci64.asl.
  * Owns: nothing; the tables lie at LAYOUT_ACPI_GPA, the RSDP first.
  * Threads: main only, vCPUs paused.
  * Units: GPAs.
@@ -7,8 +8,11 @@
 #ifndef VMM_X86_ACPI_H
 #define VMM_X86_ACPI_H
 #include "ram/ram.h"
+#include "vmm/arch.h"
 #include "vmm/error.h"
 #include <stdint.h>
 
-int acpi_write(const struct ram *ram, uint32_t nvcpus, struct error *err) must_check;
+/* pci: NULL if the machine has none. */
+int acpi_write(const struct ram *ram, uint32_t nvcpus, const struct arch_pci_layout *pci,
+	       struct error *err) must_check;
 #endif

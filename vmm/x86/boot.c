@@ -267,6 +267,7 @@ static int place_page_tables(const struct ram *ram, struct error *err)
 int boot_place(struct vm *vm, struct boot_entry *entry, struct error *err)
 {
 	const struct ram *ram = &vm->ram;
+	struct arch_pci_layout pci;
 	struct boot_plan plan;
 	int ret = plan_make(&plan, vm->opt, ram->config.size_bytes, err);
 
@@ -274,11 +275,12 @@ int boot_place(struct vm *vm, struct boot_entry *entry, struct error *err)
 		return ret;
 	memset(entry, 0, sizeof(*entry));
 	entry->rsp = LAYOUT_BOOT_STACK_GPA;
+	arch_pci_layout(vm, &pci);
 	ret = place_files(&plan, ram, err);
 	if (!ret)
 		ret = plan.loader->hand_over(&plan, ram, entry, err);
 	if (!ret)
-		ret = acpi_write(ram, vm->opt->cpus, err);
+		ret = acpi_write(ram, vm->opt->cpus, vm->pci ? &pci : NULL, err);
 	if (!ret)
 		ret = place_gdt(ram, entry->long_mode, err);
 	if (!ret && entry->long_mode)

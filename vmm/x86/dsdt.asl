@@ -39,5 +39,14 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "STASIS", "STASIS", 1)
 				IRQNoFlags () { 8 }
 			})
 		}
+
+		/* pvpanic: the guest says that it has crashed. */
+		Device (PEVT)
+		{
+			Name (_HID, "QEMU0001")
+			Name (_CRS, ResourceTemplate () {
+				IO (Decode16, 0x0505, 0x0505, 0x01, 0x01)
+			})
+		}
 	}
 }
