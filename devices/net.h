@@ -19,7 +19,7 @@ enum net_rx_state { NET_RX_NORMAL, NET_RX_NONE, NET_RX_ALL };
 
 struct net_info {
 	const char *id;	   /* of the option: "net0" unless it says otherwise */
-	char backend[128]; /* "tap=tap0,vhost=on", "stream=unix:/run/passt" */
+	char backend[160]; /* "tap=tap0,vhost=on", "stream=unix:/run/passt" */
 	bool link_up;
 	bool promiscuous, broadcast_allowed, multicast_overflow, unicast_overflow;
 	enum net_rx_state multicast, unicast, vlan;
