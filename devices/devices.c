@@ -7,13 +7,16 @@
 #include <string.h>
 
 /* One row a device. The order is that of attaching; no guest can see it. */
-#define DEVICE_TABLE(ROW) \
-	ROW(serial_ops)   \
-	ROW(rtc_ops)      \
-	ROW(i8042_ops)    \
-	ROW(pm_ops)       \
-	ROW(pci_host_ops) \
-	ROW(rng_ops)
+#define DEVICE_TABLE(ROW)   \
+	ROW(serial_ops)     \
+	ROW(rtc_ops)        \
+	ROW(i8042_ops)      \
+	ROW(pm_ops)         \
+	ROW(pci_host_ops)   \
+	ROW(rng_ops)        \
+	ROW(virtio_blk_ops) \
+	ROW(virtio_net_ops) \
+	ROW(virtio_vsock_ops)
 
 #define ROW_EXTERN(ops)	 extern const struct device_ops ops;
 #define ROW_ADDRESS(ops) &ops,

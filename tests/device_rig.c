@@ -13,6 +13,7 @@
 #define NS_PER_S 1000000000ull
 
 struct rig rig;
+static pthread_mutex_t report_lock = PTHREAD_MUTEX_INITIALIZER; /* devices have threads */
 
 /* What devices are compiled to call instead, see CMakeLists.txt. */
 int rig_clock_gettime(clockid_t clock, struct timespec *ts);
@@ -31,10 +32,21 @@ void irq_set(const struct irq *irq, uint32_t gsi, bool level)
 void irq_signal_msi(const struct irq *irq, const struct irq_msi *msi)
 {
 	(void)irq;
+	pthread_mutex_lock(&report_lock);
 	if (rig.nmsis >= RIG_MSIS)
 		memmove(rig.msi, rig.msi + 1, sizeof(rig.msi) - sizeof(rig.msi[0]));
 	rig.msi[rig.nmsis < RIG_MSIS ? rig.nmsis : RIG_MSIS - 1] = *msi;
 	rig.nmsis++;
+	pthread_mutex_unlock(&report_lock);
+}
+
+void vm_post_event(struct vm *vm, const struct vm_event *event)
+{
+	ck_assert_ptr_eq(vm, &rig.vm);
+	pthread_mutex_lock(&report_lock);
+	rig.event = *event;
+	rig.nevents++;
+	pthread_mutex_unlock(&report_lock);
 }
 
 int irq_route_alloc(struct irq *irq, uint32_t *gsi, struct error *err)

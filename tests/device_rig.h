@@ -2,7 +2,7 @@
 /* tests/device_rig.h - a machine around one device: real bus and event loop, and in place of the
  * host interrupt lines, requests, clocks and timers that a test sees and moves.
  * Owns: the device and the loop, from rig_open() to rig_close().
- * Threads: one.
+ * Threads: one; what a device's own thread reports here may be read while that one rests.
  * Units: ns.
  * Errors: a failed step fails the test. */
 #ifndef TESTS_DEVICE_RIG_H
@@ -32,6 +32,8 @@ struct rig {
 		int fd; /* 0: none */
 	} route[IRQ_MAX_ROUTES];
 	bool no_mmio64;
+	struct vm_event event; /* the last one that was posted */
+	uint32_t nevents;
 	uint32_t requests;
 	uint64_t monotonic_ns, realtime_ns;
 	struct rig_timer {

@@ -19,24 +19,35 @@ static void quit(void *opaque)
 	loop_quit(&io->loop);
 }
 
-int iothread_start(struct iothread *io, const char *name, struct error *err)
+int iothread_create(pthread_t *thread, const char *name, void *(*fn)(void *), void *opaque,
+		    struct error *err)
 {
 	sigset_t all, former;
-	int ret = loop_init(&io->loop, quit, io, err);
+	int ret;
 
-	if (ret)
-		return ret;
 	/* SIGBUS stays: it is the faulting thread's. */
 	sigfillset(&all);
 	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_BLOCK, &all, &former);
-	ret = -pthread_create(&io->thread, NULL, run, io);
+	ret = -pthread_create(thread, NULL, fn, opaque);
 	pthread_sigmask(SIG_SETMASK, &former, NULL);
+	if (ret)
+		return error_set(err, ret, "%s: no thread: %s", name, strerror(-ret));
+	pthread_setname_np(*thread, name);
+	return 0;
+}
+
+int iothread_start(struct iothread *io, const char *name, struct error *err)
+{
+	int ret = loop_init(&io->loop, quit, io, err);
+
+	if (ret)
+		return ret;
+	ret = iothread_create(&io->thread, name, run, io, err);
 	if (ret) {
 		loop_close(&io->loop);
-		return error_set(err, ret, "%s: no thread: %s", name, strerror(-ret));
+		return ret;
 	}
-	pthread_setname_np(io->thread, name);
 	io->started = true;
 	return 0;
 }

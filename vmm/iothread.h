@@ -18,6 +18,9 @@ struct iothread {
 
 /* name: as ps -L shows it, at most 15 characters. Signals stay with the other threads. */
 int iothread_start(struct iothread *io, const char *name, struct error *err) must_check;
+/* The thread alone, for who has no use for a loop of descriptors. */
+int iothread_create(pthread_t *thread, const char *name, void *(*fn)(void *), void *opaque,
+		    struct error *err) must_check;
 /* Idempotent. */
 void iothread_stop(struct iothread *io);
 #endif

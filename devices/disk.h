@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* devices/disk.h - a disk image: a regular file or block device with raw content.
+ * Owns: two descriptors, from disk_open() to disk_close(). The lock has one of its own, because a
+ *	ring that had the other one lets go of it only some time after its process has ended.
+ * Threads: main only.
+ * Units: bytes.
+ * Errors: 0 or -errno with one message that names the path and the way out. */
+#ifndef DEVICES_DISK_H
+#define DEVICES_DISK_H
+#include "vmm/options.h"
+
+#define DISK_SECTOR_BYTES    512
+#define DISK_MAX_BLOCK_BYTES 65536
+
+struct disk {
+	const struct disk_config *config;
+	int fd, lock_fd;
+	bool is_block; /* a block device */
+	uint64_t size_bytes;
+	uint32_t block_bytes;	 /* logical block: what offsets and lengths are multiples of */
+	uint32_t physical_bytes; /* what is written at once */
+	uint32_t first_bytes;	 /* where the first physical block begins */
+	uint32_t min_io_bytes;	 /* below it I/O is slow; 0: unknown */
+	uint32_t opt_io_bytes;	 /* as large as is of use; 0: unknown */
+	uint32_t memory_align;	 /* of buffers of direct I/O; 1: none is asked for */
+	uint32_t discard_align;	 /* of what a hole can be made of */
+};
+
+/* Opens, refuses what is not raw, locks and measures; writes nothing. */
+int disk_open(struct disk *disk, const struct disk_config *config, struct error *err) must_check;
+/* Idempotent after disk_open(). */
+void disk_close(struct disk *disk);
+/* A file gets this size; a block device must have it. Sets size_bytes. */
+int disk_resize(struct disk *disk, uint64_t size_bytes, struct error *err) must_check;
+#endif
