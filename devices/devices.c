@@ -12,7 +12,9 @@
 	ROW(rtc_ops)        \
 	ROW(i8042_ops)      \
 	ROW(pm_ops)         \
+	ROW(pvpanic_ops)    \
 	ROW(pci_host_ops)   \
+	ROW(console_ops)    \
 	ROW(rng_ops)        \
 	ROW(virtio_blk_ops) \
 	ROW(virtio_net_ops) \

@@ -49,6 +49,7 @@ static const struct {
 	[VM_EVENT_POWERDOWN] = {"POWERDOWN", NULL},
 	[VM_EVENT_BLOCK_IO_ERROR] = {"BLOCK_IO_ERROR", add_block_io_error},
 	[VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", add_panic},
+	[VM_EVENT_GUEST_CRASHLOADED] = {"GUEST_CRASHLOADED", add_panic},
 	[VM_EVENT_VSERPORT_CHANGE] = {"VSERPORT_CHANGE", add_port},
 };
 

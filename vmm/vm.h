@@ -53,6 +53,7 @@ enum vm_event_type {
 	VM_EVENT_POWERDOWN,
 	VM_EVENT_BLOCK_IO_ERROR,
 	VM_EVENT_GUEST_PANICKED,
+	VM_EVENT_GUEST_CRASHLOADED,
 	VM_EVENT_VSERPORT_CHANGE,
 };
 struct vm_event {
@@ -60,7 +61,7 @@ struct vm_event {
 	bool guest; /* SHUTDOWN, RESET: the guest's doing */
 	bool on;    /* VSERPORT_CHANGE: open; BLOCK_IO_ERROR: nospace */
 	/* Static. SHUTDOWN, RESET: QEMU's ShutdownCause, e.g. "guest-shutdown"; BLOCK_IO_ERROR:
-	 * strerror's text; GUEST_PANICKED: QEMU's GuestPanicAction */
+	 * strerror's text; GUEST_PANICKED, GUEST_CRASHLOADED: QEMU's GuestPanicAction */
 	const char *reason;
 	const char *operation;	   /* static; BLOCK_IO_ERROR: "read" or "write" */
 	char id[OPTIONS_ID_BYTES]; /* BLOCK_IO_ERROR, VSERPORT_CHANGE: of the disk or port */
