@@ -1,119 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Config space, BARs, MSI-X and INTx of fake functions, as a guest sees them. */
-#include "devices/pci_bus.h"
 #include "tests/device_rig.h"
+#include "tests/pci_fixture.h"
 #include <errno.h>
 #include <linux/pci_regs.h>
-#include <stdio.h>
 #include <string.h>
-
-enum { BAR_WIDE = 0, BAR_NARROW = 2, BAR_MSIX = 4, VECTORS = 3, MAX_FUNCS = PCI_SLOTS };
-#define NARROW_BYTES 0x2000u
-#define WIDE_BYTES   0x4000u
-
-struct fake {
-	struct device dev;
-	struct pci_state state;
-	struct pci_func func;
-	uint64_t written, last_offset;
-	uint32_t bar_changes, vector_changes, config_reads, config_writes;
-};
-static struct fake fake[MAX_FUNCS];
-static uint8_t vendor_cap;
-
-extern const struct device_ops pci_host_ops;
-
-static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
-{
-	const struct fake *f = ((struct device *)opaque)->host;
-
-	return (f->written + offset) & (size == 8 ? UINT64_MAX : (1ull << (8 * size)) - 1);
-}
-
-static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
-{
-	struct fake *f = ((struct device *)opaque)->host;
-
-	(void)size;
-	f->written = value;
-	f->last_offset = offset;
-}
-static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
-
-static void bar_changed(struct device *dev, uint32_t bar)
-{
-	struct fake *f = dev->host;
-
-	ck_assert_uint_ne(bar, BAR_MSIX + 1);
-	f->bar_changes++;
-}
-
-static void vector_changed(struct device *dev, uint32_t vector)
-{
-	struct fake *f = dev->host;
-
-	ck_assert_uint_lt(vector, VECTORS);
-	f->vector_changes++;
-}
-
-static void config_read(struct device *dev, uint32_t offset, uint32_t bytes)
-{
-	struct fake *f = dev->host;
-
-	ck_assert_uint_le(offset + bytes, PCI_CONFIG_BYTES);
-	f->config_reads++;
-}
-
-static void config_written(struct device *dev, uint32_t offset, uint32_t bytes)
-{
-	struct fake *f = dev->host;
-
-	ck_assert_uint_le(offset + bytes, PCI_CONFIG_BYTES);
-	f->config_writes++;
-}
-
-/* A capability of its own, a 64-bit and a 32-bit BAR, and MSI-X. */
-static int try_add(uint32_t i, struct error *err)
-{
-	static const struct pci_reg regs[] = {
-		{.offset = 2, .bytes = 2, .value = 0x1234},
-		{.offset = 4, .bytes = 4, .writable = 0x0000ff00},
-		{.offset = 8, .bytes = 1, .value = 0x33, .clears = 0x11},
-	};
-	struct fake *f = &fake[i];
-
-	memset(f, 0, sizeof(*f));
-	pthread_mutex_init(&f->dev.lock, NULL);
-	snprintf(f->dev.name, sizeof(f->dev.name), "fake%u", i);
-	f->dev.vm = &rig.vm;
-	f->dev.host = f;
-	f->func = (struct pci_func){
-		.dev = &f->dev,
-		.state = &f->state,
-		.vendor = 0x1af4,
-		.device = 0x1041,
-		.subsystem_vendor = 0x5678,
-		.subsystem = 0x9abc,
-		.class_code = 0x020000,
-		.revision = 1,
-		.bar[BAR_WIDE] = {.size_bytes = WIDE_BYTES, .is_64bit = true, .ops = &bar_ops},
-		.bar[BAR_NARROW] = {.size_bytes = NARROW_BYTES, .ops = &bar_ops},
-		.nvectors = VECTORS,
-		.msix_bar = BAR_MSIX,
-		.bar_changed = bar_changed,
-		.vector_changed = vector_changed,
-		.config_read = config_read,
-		.config_written = config_written,
-	};
-	vendor_cap = pci_add_cap(&f->func, PCI_CAP_ID_VNDR, 9, regs, 3);
-	return pci_add(&f->func, &rig.vm, err);
-}
 
 static void add(uint32_t i)
 {
 	struct error err = {""};
 
-	ck_assert_msg(!try_add(i, &err), "%s", err.msg);
+	ck_assert_msg(!pci_fixture_add(i, &err), "%s", err.msg);
 }
 
 static void start(void)
@@ -125,19 +22,14 @@ static void start(void)
 	add(2);
 }
 
-static uint64_t ecam(uint32_t slot, uint32_t offset)
-{
-	return RIG_ECAM + (slot << 15) + offset;
-}
-
 static uint32_t get(uint32_t slot, uint32_t offset, uint32_t bytes)
 {
-	return (uint32_t)rig_mmio_read(ecam(slot, offset), bytes);
+	return (uint32_t)rig_mmio_read(pci_fixture_ecam(slot, offset), bytes);
 }
 
 static void put(uint32_t slot, uint32_t offset, uint32_t bytes, uint32_t value)
 {
-	rig_mmio_write(ecam(slot, offset), bytes, value);
+	rig_mmio_write(pci_fixture_ecam(slot, offset), bytes, value);
 }
 
 static uint32_t find_cap(uint32_t slot, uint8_t id)
@@ -172,9 +64,9 @@ START_TEST(identity)
 	ck_assert_uint_eq(get(1, 0x1000, 4), 0xffffffff); /* function 1 */
 	ck_assert_uint_eq(get(1, 0x100, 4), 0);		  /* no extended capabilities */
 	ck_assert_uint_eq(get(1, 0xffc, 4), 0);
-	ck_assert_uint_eq(rig_mmio_read(ecam(1, 0), 8), UINT64_MAX);
+	ck_assert_uint_eq(rig_mmio_read(pci_fixture_ecam(1, 0), 8), UINT64_MAX);
 	ck_assert_uint_eq(get(1, 1, 2), 0xffff);
-	ck_assert_ptr_eq(pci_at(&rig.vm, 2), &fake[2].func);
+	ck_assert_ptr_eq(pci_at(&rig.vm, 2), &pci_fake[2].func);
 	ck_assert_ptr_null(pci_at(&rig.vm, 3));
 }
 END_TEST
@@ -231,9 +123,9 @@ START_TEST(masks)
 		ck_assert_msg(get(1, row[i].offset, row[i].bytes) == row[i].read,
 			      "row %zu reads %#x", i, get(1, row[i].offset, row[i].bytes));
 	}
-	ck_assert_uint_eq(fake[1].config_writes, sizeof(row) / sizeof(row[0]));
-	ck_assert_uint_gt(fake[1].config_reads, 0);
-	ck_assert_uint_eq(fake[2].config_writes, 0);
+	ck_assert_uint_eq(pci_fake[1].config_writes, sizeof(row) / sizeof(row[0]));
+	ck_assert_uint_gt(pci_fake[1].config_reads, 0);
+	ck_assert_uint_eq(pci_fake[2].config_writes, 0);
 }
 END_TEST
 
@@ -249,24 +141,24 @@ START_TEST(bars)
 	ck_assert_uint_eq(get(1, 0x10, 4) & 0xf, 4);
 	ck_assert_uint_eq(wide, RIG_MMIO64);
 	ck_assert_uint_eq(narrow, RIG_MMIO32);
-	ck_assert_uint_eq(msix, RIG_MMIO32 + NARROW_BYTES);
-	ck_assert_uint_eq(get(2, 0x10, 4) & ~0xfu, (uint32_t)(RIG_MMIO64 + WIDE_BYTES));
-	ck_assert_uint_eq(get(2, 0x18, 4), RIG_MMIO32 + 2 * NARROW_BYTES);
+	ck_assert_uint_eq(msix, RIG_MMIO32 + FAKE_NARROW_BYTES);
+	ck_assert_uint_eq(get(2, 0x10, 4) & ~0xfu, (uint32_t)(RIG_MMIO64 + FAKE_WIDE_BYTES));
+	ck_assert_uint_eq(get(2, 0x18, 4), RIG_MMIO32 + 2 * FAKE_NARROW_BYTES);
 	rig_mmio_write(narrow, 4, 7); /* decoding is off */
-	ck_assert_uint_eq(fake[1].written, 0);
+	ck_assert_uint_eq(pci_fake[1].written, 0);
 	command(1, PCI_COMMAND_MEMORY);
-	ck_assert_uint_eq(fake[1].bar_changes, 3);
+	ck_assert_uint_eq(pci_fake[1].bar_changes, 3);
 	rig_mmio_write(narrow + 8, 4, 7);
-	ck_assert_uint_eq(fake[1].written, 7);
-	ck_assert_uint_eq(fake[1].last_offset, 8);
-	rig_mmio_write(wide + WIDE_BYTES - 8, 8, 9);
-	ck_assert_uint_eq(fake[1].last_offset, WIDE_BYTES - 8);
+	ck_assert_uint_eq(pci_fake[1].written, 7);
+	ck_assert_uint_eq(pci_fake[1].last_offset, 8);
+	rig_mmio_write(wide + FAKE_WIDE_BYTES - 8, 8, 9);
+	ck_assert_uint_eq(pci_fake[1].last_offset, FAKE_WIDE_BYTES - 8);
 
 	for (uint32_t bar = 0; bar < 6; bar++) /* sizes */
 		put(1, 0x10 + 4 * bar, 4, 0xffffffff);
-	ck_assert_uint_eq(get(1, 0x10, 4), ~(WIDE_BYTES - 1) | 4);
+	ck_assert_uint_eq(get(1, 0x10, 4), ~(FAKE_WIDE_BYTES - 1) | 4);
 	ck_assert_uint_eq(get(1, 0x14, 4), 0xffffffff);
-	ck_assert_uint_eq(get(1, 0x18, 4), ~(NARROW_BYTES - 1));
+	ck_assert_uint_eq(get(1, 0x18, 4), ~(FAKE_NARROW_BYTES - 1));
 	ck_assert_uint_eq(get(1, 0x1c, 4), 0);
 	ck_assert_uint_eq(get(1, 0x20, 4), ~0xfffu);
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 1); /* ECAM */
@@ -274,20 +166,20 @@ START_TEST(bars)
 	put(1, 0x18, 4, 0xa0001234); /* its low bits are not */
 	ck_assert_uint_eq(get(1, 0x18, 4), 0xa0000000);
 	rig_mmio_write(0xa0000000, 4, 11);
-	ck_assert_uint_eq(fake[1].written, 11);
+	ck_assert_uint_eq(pci_fake[1].written, 11);
 	put(1, 0x14, 4, 0x12345678);
 	put(1, 0x10, 4, 0xabcd4567);
 	rig_mmio_write(0x12345678abcd4000, 4, 12);
-	ck_assert_uint_eq(fake[1].written, 12);
-	ck_assert(fake[1].func.bar[BAR_WIDE].mapped);
-	ck_assert_uint_eq(fake[1].func.bar[BAR_WIDE].gpa, 0x12345678abcd4000);
+	ck_assert_uint_eq(pci_fake[1].written, 12);
+	ck_assert(pci_fake[1].func.bar[FAKE_WIDE].mapped);
+	ck_assert_uint_eq(pci_fake[1].func.bar[FAKE_WIDE].gpa, 0x12345678abcd4000);
 	put(1, 0x14, 1, 0x79); /* a byte moves it too */
 	rig_mmio_write(0x12345679abcd4000, 4, 13);
-	ck_assert_uint_eq(fake[1].written, 13);
+	ck_assert_uint_eq(pci_fake[1].written, 13);
 	command(1, 0);
-	ck_assert(!fake[1].func.bar[BAR_WIDE].mapped);
+	ck_assert(!pci_fake[1].func.bar[FAKE_WIDE].mapped);
 	rig_mmio_write(0xa0000000, 4, 14);
-	ck_assert_uint_eq(fake[1].written, 13);
+	ck_assert_uint_eq(pci_fake[1].written, 13);
 }
 END_TEST
 
@@ -297,21 +189,21 @@ START_TEST(bars_stay)
 	start();
 	command(1, PCI_COMMAND_MEMORY);
 	command(2, PCI_COMMAND_MEMORY);
-	fake[1].bar_changes = fake[2].bar_changes = 0;
+	pci_fake[1].bar_changes = pci_fake[2].bar_changes = 0;
 	put(1, 0x18, 4, 0xa0000000);
-	ck_assert_uint_eq(fake[1].bar_changes, 2);
+	ck_assert_uint_eq(pci_fake[1].bar_changes, 2);
 	put(1, 0x18, 4, 0xa0000000);
 	command(1, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	ck_assert_uint_eq(fake[1].bar_changes, 2);
-	ck_assert_uint_eq(fake[2].bar_changes, 0);
+	ck_assert_uint_eq(pci_fake[1].bar_changes, 2);
+	ck_assert_uint_eq(pci_fake[2].bar_changes, 0);
 }
 END_TEST
 
 static bool narrow_at(uint32_t i, uint64_t gpa)
 {
-	fake[i].written = 0;
+	pci_fake[i].written = 0;
 	rig_mmio_write(gpa, 4, 1);
-	return fake[i].written;
+	return pci_fake[i].written;
 }
 
 START_TEST(bars_in_the_way)
@@ -329,18 +221,18 @@ START_TEST(bars_in_the_way)
 	put(1, 0x18, 4, 0xa0000000);
 	put(2, 0x18, 4, 0xa0000000);
 	ck_assert(narrow_at(1, 0xa0000000));
-	ck_assert(!fake[2].func.bar[BAR_NARROW].mapped);
+	ck_assert(!pci_fake[2].func.bar[FAKE_NARROW].mapped);
 	put(1, 0x18, 4, 0xb0000000); /* makes room */
 	ck_assert(narrow_at(2, 0xa0000000));
 	put(1, 0x18, 4, 0xa0000000); /* the lower slot has it, whoever came first */
 	ck_assert(narrow_at(1, 0xa0000000));
-	ck_assert(!fake[2].func.bar[BAR_NARROW].mapped);
+	ck_assert(!pci_fake[2].func.bar[FAKE_NARROW].mapped);
 	put(1, 0x10, 4, 0xa0000000); /* within one function: the lower BAR */
 	put(1, 0x14, 4, 0);
-	ck_assert(!fake[1].func.bar[BAR_NARROW].mapped);
+	ck_assert(!pci_fake[1].func.bar[FAKE_NARROW].mapped);
 	put(1, 0x14, 4, 0xffffffff); /* over the end of all addresses */
 	put(1, 0x10, 4, 0xffffffff);
-	ck_assert(fake[1].func.bar[BAR_NARROW].mapped);
+	ck_assert(pci_fake[1].func.bar[FAKE_NARROW].mapped);
 }
 END_TEST
 
@@ -348,14 +240,14 @@ END_TEST
 
 static uint64_t table(uint32_t vector, uint32_t word)
 {
-	return fake[1].func.bar[BAR_MSIX].gpa + vector * 16 + word * 4;
+	return pci_fake[1].func.bar[FAKE_MSIX].gpa + vector * 16 + word * 4;
 }
 
 static void msix_start(void)
 {
 	start();
 	command(1, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	for (uint32_t v = 0; v < VECTORS; v++) {
+	for (uint32_t v = 0; v < FAKE_VECTORS; v++) {
 		rig_mmio_write(table(v, 0), 4, 0xfee00000 + v * 0x1000);
 		rig_mmio_write(table(v, 1), 4, v);
 		rig_mmio_write(table(v, 2), 4, 0x40 + v);
@@ -370,7 +262,7 @@ static void control(uint16_t value)
 
 static uint64_t pending(void)
 {
-	return rig_mmio_read(fake[1].func.bar[BAR_MSIX].gpa + 2048, 8);
+	return rig_mmio_read(pci_fake[1].func.bar[FAKE_MSIX].gpa + 2048, 8);
 }
 
 static bool last_msi(uint32_t nmsis, uint32_t vector)
@@ -383,35 +275,35 @@ static bool last_msi(uint32_t nmsis, uint32_t vector)
 
 START_TEST(msix)
 {
-	struct pci_func *func = &fake[1].func;
+	struct pci_func *func = &pci_fake[1].func;
 	struct irq_msi msi;
 	uint32_t cap;
 
 	msix_start();
 	cap = find_cap(1, PCI_CAP_ID_MSIX);
-	ck_assert_uint_eq(get(1, cap + PCI_MSIX_FLAGS, 2), VECTORS - 1);
-	ck_assert_uint_eq(get(1, cap + PCI_MSIX_TABLE, 4), BAR_MSIX);
-	ck_assert_uint_eq(get(1, cap + PCI_MSIX_PBA, 4), 2048 + BAR_MSIX);
+	ck_assert_uint_eq(get(1, cap + PCI_MSIX_FLAGS, 2), FAKE_VECTORS - 1);
+	ck_assert_uint_eq(get(1, cap + PCI_MSIX_TABLE, 4), FAKE_MSIX);
+	ck_assert_uint_eq(get(1, cap + PCI_MSIX_PBA, 4), 2048 + FAKE_MSIX);
 	pci_msix_signal(func, 0); /* off: not remembered either */
 	ck_assert(!pci_msix_enabled(func));
-	fake[1].vector_changes = 0;
+	pci_fake[1].vector_changes = 0;
 	control(0xffff);
-	ck_assert_uint_eq(get(1, cap + PCI_MSIX_FLAGS, 2), 0xc000 | (VECTORS - 1));
+	ck_assert_uint_eq(get(1, cap + PCI_MSIX_FLAGS, 2), 0xc000 | (FAKE_VECTORS - 1));
 	ck_assert(pci_msix_enabled(func));
-	ck_assert_uint_eq(fake[1].vector_changes, 0); /* masked as a whole: none can be sent */
+	ck_assert_uint_eq(pci_fake[1].vector_changes, 0); /* masked as a whole: none can be sent */
 	ck_assert_uint_eq(pending(), 0);
 	pci_msix_signal(func, 2);
-	pci_msix_signal(func, VECTORS); /* there is none */
+	pci_msix_signal(func, FAKE_VECTORS); /* there is none */
 	pci_msix_signal(func, PCI_NO_VECTOR);
 	ck_assert_uint_eq(pending(), 4);
 	ck_assert(!pci_msix_message(func, 2, &msi));
 	control(PCI_MSIX_FLAGS_ENABLE);
 	ck_assert(last_msi(1, 2));
-	ck_assert_uint_eq(fake[1].vector_changes, VECTORS);
+	ck_assert_uint_eq(pci_fake[1].vector_changes, FAKE_VECTORS);
 	ck_assert_uint_eq(pending(), 0);
 	ck_assert(pci_msix_message(func, 2, &msi));
 	ck_assert_uint_eq(msi.data, 0x42);
-	ck_assert(!pci_msix_message(func, VECTORS, &msi));
+	ck_assert(!pci_msix_message(func, FAKE_VECTORS, &msi));
 	ck_assert(!pci_msix_message(func, PCI_NO_VECTOR, &msi));
 	pci_msix_signal(func, 1);
 	ck_assert(last_msi(2, 1));
@@ -422,9 +314,9 @@ START_TEST(msix)
 	ck_assert_uint_eq(pending(), 2);
 	rig_mmio_write(table(1, 2), 8, 0x41);
 	ck_assert(last_msi(3, 1));
-	ck_assert_uint_eq(fake[1].vector_changes, VECTORS + 2);
+	ck_assert_uint_eq(pci_fake[1].vector_changes, FAKE_VECTORS + 2);
 	command(1, PCI_COMMAND_MEMORY); /* no bus master: its writes do not get out */
-	ck_assert_uint_eq(fake[1].vector_changes, 2 * VECTORS + 2);
+	ck_assert_uint_eq(pci_fake[1].vector_changes, 2 * FAKE_VECTORS + 2);
 	pci_msix_signal(func, 0);
 	ck_assert_uint_eq(rig.nmsis, 3);
 	command(1, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
@@ -448,8 +340,8 @@ START_TEST(msix_widths)
 	ck_assert_uint_eq(rig_mmio_read(table(0, 0), 8), 0xfee00000);
 	rig_mmio_write(table(0, 0), 8, 0x1234567fee00007);
 	ck_assert_uint_eq(rig_mmio_read(table(0, 0), 8), 0x1234567fee00004);
-	rig_mmio_write(table(VECTORS, 0), 4, 0x1234);
-	ck_assert_uint_eq(rig_mmio_read(table(VECTORS, 0), 4), 0);
+	rig_mmio_write(table(FAKE_VECTORS, 0), 4, 0x1234);
+	ck_assert_uint_eq(rig_mmio_read(table(FAKE_VECTORS, 0), 4), 0);
 	rig_mmio_write(table(128, 0), 8, ~0ull); /* pending bits are read-only */
 	ck_assert_uint_eq(pending(), 0);
 	ck_assert_uint_eq(rig_mmio_read(table(255, 2), 8), 0);
@@ -466,12 +358,12 @@ START_TEST(intx)
 	start();
 	for (uint32_t i = 3; i <= 9; i++)
 		add(i);
-	pci_intx_set(&fake[1].func, true);
+	pci_intx_set(&pci_fake[1].func, true);
 	ck_assert(rig.line[gsi]);
 	ck_assert_uint_eq(get(1, PCI_STATUS, 2), PCI_STATUS_CAP_LIST | PCI_STATUS_INTERRUPT);
 	ck_assert_uint_eq(get(1, PCI_COMMAND, 4), 0x00180000);
-	pci_intx_set(&fake[9].func, true); /* shares the line */
-	pci_intx_set(&fake[1].func, false);
+	pci_intx_set(&pci_fake[9].func, true); /* shares the line */
+	pci_intx_set(&pci_fake[1].func, false);
 	ck_assert(rig.line[gsi]);
 	ck_assert_uint_eq(get(1, PCI_STATUS, 2), PCI_STATUS_CAP_LIST);
 	command(9, PCI_COMMAND_INTX_DISABLE);
@@ -484,22 +376,22 @@ START_TEST(intx)
 	put(9, find_cap(9, PCI_CAP_ID_MSIX) + PCI_MSIX_FLAGS, 2, 0);
 	ck_assert_uint_eq(rig.rises[gsi], 3);
 	rig.line[gsi] = false; /* the irqchip was loaded and has forgotten it */
-	pci_resume(&fake[1].func);
+	pci_resume(&pci_fake[1].func);
 	ck_assert(rig.line[gsi]);
-	pci_reset(&fake[9].func);
+	pci_reset(&pci_fake[9].func);
 	ck_assert(!rig.line[gsi]);
 	rig.line[gsi] = true; /* or remembers what is no longer so */
-	pci_resume(&fake[9].func);
+	pci_resume(&pci_fake[9].func);
 	ck_assert(!rig.line[gsi]);
-	pci_intx_set(&fake[9].func, true);
-	pci_remove(&fake[9].func);
+	pci_intx_set(&pci_fake[9].func, true);
+	pci_remove(&pci_fake[9].func);
 	ck_assert(!rig.line[gsi]);
 	for (uint32_t i = 9; i < PCI_SLOTS; i++)
 		add(i);
-	pci_remove(&fake[5].func);
+	pci_remove(&pci_fake[5].func);
 	add(5); /* takes what is free */
-	ck_assert_uint_eq(fake[5].state.slot, 5);
-	ck_assert_int_eq(try_add(0, &err), -ENOSPC);
+	ck_assert_uint_eq(pci_fake[5].state.slot, 5);
+	ck_assert_int_eq(pci_fixture_add(0, &err), -ENOSPC);
 	ck_assert_ptr_nonnull(strstr(err.msg, "at most 31"));
 }
 END_TEST
@@ -512,17 +404,17 @@ START_TEST(reset)
 
 	rig.no_mmio64 = true;
 	start();
-	fresh = fake[1].state;
+	fresh = pci_fake[1].state;
 	ck_assert_uint_eq(get(1, 0x10, 4), RIG_MMIO32 + 4); /* no room above: below */
 	ck_assert_uint_eq(get(1, 0x14, 4), 0);
-	ck_assert_uint_eq(get(1, 0x18, 4), RIG_MMIO32 + WIDE_BYTES);
+	ck_assert_uint_eq(get(1, 0x18, 4), RIG_MMIO32 + FAKE_WIDE_BYTES);
 	ck_assert_ptr_null(pci_check(&fresh));
 	command(1, 0xffff);
 	put(1, 0x18, 4, 0xa0000000);
 	put(1, 0x45, 1, 0xff);
-	pci_intx_set(&fake[1].func, true);
-	pci_reset(&fake[1].func);
-	ck_assert_mem_eq(&fresh, &fake[1].state, sizeof(fresh));
+	pci_intx_set(&pci_fake[1].func, true);
+	pci_reset(&pci_fake[1].func);
+	ck_assert_mem_eq(&fresh, &pci_fake[1].state, sizeof(fresh));
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 1);
 }
 END_TEST
@@ -531,9 +423,9 @@ static void load(uint32_t i, const struct pci_state *saved)
 {
 	struct error err = {""};
 
-	ck_assert_msg(!pci_compare(&fake[i].func, saved, &err), "%s", err.msg);
+	ck_assert_msg(!pci_compare(&pci_fake[i].func, saved, &err), "%s", err.msg);
 	ck_assert_ptr_null(pci_check(saved));
-	fake[i].state = *saved;
+	pci_fake[i].state = *saved;
 }
 
 /* The guest's slots, BARs, masks and levels, whatever this process would have given. */
@@ -544,38 +436,38 @@ START_TEST(round_trip)
 
 	msix_start();
 	control(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
-	pci_msix_signal(&fake[1].func, 2);
+	pci_msix_signal(&pci_fake[1].func, 2);
 	put(1, 0x18, 4, 0xa0000000);
 	command(2, PCI_COMMAND_MEMORY);
 	put(2, 0x18, 4, 0xa0000000); /* refused as long as the other is there */
-	pci_intx_set(&fake[2].func, true);
-	one = fake[1].state;
-	two = fake[2].state;
-	pci_remove(&fake[1].func);
-	pci_remove(&fake[2].func);
+	pci_intx_set(&pci_fake[2].func, true);
+	one = pci_fake[1].state;
+	two = pci_fake[2].state;
+	pci_remove(&pci_fake[1].func);
+	pci_remove(&pci_fake[2].func);
 	add(2);
 	add(1);
-	ck_assert_uint_eq(fake[1].state.slot, 2);
+	ck_assert_uint_eq(pci_fake[1].state.slot, 2);
 	memset(rig.line, 0, sizeof(rig.line));
 	rig.nmsis = 0;
 	load(2, &two);
 	load(1, &one);
-	ck_assert_int_eq(pci_post_load(&fake[2].func, &err), 0);
-	ck_assert_int_eq(pci_post_load(&fake[1].func, &err), 0);
+	ck_assert_int_eq(pci_post_load(&pci_fake[2].func, &err), 0);
+	ck_assert_int_eq(pci_post_load(&pci_fake[1].func, &err), 0);
 	ck_assert(narrow_at(1, 0xa0000000));
-	ck_assert(!fake[2].func.bar[BAR_NARROW].mapped);
+	ck_assert(!pci_fake[2].func.bar[FAKE_NARROW].mapped);
 	ck_assert_uint_eq(rig.nmsis, 0);
-	pci_resume(&fake[2].func);
-	pci_resume(&fake[1].func);
+	pci_resume(&pci_fake[2].func);
+	pci_resume(&pci_fake[1].func);
 	ck_assert(rig.line[18] && !rig.line[17]);
-	ck_assert_ptr_eq(pci_at(&rig.vm, 1), &fake[1].func);
+	ck_assert_ptr_eq(pci_at(&rig.vm, 1), &pci_fake[1].func);
 	ck_assert_uint_eq(pending(), 4);
 	control(PCI_MSIX_FLAGS_ENABLE);
 	ck_assert(last_msi(1, 2));
-	pci_reset(&fake[1].func); /* a load that failed later on */
-	pci_reset(&fake[2].func);
-	ck_assert_uint_eq(fake[1].state.slot, 2);
-	ck_assert_uint_eq(fake[2].state.slot, 1);
+	pci_reset(&pci_fake[1].func); /* a load that failed later on */
+	pci_reset(&pci_fake[2].func);
+	ck_assert_uint_eq(pci_fake[1].state.slot, 2);
+	ck_assert_uint_eq(pci_fake[2].state.slot, 1);
 	ck_assert(!rig.line[18] && !rig.line[17]);
 }
 END_TEST
@@ -587,14 +479,14 @@ START_TEST(pending_at_load)
 
 	msix_start();
 	control(PCI_MSIX_FLAGS_ENABLE);
-	saved = fake[1].state;
+	saved = pci_fake[1].state;
 	saved.msix_pending =
 		2; /* with nothing masked: a build that did not look may have saved it */
-	pci_reset(&fake[1].func);
+	pci_reset(&pci_fake[1].func);
 	load(1, &saved);
-	ck_assert_int_eq(pci_post_load(&fake[1].func, &err), 0);
+	ck_assert_int_eq(pci_post_load(&pci_fake[1].func, &err), 0);
 	ck_assert_uint_eq(rig.nmsis, 0);
-	pci_resume(&fake[1].func);
+	pci_resume(&pci_fake[1].func);
 	ck_assert(last_msi(1, 1));
 }
 END_TEST
@@ -603,7 +495,7 @@ static void refused(const struct pci_state *saved, const char *why)
 {
 	struct error err = {""};
 
-	ck_assert_int_ne(pci_compare(&fake[1].func, saved, &err), 0);
+	ck_assert_int_ne(pci_compare(&pci_fake[1].func, saved, &err), 0);
 	ck_assert_msg(strstr(err.msg, why), "'%s' does not say '%s'", err.msg, why);
 }
 
@@ -615,42 +507,42 @@ START_TEST(compare)
 
 	start();
 	msix_cap = find_cap(1, PCI_CAP_ID_MSIX);
-	s = fake[1].state;
+	s = pci_fake[1].state;
 	s.config[PCI_REVISION_ID] = 9; /* as saved */
 	s.config[PCI_COMMAND] = 6;
-	ck_assert_int_eq(pci_compare(&fake[1].func, &s, &err), 0);
+	ck_assert_int_eq(pci_compare(&pci_fake[1].func, &s, &err), 0);
 	s.config[PCI_DEVICE_ID] = 0x42;
 	refused(&s, "device ID: saved with 0x1042, here it is 0x1041");
-	s = fake[1].state;
-	s.bar_bits[BAR_NARROW] = 20;
+	s = pci_fake[1].state;
+	s.bar_bits[FAKE_NARROW] = 20;
 	s.config[PCI_CLASS_DEVICE] = 0x80;
 	refused(&s, "BAR 2: saved with 2^20 bytes, here it has 2^13");
 	refused(&s, "class code");
-	s = fake[1].state;
+	s = pci_fake[1].state;
 	s.config[msix_cap + 2] = 6;
 	refused(&s, "saved with 7 MSI-X vectors, here are 3");
-	s = fake[1].state;
-	s.config[vendor_cap + 2] = 0;
+	s = pci_fake[1].state;
+	s.config[FAKE_CAP + 2] = 0;
 	refused(&s, "capability at 0x42");
-	s = fake[1].state;
+	s = pci_fake[1].state;
 	s.config[msix_cap + 1] = 0x80; /* one that this build does not have */
 	refused(&s, "capability");
-	s = fake[1].state;
+	s = pci_fake[1].state;
 	s.slot = 32;
 	ck_assert_ptr_nonnull(pci_check(&s));
-	s = fake[1].state;
+	s = pci_fake[1].state;
 	s.intx = 2;
 	ck_assert_ptr_nonnull(pci_check(&s));
-	s = fake[1].state;
+	s = pci_fake[1].state;
 	s.msix[3] = 2;
 	ck_assert_ptr_nonnull(pci_check(&s));
-	s = fake[1].state;
+	s = pci_fake[1].state;
 	s.msix_pending = 1u << PCI_MSIX_MAX;
 	ck_assert_ptr_nonnull(pci_check(&s));
-	s = fake[1].state;
+	s = pci_fake[1].state;
 	s.slot = 2;
 	load(1, &s);
-	ck_assert_int_ne(pci_post_load(&fake[1].func, &err), 0);
+	ck_assert_int_ne(pci_post_load(&pci_fake[1].func, &err), 0);
 	ck_assert_str_eq(err.msg, "saved in PCI slot 2, and so is fake2");
 }
 END_TEST
@@ -664,16 +556,16 @@ START_TEST(older_guest)
 
 	start();
 	msix_cap = find_cap(1, PCI_CAP_ID_MSIX);
-	s = fake[1].state;
-	s.config[vendor_cap + 1] = 0;
+	s = pci_fake[1].state;
+	s.config[FAKE_CAP + 1] = 0;
 	memset(s.config + msix_cap, 0, 12);
 	load(1, &s);
-	ck_assert_int_eq(pci_post_load(&fake[1].func, &err), 0);
+	ck_assert_int_eq(pci_post_load(&pci_fake[1].func, &err), 0);
 	put(1, msix_cap + 2, 2, 0xc000);
 	ck_assert_uint_eq(get(1, msix_cap + 2, 2), 0);
-	ck_assert(!pci_msix_enabled(&fake[1].func));
-	put(1, vendor_cap + 4, 4, 0xffffffff);
-	ck_assert_uint_eq(get(1, vendor_cap + 4, 4), 0xff00);
+	ck_assert(!pci_msix_enabled(&pci_fake[1].func));
+	put(1, FAKE_CAP + 4, 4, 0xffffffff);
+	ck_assert_uint_eq(get(1, FAKE_CAP + 4, 4), 0xff00);
 }
 END_TEST
 
@@ -685,17 +577,17 @@ START_TEST(pokes)
 		for (uint32_t offset = 0; offset < 0x110; offset++)
 			for (uint32_t size = 1; size <= 8; size *= 2)
 				for (uint32_t i = 0; i < 3; i++) {
-					rig_mmio_write(ecam(slot, offset), size,
+					rig_mmio_write(pci_fixture_ecam(slot, offset), size,
 						       i == 2 ? 0 : 0 - (uint64_t)i);
-					rig_mmio_read(ecam(slot, offset), size);
+					rig_mmio_read(pci_fixture_ecam(slot, offset), size);
 					rig_out(0xcf8, 4, 0x80000000 | slot << 11 | offset);
 					rig_out((uint16_t)(0xcfc + offset % 4), size & 7, i);
 					rig_in((uint16_t)(0xcfc + offset % 4), size & 7);
 				}
 	for (uint32_t i = 1; i < 3; i++) {
-		ck_assert_ptr_null(pci_check(&fake[i].state));
+		ck_assert_ptr_null(pci_check(&pci_fake[i].state));
 		ck_assert_uint_eq(get(i, 0, 4), 0x10411af4);
-		pci_reset(&fake[i].func);
+		pci_reset(&pci_fake[i].func);
 	}
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 1);
 }

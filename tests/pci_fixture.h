@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* tests/pci_fixture.h - PCI functions that do nothing but count, on the rig's bus.
+ * Owns: the functions, from pci_fixture_add() to pci_remove() or the end of the process.
+ * Threads: one.
+ * Units: slots; bytes of config space.
+ * Errors: a callback that should not come fails the test. */
+#ifndef TESTS_PCI_FIXTURE_H
+#define TESTS_PCI_FIXTURE_H
+#include "devices/pci_bus.h"
+#include "tests/device_rig.h"
+
+/* BARs: a 64-bit one, a 32-bit one, and that of MSI-X. FAKE_CAP: a capability of its own. */
+enum { FAKE_WIDE = 0, FAKE_NARROW = 2, FAKE_MSIX = 4, FAKE_VECTORS = 3, FAKE_CAP = 0x40 };
+#define FAKE_WIDE_BYTES	  0x4000u
+#define FAKE_NARROW_BYTES 0x2000u
+
+struct pci_fake {
+	struct device dev;
+	struct pci_state state;
+	struct pci_func func;
+	uint64_t written, last_offset; /* of the last write to one of its own BARs */
+	uint32_t bar_changes, vector_changes, config_reads, config_writes;
+};
+extern struct pci_fake pci_fake[PCI_SLOTS];
+extern const struct device_ops pci_host_ops;
+
+/* fake[i] takes the next free slot. */
+int pci_fixture_add(uint32_t i, struct error *err) must_check;
+
+static inline uint64_t pci_fixture_ecam(uint32_t slot, uint32_t offset)
+{
+	return RIG_ECAM + (slot << 15) + offset;
+}
+#endif
