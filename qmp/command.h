@@ -76,5 +76,15 @@ struct json_object *dispatch_version(void);
 struct json_object *dispatch_request(struct qmp_session *session, struct json_object *request);
 struct json_object *dispatch_error(const char *class, const char *desc);
 
+/* commands_devices.c: what the rows of the table in commands.c call. */
+QMP_HANDLER(commands_query_block);
+QMP_HANDLER(commands_query_blockstats);
+QMP_HANDLER(commands_query_chardev);
+QMP_HANDLER(commands_query_pci);
+QMP_HANDLER(commands_query_rx_filter);
+QMP_HANDLER(commands_set_link);
+QMP_HANDLER(commands_announce_self);
+QMP_HANDLER(commands_block_resize);
+
 struct json_object *events_json(const struct vm_event *event);
 #endif

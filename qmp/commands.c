@@ -227,6 +227,8 @@ HANDLER(cprinfo)
 #define DAY_MS		  (24 * 3600 * 1000)
 #define COUNT(array)	  (sizeof(array) / sizeof((array)[0]))
 #define ANY_STRING	  .type = json_type_string
+#define ANY_INTEGER	  .type = json_type_int
+#define BOOLEAN		  .type = json_type_boolean
 #define INTEGER(from, to) .type = json_type_int, .min = (from), .max = (to)
 #define ONE_OF(list)	  .type = json_type_string, .values = (list), .nvalues = COUNT(list)
 #define COMMAND(command, fn, ...)                                      \
@@ -246,11 +248,32 @@ const struct qmp_command qmp_commands[] = {
 	COMMAND("query-cpus-fast", query_cpus_fast),
 	COMMAND("query-memory-size-summary", query_memory_size_summary),
 	COMMAND("query-commands", query_commands),
+	COMMAND("query-block", commands_query_block),
+	COMMAND("query-blockstats", commands_query_blockstats),
+	COMMAND("query-chardev", commands_query_chardev),
+	COMMAND("query-pci", commands_query_pci),
+	COMMAND("query-rx-filter", commands_query_rx_filter,
+		{"name", ANY_STRING, .optional = true}),
 	COMMAND("stop", stop),
 	COMMAND("cont", cont),
 	COMMAND("quit", quit),
 	COMMAND("system_powerdown", system_powerdown),
 	COMMAND("system_reset", system_reset),
+	COMMAND("set_link", commands_set_link,
+		{"name", ANY_STRING},
+		{"up", BOOLEAN}),
+	/* QEMU's clients give a schedule; cards here have their own. */
+	COMMAND("announce-self", commands_announce_self,
+		{"initial", ANY_INTEGER, .optional = true},
+		{"max", ANY_INTEGER, .optional = true},
+		{"rounds", ANY_INTEGER, .optional = true},
+		{"step", ANY_INTEGER, .optional = true},
+		{"interfaces", .type = json_type_array, .optional = true},
+		{"id", ANY_STRING, .optional = true}),
+	COMMAND("block_resize", commands_block_resize,
+		{"device", ANY_STRING, .optional = true},
+		{"node-name", ANY_STRING, .optional = true},
+		{"size", ANY_INTEGER}),
 	COMMAND("cprsave", cprsave,
 		{"file", ANY_STRING, .optional = true},
 		{"mode", ONE_OF(cpr_mode_name)},

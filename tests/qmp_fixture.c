@@ -2,6 +2,7 @@
 #include "tests/qmp_fixture.h"
 #include "cpr/cpr.h"
 #include "devices/blk.h"
+#include "devices/console.h"
 #include "devices/net.h"
 #include "devices/pci.h"
 #include <errno.h>
@@ -184,6 +185,26 @@ struct pci_func *pci_at(struct vm *vm, uint32_t slot)
 	return slot == 0 ? &host_func : slot == 3 ? &disk_func : NULL;
 }
 
+/* Two ports, of which nobody has opened the second. */
+static const struct device_ops console_ops = {.type = "virtio-console"};
+
+bool serial_query(const struct device *dev, uint32_t i, struct chardev_info *info)
+{
+	(void)dev, (void)i, (void)info;
+	return false;
+}
+
+bool console_query(const struct device *dev, uint32_t i, struct chardev_info *info)
+{
+	(void)dev;
+	if (i == 2)
+		return false;
+	*info = (struct chardev_info){.frontend_open = !i};
+	snprintf(info->label, sizeof(info->label), i ? "agent" : "console0");
+	snprintf(info->filename, sizeof(info->filename), i ? "unix:/run/ga,server=on" : "stdio");
+	return true;
+}
+
 static void add_device(struct fixture *f, struct device *dev, const struct device_ops *ops,
 		       const char *name, uint32_t instance)
 {
@@ -199,6 +220,7 @@ static void add_devices(struct fixture *f)
 	fake_devices = (struct fake_devices){.disk_bytes = 1 << 20, .link_up = {true, true}};
 	add_device(f, &f->host, &host_ops, "pci-host0", 0);
 	add_device(f, &f->disk, &virtio_blk_ops, "disk0", 0);
+	add_device(f, &f->console, &console_ops, "console0", 0);
 	add_device(f, &f->net[0], &net_ops, "net0", 0);
 	add_device(f, &f->net[1], &net_ops, "net1", 1);
 	disk_func.dev = &f->disk;

@@ -21,7 +21,7 @@ struct fixture {
 	struct options opt;
 	struct ram_backend backend;
 	struct vcpu vcpu[2];
-	struct device disk, net[2], host;
+	struct device disk, console, net[2], host;
 	struct qmp *qmp;
 	pthread_t thread;
 	bool joined;

@@ -163,6 +163,14 @@ START_TEST(query_commands)
 					    "quit",
 					    "system_powerdown",
 					    "system_reset",
+					    "query-block",
+					    "query-blockstats",
+					    "query-chardev",
+					    "query-pci",
+					    "query-rx-filter",
+					    "set_link",
+					    "announce-self",
+					    "block_resize",
 					    "cprsave",
 					    "cprload",
 					    "cprinfo"};
@@ -203,6 +211,7 @@ START_TEST(cprinfo)
 		 "\"offset\":4096,\"size\":1073741824},"
 		 "\"devices\":[{\"name\":\"pci-host0\",\"type\":\"pci-host\"},"
 		 "{\"name\":\"disk0\",\"type\":\"virtio-blk\"},"
+		 "{\"name\":\"console0\",\"type\":\"virtio-console\"},"
 		 "{\"name\":\"net0\",\"type\":\"virtio-net\"},"
 		 "{\"name\":\"net1\",\"type\":\"virtio-net\"}],\"pid\":%d,\"serial\":\"unix\","
 		 "\"cpr-file\":\"/var/lib/vm1.cpr\"}}",
