@@ -29,6 +29,7 @@ const uint32_t device_table_rows = sizeof(device_table) / sizeof(device_table[0]
 
 static void device_free(struct device *dev)
 {
+	bus_del_all(&dev->vm->bus, &dev->lock);
 	pthread_mutex_destroy(&dev->lock);
 	free(dev->host);
 	free(dev->state);

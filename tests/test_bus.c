@@ -110,6 +110,24 @@ START_TEST(overlap)
 }
 END_TEST
 
+/* What one device has, on both buses. */
+START_TEST(del_all)
+{
+	static pthread_mutex_t others = PTHREAD_MUTEX_INITIALIZER;
+	const struct bus_region region = {0x62, 1, &ops, NULL, &others, "other"};
+	const struct bus_region mmio = {0x1000, 8, &ops, NULL, &lock, "mmio"};
+
+	ck_assert_int_eq(add(0x60, 1, "first"), 0);
+	ck_assert_int_eq(bus_add(&bus, BUS_PIO, &region, &err), 0);
+	ck_assert_int_eq(add(0x64, 4, "second"), 0);
+	ck_assert_int_eq(bus_add(&bus, BUS_MMIO, &mmio, &err), 0);
+	bus_del_all(&bus, &lock);
+	ck_assert_uint_eq(bus.nregions[BUS_MMIO], 0);
+	ck_assert_uint_eq(bus.nregions[BUS_PIO], 1);
+	ck_assert_str_eq(bus.region[BUS_PIO][0].name, "other");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("bus");
@@ -119,6 +137,7 @@ int main(void)
 	tcase_add_test(tcase, finds);
 	tcase_add_test(tcase, nothing_there);
 	tcase_add_test(tcase, overlap);
+	tcase_add_test(tcase, del_all);
 	suite_add_tcase(suite, tcase);
 	return unit_run(suite);
 }

@@ -47,18 +47,33 @@ int bus_add(struct bus *bus, enum bus_space space, const struct bus_region *regi
 	return ret;
 }
 
-void bus_del(struct bus *bus, enum bus_space space, uint64_t base)
+static void del(struct bus *bus, enum bus_space space, uint32_t at)
 {
 	struct bus_region *table = bus->region[space];
+
+	bus->nregions[space]--;
+	memmove(table + at, table + at + 1, (bus->nregions[space] - at) * sizeof(*table));
+}
+
+void bus_del(struct bus *bus, enum bus_space space, uint64_t base)
+{
 	uint32_t at = 0;
 
 	pthread_rwlock_wrlock(&bus->lock);
-	while (at < bus->nregions[space] && table[at].base != base)
+	while (at < bus->nregions[space] && bus->region[space][at].base != base)
 		at++;
-	if (at < bus->nregions[space]) {
-		bus->nregions[space]--;
-		memmove(table + at, table + at + 1, (bus->nregions[space] - at) * sizeof(*table));
-	}
+	if (at < bus->nregions[space])
+		del(bus, space, at);
+	pthread_rwlock_unlock(&bus->lock);
+}
+
+void bus_del_all(struct bus *bus, const pthread_mutex_t *lock)
+{
+	pthread_rwlock_wrlock(&bus->lock);
+	for (int space = 0; space < BUS_SPACES; space++)
+		for (uint32_t at = bus->nregions[space]; at-- > 0;)
+			if (bus->region[space][at].lock == lock)
+				del(bus, (enum bus_space)space, at);
 	pthread_rwlock_unlock(&bus->lock);
 }
 

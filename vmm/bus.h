@@ -47,6 +47,8 @@ int bus_add(struct bus *bus, enum bus_space space, const struct bus_region *regi
 	    struct error *err) must_check;
 /* The region that begins at base. */
 void bus_del(struct bus *bus, enum bus_space space, uint64_t base);
+/* All regions with this lock: those of one device. */
+void bus_del_all(struct bus *bus, const pthread_mutex_t *lock);
 /* data: `size` bytes, little endian, as KVM has them in struct kvm_run. */
 void bus_access(struct bus *bus, enum bus_space space, uint64_t addr, void *data, uint32_t size,
 		bool is_write);
