@@ -85,7 +85,7 @@ static void update(struct chardev *chr)
 
 	if (can_read(chr))
 		watch(chr, CHARDEV_INPUT, chr->ready_fd >= 0 ? chr->ready_fd : chr->in_fd, EPOLLIN);
-	else if (is_socket && !chr->hangup)
+	else if (is_socket && !chr->unread)
 		watch(chr, CHARDEV_INPUT, chr->in_fd, 0);
 	else
 		watch(chr, CHARDEV_INPUT, -1, 0);
@@ -147,7 +147,7 @@ static void drop_client(struct chardev *chr)
 	close_fd(&chr->in_fd);
 	close_fd(&chr->out_fd);
 	chr->nahead = 0;
-	chr->eof = chr->hangup = false;
+	chr->eof = chr->hangup = chr->unread = false;
 	unblock(chr, false);
 	tell_clients(chr);
 }
@@ -228,11 +228,16 @@ static void read_input(struct chardev *chr)
 static void on_input(void *opaque, uint32_t events)
 {
 	struct chardev *chr = opaque;
+	uint8_t byte;
 
 	if (chr->listen.fd >= 0 && (events & (EPOLLHUP | EPOLLERR)))
 		chr->hangup = true;
 	if (can_read(chr))
 		read_input(chr);
+	if (chr->hangup && !chr->eof && !can_read(chr)) {
+		chr->unread = recv(chr->in_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+		chr->eof = !chr->unread;
+	}
 	if (chr->listen.fd >= 0 && chr->hangup && chr->eof)
 		drop_client(chr);
 	else if (chr->listen.fd >= 0 && chr->hangup)
@@ -342,7 +347,7 @@ bool chardev_connected(const struct chardev *chr)
 	return chr->config->kind != CHARDEV_UNIX || chr->told;
 }
 
-void chardev_query(const struct chardev *chr, struct chardev_info *info)
+void chardev_query(const struct chardev *chr, const char *label, struct chardev_info *info)
 {
 	static const char *const filename[] = {
 		[CHARDEV_NONE] = "null",
@@ -351,7 +356,7 @@ void chardev_query(const struct chardev *chr, struct chardev_info *info)
 	};
 	const struct chardev_config *config = chr->config;
 
-	snprintf(info->label, sizeof(info->label), "%s0", config->option + strlen("--"));
+	snprintf(info->label, sizeof(info->label), "%s", label);
 	if (config->kind == CHARDEV_UNIX)
 		snprintf(info->filename, sizeof(info->filename), "%sunix:%s,server=on",
 			 has_client(chr) ? "" : "disconnected:", config->path);

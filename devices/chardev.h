@@ -57,6 +57,7 @@ struct chardev {
 	bool tty;     /* input is a terminal: always read, for the escapes */
 	bool eof;     /* input has ended */
 	bool hangup;  /* the client is gone; what it sent before may still be unread */
+	bool unread;  /* it is, and the device has no room */
 	bool blocked; /* output took less than offered */
 	bool discard; /* nobody takes the output: it is dropped until somebody does */
 	bool escape;  /* Ctrl-A was the last byte */
@@ -89,8 +90,8 @@ void chardev_resume(struct chardev *chr);
 
 /* A client is there, as far as the device has been told; no socket: always. */
 bool chardev_connected(const struct chardev *chr);
-/* All but frontend_open. */
-void chardev_query(const struct chardev *chr, struct chardev_info *info);
+/* label: the device's, as frontend_open is the device's to say. */
+void chardev_query(const struct chardev *chr, const char *label, struct chardev_info *info);
 
 /* Puts the terminal back as it was found; async-signal-safe, for handlers of fatal signals. */
 void chardev_restore_terminal(void);

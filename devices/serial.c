@@ -450,7 +450,7 @@ bool serial_query(const struct device *dev, uint32_t i, struct chardev_info *inf
 
 	if (i)
 		return false;
-	chardev_query(&host->chr, info);
+	chardev_query(&host->chr, dev->name, info);
 	info->frontend_open = true; /* a UART does not know */
 	return true;
 }

@@ -20,9 +20,9 @@
 #define CONFIG_EMERGENCY 8 /* offset of emerg_wr */
 
 const struct console_row console_row[CONSOLE_ROWS] = {
-	{NULL, "--console", offsetof(struct options, console),
+	{NULL, "console0", "--console", offsetof(struct options, console),
 	 offsetof(struct options, has_console)},
-	{"org.qemu.guest_agent.0", "--agent", offsetof(struct options, agent),
+	{"org.qemu.guest_agent.0", "agent0", "--agent", offsetof(struct options, agent),
 	 offsetof(struct options, has_agent)},
 };
 
@@ -471,7 +471,7 @@ bool console_query(const struct device *dev, uint32_t i, struct chardev_info *in
 		id++;
 	if (id == CONSOLE_ROWS)
 		return false;
-	chardev_query(&host->port[id].chr, info);
+	chardev_query(&host->port[id].chr, console_row[id].label, info);
 	info->frontend_open = s->guest_open[id];
 	return true;
 }

@@ -66,7 +66,8 @@ struct console_host {
 
 /* What is known of a port before anybody asks; those without a row do not exist. */
 struct console_row {
-	const char *name; /* NULL: a console */
+	const char *name;  /* NULL: a console */
+	const char *label; /* in QMP */
 	const char *option;
 	size_t config, wanted; /* in struct options: host end, and whether the port exists */
 };

@@ -15,13 +15,11 @@ void console_control_guest_open(struct device *dev, uint32_t id, bool is_open)
 	struct console_state *s = dev->state;
 	struct console_host *host = dev->host;
 	struct vm_event event = {.type = VM_EVENT_VSERPORT_CHANGE, .on = is_open};
-	struct chardev_info info;
 
 	if (s->guest_open[id] == is_open)
 		return;
 	s->guest_open[id] = is_open;
-	chardev_query(&host->port[id].chr, &info);
-	memcpy(event.id, info.label, sizeof(info.label));
+	strcpy(event.id, console_row[id].label);
 	vm_post_event(dev->vm, &event);
 	chardev_accept_input(&host->port[id].chr);
 }

@@ -68,10 +68,10 @@ void chardev_resume(struct chardev *chr)
 	host.paused = false;
 }
 
-void chardev_query(const struct chardev *chr, struct chardev_info *info)
+void chardev_query(const struct chardev *chr, const char *label, struct chardev_info *info)
 {
 	(void)chr;
-	strcpy(info->label, "serial0");
+	strcpy(info->label, label);
 }
 
 static void type(const char *text)
