@@ -55,6 +55,12 @@ static void *pause_and_copy(struct device *dev)
 	return state;
 }
 
+void virtio_guest_detach(void)
+{
+	devices_detach(&rig.vm);
+	memset(rig.timer, 0, sizeof(rig.timer));
+}
+
 void virtio_guest_reload(void)
 {
 	void *state[DEVICES_MAX];
@@ -62,8 +68,7 @@ void virtio_guest_reload(void)
 
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
 		state[i] = pause_and_copy(rig.vm.device[i]);
-	devices_detach(&rig.vm);
-	memset(rig.timer, 0, sizeof(rig.timer));
+	virtio_guest_detach();
 	memset(rig.line, 0, sizeof(rig.line));
 	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {

@@ -31,6 +31,8 @@ void virtio_guest_boot(void);
 /* All devices anew from their saved states, as a load does; the driver knows nothing of it. */
 void virtio_guest_reload(void);
 void virtio_guest_end(void);
+/* Without RAM's end: for tests of devices_attach() that fails. */
+void virtio_guest_detach(void);
 
 /* From reset to DRIVER_OK with those of these features that are offered, and VERSION_1. */
 void driver_start(struct driver *drv, const char *device, uint64_t features);
