@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Drives virtio-console: each ok line goes to its console too, as "console N"; on the agent's port it sends
+ * records, numbered without a gap, as fast as the host takes them, and answers "ping N" with "pong N". A ping may come
+ * twice, as its sender cannot know whether the first got through a load, but none may be left out. With `panic` on the
+ * command line the guest says by pvpanic, too, and with each line again, that it has panicked.
+ */
+#include "virtio.h"
+
+#define MULTIPORT	2
+#define CONTROL_BUFFERS 8
+#define CONTROL_BYTES	128
+#define INPUT_BUFFERS	4
+#define INPUT_BYTES	64
+#define CHUNKS		8 /* on their way at a time */
+#define CHUNK_RECORDS	400
+#define RECORD_BYTES	10 /* "r%08x\n" */
+#define PVPANIC		0x505
+
+enum { CONSOLE_RX, CONSOLE_TX, CONTROL_RX, CONTROL_TX, AGENT_RX, AGENT_TX };
+enum { DEVICE_READY, PORT_ADD, PORT_READY = 3, CONSOLE_PORT, PORT_OPEN = 6, PORT_NAME };
+
+struct control {
+	uint32_t id;
+	uint16_t event, value;
+};
+
+const char guest_name[] = "console";
+
+static struct virtio_dev dev;
+static char (*control)[CONTROL_BYTES], (*input)[INPUT_BYTES],
+	(*chunk)[CHUNK_RECORDS * RECORD_BYTES];
+static char *line_out, *pong;
+static uint16_t control_of[VIRTQ_MAX_SIZE], input_of[VIRTQ_MAX_SIZE], chunk_of[VIRTQ_MAX_SIZE];
+static bool chunk_busy[CHUNKS + 1]; /* the last one is the pong */
+static bool agent_open, has_console;
+static uint64_t next_record, next_line = 1, pings, opens, closes;
+
+/* Waits until the device has taken it. */
+static void send(uint32_t queue, void *data, uint32_t bytes)
+{
+	struct virtq_buffer buffer = {data, bytes};
+	uint32_t written;
+
+	virtq_add(&dev.queue[queue], &buffer, 1, 0);
+	virtq_kick(&dev.queue[queue]);
+	virtq_wait(&dev.queue[queue], &written);
+}
+
+static void say(uint32_t id, uint16_t event, uint16_t value)
+{
+	static struct control message;
+
+	message = (struct control){id, event, value};
+	send(CONTROL_TX, &message, sizeof(message));
+}
+
+static void give(uint32_t queue, uint16_t *of, uint16_t i, void *data, uint32_t bytes)
+{
+	struct virtq_buffer buffer = {data, bytes};
+
+	of[virtq_add(&dev.queue[queue], &buffer, 0, 1)] = i;
+	virtq_kick(&dev.queue[queue]);
+}
+
+static void on_open(uint32_t id, bool open)
+{
+	if (id == 0)
+		return;
+	CHECK(open != agent_open, "the agent's port is told twice to be %s",
+	      open ? "open" : "closed");
+	agent_open = open;
+	opens += open;
+	closes += !open;
+}
+
+static void on_control(const char *data, uint32_t bytes)
+{
+	static const char name[] = "org.qemu.guest_agent.0";
+	struct control message;
+
+	CHECK(bytes >= sizeof(message), "a message of %u bytes", (uint64_t)bytes);
+	memcpy(&message, data, sizeof(message));
+	CHECK(message.id < 2, "port %u", (uint64_t)message.id);
+	if (message.event == PORT_ADD) {
+		say(message.id, PORT_READY, 1);
+		if (message.id == 1)
+			say(1, PORT_OPEN, 1);
+	} else if (message.event == CONSOLE_PORT) {
+		CHECK(message.id == 0, "port %u is a console", (uint64_t)message.id);
+		say(0, PORT_OPEN, 1);
+		has_console = true;
+	} else if (message.event == PORT_NAME) {
+		CHECK(message.id == 1 && bytes >= sizeof(message) + sizeof(name) - 1 &&
+			      !memcmp(data + sizeof(message), name, sizeof(name) - 1),
+		      "port %u has another name", (uint64_t)message.id);
+	} else if (message.event == PORT_OPEN) {
+		on_open(message.id, message.value);
+	} else {
+		guest_fail("message %u", (uint64_t)message.event);
+	}
+}
+
+static void take_control(void)
+{
+	uint32_t bytes;
+	uint16_t id;
+
+	while (virtq_get(&dev.queue[CONTROL_RX], &id, &bytes)) {
+		uint16_t i = control_of[id];
+
+		on_control(control[i], bytes);
+		give(CONTROL_RX, control_of, i, control[i], CONTROL_BYTES);
+	}
+}
+
+/* In groups of lines, so that a pong never falls into a record. */
+static void add_output(uint16_t i, char *data, uint32_t bytes)
+{
+	struct virtq_buffer half[2] = {{data, bytes / 2}, {data + bytes / 2, bytes - bytes / 2}};
+
+	chunk_busy[i] = true;
+	chunk_of[virtq_add(&dev.queue[AGENT_TX], half, 2, 0)] = i;
+	virtq_kick(&dev.queue[AGENT_TX]);
+}
+
+static void send_records(uint16_t i)
+{
+	char *to = chunk[i];
+
+	for (uint32_t n = 0; n < CHUNK_RECORDS; n++, next_record++) {
+		*to++ = 'r';
+		for (int shift = 28; shift >= 0; shift -= 4)
+			*to++ = "0123456789abcdef"[next_record >> shift & 15];
+		*to++ = '\n';
+	}
+	add_output(i, chunk[i], CHUNK_RECORDS * RECORD_BYTES);
+}
+
+static uint32_t number(char *to, uint64_t n)
+{
+	uint32_t digits = 1, i;
+
+	for (uint64_t rest = n; rest > 9; rest /= 10)
+		digits++;
+	for (i = digits; i--; n /= 10)
+		to[i] = (char)('0' + n % 10);
+	return digits;
+}
+
+static void on_line(const char *line)
+{
+	uint64_t n = 0;
+	uint32_t bytes;
+
+	CHECK(!memcmp(line, "ping ", 5), "'%s' came from the host", line);
+	for (line += 5; *line; line++)
+		n = n * 10 + (uint64_t)(*line - '0');
+	CHECK(n == pings || n == pings + 1, "ping %u came behind %u", n, pings);
+	pings = n;
+	/* One at a time: the one before has been read, or its reader is gone. */
+	if (chunk_busy[CHUNKS])
+		return;
+	memcpy(pong, "pong ", 5);
+	bytes = 5 + number(pong + 5, n);
+	pong[bytes++] = '\n';
+	add_output(CHUNKS, pong, bytes);
+}
+
+static void take_input(void)
+{
+	static char line[32];
+	static uint32_t length;
+	uint32_t bytes;
+	uint16_t id;
+
+	while (virtq_get(&dev.queue[AGENT_RX], &id, &bytes)) {
+		uint16_t i = input_of[id];
+
+		for (uint32_t at = 0; at < bytes; at++) {
+			char c = input[i][at];
+
+			CHECK(length < sizeof(line), "a line that is too long");
+			line[length++] = c == '\n' ? '\0' : c;
+			if (c != '\n')
+				continue;
+			on_line(line);
+			length = 0;
+		}
+		give(AGENT_RX, input_of, i, input[i], INPUT_BYTES);
+	}
+}
+
+/* Nothing more is sent while the host has the port closed; what is in the queue stays there. */
+static void keep_sending(void)
+{
+	uint32_t bytes;
+	uint16_t id;
+
+	while (virtq_get(&dev.queue[AGENT_TX], &id, &bytes))
+		chunk_busy[chunk_of[id]] = false;
+	for (uint16_t i = 0; agent_open && i < CHUNKS; i++)
+		if (!chunk_busy[i])
+			send_records(i);
+}
+
+static void setup(void)
+{
+	control = virtio_alloc(sizeof(*control) * CONTROL_BUFFERS);
+	input = virtio_alloc(sizeof(*input) * INPUT_BUFFERS);
+	chunk = virtio_alloc(sizeof(*chunk) * CHUNKS);
+	line_out = virtio_alloc(64);
+	pong = virtio_alloc(64);
+	for (uint16_t i = 0; i < CONTROL_BUFFERS; i++)
+		give(CONTROL_RX, control_of, i, control[i], CONTROL_BYTES);
+	for (uint16_t i = 0; i < INPUT_BUFFERS; i++)
+		give(AGENT_RX, input_of, i, input[i], INPUT_BYTES);
+	say(0, DEVICE_READY, 1);
+	while (!has_console)
+		take_control();
+}
+
+void guest_main(void)
+{
+	uint64_t wanted = MULTIPORT | VIRTIO_INDIRECT | VIRTIO_EVENT_IDX;
+
+	irq_init();
+	pic_init(0x20, 0xff, 0xff);
+	CHECK(inb(PVPANIC) == 3, "pvpanic reads %x", (uint64_t)inb(PVPANIC));
+	CHECK(virtio_find(&dev, 3, 0), "there is no virtio-console");
+	virtio_init(&dev, wanted, VIRTIO_MSIX);
+	CHECK((dev.features & wanted) == wanted, "features are %x", dev.features);
+	setup();
+	for (;;) {
+		uint32_t bytes = 8;
+
+		for (uint64_t start = rdtsc(); rdtsc() - start < MOMENT;) {
+			take_control();
+			take_input();
+			keep_sending();
+		}
+		memcpy(line_out, "console ", 8);
+		bytes += number(line_out + 8, next_line++);
+		line_out[bytes++] = '\n';
+		send(CONSOLE_TX, line_out, bytes);
+		CHECK(!(dev.common->status & VIRTIO_NEEDS_RESET), "it needs a reset");
+		if (option("panic"))
+			outb(PVPANIC, 1);
+		shared.counter++;
+		guest_ok("records %u pings %u opens %u closes %u", next_record, pings, opens,
+			 closes);
+	}
+}
