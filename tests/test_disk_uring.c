@@ -82,25 +82,27 @@ static void give(struct disk_op *op)
 	ck_assert_int_eq(eventfd_write(kick_fd, 1), 0);
 }
 
+static uint32_t look(const uint32_t *count)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&uring.lock);
+	n = *count;
+	pthread_mutex_unlock(&uring.lock);
+	return n;
+}
+
 /* No less than a second passes before a test fails for want of an answer. */
 static bool wait_done(uint32_t n)
 {
-	for (int i = 0; i < 5000; i++) {
-		bool enough;
-
-		pthread_mutex_lock(&uring.lock);
-		enough = ndone >= n;
-		pthread_mutex_unlock(&uring.lock);
-		if (enough)
-			return true;
+	for (int i = 0; i < 5000 && look(&ndone) < n; i++)
 		usleep(1000);
-	}
-	return false;
+	return look(&ndone) >= n;
 }
 
 static int run_op(struct disk_op *op)
 {
-	uint32_t before = ndone;
+	uint32_t before = look(&ndone);
 
 	give(op);
 	ck_assert_msg(wait_done(before + 1), "kind %d does not come back", op->kind);
@@ -227,8 +229,8 @@ START_TEST(test_many_unaligned)
 					 .bytes = 4096};
 		todo[ntodo++] = &op[i];
 	}
-	pthread_mutex_unlock(&uring.lock);
 	ndone = 0;
+	pthread_mutex_unlock(&uring.lock);
 	disk_uring_wake(&uring);
 	ck_assert(wait_done(MAX_OPS));
 	for (uint32_t i = 0; i < MAX_OPS; i++) {
@@ -382,7 +384,7 @@ START_TEST(test_drain)
 	}
 	give(&op[0]);
 	give(&op[1]);
-	while (*(volatile uint32_t *)&uring.in_flight < 2)
+	while (look(&uring.in_flight) < 2)
 		usleep(100);
 	began_ns = clock_now_ns();
 	assert_refused(disk_uring_drain(&uring, began_ns + 20 * MS_NS, &fixture_err), -ETIMEDOUT,
@@ -392,7 +394,7 @@ START_TEST(test_drain)
 	give(&op[2]);
 	ck_assert_int_eq(write(pipe_fd[1], buffer, sizeof(buffer)), 4096);
 	ck_assert(wait_done(1));
-	while (*(volatile uint32_t *)&uring.in_flight < 2)
+	while (look(&uring.in_flight) < 2)
 		usleep(100);
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(write(pipe_fd[1], buffer, sizeof(buffer)), 4096);
@@ -413,7 +415,7 @@ START_TEST(test_drain_for_a_reset)
 	iov.iov_base = data;
 	op.iov = late.iov = &iov;
 	give(&op);
-	while (!*(volatile uint32_t *)&uring.in_flight)
+	while (!look(&uring.in_flight))
 		usleep(100);
 	assert_refused(disk_uring_drain(&uring, 0, &fixture_err), -ETIMEDOUT,
 		       WORDS("1 request of", "has not"));
@@ -439,7 +441,7 @@ START_TEST(test_short_reads)
 	for (uint32_t i = 0; i < 8; i++) {
 		uint8_t piece[1024];
 
-		ck_assert_uint_eq(ndone, 0);
+		ck_assert_uint_eq(look(&ndone), 0);
 		memset(piece, (int)i + 1, sizeof(piece));
 		ck_assert_int_eq(write(pipe_fd[1], piece, sizeof(piece)), sizeof(piece));
 		usleep(2000);
