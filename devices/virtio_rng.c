@@ -9,7 +9,6 @@
 #define QUEUE	    0
 #define QUEUE_SIZE  64
 #define MAX_BUFFERS 64
-#define CLASS_OTHER 0xff0000
 /* Of a chain: the driver takes what it gets and asks again. */
 #define MAX_BYTES 4096
 
@@ -77,15 +76,14 @@ static int rng_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	struct virtio *v = dev->host;
 
-	(void)deadline_ns;
-	(void)err;
+	(void)deadline_ns, (void)err;
 	loop_del(&dev->vm->loop, v->queue[QUEUE].kick_fd);
 	return 0;
 }
 
 static const struct virtio_ops rng_virtio_ops = {
 	.id = VIRTIO_ID_RNG,
-	.class_code = CLASS_OTHER,
+	.class_code = 0xff0000, /* none of the defined classes */
 	.start = rng_start,
 	.stop = rng_stop,
 };
