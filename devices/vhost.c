@@ -15,8 +15,7 @@ static int failed(const struct vhost *vhost, const char *what, struct error *err
 {
 	int ret = -errno;
 
-	return error_set(err, ret, "%s: %s: %s: %s", vhost->dev->name, vhost->node, what,
-			 strerror(-ret));
+	return error_set(err, ret, "%s: %s: %s", vhost->node, what, strerror(-ret));
 }
 
 /* Which of its rings it is the kernel does not say. */
@@ -94,8 +93,10 @@ int vhost_open(struct vhost *vhost, struct device *dev, uint32_t first, const ch
 				 "%s: %s: %s: give this user access to it (group kvm or an ACL)",
 				 dev->name, node, strerror(errno));
 	ret = set_up(vhost, err);
-	if (ret)
+	if (ret) {
+		error_prefix(err, "%s", dev->name);
 		vhost_close(vhost);
+	}
 	return ret;
 }
 
@@ -171,16 +172,17 @@ void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
 	if (!vhost->running[ring])
 		return;
 	vhost->running[ring] = false;
-	if (ioctl(vhost->fd, VHOST_SET_VRING_KICK, &none) ||
-	    ioctl(vhost->fd, VHOST_GET_VRING_BASE, &base))
-		log_error("%s: %s: VHOST_GET_VRING_BASE: %s", vhost->dev->name, vhost->node,
-			  strerror(errno));
-	else
-		q->last_avail = (uint16_t)base.num;
 	/* The kernel tells only what it took; what it gave back it wrote into the ring. */
 	memcpy(&used, q->used + 2, sizeof(used));
 	q->next_used = used;
 	q->signalled_valid = false;
+	ioctl(vhost->fd, VHOST_SET_VRING_KICK, &none);
+	if (ioctl(vhost->fd, VHOST_GET_VRING_BASE, &base)) {
+		log_error("%s: %s: VHOST_GET_VRING_BASE: %s", vhost->dev->name, vhost->node,
+			  strerror(errno));
+		base.num = used;
+	}
+	q->last_avail = (uint16_t)base.num;
 	if (virtio_call_fd(vhost->dev, vhost->first + ring, -1, &err))
 		log_error("%s: %s", vhost->dev->name, err.msg);
 }
