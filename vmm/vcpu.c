@@ -92,6 +92,8 @@ static void serve_exit(struct vcpu *vcpu)
 		serve_mmio(vcpu);
 		break;
 	case KVM_EXIT_SHUTDOWN:
+		log_guest("vCPU %u: triple fault", vcpu->id);
+		arch_log_registers(vcpu);
 		vcpu->held = true;
 		vm_request(vcpu->vm, VM_REQUEST_TRIPLE_FAULT);
 		break;
