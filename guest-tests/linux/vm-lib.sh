@@ -3,7 +3,8 @@
 # vm-lib.sh - functions for scenarios about guests of Stasis, inside the simulated host.
 # VMs are numbers, 1 or 2. A VM's serial port is a pair of fifos, vmN.in and vmN.out; what the guest
 # prints goes into /tmp/vmN.log for the scenario and out of the host into guestN.log for the judge.
-# The judge reads the marks save-vmN, saved-vmN, start-vmN, resume-vmN, resumed-vmN.
+# The judges read the marks save-vmN, saved-vmN, start-vmN, resume-vmN, resumed-vmN, in-flight-vmN-COUNT,
+# journal-vmN-DISK-NUMBER.
 . /bed/host-lib.sh
 
 vm_dir=/run/stasis
@@ -102,6 +103,15 @@ vm_save() {
 	vm_ended "$1" 0
 	mark "saved-vm$1"
 	vm_took "$1" 'cprsave: .*: stopped N'
+	vm_drained "$1"
+}
+
+# vm_drained VM: marks how many requests the disks had in flight when they were drained last
+vm_drained() {
+	local count
+	count=$(sed -n 's/.*: \(disk[^:]*\): drained \([0-9]*\) requests.*/\1 \2/p' "/tmp/vm$1.err" |
+		awk '{ last[$1] = $2 } END { for (disk in last) n += last[disk]; print n + 0 }')
+	mark "in-flight-vm$1-$count"
 }
 
 # vm_load VM FILE STATUS: into a started VM; the guest is in that run state afterwards
@@ -132,4 +142,46 @@ vm_refuses() {
 	say "vm$vm refuses $*: $answer"
 	vm_is "$vm" running || vm_fail "$vm" "after a refused $1: $(vm_status "$vm")"
 	vm_ticks "$vm" 5
+}
+
+# vm_bridge: a bridge with the host's network card in it; it is layer 2 only, so the host needs no
+# address. What goes out is late by 100 ms, as to a peer that is far away.
+vm_bridge() {
+	modprobe -a virtio_net bridge tun sch_netem || fail "no modules for the network"
+	wait_for 10 test -e /sys/class/net/eth0 || fail "no eth0"
+	ip link add br0 type bridge stp_state 0 || fail "no br0"
+	tc qdisc add dev eth0 root netem delay 100ms || fail "no netem"
+	ip link set eth0 master br0 up || fail "eth0 does not come up"
+	ip link set br0 up || fail "br0 does not come up"
+}
+
+# vm_tap NAME [WORD...]: a tap in the bridge; WORD: multi_queue
+vm_tap() {
+	ip tuntap add dev "$1" mode tap "${@:2}" || fail "no tap $1"
+	ip link set "$1" master br0 up || fail "tap $1 does not come up"
+}
+
+# vm_frames VM COUNT: waits until the guest's TCP connection has brought that many frames more. The
+# peer tries again ever more rarely while nobody answers.
+vm_frames() {
+	local want end=$((SECONDS + 120))
+	want=$(($(vm_received "$1") + $2))
+	until [[ $(vm_received "$1") -ge $want ]]; do
+		vm_alive "$1" || vm_fail "$1" "stasis ended"
+		((SECONDS < end)) || vm_fail "$1" "no $2 frames more on its TCP connection"
+		usleep 50000
+	done
+}
+vm_received() { sed -n 's/^net .*received=\([0-9]*\).*/\1/p' "/tmp/vm$1.log" | tail -n 1 | grep . || echo 0; }
+
+# vm_echoes VM SOCKET: what is sent to a console or port comes back
+vm_echoes() {
+	local text=hello-$RANDOM
+	[[ $( (echo "$text"; sleep 1) | socat -t 1 - "UNIX-CONNECT:$2" | tr -d '\r' | tail -n 1) == "$text" ]] ||
+		vm_fail "$1" "nothing comes back through $2"
+}
+
+# vm_journal VM NAME FILE: marks the highest number that a guest's journal has on its disk
+vm_journal() {
+	mark "journal-vm$1-$2-$(grep -ao 'journal [0-9]*' "$3" | awk '$2 > n { n = $2 } END { print n + 0 }')"
 }

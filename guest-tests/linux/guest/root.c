@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Goes over to a root disk, ROOT=. With INIT= that program becomes process 1, and the payload
- * goes on beside it as a process that no service manager knows of. */
+ * goes on beside it as a process that no service manager knows of; with ALONE= it does not. */
 #include "guest.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -36,7 +36,7 @@ void root_switch(void)
 		bad("root disk %s: %s", disk, strerror(errno));
 		return;
 	}
-	if (init && fork() > 0) {
+	if (init && (getenv("ALONE") || fork() > 0)) {
 		execl(init, init, NULL);
 		bad("%s: %s", init, strerror(errno));
 	}
