@@ -34,10 +34,10 @@ setup() {
 }
 
 cleanup() {
-	[ -n "$pid" ] && kill -9 "$pid" 2>/dev/null
+	jobs -p | xargs -r kill -9 2>/dev/null
 	exec 8>&- 2>/dev/null
 	wait 2>/dev/null
-	rm -rf "$dir"
+	rm -rf "$dir" ${disk_dir:+"$disk_dir"}
 }
 
 # launch [OPTION...] : a new process of the VM, with the same arguments each time but OPTION.
