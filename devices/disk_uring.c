@@ -407,12 +407,13 @@ void disk_uring_serve(struct disk_uring *u)
 
 int disk_uring_drain(struct disk_uring *u, uint64_t deadline_ns, struct error *err)
 {
-	uint32_t left = 0;
+	uint32_t left = 0, asked;
 	bool served;
 
 	if (!u->started)
 		return 0;
 	pthread_mutex_lock(&u->lock);
+	asked = u->in_flight;
 	served = u->serving;
 	u->serving = false;
 	if (!wait_until(u, is_idle, deadline_ns)) {
@@ -420,6 +421,8 @@ int disk_uring_drain(struct disk_uring *u, uint64_t deadline_ns, struct error *e
 		u->serving = served && deadline_ns;
 	}
 	pthread_mutex_unlock(&u->lock);
+	if (asked > left)
+		log_info("%s: drained %u requests", u->disk->config->id, asked - left);
 	if (!left)
 		return 0;
 	/* Kicks may have come in vain in the meantime. */

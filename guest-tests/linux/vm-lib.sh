@@ -98,20 +98,15 @@ vm_took() {
 
 # vm_save VM FILE MODE
 vm_save() {
+	local said
+	said=$(wc -l <"/tmp/vm$1.err")
 	mark "save-vm$1"
 	vm_ctl "$1" cprsave "file=$2" "mode=$3" || vm_fail "$1" "cprsave"
 	vm_ended "$1" 0
 	mark "saved-vm$1"
 	vm_took "$1" 'cprsave: .*: stopped N'
-	vm_drained "$1"
-}
-
-# vm_drained VM: marks how many requests the disks had in flight when they were drained last
-vm_drained() {
-	local count
-	count=$(sed -n 's/.*: \(disk[^:]*\): drained \([0-9]*\) requests.*/\1 \2/p' "/tmp/vm$1.err" |
-		awk '{ last[$1] = $2 } END { for (disk in last) n += last[disk]; print n + 0 }')
-	mark "in-flight-vm$1-$count"
+	mark "in-flight-vm$1-$(tail -n +$((said + 1)) "/tmp/vm$1.err" |
+		sed -n 's/.*: drained \([0-9]*\) requests.*/\1/p' | awk '{ n += $1 } END { print n + 0 }')"
 }
 
 # vm_load VM FILE STATUS: into a started VM; the guest is in that run state afterwards
