@@ -118,8 +118,8 @@ void devices_remove(struct vm *vm, struct device *dev)
 
 	while (vm->device[i] != dev)
 		i++;
-	vm->ndevices--;
-	memmove(vm->device + i, vm->device + i + 1, (vm->ndevices - i) * sizeof(*vm->device));
+	for (vm->ndevices--; i < vm->ndevices; i++)
+		vm->device[i] = vm->device[i + 1];
 	if (dev->ops->detach)
 		dev->ops->detach(dev);
 	device_free(dev);

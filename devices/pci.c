@@ -430,9 +430,9 @@ int pci_add(struct pci_func *func, struct vm *vm, struct error *err)
 	pthread_mutex_init(&func->irq_lock, NULL);
 	func->vm = vm;
 	func->default_slot = slot;
-	memmove(pci->func + slot + 1, pci->func + slot, (pci->nfuncs - slot) * sizeof(*pci->func));
+	for (uint32_t i = pci->nfuncs++; i > slot; i--)
+		pci->func[i] = pci->func[i - 1];
 	pci->func[slot] = func;
-	pci->nfuncs++;
 	pci_reset(func);
 	return 0;
 }
@@ -445,8 +445,8 @@ void pci_remove(struct pci_func *func)
 	pci_reset(func);
 	while (pci->func[i] != func)
 		i++;
-	pci->nfuncs--;
-	memmove(pci->func + i, pci->func + i + 1, (pci->nfuncs - i) * sizeof(*pci->func));
+	for (pci->nfuncs--; i < pci->nfuncs; i++)
+		pci->func[i] = pci->func[i + 1];
 	pthread_mutex_destroy(&func->irq_lock);
 }
 

@@ -305,7 +305,7 @@ START_TEST(test_prt)
 		}
 		n++;
 	}
-	ck_assert_uint_eq(n, 32 * 4);
+	ck_assert_uint_eq(n, 128);
 }
 END_TEST
 

@@ -240,7 +240,7 @@ END_TEST
 
 static uint64_t table(uint32_t vector, uint32_t word)
 {
-	return pci_fake[1].func.bar[FAKE_MSIX].gpa + vector * 16 + word * 4;
+	return pci_fake[1].func.bar[FAKE_MSIX].gpa + vector * 16ul + word * 4ul;
 }
 
 static void msix_start(void)
