@@ -188,7 +188,8 @@ void driver_start(struct driver *drv, const char *device, uint64_t features)
 		       PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	drv->common = structure_gpa(v, VIRTIO_PCI_CAP_COMMON_CFG, &unused);
 	drv->isr = structure_gpa(v, VIRTIO_PCI_CAP_ISR_CFG, &unused);
-	drv->config = structure_gpa(v, VIRTIO_PCI_CAP_DEVICE_CFG, &unused);
+	if (v->config_bytes)
+		drv->config = structure_gpa(v, VIRTIO_PCI_CAP_DEVICE_CFG, &unused);
 	drv->notify = structure_gpa(v, VIRTIO_PCI_CAP_NOTIFY_CFG, &drv->notify_step);
 	driver_reset(drv);
 	set_status(drv, status);
