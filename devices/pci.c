@@ -542,9 +542,9 @@ static int compare_bars(const struct pci_func *func, const struct pci_state *sav
 	return ret;
 }
 
-/* What cannot be written in the capabilities that guest and build both know is the same. */
-static int compare_caps(const struct pci_func *func, const struct pci_state *saved,
-			struct error *err)
+/* What cannot be written is the same in the header and the capabilities that both know. */
+static int compare_read_only(const struct pci_func *func, const struct pci_state *saved,
+			     struct error *err)
 {
 	uint32_t last = last_shared(func, saved->config), end;
 	uint8_t config[PCI_CONFIG_BYTES];
@@ -562,17 +562,17 @@ static int compare_caps(const struct pci_func *func, const struct pci_state *sav
 					 had, func->nvectors);
 		put(config, flags, 2, get(saved->config, flags, 2));
 	}
-	for (uint32_t i = PCI_STD_HEADER_SIZEOF; i < end; i++)
+	for (uint32_t i = PCI_CACHE_LINE_SIZE; i < end; i++)
 		if ((saved->config[i] ^ config[i]) &
 		    (uint8_t) ~(func->writable[i] | func->clears[i]))
 			return error_join(err, -EINVAL,
-					  "PCI capability at %#x is another than this build's", i);
+					  "PCI config at %#x is another than this build's", i);
 	return ret;
 }
 
 int pci_compare(const struct pci_func *func, const struct pci_state *saved, struct error *err)
 {
-	int ret = 0, other;
+	int ret = 0;
 
 	for (size_t i = 0; i < sizeof(identity) / sizeof(identity[0]); i++) {
 		uint32_t had = get(saved->config, identity[i].offset, identity[i].bytes);
@@ -582,10 +582,10 @@ int pci_compare(const struct pci_func *func, const struct pci_state *saved, stru
 			ret = error_join(err, -EINVAL, "PCI %s: saved with %#x, here it is %#x",
 					 identity[i].name, had, has);
 	}
-	other = compare_bars(func, saved, err);
-	ret = other ? other : ret;
-	other = compare_caps(func, saved, err);
-	return other ? other : ret;
+	if (ret)
+		return ret; /* another function altogether */
+	ret = compare_bars(func, saved, err);
+	return ret ? ret : compare_read_only(func, saved, err);
 }
 
 int pci_post_load(struct pci_func *func, struct error *err)

@@ -512,21 +512,29 @@ START_TEST(compare)
 	s.config[PCI_COMMAND] = 6;
 	ck_assert_int_eq(pci_compare(&pci_fake[1].func, &s, &err), 0);
 	s.config[PCI_DEVICE_ID] = 0x42;
+	s.config[PCI_CLASS_DEVICE] = 0x80;
 	refused(&s, "device ID: saved with 0x1042, here it is 0x1041");
+	refused(&s, "class code");
 	s = pci_fake[1].state;
 	s.bar_bits[FAKE_NARROW] = 20;
-	s.config[PCI_CLASS_DEVICE] = 0x80;
+	s.bar_bits[5] = 1;
 	refused(&s, "BAR 2: saved with 2^20 bytes, here it has 2^13");
-	refused(&s, "class code");
+	refused(&s, "BAR 5");
+	s = pci_fake[1].state;
+	s.config[PCI_BASE_ADDRESS_0] = 0; /* a 32-bit one */
+	refused(&s, "PCI config at 0x10");
+	s = pci_fake[1].state;
+	s.config[PCI_HEADER_TYPE] = 0x80;
+	refused(&s, "PCI config at 0xe");
 	s = pci_fake[1].state;
 	s.config[msix_cap + 2] = 6;
 	refused(&s, "saved with 7 MSI-X vectors, here are 3");
 	s = pci_fake[1].state;
 	s.config[FAKE_CAP + 2] = 0;
-	refused(&s, "capability at 0x42");
+	refused(&s, "PCI config at 0x42");
 	s = pci_fake[1].state;
 	s.config[msix_cap + 1] = 0x80; /* one that this build does not have */
-	refused(&s, "capability");
+	refused(&s, "PCI config at");
 	s = pci_fake[1].state;
 	s.slot = 32;
 	ck_assert_ptr_nonnull(pci_check(&s));
