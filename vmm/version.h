@@ -3,7 +3,7 @@
 #ifndef VMM_VERSION_H
 #define VMM_VERSION_H
 #define STASIS_MAJOR   0
-#define STASIS_MINOR   1
+#define STASIS_MINOR   2
 #define STASIS_MICRO   0
-#define STASIS_VERSION "0.1.0"
+#define STASIS_VERSION "0.2.0"
 #endif
