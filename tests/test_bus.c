@@ -98,6 +98,29 @@ START_TEST(nothing_there)
 }
 END_TEST
 
+/* A register of 4 bytes whose second byte is another's. */
+START_TEST(one_width)
+{
+	static const struct bus_ops wide = {.width = 4, .read = read_one, .write = write_one};
+	const struct bus_region region = {0xcf8, 1, &wide, "wide", &lock, "wide"};
+	uint8_t data[4];
+
+	ck_assert_int_eq(bus_add(&bus, BUS_PIO, &region, &err), 0);
+	ck_assert_int_eq(add(0xcf9, 1, "narrow"), 0);
+	bus_access(&bus, BUS_PIO, 0xcf8, data, 4, false);
+	ck_assert_str_eq(last.who, "wide");
+	ck_assert_mem_eq(data, ((uint8_t[]){0x88, 0x77, 0x66, 0x55}), 4);
+	bus_access(&bus, BUS_PIO, 0xcf9, data, 1, true);
+	ck_assert_str_eq(last.who, "narrow");
+	last.who = NULL;
+	for (uint32_t size = 1; size <= 8; size *= 2)
+		if (size != 4)
+			bus_access(&bus, BUS_PIO, 0xcf8, (uint8_t[8]){0}, size, true);
+	bus_access(&bus, BUS_PIO, 0xcf9, data, 4, true);
+	ck_assert_ptr_null(last.who);
+}
+END_TEST
+
 START_TEST(overlap)
 {
 	ck_assert_int_eq(add(0x60, 4, "first"), 0);
@@ -136,6 +159,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, NULL);
 	tcase_add_test(tcase, finds);
 	tcase_add_test(tcase, nothing_there);
+	tcase_add_test(tcase, one_width);
 	tcase_add_test(tcase, overlap);
 	tcase_add_test(tcase, del_all);
 	suite_add_tcase(suite, tcase);
