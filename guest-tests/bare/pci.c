@@ -233,6 +233,21 @@ static void poke_all(uint32_t slot)
 	poke(slot, 0x1000); /* another function */
 }
 
+/* On the second vCPU: reads all that the first one moves and writes. */
+static void reader(void)
+{
+	for (;;)
+		for (unsigned int i = 0; i < nfuncs; i++) {
+			const struct func *f = &funcs[i];
+
+			for (uint32_t offset = 0; offset < 256; offset += 4)
+				(void)read32(f->slot, offset);
+			for (uint32_t bar = 0; bar < BARS; bar++)
+				for (uint64_t at = 0; at < f->bar[bar].bytes; at += 1028)
+					(void)*(volatile uint32_t *)((home(f, bar) + at) & ~3ul);
+		}
+}
+
 void guest_main(void)
 {
 	irq_init();
@@ -240,6 +255,9 @@ void guest_main(void)
 	enumerate();
 	for (unsigned int i = 0; i < nfuncs; i++)
 		leave(&funcs[i]);
+	lapic_enable();
+	if (option("reader"))
+		ap_start(1, reader);
 	for (;;) {
 		outl(ADDRESS_PORT, 0x8000f8fc ^ (uint32_t)(round & 0xff) << 2);
 		spin(MOMENT);
