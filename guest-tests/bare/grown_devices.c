@@ -5,6 +5,8 @@
 
 #define DEVICE_TABLE_GROWN(ROW) ROW(grown_isa_ops) ROW(grown_pci_ops)
 #include "devices/devices.c"
+#include "vmm/clock.h"
+#include <unistd.h>
 
 #define GROWN_PORT 0x510
 
@@ -45,11 +47,26 @@ static void isa_reset(struct device *dev)
 	((struct grown_isa_state *)dev->state)->value = 0;
 }
 
+/* Does not come to rest as long as there is the file that STASIS_GROWN_STUCK names. */
+static int isa_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
+{
+	const char *path = getenv("STASIS_GROWN_STUCK");
+
+	(void)dev;
+	while (path && !access(path, F_OK)) {
+		if (clock_now_ns() > deadline_ns)
+			return error_set(err, -ETIMEDOUT, "%s is still there", path);
+		usleep(1000);
+	}
+	return 0;
+}
+
 const struct device_ops grown_isa_ops = {
 	.type = "grown-isa",
 	.state = &grown_isa_state_desc,
 	.attach = isa_attach,
 	.reset = isa_reset,
+	.pause = isa_pause,
 };
 
 struct grown_pci_state {
