@@ -53,13 +53,15 @@ static void on_pong(int fd, const char *line)
 
 static void on_line(int fd, const char *line)
 {
+	const size_t dots = 240;
 	char *end;
 
 	if (!strncmp(line, "pong ", 5)) {
 		on_pong(fd, line);
 		return;
 	}
-	if (*line != 'r' || strtoull(line + 1, &end, 16) != next_record || *end || end != line + 9)
+	if (*line != 'r' || strtoull(line + 1, &end, 16) != next_record || end != line + 9 ||
+	    strspn(end, ".") != dots || end[dots])
 		fail("not the next record", line);
 	next_record++;
 }
@@ -67,7 +69,7 @@ static void on_line(int fd, const char *line)
 /* A line that is cut by the end of a connection goes on in the next one. */
 static void serve(int fd)
 {
-	static char line[64];
+	static char line[512];
 	static size_t length;
 	char data[2048];
 	ssize_t n;
@@ -83,7 +85,7 @@ static void serve(int fd)
 			on_line(fd, line);
 			length = 0;
 		}
-		poll(NULL, 0, 1);
+		poll(NULL, 0, 2);
 	}
 }
 

@@ -13,8 +13,9 @@
 #define INPUT_BUFFERS	4
 #define INPUT_BYTES	64
 #define CHUNKS		8 /* on their way at a time */
-#define CHUNK_RECORDS	400
-#define RECORD_BYTES	10 /* "r%08x\n" */
+#define CHUNK_RECORDS	128
+#define PIECES		16  /* of a chunk: the host end takes some of them, then no more for now */
+#define RECORD_BYTES	250 /* "r%08x", dots, "\n": few numbers, for the CPU may be a slow one */
 #define PVPANIC		0x505
 
 enum { CONSOLE_RX, CONSOLE_TX, CONTROL_RX, CONTROL_TX, AGENT_RX, AGENT_TX };
@@ -114,13 +115,14 @@ static void take_control(void)
 	}
 }
 
-/* In groups of lines, so that a pong never falls into a record. */
-static void add_output(uint16_t i, char *data, uint32_t bytes)
+static void add_output(uint16_t i, char *data, uint32_t bytes, uint32_t pieces)
 {
-	struct virtq_buffer half[2] = {{data, bytes / 2}, {data + bytes / 2, bytes - bytes / 2}};
+	struct virtq_buffer piece[PIECES];
 
+	for (uint32_t n = 0; n < pieces; n++)
+		piece[n] = (struct virtq_buffer){data + n * (bytes / pieces), bytes / pieces};
 	chunk_busy[i] = true;
-	chunk_of[virtq_add(&dev.queue[AGENT_TX], half, 2, 0)] = i;
+	chunk_of[virtq_add(&dev.queue[AGENT_TX], piece, pieces, 0)] = i;
 	virtq_kick(&dev.queue[AGENT_TX]);
 }
 
@@ -128,13 +130,10 @@ static void send_records(uint16_t i)
 {
 	char *to = chunk[i];
 
-	for (uint32_t n = 0; n < CHUNK_RECORDS; n++, next_record++) {
-		*to++ = 'r';
-		for (int shift = 28; shift >= 0; shift -= 4)
-			*to++ = "0123456789abcdef"[next_record >> shift & 15];
-		*to++ = '\n';
-	}
-	add_output(i, chunk[i], CHUNK_RECORDS * RECORD_BYTES);
+	for (uint32_t n = 0; n < CHUNK_RECORDS; n++, next_record++, to += RECORD_BYTES)
+		for (uint32_t digit = 0; digit < 8; digit++)
+			to[1 + digit] = "0123456789abcdef"[next_record >> (28 - 4 * digit) & 15];
+	add_output(i, chunk[i], CHUNK_RECORDS * RECORD_BYTES, PIECES);
 }
 
 static uint32_t number(char *to, uint64_t n)
@@ -164,7 +163,7 @@ static void on_line(const char *line)
 	memcpy(pong, "pong ", 5);
 	bytes = 5 + number(pong + 5, n);
 	pong[bytes++] = '\n';
-	add_output(CHUNKS, pong, bytes);
+	add_output(CHUNKS, pong, bytes, 1);
 }
 
 static void take_input(void)
@@ -209,6 +208,11 @@ static void setup(void)
 	control = virtio_alloc(sizeof(*control) * CONTROL_BUFFERS);
 	input = virtio_alloc(sizeof(*input) * INPUT_BUFFERS);
 	chunk = virtio_alloc(sizeof(*chunk) * CHUNKS);
+	memset(chunk, '.', sizeof(*chunk) * CHUNKS);
+	for (char *to = chunk[0]; to < chunk[CHUNKS]; to += RECORD_BYTES) {
+		to[0] = 'r';
+		to[RECORD_BYTES - 1] = '\n';
+	}
 	line_out = virtio_alloc(64);
 	pong = virtio_alloc(64);
 	for (uint16_t i = 0; i < CONTROL_BUFFERS; i++)
