@@ -4,7 +4,7 @@
 #include "devices/pci.h"
 
 #define DEVICE_TABLE_GROWN(ROW) ROW(grown_isa_ops) ROW(grown_pci_ops)
-#include "devices/devices.c"
+#include "devices/devices.c" /* NOLINT(bugprone-suspicious-include) */
 #include "vmm/clock.h"
 #include <unistd.h>
 
