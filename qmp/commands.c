@@ -224,7 +224,7 @@ HANDLER(cprinfo)
 	return 0;
 }
 
-#define DAY_MS		  (24 * 3600 * 1000ll)
+#define DAY_MS		  (24ll * 3600 * 1000)
 #define COUNT(array)	  (sizeof(array) / sizeof((array)[0]))
 #define ANY_STRING	  .type = json_type_string
 #define ANY_INTEGER	  .type = json_type_int
