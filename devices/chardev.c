@@ -356,6 +356,7 @@ void chardev_query(const struct chardev *chr, const char *label, struct chardev_
 	};
 	const struct chardev_config *config = chr->config;
 
+	*info = (struct chardev_info){.label = ""};
 	snprintf(info->label, sizeof(info->label), "%s", label);
 	if (config->kind == CHARDEV_UNIX)
 		snprintf(info->filename, sizeof(info->filename), "%sunix:%s,server=on",

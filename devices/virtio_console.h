@@ -85,7 +85,7 @@ void console_control_take(struct device *dev);
 /* Sends what is to be told, as far as the driver has buffers. */
 void console_control_send(struct device *dev);
 /* The guest has opened or closed the port: an event, if that is new. */
-void console_control_guest_open(struct device *dev, uint32_t port, bool is_open);
+void console_control_guest_open(struct device *dev, uint32_t id, bool is_open);
 /* A client of the port has come or gone. */
-void console_control_host_open(struct device *dev, uint32_t port, bool is_open);
+void console_control_host_open(struct device *dev, uint32_t id, bool is_open);
 #endif
