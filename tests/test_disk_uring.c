@@ -18,20 +18,25 @@ static int kick_fd;
 /* Under uring.lock: what the thread shall take, and what has come back. */
 static struct disk_op *todo[MAX_OPS];
 static uint32_t ntodo, ndone, nserved;
-static uint8_t *data; /* aligned to a page, with room for unaligned use */
+static uint64_t before_flush; /* what had been written when it was submitted */
+static uint8_t *data;	      /* aligned to a page, with room for unaligned use */
 
 static void serve(void *opaque, bool may_take)
 {
 	ck_assert_ptr_eq(opaque, &uring);
 	nserved++;
-	for (; may_take && ntodo; ntodo--)
+	for (; may_take && ntodo; ntodo--) {
+		if (todo[ntodo - 1]->kind == DISK_FLUSH)
+			before_flush = uring.written;
 		disk_uring_submit(&uring, todo[ntodo - 1]);
+	}
 }
 
 static void done(void *opaque, struct disk_op *op)
 {
 	(void)opaque;
-	(void)op;
+	if (op->kind == DISK_FLUSH && !op->result)
+		ck_assert_uint_eq(uring.flushed, before_flush);
 	ndone++;
 }
 static const struct disk_uring_client client = {serve, done};
@@ -367,10 +372,18 @@ static void open_hanging(void)
 	start();
 }
 
+static void *give_late(void *op)
+{
+	usleep(10000);
+	give(op);
+	return NULL;
+}
+
 START_TEST(test_drain)
 {
 	uint8_t buffer[4096] = {0};
 	struct iovec iov[3];
+	pthread_t thread;
 	struct disk_op op[3] = {0};
 	uint64_t began_ns;
 
@@ -387,15 +400,18 @@ START_TEST(test_drain)
 	while (look(&uring.in_flight) < 2)
 		usleep(100);
 	began_ns = clock_now_ns();
-	assert_refused(disk_uring_drain(&uring, began_ns + 20 * MS_NS, &fixture_err), -ETIMEDOUT,
+	ck_assert_int_eq(pthread_create(&thread, NULL, give_late, &op[2]), 0);
+	assert_refused(disk_uring_drain(&uring, began_ns + 50 * MS_NS, &fixture_err), -ETIMEDOUT,
 		       WORDS("2 requests", config.path, "time limit"));
-	ck_assert_uint_ge(clock_now_ns() - began_ns, 20 * MS_NS);
+	ck_assert_uint_ge(clock_now_ns() - began_ns, 50 * MS_NS);
+	pthread_join(thread, NULL);
 	/* It goes on as if it had not been asked: also with what came meanwhile. */
-	give(&op[2]);
+	for (int i = 0; look(&uring.in_flight) < 3; i++) {
+		ck_assert_int_lt(i, 50000);
+		usleep(100);
+	}
 	ck_assert_int_eq(write(pipe_fd[1], buffer, sizeof(buffer)), 4096);
 	ck_assert(wait_done(1));
-	while (look(&uring.in_flight) < 2)
-		usleep(100);
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(write(pipe_fd[1], buffer, sizeof(buffer)), 4096);
 	assert_ok(disk_uring_drain(&uring, UINT64_MAX, &fixture_err));
@@ -472,6 +488,43 @@ START_TEST(test_flush)
 }
 END_TEST
 
+/* What is written while a flush is on its way is not its. */
+START_TEST(test_flush_covers_what_was_before)
+{
+	struct disk_op write = {.kind = DISK_WRITE, .bytes = 4096}, flush = {.kind = DISK_FLUSH};
+	struct iovec iov;
+
+	open_file(4 * MIB, DISK_CACHE_WRITEBACK);
+	for (uint32_t i = 1; i <= 50; i++) {
+		ck_assert_int_eq(transfer(DISK_WRITE, data, 8192, 4096), 0);
+		pthread_mutex_lock(&uring.lock);
+		iov = (struct iovec){data, 4096};
+		write.iov = &iov;
+		write.niov = 1;
+		todo[ntodo++] = &write;
+		todo[ntodo++] = &flush;
+		pthread_mutex_unlock(&uring.lock);
+		disk_uring_wake(&uring);
+		ck_assert(wait_done(i * 3));
+		ck_assert_int_eq(flush.result, 0);
+	}
+	end();
+}
+END_TEST
+
+START_TEST(test_lost_pages_stay_lost)
+{
+	open_file(4 * MIB, DISK_CACHE_WRITEBACK);
+	pthread_mutex_lock(&uring.lock);
+	uring.flush_error = -EIO; /* as a flush that failed leaves it */
+	pthread_mutex_unlock(&uring.lock);
+	ck_assert_int_eq(range(DISK_FLUSH, 0, 0), -EIO);
+	assert_refused(disk_uring_flush(&uring, UINT64_MAX, &fixture_err), -EIO,
+		       WORDS(config.path, "cannot be flushed"));
+	end();
+}
+END_TEST
+
 /* A pipe cannot be flushed; and what the page cache may have lost stays lost. */
 START_TEST(test_flush_fails)
 {
@@ -506,6 +559,8 @@ int main(void)
 	tcase_add_test(tcase, test_drain_for_a_reset);
 	tcase_add_test(tcase, test_short_reads);
 	tcase_add_test(tcase, test_flush);
+	tcase_add_test(tcase, test_flush_covers_what_was_before);
+	tcase_add_test(tcase, test_lost_pages_stay_lost);
 	tcase_add_test(tcase, test_flush_fails);
 	suite_add_tcase(suite, tcase);
 	return unit_run(suite);

@@ -226,6 +226,31 @@ START_TEST(test_flood)
 }
 END_TEST
 
+/* A driver that is as fast as the device and kicks only when asked to: whenever the device turns to
+ * other things with chains left, it comes back by itself. */
+START_TEST(test_endless_work)
+{
+	uint32_t answered = 0;
+
+	fixture_make_file(config.path, DISK_BYTES);
+	attach();
+	drive(FEATURE(VIRTIO_F_VERSION_1));
+	for (uint16_t i = 0; i < QUEUE_SIZE / 3; i++)
+		put_request(0, (uint16_t)(i * 3), 99, 0, 0);
+	kick(0);
+	while (answered++ < 100000) {
+		struct vring_used *used = used_of(0);
+		uint16_t head;
+
+		take_used(0, &head);
+		put_request(0, head, 99, 0, 0);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (!(__atomic_load_n(&used->flags, __ATOMIC_RELAXED) & VRING_USED_F_NO_NOTIFY))
+			kick(0);
+	}
+}
+END_TEST
+
 START_TEST(test_write_cache)
 {
 	const struct virtio *v;
@@ -260,9 +285,9 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		test_config,	  test_invalid_requests, test_features_not_taken,
-		test_readonly,	  test_broken_chains,	 test_flood,
-		test_write_cache,
+		test_config,	   test_invalid_requests, test_features_not_taken,
+		test_readonly,	   test_broken_chains,	  test_flood,
+		test_endless_work, test_write_cache,
 	};
 	const TTest *const twice[] = {test_requests, test_odd_layout};
 
