@@ -29,6 +29,7 @@ setup() {
 	trap cleanup EXIT
 	stasis=$(find_binary stasis)
 	stasisctl=$(find_binary stasisctl)
+	faulty=$(find_binary stasis-fault)
 	pid='' process=0 append='' cpus=1 on_reset=exit memory_mib=$GUEST_MIB extra=() fault=''
 	checkpoint=$dir/checkpoint
 }
@@ -50,7 +51,7 @@ launch() {
 		serial=stdio in=$dir/input out=$dir/serial.$process
 		[ -p "$in" ] || { mkfifo "$in" && exec 8<>"$in"; }
 	fi
-	[ -z "$fault" ] || binary=$(find_binary stasis-fault)
+	[ -z "$fault" ] || binary=$faulty
 	STASIS_FAULT=$fault "$binary" --name bare --cpus "$cpus" \
 		--memory "size=${memory_mib}M,path=$dir/ram" --kernel "$guests/$guest.elf" \
 		--append "$append" --serial "$serial" --qmp "unix:$dir/qmp" --on-reset "$on_reset" \
