@@ -153,6 +153,8 @@ START_TEST(rows_are_complete)
 		const struct device_ops *ops = device_table[i];
 
 		ck_assert_ptr_nonnull(ops->type);
+		ck_assert_uint_le(strlen(ops->name ? ops->name : ops->type) + strlen("15"),
+				  sizeof(((struct device *)0)->name) - 1);
 		ck_assert_ptr_nonnull(ops->attach);
 		ck_assert_ptr_nonnull(ops->reset);
 		ck_assert_msg(!ops->state != !ops->unsaved,
