@@ -71,7 +71,7 @@ void virtio_pci_sync_kicks(struct device *dev)
 
 	for (uint32_t i = 0; i < v->nqueues; i++)
 		sync_kick(dev, queue_at(dev, i),
-			  bar->mapped ? bar->gpa + NOTIFY + NOTIFY_BYTES * i : 0);
+			  bar->mapped ? bar->gpa + NOTIFY + NOTIFY_BYTES * (uint64_t)i : 0);
 }
 
 static void bar_changed(struct device *dev, uint32_t bar)

@@ -35,6 +35,17 @@ static uint16_t avail_idx(const struct virtq *q)
 	return load16(q->avail + 2);
 }
 
+/* Entry `size` of a ring is where the other side is told of its own: used_event, avail_event. */
+static uint8_t *avail_entry(const struct virtq *q, size_t i)
+{
+	return q->avail + 4 + 2 * i;
+}
+
+static uint8_t *used_entry(const struct virtq *q, size_t i)
+{
+	return q->used + 4 + sizeof(struct vring_used_elem) * i;
+}
+
 static int ring(const struct ram *ram, const char *what, uint64_t gpa, uint64_t bytes,
 		uint64_t align, uint8_t **hva, struct error *err)
 {
@@ -186,7 +197,7 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain, uint32_t max_iov, stru
 		return error_set(err, -EINVAL, "the available index jumped by %u in a queue of %u",
 				 waiting, q->size);
 	*chain = (struct virtq_chain){.iov = iov};
-	chain->head = load16(q->avail + 4 + 2 * (q->last_avail % q->size));
+	chain->head = load16(avail_entry(q, q->last_avail % q->size));
 	ret = walk(q, chain, max_iov, err);
 	if (ret)
 		return ret;
@@ -203,8 +214,7 @@ void virtq_fill(struct virtq *q, uint32_t index, uint16_t head, uint32_t bytes)
 {
 	const struct vring_used_elem elem = {.id = head, .len = bytes};
 
-	memcpy(q->used + 4 + sizeof(elem) * ((q->next_used + index) % q->size), &elem,
-	       sizeof(elem));
+	memcpy(used_entry(q, (q->next_used + index) % q->size), &elem, sizeof(elem));
 }
 
 void virtq_publish(struct virtq *q, uint32_t n)
@@ -236,14 +246,14 @@ bool virtq_should_signal(struct virtq *q)
 	q->signalled_valid = true;
 	if (!q->event_idx)
 		return !(load16(q->avail) & VRING_AVAIL_F_NO_INTERRUPT);
-	event = load16(q->avail + 4 + 2 * q->size);
+	event = load16(avail_entry(q, q->size));
 	return !valid || (uint16_t)(q->next_used - event - 1) < since;
 }
 
 bool virtq_want_kicks(struct virtq *q)
 {
 	if (q->event_idx)
-		store16(q->used + 4 + 8 * q->size, q->last_avail);
+		store16(used_entry(q, q->size), q->last_avail);
 	else
 		store16(q->used, 0);
 	full_barrier();

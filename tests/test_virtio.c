@@ -53,7 +53,7 @@ START_TEST(ring_outside_ram)
 {
 	negotiate(VERSION_1);
 	set_queue(1);
-	set_ring(0, 2 * MIB - 16 * SIZE + 16, RING(0) + 0x1000, RING(0) + 0x2000);
+	set_ring(0, 2 * MIB - 16ull * SIZE + 16, RING(0) + 0x1000, RING(0) + 0x2000);
 	ck_assert_uint_eq(get(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
 	ck_assert_uint_eq(status() & VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_CONFIG_S_NEEDS_RESET);
 	set_status(READY);

@@ -72,7 +72,7 @@ static void put_desc(uint64_t table, uint32_t i, uint64_t gpa, uint32_t len, uin
 
 static void offer(uint16_t head)
 {
-	put16(AVAIL + 4 + 2 * (avail_idx % SIZE), head);
+	put16(AVAIL + 4 + 2ull * (avail_idx % SIZE), head);
 	put16(AVAIL + 2, ++avail_idx);
 }
 
@@ -326,8 +326,8 @@ START_TEST(around_the_indices)
 		ck_assert_ptr_eq(chain.iov[0].iov_base, ram_ptr(&ram, DATA + i, 1));
 		virtq_push(&q, chain.head, i);
 		ck_assert_uint_eq(get(USED + 2, 2), (uint16_t)(65531 + i));
-		ck_assert_uint_eq(get(USED + 4 + 8 * slot, 4), head);
-		ck_assert_uint_eq(get(USED + 8 + 8 * slot, 4), i);
+		ck_assert_uint_eq(get(USED + 4 + 8ull * slot, 4), head);
+		ck_assert_uint_eq(get(USED + 8 + 8ull * slot, 4), i);
 	}
 }
 END_TEST
@@ -380,18 +380,18 @@ START_TEST(signals_by_event)
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		q.next_used = row[i].from;
 		q.signalled_valid = false;
-		put16(AVAIL + 4 + 2 * SIZE, row[i].event);
+		put16(AVAIL + 4 + 2ull * SIZE, row[i].event);
 		(void)virtq_should_signal(&q);
 		push(row[i].pushes);
 		ck_assert_msg(virtq_should_signal(&q) == row[i].signals, "row %zu", i);
 	}
 	/* Once around without a look: the distance is lost, so it signals. */
-	put16(AVAIL + 4 + 2 * SIZE, (uint16_t)(q.next_used - 10));
+	put16(AVAIL + 4 + 2ull * SIZE, (uint16_t)(q.next_used - 10));
 	(void)virtq_should_signal(&q);
 	push(65536);
 	ck_assert(virtq_should_signal(&q));
 	push(65535);
-	put16(AVAIL + 4 + 2 * SIZE, (uint16_t)(q.next_used - 1));
+	put16(AVAIL + 4 + 2ull * SIZE, (uint16_t)(q.next_used - 1));
 	ck_assert(virtq_should_signal(&q));
 }
 END_TEST
@@ -408,7 +408,7 @@ START_TEST(kicks_wanted)
 	q.event_idx = true;
 	pop();
 	ck_assert(!virtq_want_kicks(&q));
-	ck_assert_uint_eq(get(USED + 4 + 8 * SIZE, 2), 1);
+	ck_assert_uint_eq(get(USED + 4 + 8ull * SIZE, 2), 1);
 	virtq_no_kicks(&q);
 	ck_assert_uint_eq(get(USED, 2), 0);
 }
