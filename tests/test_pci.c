@@ -416,6 +416,12 @@ START_TEST(reset)
 	pci_reset(&pci_fake[1].func);
 	ck_assert_mem_eq(&fresh, &pci_fake[1].state, sizeof(fresh));
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 1);
+	pci_fake[1].func.bar[FAKE_NARROW].size_bytes = 0x20000000; /* more than the window has */
+	pci_reset(&pci_fake[1].func);
+	pci_reset(&pci_fake[2].func);
+	ck_assert_uint_eq(get(1, 0x18, 4), 0);
+	ck_assert_uint_eq(get(1, 0x20, 4), RIG_MMIO32 + FAKE_WIDE_BYTES);
+	ck_assert_uint_eq(get(2, 0x10, 4), RIG_MMIO32 + 2 * FAKE_WIDE_BYTES + 4);
 }
 END_TEST
 
