@@ -93,20 +93,20 @@ static void to_guest(const struct virtio_net_hdr *header, const uint8_t *frame, 
 /* One TCP segment, larger than any wire would take. */
 static void fill_tcp(uint16_t port)
 {
-	struct ether_header *ether = (void *)packet;
-	struct iphdr *ip = (void *)(ether + 1);
-	struct tcphdr *tcp = (void *)(ip + 1);
+	const uint16_t type = htons(ETHERTYPE_IP);
+	const struct iphdr ip = {.version = 4,
+				 .ihl = 5,
+				 .ttl = 64,
+				 .protocol = IPPROTO_TCP,
+				 .tot_len = htons(LARGE_BYTES - sizeof(struct ether_header)),
+				 .saddr = htonl(0x0a000001),
+				 .daddr = htonl(0x0a000002)};
+	const struct tcphdr tcp = {.source = htons(port), .dest = htons(80), .doff = 5, .ack = 1};
 
 	fill_frame(packet, LARGE_BYTES, "\xff\xff\xff\xff\xff\xff", 1);
-	ether->ether_type = htons(ETHERTYPE_IP);
-	*ip = (struct iphdr){.version = 4,
-			     .ihl = 5,
-			     .ttl = 64,
-			     .protocol = IPPROTO_TCP,
-			     .tot_len = htons(LARGE_BYTES - sizeof(*ether)),
-			     .saddr = htonl(0x0a000001),
-			     .daddr = htonl(0x0a000002)};
-	*tcp = (struct tcphdr){.source = htons(port), .dest = htons(80), .doff = 5, .ack = 1};
+	memcpy(packet + offsetof(struct ether_header, ether_type), &type, sizeof(type));
+	memcpy(packet + sizeof(struct ether_header), &ip, sizeof(ip));
+	memcpy(packet + sizeof(struct ether_header) + sizeof(ip), &tcp, sizeof(tcp));
 }
 
 static const struct virtio_net_hdr gso = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
