@@ -7,13 +7,13 @@
  */
 #include "virtio.h"
 
-#define NET_MRG_RXBUF	  (1ull << 15)
-#define NET_STATUS	  (1ull << 16)
-#define NET_CTRL_VQ	  (1ull << 17)
-#define NET_CTRL_RX	  (1ull << 18)
+#define NET_MRG_RXBUF	   (1ull << 15)
+#define NET_STATUS	   (1ull << 16)
+#define NET_CTRL_VQ	   (1ull << 17)
+#define NET_CTRL_RX	   (1ull << 18)
 #define NET_GUEST_ANNOUNCE (1ull << 21)
-#define NET_MAC		  (1ull << 5)
-#define WANTED                                                                                     \
+#define NET_MAC		   (1ull << 5)
+#define WANTED \
 	(NET_MRG_RXBUF | NET_STATUS | NET_CTRL_VQ | NET_CTRL_RX | NET_GUEST_ANNOUNCE | NET_MAC)
 
 #define RX	   0
@@ -25,7 +25,7 @@
 #define RX_BYTES   1600
 #define SLOTS	   4
 #define MAX_BYTES  3000
-#define ROUNDS	   20		 /* frames between two lines */
+#define ROUNDS	   20		/* frames between two lines */
 #define PATIENCE   500000000ull /* cycles until a frame is taken for lost */
 
 const char guest_name[] = "net";
@@ -112,8 +112,8 @@ static void check_echo(uint32_t bytes)
 	CHECK(whole[12] == 0x88 && whole[13] == 0xb5, "a frame of another type came");
 	memcpy(&number, whole + 14, sizeof(number));
 	for (uint32_t at = 18; at < bytes; at++)
-		CHECK(whole[at] == pattern(number, at), "byte %u of frame %u is wrong", (uint64_t)at,
-		      (uint64_t)number);
+		CHECK(whole[at] == pattern(number, at), "byte %u of frame %u is wrong",
+		      (uint64_t)at, (uint64_t)number);
 	while (s < slot + SLOTS && (!s->busy || s->number != number))
 		s++;
 	if (s == slot + SLOTS) {
