@@ -283,6 +283,16 @@ static void again(void *opaque, uint32_t events)
 			send_queue(&host->port[id]);
 }
 
+static void report(void *opaque, uint32_t events)
+{
+	struct device *dev = opaque;
+	const struct console_host *host = dev->host;
+
+	(void)events;
+	if (timer_take(&host->report))
+		console_control_report(dev, false);
+}
+
 /* Of the device's own state; the transport's is the core's. */
 static void console_reset(struct device *dev)
 {
@@ -376,9 +386,12 @@ static int console_attach(struct device *dev, struct vm *vm, struct error *err)
 	ret = timer_open(&host->again, CLOCK_MONOTONIC, &vm->loop, again, dev, &dev->lock, err);
 	if (ret)
 		return ret;
+	ret = timer_open(&host->report, CLOCK_MONOTONIC, &vm->loop, report, dev, &dev->lock, err);
+	if (ret)
+		goto close_again;
 	ret = open_ports(dev, vm, err);
 	if (ret)
-		goto close_timer;
+		goto close_report;
 	ret = virtio_attach(dev, vm, err);
 	if (ret)
 		goto close_ports;
@@ -386,7 +399,9 @@ static int console_attach(struct device *dev, struct vm *vm, struct error *err)
 
 close_ports:
 	close_ports(dev, CONSOLE_ROWS);
-close_timer:
+close_report:
+	timer_close(&host->report);
+close_again:
 	timer_close(&host->again);
 	return ret;
 }
@@ -397,6 +412,7 @@ static void console_detach(struct device *dev)
 
 	virtio_detach(dev);
 	close_ports(dev, CONSOLE_ROWS);
+	timer_close(&host->report);
 	timer_close(&host->again);
 }
 
@@ -418,11 +434,13 @@ static int console_pause(struct device *dev, uint64_t deadline_ns, struct error 
 		if (exists(dev, id))
 			chardev_pause(&host->port[id].chr);
 	ret = virtio_pause(dev, deadline_ns, err);
-	if (ret)
+	if (ret) {
 		resume_ports(dev);
-	else
-		timer_set(&host->again, 0);
-	return ret;
+		return ret;
+	}
+	timer_set(&host->again, 0);
+	console_control_report(dev, true);
+	return 0;
 }
 
 static int console_compare(struct device *dev, const void *saved, struct error *err)
@@ -444,6 +462,8 @@ static int console_post_load(struct device *dev, struct error *err)
 	const struct console_state *s = dev->state;
 	struct console_host *host = dev->host;
 
+	for (uint32_t id = 0; id < CONSOLE_ROWS; id++)
+		host->port[id].reported = s->guest_open[id];
 	/* Clients were the other process's. Who comes back gets what was on its way to it. */
 	for (uint32_t id = 0; id < CONSOLE_ROWS; id++) {
 		if (!console_row[id].name || !s->host_open[id])

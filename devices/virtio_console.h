@@ -55,12 +55,15 @@ struct console_port {
 	struct chardev chr;
 	/* Loaded with a client that has to come back: what waits in the queue is for it. */
 	bool hold;
+	bool reported; /* guest_open, as the last event told it */
+	uint64_t reported_ns;
 };
 
 struct console_host {
 	struct virtio virtio;
 	struct console_port port[CONSOLE_PORTS];
-	struct timer again; /* a queue was left before it was empty */
+	struct timer again;  /* a queue was left before it was empty */
+	struct timer report; /* events wait for their second */
 	uint8_t config[12];
 };
 
@@ -84,7 +87,10 @@ void console_again(struct device *dev);
 void console_control_take(struct device *dev);
 /* Sends what is to be told, as far as the driver has buffers. */
 void console_control_send(struct device *dev);
-/* The guest has opened or closed the port: an event, if that is new. */
+/* Events about ports that the guest has opened or closed; unless at once, at most one a second for
+ * each port, so that no guest pushes other events out. */
+void console_control_report(struct device *dev, bool at_once);
+/* The guest has opened or closed the port. */
 void console_control_guest_open(struct device *dev, uint32_t id, bool is_open);
 /* A client of the port has come or gone. */
 void console_control_host_open(struct device *dev, uint32_t id, bool is_open);

@@ -2,6 +2,7 @@
 /* Control messages of the console device: which ports there are and who has them open.
  * virtio 1.2, 5.3.6.2 "Multiport Device Operation". */
 #include "devices/virtio_console.h"
+#include "vmm/clock.h"
 #include "vmm/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -9,18 +10,47 @@
 #include <string.h>
 
 #define MAX_NAME_BYTES 32
+#define REPORT_NS      CLOCK_NS_PER_S
+
+static void report(struct device *dev, uint32_t id, uint64_t now_ns)
+{
+	const struct console_state *s = dev->state;
+	struct console_host *host = dev->host;
+	struct console_port *port = &host->port[id];
+	struct vm_event event = {.type = VM_EVENT_VSERPORT_CHANGE, .on = s->guest_open[id]};
+
+	port->reported = s->guest_open[id];
+	port->reported_ns = now_ns;
+	strcpy(event.id, console_row[id].label);
+	vm_post_event(dev->vm, &event);
+}
+
+void console_control_report(struct device *dev, bool at_once)
+{
+	const struct console_state *s = dev->state;
+	const struct console_host *host = dev->host;
+	uint64_t now_ns = clock_now_ns();
+
+	for (uint32_t id = 0; id < CONSOLE_ROWS; id++) {
+		const struct console_port *port = &host->port[id];
+		uint64_t since_ns = now_ns - port->reported_ns;
+
+		if (port->reported == s->guest_open[id])
+			continue;
+		if (at_once || since_ns >= REPORT_NS)
+			report(dev, id, now_ns);
+		else
+			timer_set(&host->report, REPORT_NS - since_ns);
+	}
+}
 
 void console_control_guest_open(struct device *dev, uint32_t id, bool is_open)
 {
 	struct console_state *s = dev->state;
 	struct console_host *host = dev->host;
-	struct vm_event event = {.type = VM_EVENT_VSERPORT_CHANGE, .on = is_open};
 
-	if (s->guest_open[id] == is_open)
-		return;
 	s->guest_open[id] = is_open;
-	strcpy(event.id, console_row[id].label);
-	vm_post_event(dev->vm, &event);
+	console_control_report(dev, false);
 	chardev_accept_input(&host->port[id].chr);
 }
 

@@ -258,9 +258,29 @@ START_TEST(handshake)
 	ck_assert(rig.event.on);
 	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1); /* no news */
 	ck_assert_uint_eq(rig.nevents, 2);
+	/* Another one within the second waits for its end, and then there is nothing to tell. */
 	control(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	rig_advance(1000000000);
+	ck_assert_uint_eq(rig.nevents, 2);
+	for (uint16_t i = 0; i < 99; i++)
+		control(1, VIRTIO_CONSOLE_PORT_OPEN, i & 1);
 	ck_assert_uint_eq(rig.nevents, 3);
 	ck_assert(!rig.event.on);
+	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	rig_advance(999999999);
+	ck_assert_uint_eq(rig.nevents, 3);
+	rig_advance(1);
+	ck_assert_uint_eq(rig.nevents, 4);
+	ck_assert(rig.event.on);
+	/* Nothing is left to the next process. */
+	control(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	ck_assert_uint_eq(rig.nevents, 4);
+	rig_reload();
+	ck_assert_uint_eq(rig.nevents, 5);
+	ck_assert(!rig.event.on);
+	rig_advance(2000000000);
+	ck_assert_uint_eq(rig.nevents, 5);
 	end();
 }
 END_TEST
@@ -607,6 +627,7 @@ START_TEST(reset_by_the_driver)
 	fd = agent_client();
 	ck_assert_uint_eq(rig.nevents, 2);
 	virtio_set_status(rig.dev, 0);
+	rig_advance(1000000000);
 	ck_assert_uint_eq(rig.nevents, 4); /* both are closed */
 	ck_assert(!rig.event.on);
 	/* The client is still there, and the next driver hears of it. */
