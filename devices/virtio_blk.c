@@ -71,8 +71,9 @@ struct blk {
 	/* From here on guarded by io.lock. */
 	uint64_t capacity; /* of the state; less while the disk shrinks */
 	bool writes_through;
-	uint32_t used; /* a bit a queue: something was pushed, the driver does not know yet */
-	uint32_t turn; /* which queue comes first */
+	uint32_t used;	/* a bit a queue: something was pushed, the driver does not know yet */
+	uint32_t quiet; /* a bit a queue: kicks may be off, so look there without one */
+	uint32_t turn;	/* which queue comes first */
 	struct request *request, *free;
 	uint32_t nrequests, ntouched; /* touched ones are in flight or free */
 	struct blk_counter counter[BLK_KINDS];
@@ -421,10 +422,11 @@ static bool take(struct blk *blk, uint32_t queue)
 static void take_all(struct blk *blk, uint32_t queue)
 {
 	struct virtq *q = &blk->virtio.queue[queue].q;
-	uint32_t left = q->size;
+	uint32_t left = q->size, bit = 1u << queue;
 
-	if (!blk->virtio.queue[queue].running || !virtq_waiting(q))
+	if (!blk->virtio.queue[queue].running || (!virtq_waiting(q) && !(blk->quiet & bit)))
 		return;
+	blk->quiet |= bit;
 	do {
 		virtq_no_kicks(q);
 		while (left && take(blk, queue))
@@ -435,6 +437,7 @@ static void take_all(struct blk *blk, uint32_t queue)
 		if (!left || !has_request(blk) || atomic_load(&blk->virtio.broken))
 			return;
 	} while (virtq_want_kicks(q));
+	blk->quiet &= ~bit;
 }
 
 static void signal_used(struct blk *blk)
@@ -464,6 +467,10 @@ static void start(struct device *dev)
 	struct blk *blk = dev->host;
 
 	set_config(dev);
+	/* A pause, here or in the process that saved, may have come while kicks were off. */
+	pthread_mutex_lock(&blk->io.lock);
+	blk->quiet = UINT32_MAX;
+	pthread_mutex_unlock(&blk->io.lock);
 	disk_uring_serve(&blk->io);
 }
 
@@ -555,7 +562,8 @@ static int start_thread(struct device *dev, struct error *err)
 	blk->nrequests = n * blk->disk.config->queue_size;
 	if (blk->nrequests > MAX_REQUESTS)
 		blk->nrequests = MAX_REQUESTS;
-	blk->request = calloc(blk->nrequests, sizeof(*blk->request));
+	/* Large enough for pages of its own, which cost nothing before they are touched. */
+	blk->request = calloc(MAX_REQUESTS, sizeof(*blk->request));
 	if (!blk->request)
 		return error_set(err, -ENOMEM, "%s: out of memory", blk->disk.config->id);
 	return disk_uring_start(&blk->io, &blk->disk, blk->nrequests, fd, n, dev->name, &client,
