@@ -164,7 +164,7 @@ static bool is_block_size(uint32_t bytes)
 static int probe(struct disk *disk, struct error *err)
 {
 	uint32_t block = DISK_SECTOR_BYTES;
-	uint8_t *buffer = aligned_alloc(DISK_MAX_BLOCK_BYTES, 2 * DISK_MAX_BLOCK_BYTES);
+	uint8_t *buffer = aligned_alloc(DISK_MAX_BLOCK_BYTES, 2ul * DISK_MAX_BLOCK_BYTES);
 
 	if (!buffer)
 		return error_set(err, -ENOMEM, "disk %s: out of memory", disk->config->path);
@@ -221,7 +221,7 @@ static void measure_block_device(struct disk *disk)
 
 static int measure_size(const struct disk *disk, uint64_t *bytes, struct error *err)
 {
-	struct stat st;
+	struct stat st = {0};
 
 	if (disk->is_block ? ioctl(disk->lock_fd, BLKGETSIZE64, bytes) : fstat(disk->lock_fd, &st))
 		return error_set(err, -errno, "disk %s: size: %s", disk->config->path,
@@ -304,7 +304,7 @@ void disk_close(struct disk *disk)
 
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct error *err)
 {
-	uint64_t have_bytes;
+	uint64_t have_bytes = 0;
 	int ret = check_size(disk, size_bytes, err);
 
 	if (ret)

@@ -24,10 +24,10 @@
 #define DISK_BYTES  (4 * MIB)
 #define QUEUE_SIZE  64u
 #define QUEUES	    2u
-#define RINGS_GPA   0x10000u /* 64 KiB for each queue */
-#define HEADERS_GPA 0x100000u
-#define DATA_GPA    0x200000u
-#define SLOT_BYTES  16384u /* of data for each head */
+#define RINGS_GPA   0x10000ul /* 64 KiB for each queue */
+#define HEADERS_GPA 0x100000ul
+#define DATA_GPA    0x200000ul
+#define SLOT_BYTES  16384ul /* of data for each head */
 #define ALL	    UINT64_MAX
 #define FEATURE(n)  (1ull << (n))
 #define NO_STATUS   0x77
@@ -168,7 +168,7 @@ static inline void kick(uint32_t queue)
 /* Where the pieces of the request with this head are; each head takes three descriptors. */
 static inline uint64_t header_gpa(uint32_t queue, uint16_t head)
 {
-	return HEADERS_GPA + queue * 0x10000 + head * 64u;
+	return HEADERS_GPA + queue * 0x10000ul + head * 64ul;
 }
 
 static inline uint64_t data_gpa(uint32_t queue, uint16_t head)

@@ -111,6 +111,9 @@ static int run_op(struct disk_op *op)
 
 	give(op);
 	ck_assert_msg(wait_done(before + 1), "kind %d does not come back", op->kind);
+	pthread_mutex_lock(&uring.lock);
+	memset(todo, 0, sizeof(todo));
+	pthread_mutex_unlock(&uring.lock);
 	return op->result;
 }
 
@@ -174,15 +177,15 @@ static void check_pieces(uint32_t odd)
 {
 	enum { PIECES = 77, PIECE = 4096 };
 	struct iovec iov[PIECES], used[PIECES];
-	struct disk_op op = {.niov = PIECES, .iov = used, .offset = 512 * 9};
-	uint8_t *want = calloc(PIECES, 2 * PIECE), *back = data + 2 * MIB;
+	struct disk_op op = {.niov = PIECES, .iov = used, .offset = 512 * 9ul};
+	uint8_t *want = calloc(PIECES, 2ul * PIECE), *back = data + 2 * MIB;
 
 	for (uint32_t i = 0; i < PIECES; i++) {
 		uint32_t bytes = i % 2 ? PIECE - odd : PIECE + odd;
 
 		if (i == PIECES - 1)
 			bytes = PIECE;
-		iov[i] = (struct iovec){data + i * 3 * PIECE + odd, bytes};
+		iov[i] = (struct iovec){data + i * 3ul * PIECE + odd, bytes};
 		memcpy(want + op.bytes, iov[i].iov_base, bytes);
 		op.bytes += bytes;
 	}
@@ -191,7 +194,7 @@ static void check_pieces(uint32_t odd)
 	ck_assert_int_eq(run_op(&op), 0);
 	check_content(op.offset, want, op.bytes);
 	for (uint32_t i = 0; i < PIECES; i++)
-		iov[i].iov_base = back + i * 3 * PIECE + odd;
+		iov[i].iov_base = back + i * 3ul * PIECE + odd;
 	op.kind = DISK_READ;
 	op.iov = used;
 	op.niov = PIECES;
@@ -224,9 +227,9 @@ START_TEST(test_many_unaligned)
 	ck_assert_int_eq(transfer(DISK_WRITE, data, 0, MIB), 0);
 	pthread_mutex_lock(&uring.lock);
 	for (uint32_t i = 0; i < MAX_OPS; i++) {
-		uint64_t offset = (i * 37 % 128) * 8192;
+		uint64_t offset = i * 37 % 128 * 8192ul;
 
-		iov[i] = (struct iovec){data + MIB + i * 8192 + i % 3, 4096};
+		iov[i] = (struct iovec){data + MIB + i * 8192ul + i % 3, 4096};
 		op[i] = (struct disk_op){.kind = DISK_READ,
 					 .niov = 1,
 					 .iov = &iov[i],
@@ -240,7 +243,7 @@ START_TEST(test_many_unaligned)
 	ck_assert(wait_done(MAX_OPS));
 	for (uint32_t i = 0; i < MAX_OPS; i++) {
 		ck_assert_int_eq(op[i].result, 0);
-		ck_assert(!memcmp(data + MIB + i * 8192 + i % 3, data + op[i].offset, 4096));
+		ck_assert(!memcmp(data + MIB + i * 8192ul + i % 3, data + op[i].offset, 4096));
 	}
 	end();
 }
@@ -392,7 +395,7 @@ START_TEST(test_drain)
 	assert_ok(disk_uring_drain(&uring, UINT64_MAX, &fixture_err));
 	disk_uring_serve(&uring);
 	for (uint32_t i = 0; i < 3; i++) {
-		iov[i] = (struct iovec){data + i * 4096, 4096};
+		iov[i] = (struct iovec){data + i * 4096ul, 4096};
 		op[i] = (struct disk_op){.niov = 1, .iov = &iov[i], .bytes = 4096};
 	}
 	give(&op[0]);
