@@ -148,16 +148,13 @@ static void start(struct device *dev, bool goes_on)
 	struct virtio *v = dev->host;
 	struct error err;
 
-	for (uint32_t i = 0; i < v->nqueues; i++) {
-		v->queue[i].running = false;
-		if (!s->queue_enable[i])
-			continue;
-		if (start_queue(dev, i, &v->queue[i].q, &err)) {
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		if (s->queue_enable[i] && start_queue(dev, i, &v->queue[i].q, &err)) {
 			virtio_broken(dev, i, err.msg);
 			return;
 		}
-		v->queue[i].running = true;
-	}
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		v->queue[i].running = s->queue_enable[i];
 	if (v->ops->start)
 		v->ops->start(dev);
 	v->started = true;
