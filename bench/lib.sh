@@ -4,15 +4,17 @@
 #
 # BENCH_ROUNDS    rounds a subject and size (11); those with SeaBIOS get a third
 # BENCH_SIZES     guest RAM in MiB ("256 4096 16384")
-# BENCH_SUBJECTS  which VMMs (all)
+# BENCH_SUBJECTS  which VMMs (all); stasis-devices has a disk (cache=none, a file on the build folder's disk), a
+#                 network card on a tap, console, agent port and entropy, all in use by its guest
 # BED_CACHE       where guest-tests/bed/get put QEMU (~/.cache/stasis-bed)
 set -euo pipefail
 bench=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 rounds=${BENCH_ROUNDS:-11}
 sizes=${BENCH_SIZES:-256 4096 16384}
-subjects=${BENCH_SUBJECTS:-floor floor-pit stasis stasis-pit qemu-lite qemu-microvm qemu-q35}
+subjects=${BENCH_SUBJECTS:-floor floor-pit stasis stasis-devices stasis-pit qemu-lite qemu-microvm qemu-q35}
 qemu_root=${BED_CACHE:-$HOME/.cache/stasis-bed}/root
 counter_gpa=$((0x200000)) # guest-tests/bare/rt.ld
+tap=stasis0
 
 die() {
 	echo "${0##*/}: $*" >&2
@@ -33,12 +35,19 @@ bench_setup() {
 	disk=$build/bench-disk
 	mkdir -p "$disk"
 	trap bench_cleanup EXIT
+	case $subjects in *stasis-devices*)
+		truncate -s 64M "$disk/image"
+		ip tuntap add dev $tap mode tap vnet_hdr || die "no tap: bench wants root and iproute2"
+		ip link set $tap up
+		;;
+	esac
 	mount -t tmpfs -o huge=always,size=20g stasis-bench "$dir" || die "cannot mount a tmpfs: bench wants root"
 }
 
 bench_cleanup() {
 	umount "$dir" 2>/dev/null && rmdir "$dir"
 	rm -rf "$disk"
+	case $subjects in *stasis-devices*) ip link del $tap ;; esac
 }
 
 find_binary() {
@@ -78,10 +87,12 @@ command_of() {
 		[ "$phase" = boot ] || cmd+=(--load "$checkpoint")
 		cmd+=("$ram" $((mib << 20)) "$kernel" quiet)
 		;;
-	stasis | stasis-pit)
+	stasis | stasis-devices | stasis-pit)
 		how=stasis
 		cmd=("$stasis" --name bench --memory "size=${mib}M,path=$ram" --kernel "$kernel" --append quiet
-			--serial stdio --qmp "unix:$socket" --machine "pit=$([ "$subject" = stasis ] && echo off || echo on)")
+			--serial stdio --qmp "unix:$socket" --machine "pit=$([ "$subject" = stasis-pit ] && echo on || echo off)")
+		[ "$subject" != stasis-devices ] || cmd+=(--append "quiet devices" --disk "path=$disk/image,cache=none"
+			--net "tap=$tap" --console "unix:$dir/console" --agent "unix:$dir/agent" --rng)
 		[ "$phase" = boot ] || cmd+=(--incoming "$checkpoint")
 		;;
 	qemu-*)
