@@ -194,7 +194,7 @@ START_TEST(receives_merged)
 	peer_send(frame, bytes);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 1526);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 1526);
-	ck_assert_uint_eq(driver_wait(&drv, RX), bytes + HEADER - 2 * 1526);
+	ck_assert_uint_eq(driver_wait(&drv, RX), bytes + HEADER - 2 * 1526ul);
 	ck_assert_uint_eq(rx_header(0)->num_buffers, 3);
 	ck_assert_uint_eq(rx_header(0)->flags, 0);
 	for (uint32_t i = 0; i < 3; i++) {

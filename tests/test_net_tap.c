@@ -19,8 +19,8 @@
 
 #define TAP	    "stasis0"
 #define HEADS	    (sizeof(struct ether_header) + sizeof(struct iphdr) + sizeof(struct tcphdr))
-#define SEGMENT	    1000
-#define SEGMENTS    4
+#define SEGMENT	    1000ul
+#define SEGMENTS    4ul
 #define LARGE_BYTES (HEADS + SEGMENTS * SEGMENT)
 
 static int wire = -1; /* what the host's network stack sees of the tap, with the packets' headers */
@@ -179,7 +179,7 @@ static void expect_large(void)
 	to_guest(&gso, packet, LARGE_BYTES);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 1526);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 1526);
-	ck_assert_uint_eq(driver_wait(&drv, RX), LARGE_BYTES + HEADER - 2 * 1526);
+	ck_assert_uint_eq(driver_wait(&drv, RX), LARGE_BYTES + HEADER - 2 * 1526ul);
 	ck_assert_uint_eq(header->num_buffers, 3);
 	ck_assert_uint_eq(header->gso_type, VIRTIO_NET_HDR_GSO_TCPV4);
 	ck_assert_uint_eq(header->gso_size, SEGMENT);
@@ -189,7 +189,7 @@ static void expect_large(void)
 static void expect_segments(void)
 {
 	to_guest(&gso, packet, LARGE_BYTES);
-	for (int i = 0; i < SEGMENTS; i++)
+	for (uint32_t i = 0; i < SEGMENTS; i++)
 		ck_assert_uint_eq(driver_wait(&drv, RX), HEADS + SEGMENT + HEADER);
 }
 

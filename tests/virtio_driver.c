@@ -63,7 +63,7 @@ void virtio_guest_detach(void)
 
 void virtio_guest_reload(void)
 {
-	void *state[DEVICES_MAX];
+	void *state[DEVICES_MAX] = {NULL};
 	struct error err = {""};
 
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
