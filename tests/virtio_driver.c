@@ -81,6 +81,7 @@ void virtio_guest_reload(void)
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
 		struct device *dev = rig.vm.device[i];
 
+		ck_assert_ptr_nonnull(state[i]);
 		memcpy(dev->state, state[i], dev->ops->state->size);
 		free(state[i]);
 	}
