@@ -236,8 +236,9 @@ static int net_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
 
 static void net_driver_reset(struct device *dev)
 {
+	struct net_host *host = net_host(dev);
+	const struct net_config *config = host->config;
 	struct net_state *s = net_state(dev);
-	const struct net_config *config = net_host(dev)->config;
 
 	memcpy(s->hardware_mac, config->mac, sizeof(s->hardware_mac));
 	memcpy(s->mac, config->mac, sizeof(s->mac));
@@ -245,6 +246,9 @@ static void net_driver_reset(struct device *dev)
 	s->pairs = 1;
 	s->offloads = 0;
 	s->offloads_chosen = s->announce = 0;
+	/* The link is the operator's; what a load that failed has left there is not. */
+	s->link_down = host->link_down;
+	host->loaded = false;
 	net_filter_reset(s);
 	net_config_shown(dev);
 }
@@ -426,6 +430,7 @@ static void net_resume(struct device *dev)
 {
 	struct net_host *host = net_host(dev);
 
+	host->link_down = net_state(dev)->link_down;
 	virtio_resume(dev);
 	if (host->loaded)
 		net_announce(dev);
@@ -471,7 +476,7 @@ void net_set_link(struct device *dev, bool up)
 	/* While it is down packets come by this process, which drops them. */
 	if (host->virtio.started)
 		unserve(dev);
-	s->link_down = !up;
+	s->link_down = host->link_down = !up;
 	if (host->virtio.started) {
 		serve(dev);
 		for (uint32_t i = 0; i < 2u * s->pairs; i++)

@@ -74,7 +74,8 @@ struct net_host {
 	uint32_t ctrl; /* the control queue, while the driver is ready */
 	struct timer announce;
 	uint32_t rounds_left;
-	bool loaded; /* resume() is to announce the guest */
+	bool loaded;	/* resume() is to announce the guest */
+	bool link_down; /* what set_link said, or a load that succeeded */
 };
 
 static inline struct net_host *net_host(const struct device *dev)

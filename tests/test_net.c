@@ -410,6 +410,25 @@ START_TEST(link_down)
 }
 END_TEST
 
+/* A load that fails half-way leaves neither its link nor an announcement to the boot that follows. */
+START_TEST(load_that_fails)
+{
+	struct error err;
+
+	set_up(EVERY);
+	pthread_mutex_lock(&drv.dev->lock);
+	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, UINT64_MAX, &err), 0);
+	net_state(drv.dev)->link_down = 1;
+	ck_assert_int_eq(drv.dev->ops->post_load(drv.dev, &err), 0);
+	drv.dev->ops->reset(drv.dev);
+	drv.dev->ops->resume(drv.dev);
+	pthread_mutex_unlock(&drv.dev->lock);
+	ck_assert(peer_has_nothing());
+	ck_assert_uint_eq(net_state(drv.dev)->link_down, 0);
+	tear_down();
+}
+END_TEST
+
 static void check_rarp(void)
 {
 	static const uint8_t start[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 1, 2,
@@ -513,5 +532,5 @@ END_TEST
 
 RIG_MAIN("net", shows_itself, sends, drops_bad_lengths, receives_merged, receives_unmerged,
 	 waits_for_buffers, receives_many, waits_for_the_peer, connects_again, distrusts_the_peer,
-	 tiny_frames_are_dropped, link_down, announces_itself, announces_for_the_driver,
-	 broken_ring, compares)
+	 tiny_frames_are_dropped, link_down, load_that_fails, announces_itself,
+	 announces_for_the_driver, broken_ring, compares)
