@@ -316,6 +316,34 @@ START_TEST(waits_for_the_peer)
 }
 END_TEST
 
+/* A frame that is half sent when the guest is stopped is sent to its end when it goes on. */
+START_TEST(stops_half_sent)
+{
+	const struct virtio_net_hdr_v1 header = {0};
+	struct error err = {""};
+
+	set_up(EVERY);
+	for (uint32_t i = 0; i < 30; i++) {
+		fill_frame(frame, 60000, MAC_TEXT, i);
+		send_frame(i, &header, frame, 60000);
+	}
+	for (int i = 0; i < 50; i++)
+		rig_spin();
+	pthread_mutex_lock(&drv.dev->lock);
+	ck_assert(net_host(drv.dev)->backend.unsent);
+	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, UINT64_MAX, &err), 0);
+	ck_assert(net_host(drv.dev)->backend.unsent);
+	drv.dev->ops->resume(drv.dev);
+	pthread_mutex_unlock(&drv.dev->lock);
+	for (uint32_t i = 0; i < 30; i++) {
+		fill_frame(frame, 60000, MAC_TEXT, i);
+		ck_assert_uint_eq(peer_frame(), 60000);
+		ck_assert_mem_eq(seen, frame, 60000);
+	}
+	tear_down();
+}
+END_TEST
+
 START_TEST(connects_again)
 {
 	const struct virtio_net_hdr_v1 header = {0};
@@ -541,6 +569,6 @@ START_TEST(compares)
 END_TEST
 
 RIG_MAIN("net", shows_itself, sends, drops_bad_lengths, receives_merged, receives_unmerged,
-	 waits_for_buffers, receives_many, waits_for_the_peer, connects_again, distrusts_the_peer,
-	 tiny_frames_are_dropped, link_down, load_that_fails, announces_itself,
+	 waits_for_buffers, receives_many, waits_for_the_peer, stops_half_sent, connects_again,
+	 distrusts_the_peer, tiny_frames_are_dropped, link_down, load_that_fails, announces_itself,
 	 announces_for_the_driver, broken_ring, compares)
