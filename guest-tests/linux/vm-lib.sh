@@ -167,7 +167,7 @@ vm_frames() {
 		usleep 50000
 	done
 }
-vm_received() { sed -n 's/^net .*received=\([0-9]*\).*/\1/p' "/tmp/vm$1.log" | tail -n 1 | grep . || echo 0; }
+vm_received() { sed -n 's/^io .*received=\([0-9]*\).*/\1/p' "/tmp/vm$1.log" | tail -n 1 | grep . || echo 0; }
 
 # vm_echoes VM SOCKET: what is sent to a console or port comes back
 vm_echoes() {

@@ -4,6 +4,7 @@
 #include "guest.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 
 #define OUTPUT "/tmp/fio.out"
@@ -53,4 +54,18 @@ void fio_start(const char *path)
 		return;
 	disk = path;
 	thread_start(run, NULL);
+}
+
+/* How much of it is with the disk now: "reads writes". */
+size_t fio_poll(char *text, size_t size)
+{
+	char path[64], line[64];
+	unsigned int reads, writes;
+
+	if (!disk)
+		return 0;
+	snprintf(path, sizeof(path), "/sys/block/%s/inflight", strrchr(disk, '/') + 1);
+	if (!read_line(path, line, sizeof(line)) || sscanf(line, "%u %u", &reads, &writes) != 2)
+		return 0;
+	return (size_t)snprintf(text, size, " inflight=%u", reads + writes);
 }

@@ -47,17 +47,19 @@ void console_start(void);
 /* button.c: the ACPI power button */
 void button_start(void);
 
-/* What lives on virtio devices; without its setting each does nothing. */
+/* What lives on virtio devices; without its setting each does nothing. The polls say how far they are,
+ * for the line before the tick's. */
 /* root.c: the root disk */
 void root_switch(void);
 /* fio.c: fio --verify on a disk, pass by pass until told to finish */
 void fio_start(const char *disk);
+size_t fio_poll(char *text, size_t size);
 /* journal.c: the last write that each of the disks has acknowledged */
 void journal_start(const char *disks);
-void journal_poll(void);
+size_t journal_poll(char *text, size_t size);
 /* net.c: a TCP connection to a peer outside the host */
 void net_start(long port, unsigned int frame_ms);
-void net_poll(void);
+size_t net_poll(char *text, size_t size);
 /* port.c: echo on virtio consoles and ports */
 void port_start(void);
 /* vsock.c: connections to the host */

@@ -167,6 +167,17 @@ static void print_machine(unsigned int cpus)
 	print("GUEST command line: %s", command_line);
 }
 
+static void print_io(void)
+{
+	char text[256];
+	size_t n = net_poll(text, sizeof(text));
+
+	n += fio_poll(text + n, sizeof(text) - n);
+	n += journal_poll(text + n, sizeof(text) - n);
+	if (n)
+		print("io%s", text);
+}
+
 static void tick(unsigned long count, unsigned int period_ms)
 {
 	struct timespec pause = {period_ms / 1000, (long)(period_ms % 1000) * 1000000};
@@ -176,8 +187,7 @@ static void tick(unsigned long count, unsigned int period_ms)
 	nanosleep(&pause, NULL);
 	jump = clocks_poll(period_ms, clocks, sizeof(clocks));
 	kmsg_poll();
-	net_poll();
-	journal_poll();
+	print_io();
 	print("tick %lu %s mem=%s fpu=%s bad=%lu", count, clocks,
 	      memory_poll(count, jump) ? "ok" : "BAD", fpu_good() ? "ok" : "BAD",
 	      atomic_load(&bad_count));

@@ -57,8 +57,12 @@ void journal_start(const char *disks)
 	}
 }
 
-void journal_poll(void)
+size_t journal_poll(char *text, size_t size)
 {
-	for (unsigned int i = 0; i < journals; i++)
-		print("journal %s %lu", journal[i].disk, atomic_load(&journal[i].acknowledged));
+	size_t n = 0;
+
+	for (unsigned int i = 0; i < journals && n < size; i++)
+		n += (size_t)snprintf(text + n, size - n, " %s=%lu", journal[i].disk,
+				      atomic_load(&journal[i].acknowledged));
+	return n;
 }

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/sockios.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -61,13 +62,14 @@ void net_start(long to_port, unsigned int period_ms)
 	thread_start(run, NULL);
 }
 
-void net_poll(void)
+size_t net_poll(char *text, size_t size)
 {
 	if (!atomic_load(&connected))
-		return;
+		return 0;
 	if (stream.wrong || stream.peer_wrong)
 		bad("net: %llu frames wrong here, %llu there", (unsigned long long)stream.wrong,
 		    (unsigned long long)stream.peer_wrong);
-	print("net sent=%llu received=%llu unacked=%d", (unsigned long long)stream.sent,
-	      (unsigned long long)stream.received, unacked_bytes());
+	return (size_t)snprintf(text, size, " sent=%llu received=%llu unacked=%d",
+				(unsigned long long)stream.sent,
+				(unsigned long long)stream.received, unacked_bytes());
 }
