@@ -97,7 +97,7 @@ static int run(const struct options *opt, struct error *err)
 
 int main(int argc, char **argv)
 {
-	struct options opt;
+	static struct options opt; /* as long as the process, with what it has allocated */
 	struct error err = {.msg = ""};
 	int ret;
 
