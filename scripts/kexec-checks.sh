@@ -137,6 +137,32 @@ check_save() {
 	fi
 }
 
+# check_devices: would what they stand on be there after the boot? Taps and bridges are the host's own
+# configuration to make.
+check_devices() {
+	local args i option value path
+	mapfile -d '' -t args <"/proc/$pid/cmdline"
+	for i in "${!args[@]}"; do
+		option=${args[i]%%=*} value=${args[i]#*=}
+		[[ ${args[i]} == --*=* ]] || value=${args[i + 1]-}
+		case $option,$value in
+		--console,stdio)
+			problem "$name: its console is on stdio, which ends with this boot; start it with --console unix:PATH"
+			;;
+		--net,fd=* | --net,*,fd=*)
+			problem "$name: its network card is an open descriptor, which ends with this boot; start it with --net tap= or stream="
+			;;
+		--disk,*)
+			path=,$value
+			path=$(in_cwd "${path##*,path=}")
+			path=${path%%,*}
+			[[ -b $path ]] || on_disk "$(readlink -f "$path")" ||
+				problem "$name: its disk $path would not outlive a boot; copy it to a disk"
+			;;
+		esac
+	done
+}
+
 # check_memory: would its RAM be there after the boot?
 check_memory() {
 	local word path
@@ -165,6 +191,7 @@ check_vm() {
 	check_process
 	check_save
 	check_memory
+	check_devices
 	names+=("$name") sockets+=("$socket") pids+=("$pid") own_files+=("$file") rams+=("$ram")
 	files+=("$([[ -n $file ]] && in_cwd "$file" || echo "$state_dir/vm/$name/cpr/checkpoint")")
 }
