@@ -92,8 +92,7 @@ static void serve_exit(struct vcpu *vcpu)
 		serve_mmio(vcpu);
 		break;
 	case KVM_EXIT_SHUTDOWN:
-		log_guest("vCPU %u: triple fault", vcpu->id);
-		arch_log_registers(vcpu);
+		log_guest("vCPU %u: triple fault: the guest is reset", vcpu->id);
 		vcpu->held = true;
 		vm_request(vcpu->vm, VM_REQUEST_TRIPLE_FAULT);
 		break;
