@@ -3,10 +3,12 @@
  * Status and vectors are written with dev->lock held, and read without it by threads that signal. */
 #include "devices/virtio.h"
 #include "devices/virtio_pci.h"
+#include "vmm/clock.h"
 #include "vmm/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
@@ -23,6 +25,8 @@
 	 VIRTIO_CONFIG_S_NEEDS_RESET)
 #define ISR_QUEUE  1
 #define ISR_CONFIG 2
+/* What is in flight has this long when the driver takes the bus away. */
+#define BUS_MASTER_OFF_NS CLOCK_NS_PER_S
 
 #define LOAD(x)	     __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define STORE(x, to) __atomic_store_n(&(x), (to), __ATOMIC_RELAXED)
@@ -192,6 +196,23 @@ static int stop(struct device *dev, uint64_t deadline_ns, struct error *err)
 	return 0;
 }
 
+static bool is_bus_master(const struct device *dev)
+{
+	const struct virtio_state *s = dev->state;
+
+	return s->pci.config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+}
+
+static void start_if_may(struct device *dev, bool goes_on)
+{
+	const struct virtio_state *s = dev->state;
+	const struct virtio *v = dev->host;
+
+	if (s->status & VIRTIO_CONFIG_S_DRIVER_OK && is_bus_master(dev) && !v->started &&
+	    !v->resetting && !atomic_load(&v->broken))
+		start(dev, goes_on);
+}
+
 /* --- what the driver does through the transport's registers */
 static void reset(struct device *dev, uint64_t offered)
 {
@@ -260,8 +281,22 @@ void virtio_set_status(struct device *dev, uint8_t value)
 	if (value & VIRTIO_CONFIG_S_DRIVER_OK && status & VIRTIO_CONFIG_S_FEATURES_OK)
 		status |= VIRTIO_CONFIG_S_DRIVER_OK;
 	STORE(s->status, status);
-	if (status & VIRTIO_CONFIG_S_DRIVER_OK && !v->started && !atomic_load(&v->broken))
-		start(dev, false);
+	start_if_may(dev, false);
+}
+
+/* On return a driver that took the bus away, as a kernel does before it starts another one, has its
+ * memory to itself; unless I/O does not end, and that it is told. */
+void virtio_command_written(struct device *dev)
+{
+	const struct virtio *v = dev->host;
+	/* One wait, however often it writes: nobody can pause the vCPU meanwhile. */
+	uint64_t wait_ns = atomic_load(&v->broken) ? 0 : BUS_MASTER_OFF_NS;
+	struct error err;
+
+	if (is_bus_master(dev))
+		start_if_may(dev, true);
+	else if (stop(dev, wait_ns ? clock_now_ns() + wait_ns : 0, &err))
+		virtio_broken(dev, 0, "bus mastering was switched off with I/O under way");
 }
 
 void virtio_enable_queue(struct device *dev, uint32_t queue)
@@ -349,12 +384,10 @@ int virtio_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 
 void virtio_resume(struct device *dev)
 {
-	const struct virtio_state *s = dev->state;
 	struct virtio *v = dev->host;
 
 	pci_resume(&v->pci);
-	if (s->status & VIRTIO_CONFIG_S_DRIVER_OK && !v->started && !atomic_load(&v->broken))
-		start(dev, true);
+	start_if_may(dev, true);
 }
 
 int virtio_compare(struct device *dev, const void *saved, struct error *err)

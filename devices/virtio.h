@@ -65,7 +65,7 @@ struct virtio_ops {
 	/* Queue handler: the driver has put something there. NULL, or a queue that is by_fd: it arrives
 	 * on kick_fd instead. */
 	void (*kick)(struct device *dev, uint32_t queue);
-	/* The driver is ready, or the guest goes on: enabled queues are in virtio->queue[].q. The core
+	/* The driver is ready and the function bus master, or the guest goes on: enabled queues are in virtio->queue[].q. The core
 	 * kicks each of them afterwards. */
 	void (*start)(struct device *dev);
 	/* On return no chain is in the device's hands and nobody but the caller uses the queues. Fails

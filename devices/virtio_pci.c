@@ -438,6 +438,8 @@ static void config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 	const struct virtio *v = dev->host;
 	uint32_t at, size, data = 0;
 
+	if (offset <= PCI_COMMAND && offset + bytes > PCI_COMMAND)
+		virtio_command_written(dev);
 	if (!is_cfg_data(dev, offset, bytes) || !cfg_window(dev, &at, &size))
 		return;
 	memcpy(&data, s->pci.config + v->cfg_cap + CFG_DATA, size);

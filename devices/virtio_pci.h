@@ -20,6 +20,8 @@ void virtio_pci_sync_calls(struct device *dev);
 /* The core, as its registers reach it. */
 uint8_t virtio_status(struct device *dev);
 void virtio_set_status(struct device *dev, uint8_t value);
+/* PCI's command register: the driver may have given or taken the bus. */
+void virtio_command_written(struct device *dev);
 void virtio_enable_queue(struct device *dev, uint32_t queue);
 /* Reads and clears ISR. */
 uint8_t virtio_take_isr(struct device *dev);

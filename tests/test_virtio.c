@@ -149,6 +149,61 @@ START_TEST(reset_waits)
 }
 END_TEST
 
+static void set_master(bool on)
+{
+	config_write(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | (on ? PCI_COMMAND_MASTER : 0));
+}
+
+/* A kernel that is about to start another one takes the bus from its devices: from then on they
+ * leave memory alone. */
+START_TEST(bus_master)
+{
+	go();
+	set_master(false);
+	ck_assert_uint_eq(fake.stops, 1);
+	ck_assert_uint_eq(status(), READY);
+	set(NOTIFY, 2, 0);
+	ck_assert_uint_eq(fake.kicks, 1);
+	virtio_resume(rig.dev);
+	rig_reload();
+	ck_assert_uint_eq(fake.starts, 1);
+	set_master(true);
+	ck_assert_uint_eq(fake.starts, 2);
+	ck_assert_uint_eq(fake.kicks, 2); /* what came meanwhile */
+	set_master(true);
+	ck_assert_uint_eq(fake.starts, 2);
+	set_master(false);
+	go();
+	ck_assert_uint_eq(fake.starts, 2);
+	set_master(true);
+	ck_assert_uint_eq(fake.starts, 3);
+	ck_assert_uint_eq(status(), READY);
+}
+END_TEST
+
+START_TEST(bus_master_with_io)
+{
+	go();
+	fake.busy = true;
+	set_status(0);
+	ck_assert_uint_eq(fake.deadline_ns, 0);
+	set_master(false);
+	ck_assert_uint_gt(fake.deadline_ns, rig.monotonic_ns); /* it had its time */
+	ck_assert_uint_eq(status(), READY | VIRTIO_CONFIG_S_NEEDS_RESET);
+	set_master(true);
+	set_master(false);
+	ck_assert_uint_eq(fake.deadline_ns, 0); /* and no more of it */
+	fake.busy = false;
+	set_master(false);
+	set_master(true);
+	ck_assert_uint_eq(fake.stops, 1);
+	ck_assert_uint_eq(fake.starts, 1);
+	ck_assert_uint_eq(status(), 0);
+	go();
+	ck_assert_uint_eq(fake.starts, 2);
+}
+END_TEST
+
 START_TEST(pause_fails)
 {
 	struct error err;
@@ -283,10 +338,20 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {features,	    status_machine, ring_outside_ram,
-				      kicks,	    used,	    broken,
-				      reset_waits,  pause_fails,    reload,
-				      reload_early, compares,	    loads_no_ring_outside_ram,
+	const TTest *const tests[] = {features,
+				      status_machine,
+				      ring_outside_ram,
+				      kicks,
+				      used,
+				      broken,
+				      reset_waits,
+				      bus_master,
+				      bus_master_with_io,
+				      pause_fails,
+				      reload,
+				      reload_early,
+				      compares,
+				      loads_no_ring_outside_ram,
 				      checks};
 
 	return virtio_fixture_main("virtio", tests, sizeof(tests) / sizeof(tests[0]));

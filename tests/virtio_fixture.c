@@ -62,7 +62,7 @@ static void fake_start(struct device *dev)
 
 static int fake_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
-	(void)deadline_ns;
+	fake.deadline_ns = deadline_ns;
 	if (fake.busy)
 		return error_set(err, -ETIMEDOUT, "busy");
 	fake.stops++;
@@ -143,7 +143,7 @@ void config_write(uint32_t offset, uint32_t bytes, uint32_t value)
 
 void map_bars(bool on)
 {
-	config_write(PCI_COMMAND, 2, on ? PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER : 0);
+	config_write(PCI_COMMAND, 2, PCI_COMMAND_MASTER | (on ? PCI_COMMAND_MEMORY : 0));
 }
 
 uint64_t get(uint64_t offset, uint32_t size)

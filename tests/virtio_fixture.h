@@ -33,7 +33,8 @@
 /* What the device was asked for, and how it answers. */
 struct fake {
 	uint32_t kicks, starts, stops, resets, config_offset, config_bytes, config_value;
-	bool busy; /* does not stop */
+	bool busy;	      /* does not stop */
+	uint64_t deadline_ns; /* of the last stop */
 	int call_fd;
 	uint8_t config[CONFIG];
 };
