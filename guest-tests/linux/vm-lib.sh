@@ -79,6 +79,18 @@ vm_prints() {
 # vm_type VM TEXT: a line on the serial console
 vm_type() { echo "$2" >"$vm_dir/vm$1.in"; }
 
+# vm_run VM COMMAND: a shell command in a guest with a root disk; prints "status N: first line"
+vm_run() {
+	local log=/tmp/vm$1.log before end=$((SECONDS + 60))
+	before=$(grep -c '^GUEST ran' "$log")
+	vm_type "$1" "run $2"
+	until [[ $(grep -c '^GUEST ran' "$log") -gt $before ]]; do
+		((SECONDS < end)) || return 1
+		usleep 50000
+	done
+	grep '^GUEST ran' "$log" | tail -n 1 | sed 's/.*: status/status/'
+}
+
 # vm_ended VM STATUS: waits for the VMM to end, with that exit status
 vm_ended() {
 	local status
@@ -142,7 +154,7 @@ vm_refuses() {
 # vm_bridge: a bridge with the host's network card in it; it is layer 2 only, so the host needs no
 # address. What goes out is late by 100 ms, as to a peer that is far away.
 vm_bridge() {
-	modprobe -a virtio_net bridge tun sch_netem || fail "no modules for the network"
+	modprobe -a virtio_net bridge tun vhost_net sch_netem || fail "no modules for the network"
 	wait_for 10 test -e /sys/class/net/eth0 || fail "no eth0"
 	ip link add br0 type bridge stp_state 0 || fail "no br0"
 	tc qdisc add dev eth0 root netem delay 100ms || fail "no netem"
