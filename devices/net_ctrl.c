@@ -213,8 +213,12 @@ void net_ctrl_ready(void *opaque, uint32_t events)
 		uint8_t ack;
 
 		ret = virtq_pop(q, &chain, NET_CHAIN_IOV, &err);
-		if (!ret && virtq_want_kicks(q))
-			continue;
+		if (!ret) {
+			/* What has come meanwhile is kicked for by nobody, be this the last pass. */
+			ret = virtq_want_kicks(q);
+			if (ret)
+				continue;
+		}
 		if (ret <= 0)
 			break;
 		ack = run(dev, &data) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;

@@ -9,6 +9,25 @@
 #define ERR VIRTIO_NET_ERR
 
 static int peer = -1;
+static bool is_late; /* the driver adds a command when the device has just found none */
+
+bool late_want_kicks(struct virtq *q);
+
+static void add_late(void)
+{
+	const uint64_t gpa = buffer_gpa(60);
+
+	driver_add(&drv, CTRL, (struct driver_buffer[]){{gpa, 3}, {gpa + 8, 1}}, 1, 1);
+}
+
+/* In place of net_ctrl.c's virtq_want_kicks(). */
+bool late_want_kicks(struct virtq *q)
+{
+	if (is_late)
+		add_late();
+	is_late = false;
+	return virtq_want_kicks(q);
+}
 
 /* An inherited socket: there is nothing to connect to. */
 static void connect_card(void)
@@ -212,6 +231,27 @@ START_TEST(refused)
 }
 END_TEST
 
+/* Whichever pass of a turn it is, a command that comes as the queue was found empty is taken. */
+START_TEST(comes_late)
+{
+	set_up(EVERY);
+	memcpy(driver_ram(buffer_gpa(60)),
+	       (uint8_t[]){VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 1}, 3);
+	for (uint32_t n = DRIVER_QUEUE_SIZE - 2; n < DRIVER_QUEUE_SIZE; n++) {
+		pthread_mutex_lock(&drv.dev->lock);
+		is_late = true;
+		/* The same one over and over: so are the descriptors that they share. */
+		for (uint32_t i = 0; i < n; i++)
+			add_late();
+		pthread_mutex_unlock(&drv.dev->lock);
+		driver_kick(&drv, CTRL);
+		for (uint32_t i = 0; i <= n; i++)
+			ck_assert_uint_eq(driver_wait(&drv, CTRL), 1);
+	}
+	virtio_guest_end();
+}
+END_TEST
+
 START_TEST(odd_chains)
 {
 	const struct driver_buffer byte = {buffer_gpa(0), 1}, two = {buffer_gpa(0), 2};
@@ -299,5 +339,5 @@ START_TEST(checks_states)
 }
 END_TEST
 
-RIG_MAIN("net-ctrl", modes, mac_table, vlans, mac, refused, odd_chains, survives_a_load,
+RIG_MAIN("net-ctrl", modes, mac_table, vlans, mac, refused, comes_late, odd_chains, survives_a_load,
 	 checks_states)
