@@ -211,8 +211,11 @@ static void net_start(struct device *dev)
 
 	host->ctrl = virtio_has(dev, VIRTIO_NET_F_MQ) ? 2u * net_state(dev)->max_pairs : 2;
 	ctrl = net_queue(dev, host->ctrl);
-	if (net_apply_offloads(dev))
-		log_error("%s: the back end refuses the offloads that it offered", dev->name);
+	if (net_apply_offloads(dev)) {
+		log_guest("%s: the driver has taken offloads that do not go together; it gets none",
+			  dev->name);
+		(void)!be->ops->set_offloads(be, 0);
+	}
 	if (be->ops->set_pairs)
 		be->ops->set_pairs(be, net_state(dev)->pairs);
 	if (virtio_has(dev, VIRTIO_NET_F_CTRL_VQ) && ctrl->running &&
