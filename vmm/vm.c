@@ -26,6 +26,11 @@ const char *const runstate_name[RUNSTATES] = {
 /* The guest's own wishes: they wait as long as it is stopped. */
 #define GUEST_REQUESTS (VM_REQUEST_SHUTDOWN | VM_REQUEST_RESET | VM_REQUEST_TRIPLE_FAULT)
 
+/* A guest's own reset has this long for devices to come to rest, and is tried again if they do not, as
+ * when the host's storage hangs; in between the main loop serves the operator. */
+#define RESET_PAUSE_NS CLOCK_NS_PER_S
+#define RESET_AGAIN_NS CLOCK_NS_PER_S
+
 /* Why a guest in this run state cannot be made to run; NULL: it can. */
 static const char *const cannot_run[RUNSTATES] = {
 	[RUNSTATE_INMIGRATE] = ("the guest waits for cprload; give it one, or start with "
@@ -76,6 +81,7 @@ static int add_memslots(struct vm *vm, struct error *err)
 }
 
 static void handle_requests(void *opaque);
+static void reset_again(void *opaque, uint32_t events);
 
 int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 {
@@ -97,7 +103,8 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 	ret = loop_init(&vm->loop, handle_requests, vm, err);
 	if (ret)
 		return ret;
-	ret = ram_open(&vm->ram, &opt->memory, err);
+	ret = timer_open(&vm->reset_timer, CLOCK_MONOTONIC, &vm->loop, reset_again, vm, NULL, err);
+	ret = ret ? ret : ram_open(&vm->ram, &opt->memory, err);
 	for (uint32_t i = 0; !ret && i < sizeof(stage) / sizeof(stage[0]); i++)
 		ret = stage[i](vm, err);
 	if (ret)
@@ -120,6 +127,7 @@ void vm_destroy(struct vm *vm)
 	if (vm->kvm_fd >= 0)
 		close(vm->kvm_fd);
 	ram_close(&vm->ram);
+	timer_close(&vm->reset_timer);
 	loop_close(&vm->loop);
 	vm->kvm_fd = vm->vm_fd = -1;
 }
@@ -242,12 +250,12 @@ void vm_resume_devices(struct vm *vm)
 	resume_devices(vm, vm->ndevices);
 }
 
-static int pause_all(struct vm *vm, struct error *err)
+static int pause_all(struct vm *vm, uint64_t within_ns, struct error *err)
 {
 	int ret;
 
 	vm_pause_vcpus(vm);
-	ret = vm_pause_devices(vm, clock_now_ns() + VM_PAUSE_NS, err);
+	ret = vm_pause_devices(vm, clock_now_ns() + within_ns, err);
 	if (ret)
 		vm_resume_vcpus(vm);
 	return ret;
@@ -299,7 +307,7 @@ int vm_stop(struct vm *vm, struct error *err)
 
 	if (vm->runstate != RUNSTATE_RUNNING)
 		return 0;
-	ret = pause_all(vm, err);
+	ret = pause_all(vm, VM_PAUSE_NS, err);
 	if (ret)
 		return ret;
 	vm_set_runstate(vm, RUNSTATE_PAUSED);
@@ -334,7 +342,7 @@ int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 	if (vm->runstate == RUNSTATE_PRELAUNCH)
 		return 0; /* it is as after a reset */
 	if (running) {
-		ret = pause_all(vm, err);
+		ret = pause_all(vm, guest ? RESET_PAUSE_NS : VM_PAUSE_NS, err);
 		if (ret)
 			return ret;
 	}
@@ -389,13 +397,20 @@ void vm_request(struct vm *vm, enum vm_request what)
 static void guest_reset(struct vm *vm)
 {
 	struct error err;
+	int ret;
 
 	if (vm->opt->on_reset == ON_RESET_EXIT) {
 		log_warn("ends: the guest was reset, and --on-reset says exit");
 		vm_quit(vm, true, "guest-reset", 1);
 		return;
 	}
-	if (vm_reset(vm, true, "guest-reset", &err)) {
+	ret = vm_reset(vm, true, "guest-reset", &err);
+	if (ret == -ETIMEDOUT) {
+		log_guest("guest reset: %s; it is tried again", err.msg);
+		atomic_fetch_or(&vm->requests, VM_REQUEST_RESET);
+		vm->reset_waits = true;
+		timer_set(&vm->reset_timer, RESET_AGAIN_NS);
+	} else if (ret) {
 		log_error("guest reset: %s", err.msg);
 		enter_internal_error(vm);
 	}
@@ -419,28 +434,39 @@ static void report_broken_ram(struct vm *vm)
 static void handle_requests(void *opaque)
 {
 	struct vm *vm = opaque;
-	bool running = vm->runstate == RUNSTATE_RUNNING;
+	bool listens = vm->runstate == RUNSTATE_RUNNING && !vm->reset_waits;
 	unsigned int what;
 
 	if (vm->runstate == RUNSTATE_POSTMIGRATE || vm->loop.stop)
 		return;
-	what = atomic_fetch_and(&vm->requests, running ? 0 : GUEST_REQUESTS);
+	what = atomic_fetch_and(&vm->requests, listens ? 0 : GUEST_REQUESTS);
 	if (what & VM_REQUEST_EVENTS)
 		report_posted(vm);
 	if (what & VM_REQUEST_BROKEN_RAM)
 		report_broken_ram(vm);
 	if (what & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM)) {
 		enter_internal_error(vm);
-		running = false;
+		listens = false;
 	}
 	if (what & VM_REQUEST_QUIT) {
 		vm_quit(vm, false, "host-ui", 0);
 	} else if (what & VM_REQUEST_SIGNAL) {
 		log_warn("ends: asked to by a signal, without a save");
 		vm_quit(vm, false, "host-signal", 1);
-	} else if (running && what & VM_REQUEST_SHUTDOWN) {
+	} else if (listens && what & VM_REQUEST_SHUTDOWN) {
 		vm_quit(vm, true, "guest-shutdown", 0);
-	} else if (running && what & GUEST_REQUESTS) {
+	} else if (listens && what & GUEST_REQUESTS) {
 		guest_reset(vm);
 	}
+}
+
+static void reset_again(void *opaque, uint32_t events)
+{
+	struct vm *vm = opaque;
+
+	(void)events;
+	if (!timer_take(&vm->reset_timer))
+		return;
+	vm->reset_waits = false;
+	handle_requests(vm);
 }

@@ -16,6 +16,7 @@
 #include "vmm/irq.h"
 #include "vmm/loop.h"
 #include "vmm/options.h"
+#include "vmm/timer.h"
 #include "vmm/vcpu.h"
 #include <stdatomic.h>
 
@@ -94,6 +95,8 @@ struct vm {
 	bool has_run;	  /* the guest has run in this process: cprload is refused */
 	bool needs_reset; /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
+	bool reset_waits; /* so does what the guest asks for, until reset_timer expires */
+	struct timer reset_timer;
 	_Atomic uint64_t broken_gpa; /* of the last SIGBUS; RAM_NO_GPA: the label */
 	int exit_status;
 	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */
