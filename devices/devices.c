@@ -11,7 +11,8 @@
 #define DEVICE_TABLE_GROWN(ROW)
 #endif
 
-/* One row a device. The order is that of attaching; no guest can see it. */
+/* One row a device. The order is that of attaching, and so of the PCI slots and BARs which a guest gets
+ * that boots in a new process. A loaded guest keeps the slots that it has, over its resets too. */
 /* clang-format off */
 #define DEVICE_TABLE(ROW) \
 	ROW(serial_ops) \

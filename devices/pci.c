@@ -485,7 +485,9 @@ void pci_reset(struct pci_func *func)
 
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
 		unmap_bar(func, bar);
-	*s = (struct pci_state){.slot = func->default_slot};
+	/* A guest that has run has its slots for good, be they those of the build that it was saved by:
+	 * its firmware tables and its disk know devices by them. */
+	*s = (struct pci_state){.slot = func->vm->has_run ? s->slot : func->default_slot};
 	memcpy(s->config, func->initial, sizeof(s->config));
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++) {
 		const struct pci_bar *b = &func->bar[bar];

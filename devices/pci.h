@@ -92,10 +92,10 @@ struct pci_func {
  * are relative to its beginning (0: the ID, 1: next, which pci.c fills). Returns its offset. */
 uint8_t pci_add_cap(struct pci_func *func, uint8_t id, uint8_t bytes, const struct pci_reg *regs,
 		    uint32_t nregs);
-/* Takes the next free slot and puts the function on the bus, in reset. */
+/* Takes the lowest free slot, which a load may change, and puts the function on the bus, in reset. */
 int pci_add(struct pci_func *func, struct vm *vm, struct error *err) must_check;
 void pci_remove(struct pci_func *func);
-/* Power-on: own slot, BARs at the addresses that the VMM gives, decoding off, vectors masked. */
+/* Power-on: its slot, BARs at the addresses that the VMM gives, decoding off, vectors masked. */
 void pci_reset(struct pci_func *func);
 /* Is the saved state one of this function (IDs, BAR sizes, vectors)? Joins what differs. */
 int pci_compare(const struct pci_func *func, const struct pci_state *saved,

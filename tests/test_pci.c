@@ -475,6 +475,18 @@ START_TEST(round_trip)
 	ck_assert_uint_eq(pci_fake[1].state.slot, 2);
 	ck_assert_uint_eq(pci_fake[2].state.slot, 1);
 	ck_assert(!rig.line[18] && !rig.line[17]);
+	/* One that did not, and the guest is reset. */
+	load(2, &two);
+	load(1, &one);
+	ck_assert_int_eq(pci_post_load(&pci_fake[2].func, &err), 0);
+	ck_assert_int_eq(pci_post_load(&pci_fake[1].func, &err), 0);
+	rig.vm.has_run = true;
+	pci_reset(&pci_fake[1].func);
+	pci_reset(&pci_fake[2].func);
+	ck_assert_uint_eq(pci_fake[1].state.slot, 1);
+	ck_assert_uint_eq(pci_fake[2].state.slot, 2);
+	pci_intx_set(&pci_fake[2].func, true);
+	ck_assert(rig.line[18] && !rig.line[17]);
 }
 END_TEST
 
