@@ -145,6 +145,7 @@ check_devices() {
 	for i in "${!args[@]}"; do
 		option=${args[i]%%=*} value=${args[i]#*=}
 		[[ ${args[i]} == --*=* ]] || value=${args[i + 1]-}
+		value=${value//,,/$'\n'} # a comma within a value
 		case $option,$value in
 		--console,stdio)
 			problem "$name: its console is on stdio, which ends with this boot; start it with --console unix:PATH"
@@ -154,8 +155,9 @@ check_devices() {
 			;;
 		--disk,*)
 			path=,$value
-			path=$(in_cwd "${path##*,path=}")
+			path=${path##*,path=}
 			path=${path%%,*}
+			path=$(in_cwd "${path//$'\n'/,}")
 			[[ -b $path ]] || on_disk "$(readlink -f "$path")" ||
 				problem "$name: its disk $path would not outlive a boot; copy it to a disk"
 			;;
