@@ -201,6 +201,7 @@ void net_ctrl_ready(void *opaque, uint32_t events)
 	struct virtq *q = &net_queue(dev, host->ctrl)->q;
 	struct iovec iov[NET_CHAIN_IOV];
 	struct virtq_chain chain = {.iov = iov};
+	uint16_t pairs = net_state(dev)->pairs;
 	struct error err;
 	int ret = 0;
 
@@ -208,7 +209,8 @@ void net_ctrl_ready(void *opaque, uint32_t events)
 	virtio_take_kick(dev, host->ctrl);
 	if (atomic_load(&host->virtio.broken))
 		return;
-	for (int i = 0; i < BATCH; i++) {
+	/* Other pairs take the kernel milliseconds, and others wait for the lock. */
+	for (int i = 0; i < BATCH && pairs == net_state(dev)->pairs; i++) {
 		struct ctrl_data data = {.chain = &chain};
 		uint8_t ack;
 

@@ -192,6 +192,8 @@ void net_apply_pairs(struct device *dev, uint16_t pairs)
 {
 	struct net_backend *be = &net_host(dev)->backend;
 
+	if (pairs == net_state(dev)->pairs)
+		return;
 	unserve(dev);
 	net_state(dev)->pairs = pairs;
 	if (be->ops->set_pairs)

@@ -8,6 +8,7 @@
 #include <linux/virtio_vsock.h>
 #include <net/if.h>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -294,6 +295,54 @@ START_TEST(net_changes_hands)
 }
 END_TEST
 
+static void add_set_pairs(uint32_t i, uint8_t pairs)
+{
+	const uint64_t gpa = buffer_gpa(i);
+
+	memcpy(driver_ram(gpa),
+	       (uint8_t[]){VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, pairs, 0}, 4);
+	driver_add(&drv, 4, (struct driver_buffer[]){{gpa, 4}, {gpa + 8, 1}}, 1, 1);
+}
+
+static void turn(void *opaque, uint32_t events)
+{
+	(void)opaque;
+	(void)events;
+	loop_quit(&rig.vm.loop);
+}
+
+/* To change pairs takes long: not twice without others in between, and not for nothing. */
+START_TEST(net_pairs)
+{
+	uint32_t bytes;
+	uint16_t head;
+	int fd[2];
+
+	boot_net(2, AUTO_ON, EVERY);
+	rig_spin();
+	stand_in_errno = EFAULT;
+	stand_in_fails = VHOST_NET_SET_BACKEND;
+	add_set_pairs(0, 1);
+	driver_kick(&drv, 4);
+	driver_wait(&drv, 4);
+	ck_assert(net_host(drv.dev)->vhost_runs);
+	stand_in_fails = 0;
+	add_set_pairs(0, 2);
+	add_set_pairs(1, 1);
+	driver_kick(&drv, 4);
+	/* Somebody who is ready behind the first turn. */
+	ck_assert_int_eq(pipe(fd), 0);
+	ck_assert_int_eq(loop_add(&rig.vm.loop, fd[1], EPOLLOUT, turn, NULL, NULL), 0);
+	rig.vm.loop.stop = false;
+	loop_run(&rig.vm.loop);
+	ck_assert(driver_get(&drv, 4, &head, &bytes));
+	ck_assert(!driver_get(&drv, 4, &head, &bytes));
+	loop_del(&rig.vm.loop, fd[1]);
+	driver_wait(&drv, 4);
+	virtio_guest_end();
+}
+END_TEST
+
 /* A kernel that does not take the rings after all costs speed alone. */
 START_TEST(net_without_kernel)
 {
@@ -338,4 +387,4 @@ END_TEST
 
 RIG_MAIN("vhost", kernel_is_told, rings_go_on, guest_hears_of_the_break,
 	 ring_that_the_kernel_gives_up, vsock_refusals, vsock_start_that_fails, net_by_kernel,
-	 net_changes_hands, net_without_kernel, net_refusals)
+	 net_changes_hands, net_pairs, net_without_kernel, net_refusals)
