@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/device.h - the contract between a device and the house.
  * Owns: struct device, its state and its host part are allocated by devices.c from the ops' sizes.
- * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush and query excepted: they
- *	may run). Bus and loop callbacks: any thread. Whoever calls (bus.c, loop.c, vm.c, cpr/)
- *	holds dev->lock around all of them but attach and detach, so that devices never lock.
+ * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush excepted: they may run). Bus
+ *	and loop callbacks: any thread. Whoever calls (bus.c, loop.c, vm.c, cpr/) holds dev->lock
+ *	around all of them but attach, detach and flush, so that devices never lock. flush may take
+ *	as long as a disk does, and uses a lock of the device's own.
  * Units: deadlines are clock_now_ns(); for others see each device.
  * Errors: 0 or -errno with one message. A guest's fault never ends the VMM. */
 #ifndef DEVICES_DEVICE_H

@@ -2,7 +2,8 @@
 /* devices/disk_uring.h - a disk's thread: takes requests from its client and does them by io_uring.
  * Owns: the ring and the thread, from disk_uring_start() to disk_uring_stop(). A disk_op is the
  *	thread's from disk_uring_submit() until the client's done().
- * Threads: start, stop, drain, serve, flush: one at a time, any but the disk's own. Callbacks and
+ * Threads: start, stop, drain, serve: one at a time, any but the disk's own; flush: one at a time,
+ *	between start and stop, be it during a drain. Callbacks and
  *	disk_uring_submit(): the disk's thread, with u->lock held: it holds that lock whenever it does
  *	not wait or submit, so that others may look at what it uses under the lock.
  * Units: bytes; deadlines are clock_now_ns().

@@ -206,36 +206,39 @@ static void resume_devices(struct vm *vm, uint32_t n)
 	}
 }
 
-static int settle(struct device *dev, int (*fn)(struct device *, uint64_t, struct error *),
-		  uint64_t deadline_ns, struct error *err)
+/* Without dev->lock: a vCPU that touches the device need not wait for the disk. */
+int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
+{
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+		int ret = dev->ops->flush ? dev->ops->flush(dev, deadline_ns, err) : 0;
+
+		if (ret) {
+			error_prefix(err, "%s", dev->name);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static int pause_device(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	int ret;
 
-	if (!fn)
+	if (!dev->ops->pause)
 		return 0;
 	pthread_mutex_lock(&dev->lock);
-	ret = fn(dev, deadline_ns, err);
+	ret = dev->ops->pause(dev, deadline_ns, err);
 	pthread_mutex_unlock(&dev->lock);
 	if (ret)
 		error_prefix(err, "%s", dev->name);
 	return ret;
 }
 
-int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
-{
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		int ret = settle(vm->device[i], vm->device[i]->ops->flush, deadline_ns, err);
-
-		if (ret)
-			return ret;
-	}
-	return 0;
-}
-
 int vm_pause_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
 {
 	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		int ret = settle(vm->device[i], vm->device[i]->ops->pause, deadline_ns, err);
+		int ret = pause_device(vm->device[i], deadline_ns, err);
 
 		if (!ret)
 			continue;
