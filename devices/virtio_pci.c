@@ -130,12 +130,20 @@ static bool set_route(struct virtio_queue *queue, const struct irq_msi *msi)
 	return true;
 }
 
+static void free_route(struct virtio_queue *queue)
+{
+	if (queue->call_gsi)
+		irq_route_free(&queue->dev->vm->irq, queue->call_gsi);
+	queue->call_gsi = 0;
+}
+
 /* One commit for all: each costs KVM a grace period. */
 void virtio_pci_sync_calls(struct device *dev)
 {
 	struct virtio *v = dev->host;
 	const struct virtio_state *s = dev->state;
-	bool by_irqfd[VIRTIO_MAX_QUEUES] = {false}, changed = false;
+	bool by_irqfd[VIRTIO_MAX_QUEUES] = {false}, changed[VIRTIO_MAX_QUEUES] = {false};
+	bool any = false, failed;
 	struct irq_msi msi;
 	struct error err;
 
@@ -145,25 +153,30 @@ void virtio_pci_sync_calls(struct device *dev)
 		if (v->queue[i].call_fd < 0 || vector == PCI_NO_VECTOR ||
 		    !pci_msix_message(&v->pci, vector, &msi))
 			continue;
-		changed |= set_route(&v->queue[i], &msi);
+		changed[i] = set_route(&v->queue[i], &msi);
 		by_irqfd[i] = v->queue[i].call_gsi;
+		any |= changed[i];
 	}
-	if (changed && irq_route_commit(&dev->vm->irq, &err)) {
-		log_error("%s: %s", dev->name, err.msg);
-		memset(by_irqfd, 0, sizeof(by_irqfd));
-	}
-	for (uint32_t i = 0; i < v->nqueues; i++)
+	failed = any && irq_route_commit(&dev->vm->irq, &err);
+	if (failed)
+		log_guest("%s: %s", dev->name, err.msg);
+	for (uint32_t i = 0; i < v->nqueues; i++) {
+		bool lost = failed && changed[i];
+
+		by_irqfd[i] &= !lost;
 		if (v->queue[i].call_fd >= 0)
 			set_call(&v->queue[i], by_irqfd[i], !by_irqfd[i]);
+		/* The next look finds that it has none, and tries again. */
+		if (lost)
+			free_route(&v->queue[i]);
+	}
 }
 
 static void forget_call(struct virtio_queue *queue)
 {
 	if (queue->call_fd >= 0)
 		set_call(queue, false, false);
-	if (queue->call_gsi)
-		irq_route_free(&queue->dev->vm->irq, queue->call_gsi);
-	queue->call_gsi = 0;
+	free_route(queue);
 	queue->call_fd = -1;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/device_rig.h"
 #include "tests/unit.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,7 +94,8 @@ void irq_route_set(struct irq *irq, uint32_t gsi, const struct irq_msi *msi)
 int irq_route_commit(struct irq *irq, struct error *err)
 {
 	(void)irq;
-	(void)err;
+	if (rig.commit_fails)
+		return error_set(err, -ENOMEM, "no memory for routes");
 	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
 		rig.route[i].committed = rig.route[i].used;
 	return 0;
@@ -104,6 +106,7 @@ int irq_attach_fd(const struct irq *irq, uint32_t gsi, int fd, struct error *err
 	(void)irq;
 	(void)err;
 	ck_assert_int_eq(route_of(gsi)->fd, 0);
+	ck_assert(route_of(gsi)->committed);
 	route_of(gsi)->fd = fd;
 	return 0;
 }

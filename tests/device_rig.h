@@ -31,6 +31,7 @@ struct rig {
 		struct irq_msi msi;
 		int fd; /* 0: none */
 	} route[IRQ_MAX_ROUTES];
+	bool commit_fails; /* of routes */
 	bool no_mmio64;
 	struct vm_event event; /* the last one that was posted */
 	uint32_t nevents;

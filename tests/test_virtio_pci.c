@@ -235,6 +235,32 @@ START_TEST(call_fds)
 }
 END_TEST
 
+/* The main loop does what KVM has no memory for, until it has. */
+START_TEST(call_fds_without_routes)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	fake.call_fd = fd;
+	go();
+	rig.commit_fails = true;
+	use_msix();
+	rig_mmio_write(msix_entry(0) + 12, 4, 1); /* another queue's: looks at all of them again */
+	ck_assert_uint_eq(seen_by((uint32_t)fd), 1);
+	ck_assert_uint_eq(last_msi(), 101);
+	rig.commit_fails = false;
+	rig_mmio_write(msix_entry(0) + 12, 4, 0);
+	ck_assert_int_eq(rig.route[0].fd, fd);
+	/* One that KVM has leads elsewhere from now on. */
+	rig.commit_fails = true;
+	rig_mmio_write(msix_entry(1) + 8, 4, 55);
+	ck_assert_uint_eq(seen_by((uint32_t)fd), 2);
+	ck_assert_uint_eq(last_msi(), 55);
+	ck_assert_uint_eq(stray_routes(), 0);
+	set_status(0);
+	close(fd);
+}
+END_TEST
+
 /* Any width, any offset, any value: the device stays one that can be saved and set up again. */
 START_TEST(pokes)
 {
@@ -265,8 +291,15 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {identity, queue_setup,   ioeventfds_follow_the_bar, intx,
-				      msix,	device_config, bar_by_config_space,	  call_fds,
+	const TTest *const tests[] = {identity,
+				      queue_setup,
+				      ioeventfds_follow_the_bar,
+				      intx,
+				      msix,
+				      device_config,
+				      bar_by_config_space,
+				      call_fds,
+				      call_fds_without_routes,
 				      pokes};
 
 	return virtio_fixture_main("virtio-pci", tests, sizeof(tests) / sizeof(tests[0]));
