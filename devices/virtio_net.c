@@ -40,12 +40,16 @@ static const char *net_check(const void *state)
 		return "queue pairs in use that there are not";
 	if (s->virtio.nqueues != 2 * s->max_pairs + 1)
 		return "queue pairs and queues do not go together";
-	if (s->pairs > 1 && !(s->virtio.accepted & NET_FEATURE(MQ)))
+	if (s->pairs > 1 && (!(s->virtio.accepted & NET_FEATURE(MQ)) ||
+			     !(s->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK)))
 		return "several queue pairs, which were not negotiated";
 	if (s->offloads & ~(s->virtio.accepted & NET_GUEST_OFFLOADS))
 		return "an offload that was not negotiated";
 	if (s->offloads_chosen > 1 || s->link_down > 1 || s->announce > 1)
 		return "a flag that is not 0 or 1";
+	for (size_t i = 0; i < sizeof(s->pad); i++)
+		if (s->pad[i])
+			return "something where nothing is";
 	return net_filter_check(s);
 }
 
@@ -268,12 +272,11 @@ static const struct virtio_ops net_virtio_ops = {
 
 /* --- the device */
 
-static int open_vhost(struct device *dev, struct vm *vm, struct error *err)
+static int open_vhost(struct device *dev, struct error *err)
 {
 	struct net_host *host = net_host(dev);
 	int ret = 0;
 
-	(void)vm;
 	for (uint32_t i = 0; !ret && i < host->config->queues; i++) {
 		struct vhost *vhost = &host->pair[i].vhost;
 
@@ -299,7 +302,7 @@ static int choose_server(struct device *dev, struct vm *vm, struct error *err)
 		return error_set(err, -EINVAL, "%s: vhost=on goes with a tap: leave it away",
 				 dev->name);
 	if (host->backend.ops == &net_tap_ops && wish != AUTO_OFF) {
-		int ret = open_vhost(dev, vm, err);
+		int ret = open_vhost(dev, err);
 
 		if (ret && wish == AUTO_ON)
 			return ret;

@@ -46,6 +46,8 @@ static const char *vsock_check(const void *state)
 		return "a socket device has three queues";
 	if (s->reset_due > 1)
 		return "a reset is due or not, 0 or 1";
+	if (s->pad)
+		return "something where nothing is";
 	return virtio_check(&s->virtio);
 }
 STATE_DEFINE(vsock_state, VSOCK_STATE, "virtio-vsock", vsock_check);

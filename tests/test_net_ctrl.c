@@ -335,6 +335,7 @@ START_TEST(checks_states)
 	REFUSES(bad.link_down = 2);
 	REFUSES(bad.announce = 4);
 	REFUSES(bad.offloads_chosen = 2);
+	REFUSES(bad.pad[4] = 1);
 	virtio_guest_end();
 }
 END_TEST

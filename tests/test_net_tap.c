@@ -278,6 +278,7 @@ START_TEST(queue_pairs)
 {
 	const struct driver_buffer out = {buffer_gpa(50), HEADER + 60};
 	struct virtio_net_hdr header;
+	struct net_state bad;
 	uint32_t came[2];
 
 	set_up(2, EVERY);
@@ -287,6 +288,10 @@ START_TEST(queue_pairs)
 	ck_assert_uint_eq(set_pairs(0), VIRTIO_NET_ERR);
 	ck_assert_uint_eq(set_pairs(3), VIRTIO_NET_ERR);
 	ck_assert_uint_eq(set_pairs(2), VIRTIO_NET_OK);
+	bad = *net_state(drv.dev);
+	ck_assert_ptr_null(drv.dev->ops->state->check(&bad));
+	bad.virtio.status = 11; /* and yet nobody can have asked for the second pair */
+	ck_assert_ptr_nonnull(drv.dev->ops->state->check(&bad));
 	spread(30, came);
 	ck_assert_uint_gt(came[0], 0);
 	ck_assert_uint_gt(came[1], 0);

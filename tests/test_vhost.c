@@ -8,6 +8,7 @@
 #include <linux/virtio_vsock.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -111,6 +112,24 @@ START_TEST(rings_go_on)
 	s = drv.dev->state;
 	ck_assert_uint_eq(stand_in->ring[TX].base, (70005) % 65536);
 	ck_assert_uint_eq(s->queue_next_used[TX], 70005 % 65536);
+	virtio_guest_end();
+}
+END_TEST
+
+/* What is saved behind all members is nothing. */
+START_TEST(vsock_checks)
+{
+	const struct state_desc *desc;
+	uint8_t *bad;
+
+	boot_vsock();
+	desc = drv.dev->ops->state;
+	bad = malloc(desc->size);
+	memcpy(bad, drv.dev->state, desc->size);
+	ck_assert_ptr_null(desc->check(bad));
+	bad[desc->size - 1] = 1;
+	ck_assert_ptr_nonnull(desc->check(bad));
+	free(bad);
 	virtio_guest_end();
 }
 END_TEST
@@ -385,6 +404,6 @@ START_TEST(net_refusals)
 }
 END_TEST
 
-RIG_MAIN("vhost", kernel_is_told, rings_go_on, guest_hears_of_the_break,
+RIG_MAIN("vhost", kernel_is_told, rings_go_on, vsock_checks, guest_hears_of_the_break,
 	 ring_that_the_kernel_gives_up, vsock_refusals, vsock_start_that_fails, net_by_kernel,
 	 net_changes_hands, net_pairs, net_without_kernel, net_refusals)
