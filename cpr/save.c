@@ -372,6 +372,8 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 	save.deadline_ns = began_ns + save.timeout_ns;
 	ret = steps_run(&cpr_save_table, &save, took_ns, err);
 	if (!ret) {
+		/* Of I/O that failed as it was drained: no later wake comes to report it. */
+		vm_report_posted(vm);
 		vm_set_runstate(vm, RUNSTATE_POSTMIGRATE);
 		log_save(&save, took_ns, began_ns);
 	}

@@ -153,7 +153,7 @@ void vm_post_event(struct vm *vm, const struct vm_event *event)
 		log_guest("events come faster than they can be reported: some are dropped");
 }
 
-static void report_posted(struct vm *vm)
+void vm_report_posted(struct vm *vm)
 {
 	struct vm_event events[VM_EVENTS_WAITING];
 	uint32_t n;
@@ -444,7 +444,7 @@ static void handle_requests(void *opaque)
 		return;
 	what = atomic_fetch_and(&vm->requests, listens ? 0 : GUEST_REQUESTS);
 	if (what & VM_REQUEST_EVENTS)
-		report_posted(vm);
+		vm_report_posted(vm);
 	if (what & VM_REQUEST_BROKEN_RAM)
 		report_broken_ram(vm);
 	if (what & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM)) {

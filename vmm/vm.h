@@ -129,6 +129,8 @@ void vm_event(struct vm *vm, const struct vm_event *event);
 /* The same from any thread: reported by the main thread soon. Of a flood some are dropped, which
  * the log says. */
 void vm_post_event(struct vm *vm, const struct vm_event *event);
+/* Now: for who is about to end. */
+void vm_report_posted(struct vm *vm);
 
 /* For CPR, which walks through stop and resume step by step; everyone else takes stop and cont. */
 void vm_pause_vcpus(struct vm *vm);  /* vCPUs out of KVM_RUN, clock snapshot taken */

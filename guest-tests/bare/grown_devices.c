@@ -6,6 +6,7 @@
 #define DEVICE_TABLE_GROWN(ROW) ROW(grown_isa_ops) ROW(grown_pci_ops)
 #include "devices/devices.c" /* NOLINT(bugprone-suspicious-include) */
 #include "vmm/clock.h"
+#include "vmm/vm.h"
 #include <unistd.h>
 
 #define GROWN_PORT 0x510
@@ -47,12 +48,17 @@ static void isa_reset(struct device *dev)
 	((struct grown_isa_state *)dev->state)->value = 0;
 }
 
-/* Does not come to rest as long as there is the file that STASIS_GROWN_STUCK names. */
+/* Does not come to rest as long as there is the file that STASIS_GROWN_STUCK names. With
+ * STASIS_GROWN_IO_ERROR the last that it does is to fail, as I/O under way may. */
 static int isa_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	const char *path = getenv("STASIS_GROWN_STUCK");
 
-	(void)dev;
+	if (getenv("STASIS_GROWN_IO_ERROR"))
+		vm_post_event(dev->vm, &(struct vm_event){.type = VM_EVENT_BLOCK_IO_ERROR,
+							  .id = "grown",
+							  .operation = "write",
+							  .reason = "for a test"});
 	while (path && !access(path, F_OK)) {
 		if (clock_now_ns() > deadline_ns)
 			return error_set(err, -ETIMEDOUT, "%s is still there", path);
