@@ -268,14 +268,13 @@ void virtio_set_status(struct device *dev, uint8_t value)
 {
 	struct virtio_state *s = dev->state;
 	struct virtio *v = dev->host;
-	uint8_t status = s->status | (value & STATUS_DRIVER);
+	uint8_t status;
 
-	if (!value) {
+	if (!value || v->resetting)
 		try_reset(dev);
+	if (!value || v->resetting)
 		return;
-	}
-	if (v->resetting)
-		return;
+	status = s->status | (value & STATUS_DRIVER);
 	if (value & VIRTIO_CONFIG_S_FEATURES_OK && features_ok(s))
 		status |= VIRTIO_CONFIG_S_FEATURES_OK;
 	if (value & VIRTIO_CONFIG_S_DRIVER_OK && status & VIRTIO_CONFIG_S_FEATURES_OK)

@@ -140,6 +140,12 @@ START_TEST(reset_waits)
 	fake.busy = false;
 	ck_assert_uint_eq(status(), 0);
 	ck_assert_uint_eq(fake.resets, 1);
+	/* A driver that does not ask loses nothing of what it says next. */
+	go();
+	fake.busy = true;
+	set_status(0);
+	fake.busy = false;
+	ck_assert_uint_eq(set_status(3), 3);
 	go();
 	fake.busy = true;
 	set_status(0);
