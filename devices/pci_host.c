@@ -96,11 +96,7 @@ static const struct bus_ops data_ops = {.read = data_read, .write = data_write};
 
 static void del_regions(const struct device *dev)
 {
-	struct vm *vm = dev->vm;
-
-	bus_del(&vm->bus, BUS_PIO, ADDRESS_PORT);
-	bus_del(&vm->bus, BUS_PIO, DATA_PORT);
-	bus_del(&vm->bus, BUS_MMIO, vm->pci->layout.ecam_gpa);
+	bus_del_all(&dev->vm->bus, &dev->vm->pci->lock);
 }
 
 static int add_regions(struct device *dev, struct error *err)
@@ -132,10 +128,17 @@ static int pci_host_attach(struct device *dev, struct vm *vm, struct error *err)
 	func->device = BRIDGE_DEVICE;
 	func->class_code = BRIDGE_CLASS;
 	ret = pci_add(func, vm, err);
-	if (!ret)
-		ret = add_regions(dev, err);
 	if (ret)
-		pci_destroy(vm);
+		goto destroy_pci;
+	ret = add_regions(dev, err);
+	if (ret)
+		goto remove_func;
+	return 0;
+remove_func:
+	del_regions(dev);
+	pci_remove(func);
+destroy_pci:
+	pci_destroy(vm);
 	return ret;
 }
 

@@ -619,6 +619,28 @@ START_TEST(pokes)
 }
 END_TEST
 
+START_TEST(attach_fails)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static const struct bus_ops none;
+	const struct bus_region other = {0xcfc, 4, &none, NULL, &lock, "other"};
+	uint64_t state[512] = {0};
+	struct pci_func func = {0};
+	struct device dev = {
+		.ops = &pci_host_ops, .name = "pci0", .vm = &rig.vm, .state = state, .host = &func};
+	struct error err;
+
+	ck_assert_uint_le(pci_host_ops.state->size, sizeof(state));
+	ck_assert_int_eq(bus_add(&rig.vm.bus, BUS_PIO, &other, &err), 0);
+	ck_assert_int_eq(pci_host_ops.attach(&dev, &rig.vm, &err), -EBUSY);
+	ck_assert_ptr_null(rig.vm.pci);
+	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 0);
+	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_PIO], 1);
+	bus_del(&rig.vm.bus, BUS_PIO, 0xcfc);
+	start();
+}
+END_TEST
+
 START_TEST(wanted)
 {
 	struct options opt = {.cpus = 1};
@@ -632,4 +654,5 @@ START_TEST(wanted)
 END_TEST
 
 RIG_MAIN("pci", identity, mechanism_1, masks, bars, bars_stay, bars_in_the_way, msix, msix_widths,
-	 intx, reset, round_trip, pending_at_load, compare, older_guest, pokes, wanted)
+	 intx, reset, round_trip, pending_at_load, compare, older_guest, pokes, attach_fails,
+	 wanted)
