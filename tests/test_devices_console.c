@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The console device with real sockets on one side and a driver's queues on the other. */
 #include "devices/console.h"
+#include "devices/devices.h"
 #include "devices/virtio_console.h"
-#include "devices/virtio_pci.h"
-#include "tests/device_rig.h"
+#include "tests/virtio_driver.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_console.h>
-#include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,81 +14,48 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define RAM_BYTES    (4u << 20)
-#define SIZE	     128 /* entries of a queue */
-#define QUEUE_GPA(q) (0x10000u + (q)*0x4000u)
-#define AVAIL	     0x1000u
-#define USED	     0x2000u
-#define CONTROL_GPA  0x60000u /* buffers of control messages */
-#define DATA_GPA     0x100000u
-#define DRIVER_OK    15
-#define MULTIPORT    (1ull << VIRTIO_CONSOLE_F_MULTIPORT)
-#define VERSION_1    (1ull << 32)
+#define CONTROL_GPA DRIVER_BUFFERS /* buffers of control messages */
+#define DATA_GPA    (DRIVER_BUFFERS + 0x100000u)
+#define MULTIPORT   (1ull << VIRTIO_CONSOLE_F_MULTIPORT)
 enum { CONSOLE_RX, CONSOLE_TX, CONTROL_RX, CONTROL_TX, AGENT_RX, AGENT_TX };
 enum { CONSOLE_PORT, AGENT_PORT };
 
-extern const struct device_ops console_ops, pci_host_ops;
-
-static struct device *pci_host;
+static struct driver drv;
 static char dir[] = "/tmp/stasis-console-XXXXXX";
 static char console_path[64], agent_path[64];
-static struct {
-	uint16_t added, seen;
-} ring[CONSOLE_QUEUES];
 
 /* --- the driver */
-static void *at(uint64_t gpa)
-{
-	return ram_ptr(&rig.vm.ram, gpa, 1);
-}
-
 static struct console_state *state(void)
 {
-	return rig.dev->state;
+	return drv.dev->state;
 }
 
 /* A chain of n pieces of a buffer; visible to the device, which is not kicked. */
 static void add(uint32_t q, uint64_t gpa, uint32_t bytes, bool is_write, uint32_t n)
 {
-	struct vring_desc *desc = at(QUEUE_GPA(q));
-	uint16_t *avail = at(QUEUE_GPA(q) + AVAIL);
-	uint16_t head = (uint16_t)(ring[q].added * n % SIZE);
+	struct driver_buffer piece[16];
 
 	for (uint32_t i = 0; i < n; i++)
-		desc[head + i] = (struct vring_desc){
-			.addr = gpa + (uint64_t)i * (bytes / n),
-			.len = i < n - 1 ? bytes / n : bytes - (n - 1) * (bytes / n),
-			.flags = (uint16_t)((is_write ? VRING_DESC_F_WRITE : 0) |
-					    (i < n - 1 ? VRING_DESC_F_NEXT : 0)),
-			.next = (uint16_t)(head + i + 1),
-		};
-	avail[2 + ring[q].added % SIZE] = head;
-	avail[1] = ++ring[q].added;
-}
-
-static void kick(uint32_t q)
-{
-	pthread_mutex_lock(&rig.dev->lock);
-	virtio_kick(rig.dev, q);
-	pthread_mutex_unlock(&rig.dev->lock);
+		piece[i] = (struct driver_buffer){gpa + (uint64_t)i * (bytes / n),
+						  i < n - 1 ? bytes / n
+							    : bytes - (n - 1) * (bytes / n)};
+	driver_add(&drv, q, piece, is_write ? 0 : n, is_write ? n : 0);
 }
 
 /* -1: the device has given nothing back; else how many bytes it wrote. */
 static int got(uint32_t q)
 {
-	const uint16_t *used = at(QUEUE_GPA(q) + USED);
-	const struct vring_used_elem *elem = at(QUEUE_GPA(q) + USED + 4);
+	uint32_t bytes;
+	uint16_t head;
 
-	if (used[1] == ring[q].seen)
-		return -1;
-	return (int)elem[ring[q].seen++ % SIZE].len;
+	return driver_get(&drv, q, &head, &bytes) ? (int)bytes : -1;
 }
 
 static void say(uint32_t q, const void *data, uint32_t bytes)
 {
-	memcpy(at(DATA_GPA), data, bytes);
+	memcpy(driver_ram(DATA_GPA), data, bytes);
 	add(q, DATA_GPA, bytes, false, 1);
-	kick(q);
+	driver_kick(&drv, q);
 }
 
 static void control(uint32_t id, uint16_t event, uint16_t value)
@@ -100,17 +66,22 @@ static void control(uint32_t id, uint16_t event, uint16_t value)
 	ck_assert_int_eq(got(CONTROL_TX), 0);
 }
 
+static uint64_t control_gpa(uint32_t i)
+{
+	return CONTROL_GPA + i % DRIVER_QUEUE_SIZE * 64u;
+}
+
 static void give_control_buffers(uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		add(CONTROL_RX, CONTROL_GPA + ring[CONTROL_RX].added % SIZE * 64u, 64, true, 1);
-	kick(CONTROL_RX);
+		add(CONTROL_RX, control_gpa(drv.added[CONTROL_RX]), 64, true, 1);
+	driver_kick(&drv, CONTROL_RX);
 }
 
 /* The next message that the device has sent, and a buffer for one more. */
 static const uint8_t *expect(uint32_t id, uint16_t event, uint16_t value)
 {
-	uint8_t *message = at(CONTROL_GPA + ring[CONTROL_RX].seen % SIZE * 64u);
+	uint8_t *message = driver_ram(control_gpa(drv.seen[CONTROL_RX]));
 	struct virtio_console_control head;
 
 	ck_assert_int_ge(got(CONTROL_RX), (int)sizeof(head));
@@ -121,63 +92,34 @@ static const uint8_t *expect(uint32_t id, uint16_t event, uint16_t value)
 	return message + sizeof(head);
 }
 
-static void driver_start(uint64_t features)
-{
-	struct console_state *s = state();
-
-	memset(ring, 0, sizeof(ring));
-	memset(at(QUEUE_GPA(0)), 0, QUEUE_GPA(CONSOLE_QUEUES) - QUEUE_GPA(0));
-	pthread_mutex_lock(&rig.dev->lock);
-	virtio_set_status(rig.dev, 3);
-	s->virtio.accepted = features;
-	virtio_set_status(rig.dev, 11);
-	for (uint32_t q = 0; q < CONSOLE_QUEUES; q++) {
-		s->virtio.queue_desc[q] = QUEUE_GPA(q);
-		s->virtio.queue_avail[q] = QUEUE_GPA(q) + AVAIL;
-		s->virtio.queue_used[q] = QUEUE_GPA(q) + USED;
-		virtio_enable_queue(rig.dev, q);
-	}
-	virtio_set_status(rig.dev, DRIVER_OK);
-	ck_assert_uint_eq(virtio_status(rig.dev), DRIVER_OK);
-	pthread_mutex_unlock(&rig.dev->lock);
-}
-
 static bool needs_reset(void)
 {
-	return virtio_status(rig.dev) & 0x40;
+	return driver_status(&drv) & 0x40;
 }
 
 /* --- the machine */
 static void begin(enum chardev_kind console)
 {
-	struct ram_config config = {.size_bytes = RAM_BYTES};
-	struct error err = {""};
-
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(console_path, sizeof(console_path), "%s/console", dir);
 	snprintf(agent_path, sizeof(agent_path), "%s/agent", dir);
-	ck_assert_msg(!ram_open(&rig.vm.ram, &config, &err), "%s", err.msg);
-	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, RAM_BYTES, &err), 0);
 	rig.opt.console = (struct chardev_config){console, console_path, "--console"};
 	rig.opt.agent = (struct chardev_config){CHARDEV_UNIX, agent_path, "--agent"};
 	rig.opt.has_console = rig.opt.has_agent = true;
-	rig_attach(&pci_host_ops);
-	pci_host = rig.dev;
-	rig_attach(&console_ops);
-	rig.dev->ops->resume(rig.dev);
+	rig.opt.serial.kind = CHARDEV_NONE;
+	virtio_guest_boot();
+	drv.dev = devices_find(&rig.vm, "console0");
+}
+
+static void reload(void)
+{
+	virtio_guest_reload();
+	drv.dev = devices_find(&rig.vm, "console0");
 }
 
 static void end(void)
 {
-	struct device *dev = rig.dev;
-
-	dev->ops->detach(dev);
-	pthread_mutex_destroy(&dev->lock);
-	free(dev->state);
-	free(dev->host);
-	free(dev);
-	rig.dev = pci_host;
-	ram_close(&rig.vm.ram);
+	virtio_guest_end();
 	unlink(console_path);
 	ck_assert_int_ne(access(agent_path, F_OK), 0); /* its socket is gone with it */
 	ck_assert_int_eq(rmdir(dir), 0);
@@ -186,8 +128,8 @@ static void end(void)
 /* From power-on to two ports that the guest has open. */
 static void ports_open(void)
 {
-	driver_start(VERSION_1 | MULTIPORT);
-	give_control_buffers(SIZE);
+	driver_start(&drv, "console0", MULTIPORT);
+	give_control_buffers(DRIVER_QUEUE_SIZE);
 	control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
 	for (uint32_t id = 0; id < 2; id++) {
 		expect(id, VIRTIO_CONSOLE_PORT_ADD, 1);
@@ -276,7 +218,7 @@ START_TEST(handshake)
 	/* Nothing is left to the next process. */
 	control(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
 	ck_assert_uint_eq(rig.nevents, 4);
-	rig_reload();
+	reload();
 	ck_assert_uint_eq(rig.nevents, 5);
 	ck_assert(!rig.event.on);
 	rig_advance(2000000000);
@@ -304,18 +246,18 @@ START_TEST(both_ways)
 		rig_spin();
 	ck_assert_int_eq(got(AGENT_RX), -1);
 	add(AGENT_RX, DATA_GPA, 10, true, 3);
-	kick(AGENT_RX);
-	data = at(DATA_GPA);
+	driver_kick(&drv, AGENT_RX);
+	data = driver_ram(DATA_GPA);
 	RIG_WAIT_FOR(!memcmp(data, "0123456789", 10));
 	ck_assert_int_eq(got(AGENT_RX), 10);
 	add(AGENT_RX, DATA_GPA + 100, 1000, true, 3);
-	kick(AGENT_RX);
+	driver_kick(&drv, AGENT_RX);
 	RIG_WAIT_FOR(!memcmp(data + 100, "abcdef", 7));
 	ck_assert_int_eq(got(AGENT_RX), 6);
 	/* Nor while no program has the port open. */
 	control(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
 	add(AGENT_RX, DATA_GPA, 10, true, 1);
-	kick(AGENT_RX);
+	driver_kick(&drv, AGENT_RX);
 	ck_assert_int_eq(write(fd, "x", 1), 1);
 	for (int i = 0; i < 5; i++)
 		rig_spin();
@@ -366,19 +308,19 @@ START_TEST(load_in_a_long_write)
 	begin(CHARDEV_NONE);
 	ports_open();
 	fd = agent_client();
-	data = at(DATA_GPA);
+	data = driver_ram(DATA_GPA);
 	for (uint32_t i = 0; i < bytes; i++)
 		data[i] = (uint8_t)(i * 7 + (i >> 8));
 	add(AGENT_TX, DATA_GPA, bytes / 2, false, 16);
 	add(AGENT_TX, DATA_GPA + bytes / 2, bytes / 2, false, 16);
-	kick(AGENT_TX);
+	driver_kick(&drv, AGENT_TX);
 	first = state()->tx_done[AGENT_PORT];
 	ck_assert_uint_gt(first, 0);
 	for (; state()->tx_done[AGENT_PORT] == first; n += 4096) {
 		read_all(fd, back + n, 4096);
 		rig_spin();
 	}
-	rig_reload();
+	reload();
 	/* What the old process had put into the socket is still there. */
 	for (ssize_t ret; (ret = read(fd, back + n, bytes - (size_t)n)) > 0; n += ret)
 		;
@@ -416,16 +358,16 @@ START_TEST(pause_and_resume)
 	begin(CHARDEV_NONE);
 	ports_open();
 	fd = agent_client();
-	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, 0, &err), 0);
+	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, 0, &err), 0);
 	ck_assert_int_eq(write(fd, "later", 5), 5);
 	add(AGENT_RX, DATA_GPA, 100, true, 1);
-	kick(AGENT_RX);
+	driver_kick(&drv, AGENT_RX);
 	for (int i = 0; i < 5; i++)
 		rig_spin();
 	ck_assert_int_eq(got(AGENT_RX), -1);
-	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, 0, &err), 0);
-	rig.dev->ops->resume(rig.dev);
-	data = at(DATA_GPA);
+	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, 0, &err), 0);
+	drv.dev->ops->resume(drv.dev);
+	data = driver_ram(DATA_GPA);
 	RIG_WAIT_FOR(!memcmp(data, "later", 5));
 	ck_assert_int_eq(got(CONTROL_RX), -1);
 	ck_assert_uint_eq(rig.nevents, 2);
@@ -440,7 +382,7 @@ START_TEST(control_storm)
 	int fd;
 
 	begin(CHARDEV_NONE);
-	driver_start(VERSION_1 | MULTIPORT);
+	driver_start(&drv, "console0", MULTIPORT);
 	for (int i = 0; i < 1000; i++) {
 		control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
 		control(1, VIRTIO_CONSOLE_PORT_READY, 1);
@@ -454,7 +396,7 @@ START_TEST(control_storm)
 	}
 	fd = client(agent_path);
 	RIG_WAIT_FOR(state()->host_open[AGENT_PORT]);
-	rig_reload(); /* and they go on to wait */
+	reload(); /* and they go on to wait */
 	close(fd);
 	give_control_buffers(2);
 	expect(0, VIRTIO_CONSOLE_PORT_ADD, 1);
@@ -474,7 +416,7 @@ START_TEST(malformed_messages)
 	say(CONTROL_TX, "short", 5);
 	ck_assert_int_eq(got(CONTROL_TX), 0);
 	add(CONTROL_TX, DATA_GPA, 8, true, 1); /* nothing to read in it */
-	kick(CONTROL_TX);
+	driver_kick(&drv, CONTROL_TX);
 	ck_assert_int_eq(got(CONTROL_TX), 0);
 	control(2, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	control(UINT32_MAX, VIRTIO_CONSOLE_PORT_READY, 1);
@@ -504,18 +446,18 @@ START_TEST(malformed_buffers)
 
 	begin(CHARDEV_NONE);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		driver_start(VERSION_1 | MULTIPORT);
+		driver_start(&drv, "console0", MULTIPORT);
 		add(bad[i].queue, DATA_GPA, bad[i].bytes, bad[i].is_write, 1);
 		control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
 		if (!needs_reset())
 			control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
-		kick(bad[i].queue);
+		driver_kick(&drv, bad[i].queue);
 		if (fd < 0)
 			fd = client(agent_path);
 		for (int spins = 0; spins < 5; spins++)
 			rig_spin();
 		ck_assert_msg(needs_reset(), "case %zu", i);
-		virtio_set_status(rig.dev, 0);
+		driver_reset(&drv);
 		ck_assert(!needs_reset());
 	}
 	close(fd);
@@ -529,22 +471,22 @@ START_TEST(without_multiport)
 	int fd;
 
 	begin(CHARDEV_UNIX);
-	driver_start(VERSION_1);
+	driver_start(&drv, "console0", 0);
 	fd = client(console_path);
-	RIG_WAIT_FOR(((struct console_host *)rig.dev->host)->port[CONSOLE_PORT].chr.in_fd >= 0);
+	RIG_WAIT_FOR(((struct console_host *)drv.dev->host)->port[CONSOLE_PORT].chr.in_fd >= 0);
 	say(CONSOLE_TX, "login: ", 7);
 	expect_text(fd, "login: ");
 	add(CONSOLE_RX, DATA_GPA + 4096, 64, true, 1);
-	kick(CONSOLE_RX);
+	driver_kick(&drv, CONSOLE_RX);
 	ck_assert_int_eq(write(fd, "root\r", 5), 5);
-	data = at(DATA_GPA + 4096);
+	data = driver_ram(DATA_GPA + 4096);
 	RIG_WAIT_FOR(!memcmp(data, "root\r", 5));
 	/* The other queues are not there. */
 	add(CONTROL_TX, DATA_GPA, 8, false, 1);
-	kick(CONTROL_TX);
+	driver_kick(&drv, CONTROL_TX);
 	ck_assert_int_eq(got(CONTROL_TX), -1);
 	add(AGENT_TX, DATA_GPA, 8, false, 1);
-	kick(AGENT_TX);
+	driver_kick(&drv, AGENT_TX);
 	ck_assert_int_eq(got(AGENT_TX), -1);
 	close(fd);
 	end();
@@ -560,7 +502,7 @@ START_TEST(console_stalls_nobody)
 	begin(CHARDEV_UNIX);
 	ports_open();
 	fd = client(console_path);
-	RIG_WAIT_FOR(((struct console_host *)rig.dev->host)->port[CONSOLE_PORT].chr.in_fd >= 0);
+	RIG_WAIT_FOR(((struct console_host *)drv.dev->host)->port[CONSOLE_PORT].chr.in_fd >= 0);
 	say(CONSOLE_TX, data, sizeof(data));
 	ck_assert_int_eq(got(CONSOLE_TX), -1);
 	rig_advance(260000000);
@@ -581,14 +523,14 @@ START_TEST(console_to_a_file)
 
 	begin(CHARDEV_FILE);
 	ports_open();
-	data = at(DATA_GPA);
+	data = driver_ram(DATA_GPA);
 	for (uint32_t i = 0; i < 1 << 20; i++)
 		data[i] = (uint8_t)(i * 3 + (i >> 8));
 	add(CONSOLE_TX, DATA_GPA, 1 << 20, false, 5);
-	kick(CONSOLE_TX);
+	driver_kick(&drv, CONSOLE_TX);
 	ck_assert_int_eq(got(CONSOLE_TX), -1);
 	ck_assert_uint_gt(state()->tx_done[CONSOLE_PORT], 0);
-	rig_reload();
+	reload();
 	rig_advance(1000);
 	ck_assert_int_eq(got(CONSOLE_TX), 0);
 	file = fopen(console_path, "r");
@@ -608,8 +550,8 @@ START_TEST(emergency_write)
 
 	begin(CHARDEV_FILE);
 	for (const char *c = "dead"; *c; c++)
-		((struct console_host *)rig.dev->host)
-			->virtio.ops->config_write(rig.dev, 8, 4, (uint32_t)*c);
+		((struct console_host *)drv.dev->host)
+			->virtio.ops->config_write(drv.dev, 8, 4, (uint32_t)*c);
 	file = fopen(console_path, "r");
 	ck_assert_uint_eq(fread(text, 1, sizeof(text), file), 4);
 	fclose(file);
@@ -626,13 +568,13 @@ START_TEST(reset_by_the_driver)
 	ports_open();
 	fd = agent_client();
 	ck_assert_uint_eq(rig.nevents, 2);
-	virtio_set_status(rig.dev, 0);
+	driver_reset(&drv);
 	rig_advance(1000000000);
 	ck_assert_uint_eq(rig.nevents, 4); /* both are closed */
 	ck_assert(!rig.event.on);
 	/* The client is still there, and the next driver hears of it. */
-	driver_start(VERSION_1 | MULTIPORT);
-	give_control_buffers(SIZE);
+	driver_start(&drv, "console0", MULTIPORT);
+	give_control_buffers(DRIVER_QUEUE_SIZE);
 	control(1, VIRTIO_CONSOLE_PORT_READY, 1);
 	expect(1, VIRTIO_CONSOLE_PORT_NAME, 1);
 	expect(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
@@ -647,21 +589,21 @@ START_TEST(query)
 	char filename[128];
 
 	begin(CHARDEV_NONE);
-	ck_assert(console_query(rig.dev, 0, &info));
+	ck_assert(console_query(drv.dev, 0, &info));
 	ck_assert_str_eq(info.label, "console0");
 	ck_assert_str_eq(info.filename, "null");
 	ck_assert(!info.frontend_open);
 	ports_open();
-	ck_assert(console_query(rig.dev, 1, &info));
+	ck_assert(console_query(drv.dev, 1, &info));
 	ck_assert_str_eq(info.label, "agent0");
 	snprintf(filename, sizeof(filename), "disconnected:unix:%s,server=on", agent_path);
 	ck_assert_str_eq(info.filename, filename);
 	ck_assert(info.frontend_open);
-	ck_assert(!console_query(rig.dev, 2, &info));
+	ck_assert(!console_query(drv.dev, 2, &info));
 	rig.opt.has_console = false;
-	ck_assert(console_query(rig.dev, 0, &info));
+	ck_assert(console_query(drv.dev, 0, &info));
 	ck_assert_str_eq(info.label, "agent0");
-	ck_assert(!console_query(rig.dev, 1, &info));
+	ck_assert(!console_query(drv.dev, 1, &info));
 	rig.opt.has_console = true;
 	end();
 }
@@ -674,14 +616,14 @@ START_TEST(other_ports_than_saved)
 
 	begin(CHARDEV_NONE);
 	saved = *state();
-	ck_assert_int_eq(rig.dev->ops->compare(rig.dev, &saved, &err), 0);
+	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), 0);
 	saved.ports = 2;
-	ck_assert_int_ne(rig.dev->ops->compare(rig.dev, &saved, &err), 0);
+	ck_assert_int_ne(drv.dev->ops->compare(drv.dev, &saved, &err), 0);
 	ck_assert_str_eq(err.msg, "checkpoint has no --console, the command line has one");
 	err.msg[0] = '\0';
 	saved.ports = 3;
 	rig.opt.has_agent = false;
-	ck_assert_int_ne(rig.dev->ops->compare(rig.dev, &saved, &err), 0);
+	ck_assert_int_ne(drv.dev->ops->compare(drv.dev, &saved, &err), 0);
 	ck_assert_str_eq(err.msg, "checkpoint has --agent, the command line has none");
 	rig.opt.has_agent = true;
 	end();
@@ -692,13 +634,13 @@ END_TEST
 	do {                                                             \
 		struct console_state s_ = *state();                      \
 		s_.member = value;                                       \
-		ck_assert_msg(rig.dev->ops->state->check(&s_), #member); \
+		ck_assert_msg(drv.dev->ops->state->check(&s_), #member); \
 	} while (0)
 START_TEST(hostile_states)
 {
 	begin(CHARDEV_NONE);
 	ports_open();
-	ck_assert_ptr_null(rig.dev->ops->state->check(state()));
+	ck_assert_ptr_null(drv.dev->ops->state->check(state()));
 	HOSTILE(ports, 7);
 	HOSTILE(ports, 1u << 31);
 	HOSTILE(ports, 1); /* and yet port 1 is in use */
@@ -715,7 +657,7 @@ START_TEST(hostile_states)
 	HOSTILE(tell[1], CONSOLE_TELL_CONSOLE);
 	HOSTILE(tell[1], CONSOLE_TELL_OPEN); /* nobody is there */
 	HOSTILE(tell[1], 32);
-	virtio_set_status(rig.dev, 0);
+	driver_reset(&drv);
 	HOSTILE(tx_done[1], 1);
 	HOSTILE(tell[1], CONSOLE_TELL_NAME);
 	end();
