@@ -212,8 +212,10 @@ static void undo_commit(void *ctx)
 	struct error err;
 
 	/* Those that were removed are there again for a boot or another checkpoint. */
-	if (devices_attach(load->vm, &err))
-		log_error("cprload: %s", err.msg);
+	if (devices_attach(load->vm, &err)) {
+		log_error("cprload: the machine is not what it was before: %s", err.msg);
+		load->former = RUNSTATE_INTERNAL_ERROR;
+	}
 	devices_reset(load->vm);
 	arch_state_unload(load->vm);
 }

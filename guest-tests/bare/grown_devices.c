@@ -36,10 +36,15 @@ static void isa_write(void *opaque, uint64_t offset, uint32_t size, uint64_t val
 
 static const struct bus_ops isa_bus_ops = {.read = isa_read, .write = isa_write};
 
+/* With STASIS_GROWN_ONCE a load that fails cannot have it back. */
 static int isa_attach(struct device *dev, struct vm *vm, struct error *err)
 {
 	const struct bus_region region = {GROWN_PORT, 4, &isa_bus_ops, dev, &dev->lock, dev->name};
+	static bool was_there;
 
+	if (was_there && getenv("STASIS_GROWN_ONCE"))
+		return error_set(err, -EBUSY, "%s: cannot be had again", dev->name);
+	was_there = true;
 	return bus_add(&vm->bus, BUS_PIO, &region, err);
 }
 
