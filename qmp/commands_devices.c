@@ -7,6 +7,7 @@
 #include "qmp/add.h"
 #include "qmp/command.h"
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,13 +38,20 @@ static void query_disk(struct device *dev, struct blk_info *info)
 	pthread_mutex_unlock(&dev->lock);
 }
 
-/* QEMU's clients want a path; it leads nowhere here. */
-static void add_path(struct json_object *row, const char *name, const struct device *dev)
+/* The next disk from *index on, and what every answer about one begins with; NULL: no more. */
+static struct json_object *next_disk(const struct qmp_call *call, uint32_t *index,
+				     struct blk_info *info)
 {
-	char path[sizeof(dev->name) + 48];
+	struct device *dev = next(call->session->vm, blk_is, index);
+	struct json_object *row;
 
-	snprintf(path, sizeof(path), "/machine/peripheral/%s/virtio-backend", dev->name);
-	add_string(row, name, path);
+	if (!dev)
+		return NULL;
+	query_disk(dev, info);
+	row = add_row(call->ret);
+	add_string(row, "device", info->config->id);
+	add_disk_path(row, "qdev", info->config->id);
+	return row;
 }
 
 static void add_inserted(struct json_object *row, const struct blk_info *info)
@@ -77,17 +85,12 @@ static void add_inserted(struct json_object *row, const struct blk_info *info)
 
 QMP_HANDLER(commands_query_block)
 {
+	struct json_object *row;
 	struct blk_info info;
-	struct device *dev;
 	uint32_t index = 0;
 
 	call->ret = json_object_new_array();
-	while ((dev = next(call->session->vm, blk_is, &index))) {
-		struct json_object *row = add_row(call->ret);
-
-		query_disk(dev, &info);
-		add_string(row, "device", info.config->id);
-		add_path(row, "qdev", dev);
+	while ((row = next_disk(call, &index, &info))) {
 		add_string(row, "type", "unknown");
 		add_bool(row, "removable", false);
 		add_bool(row, "locked", false);
@@ -142,18 +145,13 @@ static void add_stats(struct json_object *stats, const struct blk_info *info)
 
 QMP_HANDLER(commands_query_blockstats)
 {
+	struct json_object *row;
 	struct blk_info info;
-	struct device *dev;
 	uint32_t index = 0;
 
 	call->ret = json_object_new_array();
-	while ((dev = next(call->session->vm, blk_is, &index))) {
-		struct json_object *row = add_row(call->ret);
-
-		query_disk(dev, &info);
-		add_string(row, "device", info.config->id);
+	while ((row = next_disk(call, &index, &info))) {
 		add_string(row, "node-name", info.config->id);
-		add_path(row, "qdev", dev);
 		add_stats(add_object(row, "stats"), &info);
 	}
 	return 0;
@@ -369,28 +367,30 @@ static void add_regions(struct json_object *row, const struct pci_func *func)
 		add_string(region, "type", "memory");
 		add_int(region, "address", bar->mapped ? (int64_t)bar->gpa : -1);
 		add_uint(region, "size", bar->size_bytes);
-		add_bool(region, "prefetch", func->state->config[0x10 + 4 * i] & 8);
+		add_bool(region, "prefetch",
+			 func->state->config[PCI_BASE_ADDRESS_0 + 4 * i] &
+				 PCI_BASE_ADDRESS_MEM_PREFETCH);
 		add_bool(region, "mem_type_64", bar->is_64bit);
 	}
 }
 
 static void add_function(struct json_object *row, const struct pci_func *func, uint32_t slot)
 {
-	const uint32_t pin = func->state->config[0x3d];
+	const uint32_t pin = func->state->config[PCI_INTERRUPT_PIN];
 	struct json_object *id;
 
 	add_uint(row, "bus", 0);
 	add_uint(row, "slot", slot);
 	add_uint(row, "function", 0);
-	add_class(row, config_word(func, 0x0a));
+	add_class(row, config_word(func, PCI_CLASS_DEVICE));
 	id = add_object(row, "id");
-	add_uint(id, "vendor", config_word(func, 0));
-	add_uint(id, "device", config_word(func, 2));
-	add_uint(id, "subsystem-vendor", config_word(func, 0x2c));
-	add_uint(id, "subsystem", config_word(func, 0x2e));
+	add_uint(id, "vendor", config_word(func, PCI_VENDOR_ID));
+	add_uint(id, "device", config_word(func, PCI_DEVICE_ID));
+	add_uint(id, "subsystem-vendor", config_word(func, PCI_SUBSYSTEM_VENDOR_ID));
+	add_uint(id, "subsystem", config_word(func, PCI_SUBSYSTEM_ID));
 	add_uint(row, "irq_pin", pin);
 	if (pin)
-		add_uint(row, "irq", func->state->config[0x3c]);
+		add_uint(row, "irq", func->state->config[PCI_INTERRUPT_LINE]);
 	add_string(row, "qdev_id", func->dev->name);
 	add_regions(row, func);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp/add.h"
 #include "qmp/command.h"
-#include <stdio.h>
 #include <time.h>
 
 /* SHUTDOWN, RESET */
@@ -13,12 +12,8 @@ static void add_cause(struct json_object *data, const struct vm_event *event)
 
 static void add_block_io_error(struct json_object *data, const struct vm_event *event)
 {
-	char path[sizeof(event->id) + 32];
-
-	/* QEMU's clients want a path; it leads nowhere here. */
-	snprintf(path, sizeof(path), "/machine/peripheral/%s", event->id);
 	add_string(data, "device", event->id);
-	add_string(data, "qom-path", path);
+	add_disk_path(data, "qom-path", event->id);
 	add_string(data, "node-name", event->id);
 	add_string(data, "operation", event->operation);
 	add_string(data, "action", "report");

@@ -23,7 +23,7 @@ static const struct {
 	const char *command, *answer;
 } queries[] = {
 	{"query-block",
-	 "[{'device':'root','qdev':'/machine/peripheral/disk0/virtio-backend','type':'unknown',"
+	 "[{'device':'root','qdev':'/machine/peripheral/root/virtio-backend','type':'unknown',"
 	 "'removable':false,'locked':false,'inserted':{'file':'/dev/vg/root','node-name':'root',"
 	 "'ro':false,'drv':'raw','backing_file_depth':0,'active':true,'encrypted':false,"
 	 "'detect_zeroes':'off','bps':0,'bps_rd':0,'bps_wr':0,'iops':0,'iops_rd':0,'iops_wr':0,"
@@ -32,7 +32,7 @@ static const struct {
 	 "'cache':{'writeback':true,'direct':true,'no-flush':false}}}]"},
 	{"query-blockstats",
 	 "[{'device':'root','node-name':'root',"
-	 "'qdev':'/machine/peripheral/disk0/virtio-backend','stats':{"
+	 "'qdev':'/machine/peripheral/root/virtio-backend','stats':{"
 	 "'rd_operations':7,'rd_bytes':28672,'rd_merged':0,'rd_total_time_ns':900,"
 	 "'failed_rd_operations':1,'invalid_rd_operations':2,"
 	 "'wr_operations':0,'wr_bytes':0,'wr_merged':0,'wr_total_time_ns':0,"
@@ -213,7 +213,8 @@ static const struct {
 	  .operation = "write",
 	  .id = "root"},
 	 "{'event':'BLOCK_IO_ERROR','data':{'device':'root',"
-	 "'qom-path':'/machine/peripheral/root','node-name':'root','operation':'write',"
+	 "'qom-path':'/machine/peripheral/root/"
+	 "virtio-backend','node-name':'root','operation':'write',"
 	 "'action':'report','nospace':true,'reason':'No space left on device'}}"},
 	{{.type = VM_EVENT_GUEST_PANICKED, .reason = "run"},
 	 "{'event':'GUEST_PANICKED','data':{'action':'run'}}"},
