@@ -401,9 +401,11 @@ int virtio_compare(struct device *dev, const void *saved, struct error *err)
 				 was->nqueues, v->nqueues);
 	for (uint32_t bit = 0; bit < 64; bit++)
 		if (missing & BIT(bit))
-			ret = error_join(err, -EINVAL,
-					 "checkpoint offers feature bit %u, which is missing here",
-					 bit);
+			ret = error_join(err, -EINVAL, "feature bit %u (%s) is missing here", bit,
+					 virtio_feature_name(v->ops->id, bit));
+	if (missing)
+		ret = error_join(err, -EINVAL,
+				 "start with the options that it was saved with, on such a host");
 	for (uint32_t i = 0; i < v->nqueues; i++)
 		if (was->queue_size[i] > v->queue[i].max_size)
 			ret = error_join(err, -EINVAL,

@@ -17,6 +17,9 @@ void virtio_pci_sync_kicks(struct device *dev);
 /* The call_fds follow vectors, their masks and messages. */
 void virtio_pci_sync_calls(struct device *dev);
 
+/* For a message about a feature bit of devices with this ID. */
+const char *virtio_feature_name(uint16_t id, uint32_t bit);
+
 /* The core, as its registers reach it. */
 uint8_t virtio_status(struct device *dev);
 void virtio_set_status(struct device *dev, uint8_t value);

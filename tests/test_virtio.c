@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The virtio core around a fake device: status, features, queues, save and load. */
+#include "devices/virtio_pci.h"
 #include "tests/virtio_fixture.h"
+#include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
 
 START_TEST(features)
 {
@@ -280,8 +283,16 @@ START_TEST(compares)
 	saved.queue_size[1] = 2 * SIZE;
 	ck_assert_int_eq(virtio_compare(rig.dev, &saved, &err), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err.msg, "2 queues, here are 3"));
-	ck_assert_ptr_nonnull(strstr(err.msg, "feature bit 33"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "feature bit 33 (unknown) is missing"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "start with the options that it was saved with"));
 	ck_assert_ptr_nonnull(strstr(err.msg, "32 entries in queue 1"));
+	saved = *state();
+	virtio()->features &= ~(1ull << VIRTIO_RING_F_EVENT_IDX);
+	err.msg[0] = '\0';
+	ck_assert_int_eq(virtio_compare(rig.dev, &saved, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "feature bit 29 (VIRTIO_RING_F_EVENT_IDX) is"));
+	ck_assert_str_eq(virtio_feature_name(VIRTIO_ID_NET, VIRTIO_NET_F_MQ), "VIRTIO_NET_F_MQ");
+	virtio()->features |= 1ull << VIRTIO_RING_F_EVENT_IDX;
 	/* A host with more to offer is no difference, and the guest is not told. */
 	saved = *state();
 	virtio()->features |= 1ull << 40;
