@@ -43,7 +43,7 @@ static const char *check_port(const struct console_state *s, uint32_t id)
 
 	if (!(s->ports & 1U << id))
 		return s->tx_done[id] || s->tell[id] || s->ready[id] || s->guest_open[id] ||
-				       s->host_open[id]
+				       s->host_open[id] || s->hold[id]
 			       ? "a port that does not exist is in use"
 			       : NULL;
 	if (!row)
@@ -53,10 +53,12 @@ static const char *check_port(const struct console_state *s, uint32_t id)
 		return "a port has something to tell that it cannot have";
 	if (s->tell[id] & CONSOLE_TELL_OPEN && !s->host_open[id])
 		return "a port that is closed is told to be open";
-	if (s->ready[id] > 1 || s->guest_open[id] > 1 || s->host_open[id] > 1)
+	if (s->ready[id] > 1 || s->guest_open[id] > 1 || s->host_open[id] > 1 || s->hold[id] > 1)
 		return "a port is open or not, 0 or 1";
 	if (!row->name && !s->host_open[id])
 		return "a console is always open";
+	if (s->hold[id] && s->host_open[id])
+		return "a port waits for a client that is there";
 	if (s->tx_done[id] && !s->virtio.queue_enable[tx_queue(id)])
 		return "bytes were sent from a queue that does not exist";
 	return NULL;
@@ -69,7 +71,7 @@ static const char *console_check(const void *state)
 
 	if (!why && s->virtio.nqueues != CONSOLE_QUEUES)
 		why = "it has another number of queues than ports need";
-	if (!why && (s->ports >> CONSOLE_PORTS || s->pad))
+	if (!why && s->ports >> CONSOLE_PORTS)
 		why = "there are more ports than it has";
 	for (uint32_t id = 0; !why && id < CONSOLE_PORTS; id++)
 		why = check_port(s, id);
@@ -192,7 +194,7 @@ static void send_queue(struct console_port *port)
 	struct error err;
 	int ret = 0;
 
-	if (!tx || port->hold)
+	if (!tx || s->hold[port->index])
 		return;
 	for (uint32_t i = 0; i < tx->q.size && !is_blocked; i++) {
 		ret = virtq_pop(&tx->q, &chain, CONSOLE_MAX_BUFFERS, &err);
@@ -219,11 +221,12 @@ static void port_writable(void *opaque)
 static void port_connected(void *opaque, bool is_connected)
 {
 	struct console_port *port = opaque;
+	struct console_state *s = port->dev->state;
 
 	console_control_host_open(port->dev, port->index, is_connected);
 	if (!is_connected)
 		return;
-	port->hold = false;
+	s->hold[port->index] = 0;
 	send_queue(port);
 }
 
@@ -308,7 +311,6 @@ static void console_reset(struct device *dev)
 			continue;
 		s->ports |= 1U << id;
 		s->host_open[id] = !console_row[id].name || chardev_connected(&host->port[id].chr);
-		host->port[id].hold = false;
 	}
 }
 
@@ -459,7 +461,7 @@ static int console_compare(struct device *dev, const void *saved, struct error *
 
 static int console_post_load(struct device *dev, struct error *err)
 {
-	const struct console_state *s = dev->state;
+	struct console_state *s = dev->state;
 	struct console_host *host = dev->host;
 
 	for (uint32_t id = 0; id < CONSOLE_ROWS; id++)
@@ -469,7 +471,7 @@ static int console_post_load(struct device *dev, struct error *err)
 		if (!console_row[id].name || !s->host_open[id])
 			continue;
 		console_control_host_open(dev, id, false);
-		host->port[id].hold = true;
+		s->hold[id] = 1;
 	}
 	return virtio_post_load(dev, err);
 }

@@ -36,8 +36,9 @@ struct console_state {
 	uint8_t ready[CONSOLE_PORTS];	   /* the driver knows the port */
 	uint8_t guest_open[CONSOLE_PORTS]; /* a program there, or the kernel's console */
 	uint8_t host_open[CONSOLE_PORTS];  /* a client here; a console's is always there */
-	uint32_t ports;			   /* a bit for each that exists */
-	uint32_t pad;
+	/* Its client has to come back after a load: what waits in the queue is for that one. */
+	uint8_t hold[CONSOLE_PORTS];
+	uint32_t ports; /* a bit for each that exists */
 };
 #define CONSOLE_STATE(F, A, V, T)     \
 	VIRTIO_STATE_ROWS(F, A, V, T) \
@@ -46,15 +47,13 @@ struct console_state {
 	F(T, ready)                   \
 	F(T, guest_open)              \
 	F(T, host_open)               \
-	F(T, ports)                   \
-	F(T, pad)
+	F(T, hold)                    \
+	F(T, ports)
 
 struct console_port {
 	struct device *dev;
 	uint32_t index;
 	struct chardev chr;
-	/* Loaded with a client that has to come back: what waits in the queue is for it. */
-	bool hold;
 	bool reported; /* guest_open, as the last event told it */
 	uint64_t reported_ns;
 };

@@ -321,6 +321,7 @@ START_TEST(load_in_a_long_write)
 		rig_spin();
 	}
 	reload();
+	reload(); /* and nobody came in between */
 	/* What the old process had put into the socket is still there. */
 	for (ssize_t ret; (ret = read(fd, back + n, bytes - (size_t)n)) > 0; n += ret)
 		;
@@ -644,12 +645,18 @@ START_TEST(hostile_states)
 	HOSTILE(ports, 7);
 	HOSTILE(ports, 1u << 31);
 	HOSTILE(ports, 1); /* and yet port 1 is in use */
-	HOSTILE(pad, 1);
+	HOSTILE(hold[1], 2);
+	HOSTILE(hold[0], 1); /* nobody has to come to a console */
+	HOSTILE(hold[2], 1);
 	HOSTILE(virtio.nqueues, 6);
 	HOSTILE(ready[1], 2);
 	HOSTILE(guest_open[1], 2);
 	HOSTILE(host_open[0], 0);
 	HOSTILE(host_open[1], 2);
+	state()->hold[1] = 1;
+	ck_assert_ptr_null(drv.dev->ops->state->check(state()));
+	HOSTILE(host_open[1], 1); /* the client that is waited for */
+	state()->hold[1] = 0;
 	HOSTILE(ready[2], 1);
 	HOSTILE(tx_done[3], 1);
 	HOSTILE(tell[0], CONSOLE_TELL_NAME);
