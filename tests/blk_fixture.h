@@ -13,6 +13,7 @@
 #include "vmm/clock.h"
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/pci_regs.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -110,6 +111,7 @@ static inline void drive(uint64_t features)
 		ck_assert_int_lt(i, 50000);
 		usleep(100);
 	}
+	s->pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
 	s->accepted = s->offered & features;
 	virtio_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
 				       VIRTIO_CONFIG_S_FEATURES_OK);
