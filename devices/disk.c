@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/disk.h"
+#include "vmm/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,7 +12,7 @@
 #include <unistd.h>
 
 /* Formats whose bytes are not the disk's. A guest that saw one raw could write a header of its own,
- * and with it name any file of the host to whoever opens the image next: there is no way to insist. */
+ * and with it name any file of the host to whoever probes the image next. */
 static const struct format {
 	const char *name; /* as qemu-img -f takes it */
 	int32_t offset;	  /* negative: from the end */
@@ -33,25 +34,40 @@ static const struct format {
 	{"dmg", -512, 4, "koly"},
 };
 
-static int refuse_formats(const struct disk *disk, struct error *err)
+static const char *probe_format(const struct disk *disk)
 {
-	const char *path = disk->config->path;
 
 	for (size_t i = 0; i < sizeof(format_table) / sizeof(format_table[0]); i++) {
 		const struct format *f = &format_table[i];
 		off_t at = f->offset < 0 ? (off_t)disk->size_bytes + f->offset : f->offset;
 		char head[32];
 
-		if (at < 0 || pread(disk->lock_fd, head, f->nbytes, at) != (ssize_t)f->nbytes ||
-		    memcmp(head, f->magic, f->nbytes))
-			continue;
-		return error_set(err, -EINVAL,
-				 "%s is a %s image, and a disk must be raw: convert it (qemu-img "
-				 "convert -f %s -O raw %s NEW) or serve it as a block device "
-				 "(qemu-nbd --connect=/dev/nbd0 -f %s %s)",
-				 path, f->name, f->name, path, f->name, path);
+		if (at >= 0 && pread(disk->lock_fd, head, f->nbytes, at) == (ssize_t)f->nbytes &&
+		    !memcmp(head, f->magic, f->nbytes))
+			return f->name;
 	}
-	return 0;
+	return NULL;
+}
+
+static int refuse_formats(const struct disk *disk, bool was_raw, struct error *err)
+{
+	const char *path = disk->config->path;
+	const char *format = disk->config->is_raw ? NULL : probe_format(disk);
+
+	if (!format)
+		return 0;
+	if (was_raw) {
+		log_warn("%s looks like a %s image now; the saved guest had it as a raw disk, and "
+			 "has it again (format=raw says so for good)",
+			 path, format);
+		return 0;
+	}
+	return error_set(err, -EINVAL,
+			 "%s is a %s image, and a disk must be raw: convert it (qemu-img convert "
+			 "-f %s -O raw %s NEW) or serve it as a block device (qemu-nbd "
+			 "--connect=/dev/nbd0 -f %s %s); if it is a raw disk whose guest wrote "
+			 "that there, give format=raw",
+			 path, format, format, path, format, path);
 }
 
 /* The lock bytes are those of QEMU and its tools, so that they and we keep off each other's images:
@@ -272,7 +288,7 @@ static int measure(struct disk *disk, struct error *err)
 	return ret ? ret : check_size(disk, disk->size_bytes, err);
 }
 
-int disk_open(struct disk *disk, const struct disk_config *config, struct error *err)
+int disk_open(struct disk *disk, const struct disk_config *config, bool was_raw, struct error *err)
 {
 	int ret;
 
@@ -283,7 +299,7 @@ int disk_open(struct disk *disk, const struct disk_config *config, struct error 
 	if (!ret)
 		ret = measure_size(disk, &disk->size_bytes, err);
 	if (!ret)
-		ret = refuse_formats(disk, err);
+		ret = refuse_formats(disk, was_raw, err);
 	if (!ret)
 		ret = open_fd(disk, err);
 	if (!ret)

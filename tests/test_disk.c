@@ -26,7 +26,7 @@ static int open_disk(struct disk *d, const char *path, bool readonly, enum disk_
 	*config = config_of(path);
 	config->readonly = readonly;
 	config->cache = cache;
-	return disk_open(d, config, &fixture_err);
+	return disk_open(d, config, false, &fixture_err);
 }
 
 static void write_at(const char *path, off_t offset, const void *bytes, size_t n)
@@ -153,9 +153,9 @@ START_TEST(test_formats)
 		fixture_make_file(path, MIB);
 		write_at(path, format[i].offset, format[i].magic, format[i].n);
 		snprintf(option, sizeof(option), "-f %s ", format[i].name);
-		assert_refused(
-			open_disk(&disk, path, i % 2, DISK_CACHE_NONE), -EINVAL,
-			WORDS(path, option, "qemu-img convert", "-O raw", "qemu-nbd --connect"));
+		assert_refused(open_disk(&disk, path, i % 2, DISK_CACHE_NONE), -EINVAL,
+			       WORDS(path, option, "qemu-img convert", "-O raw",
+				     "qemu-nbd --connect", "format=raw"));
 	}
 }
 END_TEST

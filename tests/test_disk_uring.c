@@ -45,7 +45,7 @@ static void open_disk(const char *path, enum disk_cache cache)
 {
 	config = (struct disk_config){.id = "disk0", .cache = cache};
 	snprintf(config.path, sizeof(config.path), "%s", path);
-	assert_ok(disk_open(&disk, &config, &fixture_err));
+	assert_ok(disk_open(&disk, &config, false, &fixture_err));
 	data = aligned_alloc(65536, 4 * MIB);
 	ck_assert_ptr_nonnull(data);
 	for (uint32_t i = 0; i < 4 * MIB; i++)

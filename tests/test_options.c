@@ -296,13 +296,13 @@ START_TEST(disks)
 	ck_assert_str_eq(d->path, "/dev/sda");
 	ck_assert_str_eq(d->serial, "");
 	ck_assert(!d->readonly && d->cache == DISK_CACHE_NONE && d->queues == 1 &&
-		  d->queue_size == 256);
+		  d->queue_size == 256 && !d->is_raw);
 	d++;
 	ck_assert_str_eq(d->id, "data");
 	ck_assert_str_eq(d->path, "b");
 	ck_assert_str_eq(d->serial, "a b~");
 	ck_assert(d->readonly && d->cache == DISK_CACHE_WRITEBACK && d->queues == 8 &&
-		  d->queue_size == 1024);
+		  d->queue_size == 1024 && d->is_raw);
 	ck_assert_int_eq(parse("--kernel|k|--disk|path=p,readonly=off,cache=none,queue-size=16"),
 			 0);
 	ck_assert(!opt.disk->readonly && opt.disk->cache == DISK_CACHE_NONE &&

@@ -426,17 +426,49 @@ START_TEST(test_shrink_under_load)
 }
 END_TEST
 
+static const uint8_t qcow2[] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, 3};
+
+static void refused_as_qcow2(void)
+{
+	assert_refused(devices_attach(&rig.vm, &fixture_err), -EINVAL,
+		       WORDS(config.path, "qcow2", "qemu-img convert", "format=raw"));
+}
+
 START_TEST(test_refused_at_start)
 {
-	static const uint8_t qcow2[] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, 3};
 	int fd;
 
 	fixture_make_file(config.path, DISK_BYTES);
 	fd = open(config.path, O_WRONLY | O_CLOEXEC);
 	ck_assert_int_eq(write(fd, qcow2, sizeof(qcow2)), sizeof(qcow2));
 	close(fd);
-	assert_refused(devices_attach(&rig.vm, &fixture_err), -EINVAL,
-		       WORDS(config.path, "qcow2", "qemu-img convert"));
+	refused_as_qcow2();
+	config.is_raw = true;
+	attach();
+}
+END_TEST
+
+/* A guest writes to its disk what it likes, and yet it is loaded again; nobody else is. */
+START_TEST(test_guest_writes_a_format)
+{
+	struct label label = {.state = LABEL_SAVED, .checkpoint_id = {1}};
+
+	attach_file(DISK_BYTES);
+	memcpy(data(), qcow2, sizeof(qcow2));
+	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
+	memset(rig.opt.uuid, 7, sizeof(rig.opt.uuid));
+	memcpy(label.vm_id, rig.opt.uuid, sizeof(label.vm_id));
+	assert_ok(label_write(&rig.vm.ram, &label, &fixture_err));
+	reload();
+	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+	ck_assert(!memcmp(data(), qcow2, sizeof(qcow2)));
+	devices_detach(&rig.vm);
+	rig.opt.uuid[0]++;
+	refused_as_qcow2();
+	rig.opt.uuid[0]--;
+	label.state = LABEL_RUNNING;
+	assert_ok(label_write(&rig.vm.ram, &label, &fixture_err));
+	refused_as_qcow2();
 }
 END_TEST
 
@@ -453,6 +485,7 @@ int main(void)
 		test_resize,
 		test_shrink_under_load,
 		test_refused_at_start,
+		test_guest_writes_a_format,
 	};
 	const TTest *const twice[] = {test_pause_with_hanging_io, test_nothing_lost_or_doubled};
 

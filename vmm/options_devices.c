@@ -62,11 +62,13 @@ static int take_serial(const struct key_row *row, void *member, const char *valu
 	return key_text(row, member, value) ? -EINVAL : 0;
 }
 
-/* There is one format; it is a key so that a command line can say what it means. */
+/* There is one format; who names it insists. */
 static int take_format(const struct key_row *row, void *member, const char *value)
 {
-	(void)member;
-	return strcmp(value, row->value) ? -EINVAL : 0;
+	if (strcmp(value, row->value))
+		return -EINVAL;
+	*(bool *)member = true;
+	return 0;
 }
 
 #define DISK(m) offsetof(struct disk_config, m)
@@ -86,9 +88,9 @@ static const struct key_row disk_keys[] = {
 	{"queue-size", "N", "a power of two, 16 to 1024 (default 256)", key_power_of_two,
 	 DISK(queue_size), 16, 1024},
 	{"format", "raw",
-	 "others are not known: convert the image with 'qemu-img convert -O raw', or serve it as a "
-	 "block device with qemu-nbd",
-	 take_format, 0, 0, 0},
+	 "it is raw though it begins like another format; others are not known: convert the image "
+	 "with 'qemu-img convert -O raw', or serve it as a block device with qemu-nbd",
+	 take_format, DISK(is_raw), 0, 0},
 	{0},
 };
 
