@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/net_backend.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 static const struct net_backend_ops *const backends[] = {&net_tap_ops, &net_stream_ops};
@@ -33,6 +35,15 @@ void net_backend_close(struct net_backend *be)
 	for (int i = 0; i < OPTIONS_MAX_QUEUES; i++)
 		if (be->fd[i] >= 0)
 			close(be->fd[i]);
+}
+
+int net_backend_adopt(struct net_backend *be, struct error *err)
+{
+	be->fd[0] = be->config->fd;
+	if (fcntl(be->fd[0], F_SETFD, FD_CLOEXEC))
+		return error_set(err, -errno, "%s: descriptor %d: %s", be->name, be->config->fd,
+				 strerror(errno));
+	return 0;
 }
 
 void net_backend_lost(struct net_backend *be, uint32_t pair)

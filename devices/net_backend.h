@@ -60,6 +60,9 @@ extern const struct net_backend_ops net_tap_ops, net_stream_ops;
 
 int net_backend_open(struct net_backend *be, struct error *err) must_check;
 void net_backend_close(struct net_backend *be);
+/* For back ends: the card's only pair has the inherited descriptor itself, so that the other end sees
+ * it closed when the card closes it. */
+int net_backend_adopt(struct net_backend *be, struct error *err) must_check;
 /* For back ends: nobody is at the other end of the pair's descriptor any more. */
 void net_backend_lost(struct net_backend *be, uint32_t pair);
 #endif

@@ -8,7 +8,6 @@
 #include "vmm/timer.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -110,11 +109,9 @@ static int stream_open(struct net_backend *be, struct error *err)
 		dial(be);
 		return 0;
 	}
-	be->fd[0] = fcntl(be->config->fd, F_DUPFD_CLOEXEC, 0);
-	if (be->fd[0] >= 0)
+	ret = net_backend_adopt(be, err);
+	if (!ret)
 		return 0;
-	ret = error_set(err, -errno, "%s: descriptor %d: %s", be->name, be->config->fd,
-			strerror(errno));
 close_backend:
 	net_backend_close(be);
 	return ret;

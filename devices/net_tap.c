@@ -69,10 +69,11 @@ static int adopt(struct net_backend *be, struct error *err)
 {
 	const int wanted = TAP_FLAGS;
 	struct ifreq ifr = {0};
+	int ret = net_backend_adopt(be, err);
 
-	be->fd[0] = fcntl(be->config->fd, F_DUPFD_CLOEXEC, 0);
-	if (be->fd[0] < 0 || fcntl(be->fd[0], F_SETFL, O_RDWR | O_NONBLOCK) ||
-	    ioctl(be->fd[0], TUNGETIFF, &ifr))
+	if (ret)
+		return ret;
+	if (fcntl(be->fd[0], F_SETFL, O_RDWR | O_NONBLOCK) || ioctl(be->fd[0], TUNGETIFF, &ifr))
 		return error_set(err, -errno, "%s: descriptor %d: %s", be->name, be->config->fd,
 				 strerror(errno));
 	if ((ifr.ifr_flags & wanted) != wanted)

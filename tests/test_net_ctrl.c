@@ -306,6 +306,20 @@ START_TEST(survives_a_load)
 }
 END_TEST
 
+/* A descriptor is the card's alone: who is at its other end sees the card close it. */
+START_TEST(hangs_up)
+{
+	const uint32_t nonsense = 0;
+	uint8_t byte;
+
+	set_up(EVERY);
+	ck_assert_int_eq(send(peer, &nonsense, sizeof(nonsense), 0), sizeof(nonsense));
+	offer_rx(0, 1526);
+	RIG_WAIT_FOR(recv(peer, &byte, 1, MSG_DONTWAIT) == 0);
+	virtio_guest_end();
+}
+END_TEST
+
 START_TEST(checks_states)
 {
 	const struct state_desc *desc;
@@ -340,5 +354,5 @@ START_TEST(checks_states)
 }
 END_TEST
 
-RIG_MAIN("net-ctrl", modes, mac_table, vlans, mac, refused, comes_late, odd_chains, survives_a_load,
-	 checks_states)
+RIG_MAIN("net-ctrl", modes, mac_table, vlans, mac, refused, comes_late, odd_chains, hangs_up,
+	 survives_a_load, checks_states)

@@ -368,7 +368,7 @@ START_TEST(inherited)
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err.msg, "IFF_VNET_HDR"));
 	virtio_guest_detach();
-	close(card.fd);
+	ck_assert_int_lt(fcntl(card.fd, F_GETFD), 0); /* it was the card's */
 	card.fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
 	virtio_guest_boot();
 	raise_tap();
@@ -377,7 +377,9 @@ START_TEST(inherited)
 	fill_frame(packet, 60, MAC_TEXT, 0);
 	send_frame(1, &(struct virtio_net_hdr_v1){0}, packet, 60);
 	ck_assert_uint_eq(on_wire(&header), 60);
+	ck_assert_int_eq(fcntl(card.fd, F_GETFD), FD_CLOEXEC);
 	virtio_guest_end();
+	ck_assert_int_lt(fcntl(card.fd, F_GETFD), 0);
 }
 END_TEST
 

@@ -57,12 +57,6 @@ static void connect_card(void)
 	card.fd = fd[1];
 }
 
-static void disconnect_card(void)
-{
-	close(peer);
-	close(card.fd);
-}
-
 /* The next bytes of the input, into guest RAM; returns how many. */
 static uint32_t fill(struct fuzz *in, uint64_t gpa)
 {
@@ -139,7 +133,7 @@ static void step(struct fuzz *in)
 		net_announce(drv.dev);
 		break;
 	case LOAD:
-		disconnect_card();
+		close(peer);
 		connect_card();
 		virtio_guest_reload();
 		drv.dev = devices_find(&rig.vm, "net0");
@@ -166,7 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	driver_start(&drv, "net0", EVERY);
 	while (in.left)
 		step(&in);
-	disconnect_card();
+	close(peer);
 	virtio_guest_end();
 	rig_close();
 	return 0;
