@@ -318,26 +318,38 @@ void disk_close(struct disk *disk)
 	disk->fd = disk->lock_fd = -1;
 }
 
+int disk_can_resize(const struct disk *disk, uint64_t size_bytes, uint32_t block_bytes,
+		    struct error *err)
+{
+	const char *path = disk->config->path;
+	uint64_t rest = size_bytes % block_bytes, have_bytes = 0;
+	int ret;
+
+	if (!size_bytes || size_bytes > INT64_MAX)
+		return error_set(err, size_bytes ? -EFBIG : -EINVAL,
+				 "disk %s: no disk has %" PRIu64 " bytes", path, size_bytes);
+	if (rest)
+		return error_set(err, -EINVAL,
+				 "disk %s: its guest has blocks of %u bytes, and %" PRIu64
+				 " bytes are no whole number of them: %" PRIu64 " would be",
+				 path, block_bytes, size_bytes, size_bytes - rest + block_bytes);
+	if (!disk->is_block)
+		return disk->config->readonly ? error_set(err, -EACCES, "disk %s is readonly", path)
+					      : 0;
+	ret = measure_size(disk, &have_bytes, err);
+	if (!ret && have_bytes != size_bytes)
+		ret = error_set(err, -EINVAL,
+				"disk %s is a block device of %" PRIu64
+				" bytes: resize it on the host first, then ask for that size",
+				path, have_bytes);
+	return ret;
+}
+
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct error *err)
 {
-	uint64_t have_bytes = 0;
-	int ret = check_size(disk, size_bytes, err);
-
-	if (ret)
-		return ret;
-	if (disk->config->readonly && !disk->is_block)
-		return error_set(err, -EACCES, "disk %s is readonly", disk->config->path);
 	if (!disk->is_block && ftruncate(disk->fd, (off_t)size_bytes))
 		return error_set(err, -errno, "disk %s: cannot be of %" PRIu64 " bytes: %s",
 				 disk->config->path, size_bytes, strerror(errno));
-	ret = measure_size(disk, &have_bytes, err);
-	if (ret)
-		return ret;
-	if (have_bytes != size_bytes)
-		return error_set(err, -EINVAL,
-				 "disk %s is a block device of %" PRIu64
-				 " bytes: resize it on the host first, then ask for that size",
-				 disk->config->path, have_bytes);
 	disk->size_bytes = size_bytes;
 	return 0;
 }

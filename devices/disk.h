@@ -32,6 +32,10 @@ int disk_open(struct disk *disk, const struct disk_config *config, bool was_raw,
 	      struct error *err) must_check;
 /* Idempotent after disk_open(). */
 void disk_close(struct disk *disk);
-/* A file gets this size; a block device must have it. Sets size_bytes. */
+/* Refuses what disk_resize() will not do: block_bytes are what the guest takes for a block, and a block
+ * device must have that size already. */
+int disk_can_resize(const struct disk *disk, uint64_t size_bytes, uint32_t block_bytes,
+		    struct error *err) must_check;
+/* A file gets this size. Sets size_bytes. */
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct error *err) must_check;
 #endif

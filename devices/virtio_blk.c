@@ -69,7 +69,7 @@ struct blk {
 	struct disk_uring io;
 	struct virtio_blk_config config; /* as the driver reads it */
 	/* From here on guarded by io.lock. */
-	uint64_t capacity; /* of the state; less while the disk shrinks */
+	uint64_t capacity; /* of the state */
 	bool writes_through;
 	uint32_t used;	/* a bit a queue: something was pushed, the driver does not know yet */
 	uint32_t quiet; /* a bit a queue: kicks may be off, so look there without one */
@@ -708,40 +708,32 @@ void blk_query(const struct device *dev, struct blk_info *info)
 	pthread_mutex_unlock(&blk->io.lock);
 }
 
-/* What the guest can reach, from now on; returns what it was. */
-static uint64_t set_capacity(struct blk *blk, uint64_t capacity)
-{
-	uint64_t former;
-
-	pthread_mutex_lock(&blk->io.lock);
-	former = blk->capacity;
-	blk->capacity = capacity;
-	pthread_mutex_unlock(&blk->io.lock);
-	return former;
-}
-
 int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err)
 {
-	uint64_t capacity = size_bytes / DISK_SECTOR_BYTES, former;
+	uint64_t capacity = size_bytes / DISK_SECTOR_BYTES;
 	struct virtio_blk_state *s = dev->state;
 	struct blk *blk = dev->host;
-	int ret = 0;
+	bool shrinks = capacity < s->capacity;
+	int ret;
 
-	former = set_capacity(blk, capacity < s->capacity ? capacity : s->capacity);
+	if (dev->vm->runstate == RUNSTATE_INMIGRATE || dev->vm->runstate == RUNSTATE_POSTMIGRATE)
+		return error_set(err, -EBUSY,
+				 "%s: the saved guest is loaded only with the size that it has: "
+				 "resize when it runs again",
+				 blk->disk.config->id);
+	ret = disk_can_resize(&blk->disk, size_bytes, s->block_bytes, err);
 	/* A write that is on its way would make the file longer again. */
-	if (capacity < former) {
+	if (!ret && shrinks)
 		ret = disk_uring_drain(&blk->io, clock_now_ns() + VM_PAUSE_NS, err);
-		if (!ret && blk->virtio.started)
-			disk_uring_serve(&blk->io);
-	}
-	if (!ret)
-		ret = disk_resize(&blk->disk, size_bytes, err);
-	if (ret) {
-		set_capacity(blk, former);
+	if (ret)
 		return ret;
+	ret = disk_resize(&blk->disk, size_bytes, err);
+	if (!ret) {
+		s->capacity = capacity;
+		set_config(dev);
+		virtio_config_changed(dev);
 	}
-	s->capacity = capacity;
-	set_config(dev);
-	virtio_config_changed(dev);
-	return 0;
+	if (shrinks && blk->virtio.started && !blk->virtio.resetting)
+		disk_uring_serve(&blk->io);
+	return ret;
 }

@@ -301,21 +301,28 @@ START_TEST(test_resize)
 	ck_assert_uint_eq(disk.size_bytes, 3 * MIB);
 	assert_ok(disk_resize(&disk, 2 * MIB, &fixture_err));
 	ck_assert_uint_eq(fixture_size(path), 2 * MIB);
-	assert_refused(disk_resize(&disk, 2 * MIB + 1, &fixture_err), -EINVAL, WORDS(path));
-	assert_refused(disk_resize(&disk, 0, &fixture_err), -EINVAL, WORDS(path));
-	assert_refused(disk_resize(&disk, UINT64_MAX - 511, &fixture_err), -EFBIG, WORDS(path));
+	assert_ok(disk_can_resize(&disk, 3 * MIB, 4096, &fixture_err));
+	assert_refused(disk_can_resize(&disk, 2 * MIB + 512, 4096, &fixture_err), -EINVAL,
+		       WORDS(path, "4096", "2101248 would be"));
+	ck_assert(!strstr(fixture_err.msg, "truncate"));
+	assert_refused(disk_can_resize(&disk, 0, 512, &fixture_err), -EINVAL, WORDS(path));
+	assert_refused(disk_can_resize(&disk, UINT64_MAX - 511, 512, &fixture_err), -EFBIG,
+		       WORDS(path));
+	assert_refused(disk_resize(&disk, INT64_MAX - 511, &fixture_err), -EFBIG, WORDS(path));
 	ck_assert_uint_eq(disk.size_bytes, 2 * MIB);
 	disk_close(&disk);
 	assert_ok(open_disk(&disk, path, true, DISK_CACHE_WRITEBACK));
-	assert_refused(disk_resize(&disk, MIB, &fixture_err), -EACCES, WORDS(path, "readonly"));
+	assert_refused(disk_can_resize(&disk, MIB, 512, &fixture_err), -EACCES,
+		       WORDS(path, "readonly"));
 	disk_close(&disk);
 
 	device = loop_attach(path, 512);
 	assert_ok(open_disk(&disk, device, false, DISK_CACHE_NONE));
-	assert_refused(disk_resize(&disk, 4 * MIB, &fixture_err), -EINVAL,
+	assert_refused(disk_can_resize(&disk, 4 * MIB, 512, &fixture_err), -EINVAL,
 		       WORDS(device, "2097152", "on the host first"));
 	ck_assert_int_eq(truncate(path, 4 * MIB), 0);
 	loop_update_size();
+	assert_ok(disk_can_resize(&disk, 4 * MIB, 512, &fixture_err));
 	assert_ok(disk_resize(&disk, 4 * MIB, &fixture_err));
 	ck_assert_uint_eq(disk.size_bytes, 4 * MIB);
 	disk_close(&disk);

@@ -363,6 +363,15 @@ static int resize(uint64_t bytes)
 	return ret;
 }
 
+static int make_append_only(bool on)
+{
+	int fd = open(config.path, O_RDONLY | O_CLOEXEC), flags = on ? FS_APPEND_FL : 0;
+	int ret = ioctl(fd, FS_IOC_SETFLAGS, &flags);
+
+	close(fd);
+	return ret;
+}
+
 START_TEST(test_resize)
 {
 	const struct virtio_state *s;
@@ -389,6 +398,58 @@ START_TEST(test_resize)
 	ck_assert_uint_eq(info.size_bytes, DISK_BYTES / 2);
 	reload();
 	ck_assert_uint_eq(device_config().capacity, DISK_BYTES / 1024);
+}
+END_TEST
+
+/* The guest does not notice a resize that is refused: not one of its requests fails, whatever it was
+ * that could not be done. */
+START_TEST(test_resize_refused)
+{
+	const uint32_t last = DISK_BYTES / 512 - 1;
+	uint16_t head;
+
+	attach_file(DISK_BYTES);
+	for (int i = 0; i < 50; i++) {
+		for (uint16_t j = 0; j < QUEUE_SIZE / 3; j++)
+			put_request(0, (uint16_t)(j * 3), VIRTIO_BLK_T_IN, last, 512);
+		kick(0);
+		assert_refused(resize(i % 2 ? 100 : 0), -EINVAL, WORDS(config.path));
+		for (uint16_t j = 0; j < QUEUE_SIZE / 3; j++) {
+			take_used(0, &head);
+			ck_assert_uint_eq(*status_of(0, head), VIRTIO_BLK_S_OK);
+		}
+	}
+	rig.vm.runstate = RUNSTATE_INMIGRATE;
+	assert_refused(resize(DISK_BYTES / 2), -EBUSY, WORDS("root", "when it runs again"));
+	rig.vm.runstate = RUNSTATE_RUNNING;
+	/* One that the file system refuses, with the requests that waited for it. */
+	ck_assert_int_eq(make_append_only(true), 0);
+	put_request(0, 0, VIRTIO_BLK_T_IN, last, 512);
+	kick(0);
+	assert_refused(resize(DISK_BYTES / 2), -EPERM, WORDS(config.path, "not permitted"));
+	ck_assert_int_eq(make_append_only(false), 0);
+	take_used(0, &head);
+	ck_assert_uint_eq(*status_of(0, 0), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(device_config().capacity, DISK_BYTES / 512);
+}
+END_TEST
+
+/* A driver that resets gives nothing more, a resize or not. */
+START_TEST(test_resize_within_a_reset)
+{
+	attach_file(DISK_BYTES);
+	hang();
+	pthread_mutex_lock(&dev->lock);
+	virtio_set_status(dev, 0);
+	pthread_mutex_unlock(&dev->lock);
+	put_request(1, 0, VIRTIO_BLK_T_IN, 8, 4096);
+	kick(1);
+	give_page(data_gpa(0, 0));
+	assert_ok(resize(DISK_BYTES / 2));
+	usleep(2000);
+	ck_assert_uint_eq(used_idx(1), 0);
+	drive(ALL);
+	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
 }
 END_TEST
 
@@ -483,6 +544,8 @@ int main(void)
 		test_differences,
 		test_hostile_state,
 		test_resize,
+		test_resize_refused,
+		test_resize_within_a_reset,
 		test_shrink_under_load,
 		test_refused_at_start,
 		test_guest_writes_a_format,
