@@ -200,10 +200,11 @@ static void complete(struct blk *blk, struct request *req, uint8_t status)
 static void report_error(const struct blk *blk, const struct request *req)
 {
 	const char *operation = req->kind == BLK_READ ? "read" : "write";
+	const char *reason = strerrordesc_np(-req->op.result);
 	struct vm_event event = {
 		.type = VM_EVENT_BLOCK_IO_ERROR,
 		.on = req->op.result == -ENOSPC,
-		.reason = strerrordesc_np(-req->op.result),
+		.reason = reason ? reason : "unknown error",
 		.operation = operation,
 	};
 	const struct disk_config *config = blk->disk.config;

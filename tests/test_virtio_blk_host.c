@@ -56,6 +56,24 @@ START_TEST(test_io_errors)
 }
 END_TEST
 
+/* Errors that the library has no words for, as some file systems return them. */
+static bool no_words;
+
+const char *strerrordesc_np(int error)
+{
+	return no_words ? NULL : strerror(error);
+}
+
+START_TEST(test_error_without_words)
+{
+	attach_file(DISK_BYTES);
+	ck_assert_int_eq(truncate(config.path, 65536), 0);
+	no_words = true;
+	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 4096, 4096), VIRTIO_BLK_S_IOERR);
+	check_event("read", "unknown error", false, 1);
+}
+END_TEST
+
 /* --- I/O that hangs: a page of guest RAM that does not come until it is given. */
 static int fault_fd;
 
@@ -538,6 +556,7 @@ int main(void)
 	const TTest *const tests[] = {
 		test_flush_for_a_save,
 		test_io_errors,
+		test_error_without_words,
 		test_reset_with_hanging_io,
 		test_kicks_are_wanted_again,
 		test_reload_keeps_the_cache_mode,
