@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_ARGS 24
 
@@ -215,6 +216,10 @@ START_TEST(device_refusals)
 		{"--net|tap=t,stream=unix:/s", "exactly one of"},
 		{"--net|tap=sixteen-letters0", "tap=sixteen-letters0: must be IFNAME"},
 		{"--net|tap=a/b", "tap=a/b"},
+		{"--net|tap=a%d", "tap=a%d: must be IFNAME"},
+		{"--net|tap=a|--net|tap=b|--net|tap=a", "net0 and net2 have the same tap="},
+		{"--net|fd=5|--net|fd=5", "net0 and net1 have the same fd="},
+		{"--net|fd=999", "fd=999: must be N: an inherited tap"},
 		{"--net|stream=/s", "stream=/s: must be unix:PATH"},
 		{"--net|stream=unix:", "stream=unix:"},
 		{"--net|fd=2", "fd=2: must be N"},
@@ -258,15 +263,13 @@ START_TEST(too_many)
 {
 	char words[2048] = "--kernel|k";
 
-	for (int i = 0; i < 7; i++)
-		strcat(words, "|--net|fd=9");
-	ck_assert_int_eq(parse(words), 0);
-	strcat(words, "|--net|fd=9");
+	for (int i = 0; i < OPTIONS_MAX_NETS; i++)
+		strcat(words, "|--net|stream=unix:/s");
 	ck_assert_int_eq(parse(words), 0);
 	ck_assert_uint_eq(opt.nnets, OPTIONS_MAX_NETS);
-	strcat(words, "|--net|fd=9");
+	strcat(words, "|--net|fd=5");
 	ck_assert_int_ne(parse(words), 0);
-	ck_assert_str_eq(err.msg, "--net fd=9: a machine takes at most 8");
+	ck_assert_str_eq(err.msg, "--net fd=5: a machine takes at most 8");
 }
 END_TEST
 
@@ -421,6 +424,9 @@ int main(void)
 	Suite *suite = suite_create("options");
 	TCase *tcase = tcase_create("options");
 
+	/* As if they had been inherited. */
+	dup2(STDERR_FILENO, 5);
+	dup2(STDERR_FILENO, 6);
 	tcase_add_test(tcase, size);
 	tcase_add_test(tcase, defaults);
 	tcase_add_test(tcase, everything);

@@ -3,6 +3,7 @@
 #include "vmm/uuid.h"
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -122,7 +123,8 @@ static int take_tap(const struct key_row *row, void *member, const char *value)
 {
 	struct net_config *config = member;
 
-	if (strlen(value) >= IFNAMSIZ || strchr(value, '/'))
+	/* The kernel takes a % for a pattern. */
+	if (strlen(value) >= IFNAMSIZ || strpbrk(value, "/%"))
 		return -EINVAL;
 	config->kind = NET_TAP;
 	return key_text(row, config->path, value);
@@ -143,7 +145,8 @@ static int take_fd(const struct key_row *row, void *member, const char *value)
 	struct net_config *config = member;
 	uint32_t fd;
 
-	if (key_number(row, &fd, value))
+	/* Nothing of ours is open yet: what is there was inherited. */
+	if (key_number(row, &fd, value) || fcntl((int)fd, F_GETFD) < 0)
 		return -EINVAL;
 	config->kind = NET_FD;
 	config->fd = (int)fd;
@@ -171,8 +174,8 @@ static int take_mac(const struct key_row *row, void *member, const char *value)
 #define NET(m) offsetof(struct net_config, m)
 enum { NET_KEY_TAP, NET_KEY_STREAM, NET_KEY_FD, NET_KEY_VHOST };
 static const struct key_row net_keys[] = {
-	[NET_KEY_TAP] = {"tap", "IFNAME", "an interface of at most 15 characters", take_tap, 0, 0,
-			 IFNAMSIZ},
+	[NET_KEY_TAP] = {"tap", "IFNAME", "an interface of at most 15 characters, without / and %",
+			 take_tap, 0, 0, IFNAMSIZ},
 	[NET_KEY_STREAM] = {"stream", "unix:PATH",
 			    "a socket that speaks QEMU's '-netdev stream', such as passt's",
 			    take_stream, 0, 0, sizeof(((struct net_config *)0)->path)},
@@ -266,7 +269,23 @@ static int check_ids(const struct options *opt, struct error *err)
 	return 0;
 }
 
-static int finish_macs(struct options *opt, struct error *err)
+/* What two cards cannot both have. */
+static int check_pair(const struct net_config *a, const struct net_config *b, struct error *err)
+{
+	const char *same = NULL;
+
+	if (!memcmp(a->mac, b->mac, sizeof(a->mac)))
+		same = "mac";
+	else if (a->kind == NET_FD && b->kind == NET_FD && a->fd == b->fd)
+		same = "fd";
+	else if (a->kind == NET_TAP && b->kind == NET_TAP && !strcmp(a->path, b->path))
+		same = "tap";
+	return same ? error_set(err, -EINVAL, "--net: %s and %s have the same %s=", a->id, b->id,
+				same)
+		    : 0;
+}
+
+static int finish_nets(struct options *opt, struct error *err)
 {
 	static const uint8_t zero[6];
 
@@ -276,10 +295,8 @@ static int finish_macs(struct options *opt, struct error *err)
 		if (!memcmp(nic->mac, zero, sizeof(zero)))
 			uuid_derive_mac(opt->uuid, i, nic->mac);
 		for (uint32_t j = 0; j < i; j++)
-			if (!memcmp(nic->mac, opt->net[j].mac, sizeof(zero)))
-				return error_set(err, -EINVAL,
-						 "--net: %s and %s have the same mac=",
-						 opt->net[j].id, nic->id);
+			if (check_pair(&opt->net[j], nic, err))
+				return -EINVAL;
 	}
 	return 0;
 }
@@ -295,5 +312,5 @@ int options_devices_finish(struct options *opt, struct error *err)
 	}
 	if (check_ids(opt, err))
 		return -EINVAL;
-	return finish_macs(opt, err);
+	return finish_nets(opt, err);
 }
