@@ -521,6 +521,7 @@ static void set_state(struct virtio_blk_state *s, const struct disk *disk)
 	const struct disk_config *config = disk->config;
 	uint32_t block = disk->block_bytes;
 
+	*s = (struct virtio_blk_state){.virtio = s->virtio};
 	s->capacity = disk->size_bytes / DISK_SECTOR_BYTES;
 	s->block_bytes = block;
 	s->physical_block_exp = (uint8_t)__builtin_ctz(disk->physical_bytes / block);
@@ -590,7 +591,6 @@ static int attach(struct device *dev, struct vm *vm, struct error *err)
 	ret = disk_open(&blk->disk, config, is_saved(vm), err);
 	if (ret)
 		return ret;
-	set_state(dev->state, &blk->disk);
 	set_virtio(&blk->virtio, config);
 	blk->virtio.config = &blk->config;
 	blk->virtio.config_bytes = offsetof(struct virtio_blk_config, max_secure_erase_sectors);
@@ -619,6 +619,15 @@ static void detach(struct device *dev)
 		free(blk->request);
 	virtio_detach(dev);
 	disk_close(&blk->disk);
+}
+
+/* Power-on. */
+static void power_on(struct device *dev)
+{
+	const struct blk *blk = dev->host;
+
+	set_state(dev->state, &blk->disk);
+	virtio_reset(dev);
 }
 
 static int flush(struct device *dev, uint64_t deadline_ns, struct error *err)
@@ -684,7 +693,7 @@ const struct device_ops virtio_blk_ops = {
 	.host_size = sizeof(struct blk),
 	.attach = attach,
 	.detach = detach,
-	.reset = virtio_reset,
+	.reset = power_on,
 	.pause = virtio_pause,
 	.flush = flush,
 	.compare = compare,

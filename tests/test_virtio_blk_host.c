@@ -370,7 +370,37 @@ START_TEST(test_hostile_state)
 }
 END_TEST
 
+static void put_row(void *state, const char *row, uint64_t value)
+{
+	const struct state_row *r = state_row_find(dev->ops->state, row);
+
+	memcpy((uint8_t *)state + r->offset, &value, r->width);
+}
+
+/* What a failed load leaves in the state is gone with the reset that follows. */
+START_TEST(test_reset_after_a_failed_load)
+{
+	struct virtio_blk_config before;
+
+	attach_file(DISK_BYTES);
+	before = device_config();
+	free(pause_and_copy());
+	put_row(dev->state, "capacity", DISK_BYTES);
+	put_row(dev->state, "block_bytes", 4096);
+	put_row(dev->state, "max_zero_sectors", 1);
+	put_row(dev->state, "serial", 'X');
+	put_row(dev->state, "writeback", 0);
+	dev->ops->reset(dev);
+	drive(ALL);
+	before.wce = 1;
+	ck_assert(!memcmp(&before, (struct virtio_blk_config[]){device_config()}, sizeof(before)));
+	ck_assert_uint_eq(request(VIRTIO_BLK_T_GET_ID, 0, 20), VIRTIO_BLK_S_OK);
+	ck_assert_str_eq(data(), "SERIAL");
+}
+END_TEST
+
 /* --- block_resize */
+
 static int resize(uint64_t bytes)
 {
 	int ret;
@@ -561,6 +591,7 @@ int main(void)
 		test_kicks_are_wanted_again,
 		test_reload_keeps_the_cache_mode,
 		test_differences,
+		test_reset_after_a_failed_load,
 		test_hostile_state,
 		test_resize,
 		test_resize_refused,
