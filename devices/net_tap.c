@@ -9,6 +9,7 @@
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -30,25 +31,73 @@ static bool tap_claims(const struct net_config *config)
 	       (config->kind == NET_FD && !ioctl(config->fd, TUNGETIFF, &ifr));
 }
 
+#define HOW_BYTES 160
+
+/* How to make one that fits, and stays. */
+static const char *how_to_make(const struct net_backend *be, char text[HOW_BYTES])
+{
+	const char *tap = be->config->path;
+
+	snprintf(text, HOW_BYTES,
+		 "ip tuntap add dev %.15s mode tap user %u%s && ip link set %.15s up", tap,
+		 (unsigned int)getuid(), be->config->queues > 1 ? " multi_queue" : "", tap);
+	return text;
+}
+
 static int refused(const struct net_backend *be, int code, struct error *err)
 {
-	const char *tap = be->config->path, *multi = be->config->queues > 1 ? " multi_queue" : "";
+	const char *tap = be->config->path;
+	char how[HOW_BYTES];
 
+	how_to_make(be, how);
 	if (code == -EBUSY)
 		return error_set(err, code,
 				 "%s: tap %s is another process's: end it, or take another",
 				 be->name, tap);
-	return error_set(
-		err, code,
-		"%s: no tap %s for this user with %u queues (%s): as root, ip tuntap add dev "
-		"%s mode tap user %u%s && ip link set %s up",
-		be->name, tap, be->config->queues, strerror(-code), tap, (unsigned int)getuid(),
-		multi, tap);
+	if (!if_nametoindex(tap))
+		return error_set(err, code,
+				 "%s: there is no tap %s, and this user cannot make one (%s): as "
+				 "root, %s",
+				 be->name, tap, strerror(-code), how);
+	if (code == -EINVAL)
+		return error_set(err, code,
+				 "%s: %s is no tap, or one %s multi_queue, which does not go with "
+				 "queues=%u: take another, or as root, ip link del %s && %s",
+				 be->name, tap, be->config->queues > 1 ? "without" : "with",
+				 be->config->queues, tap, how);
+	return error_set(err, code,
+			 "%s: tap %s is not this user's (%s): as root, ip link del %s && %s",
+			 be->name, tap, strerror(-code), tap, how);
+}
+
+static int open_tun(const struct net_backend *be, struct error *err)
+{
+	static const struct {
+		int code;
+		const char *way_out;
+	} known[] = {
+		{ENOENT, ": modprobe tun"},
+		{ENODEV, ": modprobe tun"},
+		{EACCES, ": give this user access to it (chmod or an ACL)"},
+		{EPERM, ": let the container or cgroup that this process is in use it"},
+	};
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK), code = errno;
+	const char *way_out = "";
+
+	if (fd >= 0)
+		return fd;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (known[i].code == code)
+			way_out = known[i].way_out;
+	return error_set(err, -code, "%s: /dev/net/tun: %s%s", be->name, strerror(code), way_out);
 }
 
 static int open_queue(struct net_backend *be, uint32_t pair, struct error *err)
 {
 	struct ifreq ifr = {.ifr_flags = TAP_FLAGS};
+	bool is_new = !if_nametoindex(be->config->path);
+	char how[HOW_BYTES];
+	int fd;
 
 	if (strlen(be->config->path) >= sizeof(ifr.ifr_name))
 		return error_set(err, -EINVAL,
@@ -57,11 +106,17 @@ static int open_queue(struct net_backend *be, uint32_t pair, struct error *err)
 	memcpy(ifr.ifr_name, be->config->path, strlen(be->config->path));
 	if (be->config->queues > 1)
 		ifr.ifr_flags |= IFF_MULTI_QUEUE;
-	be->fd[pair] = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (be->fd[pair] < 0)
-		return error_set(err, -errno, "%s: /dev/net/tun: %s%s", be->name, strerror(errno),
-				 errno == ENOENT ? ": modprobe tun" : "");
-	return ioctl(be->fd[pair], TUNSETIFF, &ifr) ? refused(be, -errno, err) : 0;
+	fd = open_tun(be, err);
+	if (fd < 0)
+		return fd;
+	be->fd[pair] = fd;
+	if (ioctl(fd, TUNSETIFF, &ifr))
+		return refused(be, -errno, err);
+	if (is_new)
+		log_info("%s: made tap %s, which goes with this process; for one that stays, as "
+			 "it must for an update: %s",
+			 be->name, be->config->path, how_to_make(be, how));
+	return 0;
 }
 
 /* A descriptor that was opened by somebody else, with the flags that he chose. */

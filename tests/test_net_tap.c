@@ -2,6 +2,7 @@
 /* The network card with a real tap behind it, in a network namespace of the test's: whole packets
  * with their headers, offloads, queue pairs. */
 #include "tests/net_fixture.h"
+#include "vmm/log.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -392,13 +394,19 @@ START_TEST(refused)
 	card_options(NET_TAP, 2);
 	strcpy(card.path, TAP);
 	fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
-	ck_assert_int_lt(devices_attach(&rig.vm, &err), 0);
-	ck_assert_ptr_nonnull(strstr(err.msg, "ip tuntap add dev " TAP " mode tap"));
-	ck_assert_ptr_nonnull(strstr(err.msg, "multi_queue"));
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "without multi_queue"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "ip link del " TAP " && ip tuntap add dev " TAP));
+	ck_assert_ptr_nonnull(strstr(err.msg, " multi_queue && "));
 	virtio_guest_detach();
 	card.queues = 1;
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EBUSY);
 	ck_assert_ptr_nonnull(strstr(err.msg, TAP " is another process's"));
+	virtio_guest_detach();
+	close(fd);
+	fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "or one with multi_queue"));
 	virtio_guest_detach();
 	close(fd);
 	card_options(NET_FD, 1);
@@ -409,5 +417,45 @@ START_TEST(refused)
 }
 END_TEST
 
+/* Neither the node nor the interface is for everybody. */
+START_TEST(refused_to_users)
+{
+	const char *way_out = "give this user access to it";
+	struct error err = {""};
+
+	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
+	card_options(NET_TAP, 1);
+	strcpy(card.path, TAP);
+	ck_assert_int_eq(seteuid(65534), 0);
+	if (!eaccess("/dev/net/tun", R_OK | W_OK))
+		way_out = "this user cannot make one (Operation not permitted): as root, ip tuntap";
+	ck_assert_int_lt(devices_attach(&rig.vm, &err), 0);
+	ck_assert_msg(strstr(err.msg, way_out), "%s", err.msg);
+	virtio_guest_detach();
+	ck_assert_int_eq(seteuid(0), 0);
+}
+END_TEST
+
+/* One that root makes by the way is gone with the process: that is said. */
+START_TEST(made_here)
+{
+	char text[4096] = "";
+	FILE *log = tmpfile();
+
+	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
+	card_options(NET_TAP, 1);
+	strcpy(card.path, TAP);
+	log_init(LOG_INFO, NULL);
+	dup2(fileno(log), STDERR_FILENO);
+	virtio_guest_boot();
+	rewind(log);
+	ck_assert_uint_gt(fread(text, 1, sizeof(text) - 1, log), 0);
+	ck_assert_msg(strstr(text, "made tap " TAP ", which goes with this process"), "%s", text);
+	ck_assert_ptr_nonnull(strstr(text, "ip tuntap add dev " TAP " mode tap user 0 && "));
+	virtio_guest_end();
+	fclose(log);
+}
+END_TEST
+
 RIG_MAIN("net-tap", plain_frames, large_packets_out, large_packets_in, no_offloads_accepted,
-	 queue_pairs, interface_goes, inherited, refused)
+	 queue_pairs, interface_goes, inherited, refused, refused_to_users, made_here)
