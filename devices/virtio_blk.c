@@ -644,14 +644,20 @@ static int compare(struct device *dev, const void *saved, struct error *err)
 	const char *path = blk->disk.config->path;
 	int ret = virtio_compare(dev, saved, err);
 
-	if (was->capacity != is->capacity)
+	if (was->capacity != is->capacity) {
+		char command[48];
+
+		snprintf(command, sizeof(command), "(truncate -s %" PRIu64 ")",
+			 was->capacity * DISK_SECTOR_BYTES);
 		ret = error_join(err, -EINVAL,
 				 "checkpoint has %" PRIu64 " sectors of %d bytes, %s has %" PRIu64
-				 ": give it its size again (truncate -s %" PRIu64
-				 "), and use block_resize when the guest runs",
+				 ": give it its size again %s, and use block_resize when the guest "
+				 "runs",
 				 was->capacity, DISK_SECTOR_BYTES, path, is->capacity,
-				 was->capacity * DISK_SECTOR_BYTES);
-	if (was->block_bytes != is->block_bytes)
+				 blk->disk.is_block ? "on the host" : command);
+	}
+	/* Blocks of the guest are whole blocks of the disk. */
+	if (was->block_bytes % is->block_bytes)
 		ret = error_join(err, -EINVAL,
 				 "checkpoint has blocks of %u bytes, %s has blocks of %u: "
 				 "cache=writeback takes small ones of any file",

@@ -27,7 +27,7 @@ static inline const char *loop_attach(const char *path, uint32_t block_bytes)
 	ck_assert_msg(control >= 0, "/dev/loop-control: %s: run as root, with the module loop",
 		      strerror(errno));
 	for (int tries = 0; ret && tries < 100; tries++) {
-		const struct loop_config config = {
+		const struct loop_config backing = {
 			.fd = (uint32_t)file,
 			.block_size = block_bytes,
 			.info.lo_flags = LO_FLAGS_AUTOCLEAR,
@@ -35,7 +35,7 @@ static inline const char *loop_attach(const char *path, uint32_t block_bytes)
 
 		snprintf(device, sizeof(device), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
 		loop_fd = open(device, O_RDWR | O_CLOEXEC);
-		ret = ioctl(loop_fd, LOOP_CONFIGURE, &config);
+		ret = ioctl(loop_fd, LOOP_CONFIGURE, &backing);
 		if (ret)
 			close(loop_fd);
 	}

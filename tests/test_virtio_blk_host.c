@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The virtio disk when the host fails, hangs, saves, loads and resizes. */
 #include "tests/blk_fixture.h"
+#include "tests/loop_fixture.h"
 #include <linux/userfaultfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -377,6 +378,63 @@ static void put_row(void *state, const char *row, uint64_t value)
 	memcpy((uint8_t *)state + r->offset, &value, r->width);
 }
 
+static int resize(uint64_t bytes)
+{
+	int ret;
+
+	pthread_mutex_lock(&dev->lock);
+	ret = blk_resize(dev, bytes, &fixture_err);
+	pthread_mutex_unlock(&dev->lock);
+	return ret;
+}
+
+/* A guest with large blocks is at home on a disk with small ones, not the other way round. */
+START_TEST(test_block_sizes)
+{
+	uint8_t *saved;
+
+	attach_file(DISK_BYTES);
+	saved = pause_and_copy();
+	put_row(saved, "block_bytes", 4096);
+	assert_ok(dev->ops->compare(dev, saved, &fixture_err));
+	memcpy(dev->state, saved, dev->ops->state->size);
+	assert_ok(dev->ops->post_load(dev, &fixture_err));
+	pthread_mutex_lock(&dev->lock);
+	dev->ops->resume(dev);
+	pthread_mutex_unlock(&dev->lock);
+	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 8, 512), VIRTIO_BLK_S_IOERR);
+	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 8, 4096), VIRTIO_BLK_S_OK);
+	assert_refused(resize(DISK_BYTES + 512), -EINVAL, WORDS("4096"));
+	put_row(dev->state, "block_bytes", 4096);
+	put_row(saved, "block_bytes", 512);
+	fixture_err.msg[0] = '\0';
+	assert_refused(dev->ops->compare(dev, saved, &fixture_err), -EINVAL,
+		       WORDS("blocks of 512 bytes", "blocks of 4096"));
+	free(saved);
+}
+END_TEST
+
+START_TEST(test_device_of_another_size)
+{
+	const char *path = fixture_path("disk.img");
+	void *saved;
+
+	fixture_make_file(path, DISK_BYTES);
+	snprintf(config.path, sizeof(config.path), "%s", loop_attach(path, 512));
+	attach();
+	drive(ALL);
+	saved = pause_and_copy();
+	put_row(saved, "capacity", DISK_BYTES / 1024);
+	fixture_err.msg[0] = '\0';
+	assert_refused(dev->ops->compare(dev, saved, &fixture_err), -EINVAL,
+		       WORDS(config.path, "has 4096 sectors", "its size again on the host"));
+	ck_assert(!strstr(fixture_err.msg, "truncate"));
+	free(saved);
+	devices_detach(&rig.vm);
+	loop_detach();
+}
+END_TEST
+
 /* What a failed load leaves in the state is gone with the reset that follows. */
 START_TEST(test_reset_after_a_failed_load)
 {
@@ -400,16 +458,6 @@ START_TEST(test_reset_after_a_failed_load)
 END_TEST
 
 /* --- block_resize */
-
-static int resize(uint64_t bytes)
-{
-	int ret;
-
-	pthread_mutex_lock(&dev->lock);
-	ret = blk_resize(dev, bytes, &fixture_err);
-	pthread_mutex_unlock(&dev->lock);
-	return ret;
-}
 
 static int make_append_only(bool on)
 {
@@ -591,6 +639,8 @@ int main(void)
 		test_kicks_are_wanted_again,
 		test_reload_keeps_the_cache_mode,
 		test_differences,
+		test_block_sizes,
+		test_device_of_another_size,
 		test_reset_after_a_failed_load,
 		test_hostile_state,
 		test_resize,
