@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/loop.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#define GROWTH 32 /* watches */
 
 static void wake_ready(void *opaque, uint32_t events)
 {
@@ -22,8 +25,8 @@ int loop_init(struct loop *loop, void (*on_wake)(void *opaque), void *opaque, st
 	int ret = -EIO;
 
 	loop->stop = false;
-	for (int i = 0; i < LOOP_MAX_WATCHES; i++)
-		loop->watch[i].fd = -1;
+	loop->watch = NULL;
+	loop->nwatches = 0;
 	pthread_mutex_init(&loop->lock, NULL);
 	loop->on_wake = on_wake;
 	loop->wake_opaque = opaque;
@@ -55,15 +58,35 @@ void loop_close(struct loop *loop)
 	if (loop->epoll_fd >= 0)
 		close(loop->epoll_fd);
 	loop->wake_fd = loop->epoll_fd = -1;
+	free(loop->watch);
+	loop->watch = NULL;
+	loop->nwatches = 0;
 	pthread_mutex_destroy(&loop->lock);
 }
 
 static struct loop_watch *find(struct loop *loop, int fd)
 {
-	for (int i = 0; i < LOOP_MAX_WATCHES; i++)
+	for (uint32_t i = 0; i < loop->nwatches; i++)
 		if (loop->watch[i].fd == fd)
 			return &loop->watch[i];
 	return NULL;
+}
+
+/* A free one; NULL: out of memory. */
+static struct loop_watch *new_watch(struct loop *loop)
+{
+	struct loop_watch *watch = find(loop, -1);
+	uint32_t n = loop->nwatches;
+
+	if (watch)
+		return watch;
+	watch = realloc(loop->watch, (n + GROWTH) * sizeof(*watch));
+	if (!watch)
+		return NULL;
+	loop->watch = watch;
+	for (; loop->nwatches < n + GROWTH; loop->nwatches++)
+		watch[loop->nwatches].fd = -1;
+	return &watch[n];
 }
 
 int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *opaque,
@@ -71,10 +94,10 @@ int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *opaqu
 {
 	struct epoll_event event = {.events = events};
 	struct loop_watch *watch;
-	int ret = -ENOSPC;
+	int ret = -ENOMEM;
 
 	pthread_mutex_lock(&loop->lock);
-	watch = find(loop, -1);
+	watch = new_watch(loop);
 	if (!watch)
 		goto unlock;
 	event.data.u32 = (uint32_t)(watch - loop->watch);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/loop.h - the event loop of the main thread: file descriptors and their callbacks.
+/* vmm/loop.h - an event loop: file descriptors and their callbacks. The main thread has one, and each
+ * iothread (vmm/iothread.h).
  * Owns: the epoll descriptor; the watched descriptors stay their owners'.
- * Threads: main only, except loop_add(), loop_mod() and loop_del() (any thread: a vCPU's write may
- *	leave a device waiting for its descriptor; after a loop_del() with the callback's lock held
- *	no callback comes) and
- *	loop_wake() (any thread, signal handlers).
+ * Threads: callbacks run in the thread of loop_run(). loop_add(), loop_mod() and loop_del(): any thread
+ *	(a vCPU's write may leave a device waiting for its descriptor; after a loop_del() with the
+ *	callback's lock held no callback comes). loop_wake(): any thread, signal handlers. The rest:
+ *	init and close by whoever starts and ends that thread, loop_quit() in a callback.
  * Units: none.
  * Errors: 0 or -errno. epoll(7). */
 #ifndef VMM_LOOP_H
@@ -14,8 +15,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LOOP_MAX_WATCHES 256
-
 typedef void (*loop_fn)(void *opaque, uint32_t epoll_events);
 
 struct loop_watch {
@@ -23,17 +22,18 @@ struct loop_watch {
 	uint32_t events;
 	loop_fn fn;
 	void *opaque;
-	pthread_mutex_t *lock; /* held around fn; NULL for the main thread's own */
+	pthread_mutex_t *lock; /* held around fn; NULL: of the loop's thread alone */
 };
 
 struct loop {
 	int epoll_fd;
 	int wake_fd;
-	void (*on_wake)(void *opaque); /* runs in the main thread after loop_wake() */
+	void (*on_wake)(void *opaque); /* runs in the loop's thread after loop_wake() */
 	void *wake_opaque;
 	bool stop;
 	pthread_mutex_t lock; /* leaf; guards watch[], never held around a callback */
-	struct loop_watch watch[LOOP_MAX_WATCHES];
+	struct loop_watch *watch;
+	uint32_t nwatches;
 };
 
 int loop_init(struct loop *loop, void (*on_wake)(void *opaque), void *opaque,
