@@ -18,7 +18,7 @@
 
 /* How a hole is made, best way first. Linux before 6.12 discards for NO_HIDE_STALE, later ones
  * refuse it. Not all file systems can zero in place, but a hole reads as zeroes, too. */
-#define WAYS  3
+#define WAYS  3 /* the last one is none: zeroes are written */
 #define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 static const int way_table[DISK_OP_KINDS][2][WAYS] = {
 	[DISK_DISCARD] = {{PUNCH}, {PUNCH | FALLOC_FL_NO_HIDE_STALE, PUNCH}},
@@ -27,6 +27,37 @@ static const int way_table[DISK_OP_KINDS][2][WAYS] = {
 	[DISK_ZERO_UNMAP] = {{PUNCH, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE},
 			     {PUNCH, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE}},
 };
+
+/* Costs no memory: it is only read, so all of it is the kernel's one page of zeroes. */
+#define ZERO_BYTES (1u << 20)
+static _Alignas(DISK_MAX_BLOCK_BYTES) uint8_t zeroes[ZERO_BYTES];
+
+static int way(const struct disk_uring *u, const struct disk_op *op)
+{
+	return way_table[op->kind][u->disk->is_block][op->way];
+}
+
+static bool is_zeroing(const struct disk_op *op)
+{
+	return op->kind == DISK_ZERO || op->kind == DISK_ZERO_UNMAP;
+}
+
+/* Do its bytes go through memory? */
+static bool is_transfer(const struct disk_uring *u, const struct disk_op *op)
+{
+	return op->kind == DISK_READ || op->kind == DISK_WRITE || (is_zeroing(op) && !way(u, op));
+}
+
+static bool next_way(struct disk_uring *u, struct disk_op *op)
+{
+	if (is_transfer(u, op) || op->kind == DISK_FLUSH)
+		return false;
+	op->way++;
+	if (!way(u, op) && !is_zeroing(op))
+		return false;
+	u->way[op->kind] = op->way;
+	return true;
+}
 
 /* The ring has an entry for each op and each descriptor, so there is one at once. */
 static struct io_uring_sqe *get_sqe(struct disk_uring *u)
@@ -73,16 +104,24 @@ static void bounce_copy(struct disk_uring *u, const struct disk_op *op, uint64_t
 	}
 }
 
+static struct iovec first_piece(const struct disk_uring *u, const struct disk_op *op)
+{
+	uint64_t left = op->bytes - op->done_bytes;
+
+	if (is_zeroing(op))
+		return (struct iovec){zeroes, left < ZERO_BYTES ? left : ZERO_BYTES};
+	return op->is_bounced ? (struct iovec){u->bounce, bounce_bytes(op)} : op->iov[0];
+}
+
 static void prepare_transfer(struct disk_uring *u, struct disk_op *op, struct io_uring_sqe *sqe)
 {
 	uint64_t offset = op->offset + op->done_bytes;
-	const struct iovec one =
-		op->is_bounced ? (struct iovec){u->bounce, bounce_bytes(op)} : op->iov[0];
+	const struct iovec one = first_piece(u, op);
 	uint32_t bytes = one.iov_len < MAX_ONCE_BYTES ? (uint32_t)one.iov_len : MAX_ONCE_BYTES;
 
 	if (op->is_bounced && op->kind == DISK_WRITE)
 		bounce_copy(u, op, bytes);
-	if (op->is_bounced || op->niov == 1) {
+	if (op->niov <= 1 || op->is_bounced) {
 		if (op->kind == DISK_READ)
 			io_uring_prep_read(sqe, 0, one.iov_base, bytes, offset);
 		else
@@ -100,14 +139,13 @@ static void prepare(struct disk_uring *u, struct disk_op *op)
 {
 	struct io_uring_sqe *sqe = get_sqe(u);
 
-	if (op->kind == DISK_FLUSH) {
+	if (op->kind == DISK_FLUSH || op->is_syncing) {
 		op->covers = u->written;
 		io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
-	} else if (op->kind == DISK_READ || op->kind == DISK_WRITE) {
+	} else if (is_transfer(u, op)) {
 		prepare_transfer(u, op, sqe);
 	} else {
-		io_uring_prep_fallocate(sqe, 0, way_table[op->kind][u->disk->is_block][op->way],
-					(off_t)op->offset, (off_t)op->bytes);
+		io_uring_prep_fallocate(sqe, 0, way(u, op), (off_t)op->offset, (off_t)op->bytes);
 	}
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data(sqe, op);
@@ -140,7 +178,7 @@ static void finish(struct disk_uring *u, struct disk_op *op, int result)
 	u->in_flight--;
 	if (op->is_bounced)
 		next_bounced(u);
-	if (op->kind == DISK_FLUSH) {
+	if (op->kind == DISK_FLUSH || op->is_syncing) {
 		/* Without O_DIRECT a failed flush may have dropped pages, and the next one would not
 		 * know. */
 		if (result && !u->is_direct)
@@ -149,9 +187,9 @@ static void finish(struct disk_uring *u, struct disk_op *op, int result)
 			op->result = u->flush_error;
 		if (!op->result && u->flushed < op->covers)
 			u->flushed = op->covers;
-	} else if (op->kind != DISK_READ) {
-		u->written++;
 	}
+	if (op->kind != DISK_READ && op->kind != DISK_FLUSH)
+		u->written++;
 	if (op == &u->flush)
 		u->flush_busy = false;
 	else
@@ -169,6 +207,7 @@ void disk_uring_submit(struct disk_uring *u, struct disk_op *op)
 
 	u->in_flight++;
 	op->done_bytes = 0;
+	op->is_syncing = false;
 	op->way = u->way[op->kind];
 	op->is_bounced = !is_aligned(u, op);
 	if (op->kind == DISK_FLUSH && !needs_flush(u)) {
@@ -217,14 +256,17 @@ static void completed(struct disk_uring *u, struct disk_op *op, int res)
 {
 	if (res == -EINTR || res == -EAGAIN) {
 		prepare(u, op);
-	} else if (res == -EOPNOTSUPP && op->way + 1 < WAYS &&
-		   way_table[op->kind][u->disk->is_block][op->way + 1]) {
-		u->way[op->kind] = ++op->way;
+	} else if (res == -EOPNOTSUPP && !op->is_syncing && next_way(u, op)) {
 		prepare(u, op);
-	} else if (res < 0 || (op->kind != DISK_READ && op->kind != DISK_WRITE)) {
+	} else if (res < 0 || op->kind == DISK_FLUSH || op->is_syncing) {
 		finish(u, op, res);
-	} else {
+	} else if (is_transfer(u, op)) {
 		transferred(u, op, (uint32_t)res);
+	} else if (op->is_durable) {
+		op->is_syncing = true;
+		prepare(u, op);
+	} else {
+		finish(u, op, 0);
 	}
 }
 

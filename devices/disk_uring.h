@@ -30,7 +30,7 @@ enum disk_op_kind {
 struct disk_op {
 	/* The client's. iov is used up on the way. */
 	enum disk_op_kind kind;
-	bool is_durable; /* a write that is on the disk when done, as if flushed */
+	bool is_durable; /* any kind of write: on the disk when done, as if flushed */
 	uint32_t niov;
 	struct iovec *iov;
 	uint64_t offset, bytes;
@@ -38,6 +38,7 @@ struct disk_op {
 
 	/* disk_uring.c's */
 	bool is_bounced;
+	bool is_syncing; /* done but for the flush that makes it durable */
 	uint8_t way;
 	uint64_t done_bytes;
 	uint64_t covers; /* flush: the writes that it makes durable */

@@ -287,7 +287,7 @@ static bool set_iov(struct request *req, const struct iovec *iov, uint32_t n, ui
 static uint8_t submit(struct blk *blk, struct request *req, enum disk_op_kind kind)
 {
 	req->op.kind = kind;
-	req->op.is_durable = kind == DISK_WRITE && blk->writes_through;
+	req->op.is_durable = blk->writes_through;
 	req->since_ns = clock_now_ns();
 	disk_uring_submit(&blk->io, &req->op);
 	return PENDING;

@@ -301,6 +301,36 @@ START_TEST(test_holes_in_tmpfs)
 }
 END_TEST
 
+/* ramfs can neither zero nor make holes: then it is written to, and a discard is not done. */
+START_TEST(test_zeroes_without_holes)
+{
+	const char *path = fixture_path("fs/disk.img");
+	uint8_t *zero = calloc(3, MIB);
+
+	fixture_mount("ramfs", NULL);
+	fixture_make_file(path, 4 * MIB);
+	open_disk(path, DISK_CACHE_WRITEBACK);
+	start();
+	for (enum disk_op_kind kind = DISK_ZERO; kind <= DISK_ZERO_UNMAP; kind++) {
+		struct disk_op op = {.kind = kind,
+				     .is_durable = kind == DISK_ZERO,
+				     .offset = 4096,
+				     .bytes = 2 * MIB + 512};
+
+		ck_assert_int_eq(transfer(DISK_WRITE, data, 0, 3 * MIB), 0);
+		ck_assert_int_eq(run_op(&op), 0);
+		check_content(0, data, 4096);
+		check_content(4096, zero, op.bytes);
+		check_content(4096 + op.bytes, data + 4096 + op.bytes, 65536);
+	}
+	ck_assert_int_eq(range(DISK_DISCARD, 0, MIB), -EOPNOTSUPP);
+	ck_assert_int_eq(range(DISK_DISCARD, 0, MIB), -EOPNOTSUPP);
+	check_content(0, data, 4096);
+	end();
+	free(zero);
+}
+END_TEST
+
 START_TEST(test_holes_in_a_device)
 {
 	const char *path = fixture_path("disk.img"), *device;
@@ -554,6 +584,7 @@ int main(void)
 	tcase_add_test(tcase, test_many_unaligned);
 	tcase_add_test(tcase, test_holes_in_a_file);
 	tcase_add_test(tcase, test_holes_in_tmpfs);
+	tcase_add_test(tcase, test_zeroes_without_holes);
 	tcase_add_test(tcase, test_holes_in_a_device);
 	tcase_add_test(tcase, test_no_space);
 	tcase_add_loop_test(tcase, test_file_became_shorter, 0, 2);

@@ -282,12 +282,36 @@ START_TEST(test_write_cache)
 }
 END_TEST
 
+/* Holes and zeroes are durable as writes are: their flush takes an earlier write with it. */
+START_TEST(test_holes_without_write_cache)
+{
+	const uint32_t type[] = {VIRTIO_BLK_T_WRITE_ZEROES, VIRTIO_BLK_T_DISCARD};
+	const struct virtio *v;
+
+	config.cache = DISK_CACHE_WRITEBACK;
+	attach_file(DISK_BYTES);
+	v = dev->host;
+	for (int i = 0; i < 2; i++) {
+		ck_assert_uint_eq(range_request(VIRTIO_BLK_T_DISCARD, 0, 8, 0), VIRTIO_BLK_S_OK);
+		ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
+		ck_assert_uint_eq(range_request(type[i], 4096, 8, 0), VIRTIO_BLK_S_OK);
+		ck_assert(is_on_its_way());
+		pthread_mutex_lock(&dev->lock);
+		v->ops->config_write(dev, offsetof(struct virtio_blk_config, wce), 1, 0);
+		pthread_mutex_unlock(&dev->lock);
+		ck_assert_uint_eq(range_request(type[i], 4096, 8, 0), VIRTIO_BLK_S_OK);
+		ck_assert(!is_on_its_way());
+		drive(ALL);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		test_config,	   test_invalid_requests, test_features_not_taken,
 		test_readonly,	   test_broken_chains,	  test_flood,
-		test_endless_work, test_write_cache,
+		test_endless_work, test_write_cache,	  test_holes_without_write_cache,
 	};
 	const TTest *const twice[] = {test_requests, test_odd_layout};
 
