@@ -19,7 +19,8 @@ struct load {
 	enum runstate former; /* comes back if a step fails */
 	struct checkpoint ckpt;
 	struct snapshot *snap;
-	bool run; /* the guest ran when it was saved */
+	bool live;	/* the guest ran when it was saved, or slept */
+	bool suspended; /* it slept */
 	uint64_t downtime_ns;
 };
 
@@ -39,8 +40,10 @@ static int step_machine(void *ctx, struct error *err)
 
 	if (ret)
 		return ret;
-	load->run = !load->stay_paused &&
-		    !strcmp(snap->root.run_state, runstate_name[RUNSTATE_RUNNING]);
+	load->live =
+		!load->stay_paused && strcmp(snap->root.run_state, runstate_name[RUNSTATE_PAUSED]);
+	load->suspended = snap->root.suspended ||
+			  !strcmp(snap->root.run_state, runstate_name[RUNSTATE_SUSPENDED]);
 	ret = machine_compare(&snap->machine, load->vm, err);
 	if (!ret)
 		snapshot_drop_absent(snap);
@@ -289,14 +292,11 @@ static void resume(struct load *load)
 	load->downtime_ns = arch_state_downtime_ns(load->snap->arch);
 	vm->needs_reset = false;
 	vm->has_run = true;
-	if (!load->run) {
+	vm->suspended = load->suspended;
+	if (load->live)
+		vm_go_on(vm);
+	else
 		vm_set_runstate(vm, RUNSTATE_PAUSED);
-		return;
-	}
-	vm_resume_devices(vm);
-	vm_resume_vcpus(vm);
-	vm_set_runstate(vm, RUNSTATE_RUNNING);
-	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
 }
 
 static const struct step load_step[] = {

@@ -12,6 +12,8 @@
 	F(T, uuid)                    \
 	F(T, cpus)                    \
 	F(T, pit)                     \
+	A(T, s3, 1)                   \
+	A(T, reserved, 0)             \
 	F(T, ram_size_bytes)          \
 	V(T, ram_region, nram_region) \
 	F(T, devices)                 \
@@ -72,6 +74,8 @@ static const char *machine_check(const void *st)
 		return "'ram_region' has a GPA without a size";
 	if (!machine->cpus || machine->cpus > OPTIONS_MAX_CPUS)
 		return "'cpus' is not 1 to 64";
+	if (machine->s3 > 1 || machine->reserved)
+		return "'s3' is neither 0 nor 1, or 'reserved' is not 0";
 	return NULL;
 }
 
@@ -92,6 +96,7 @@ void machine_describe(struct machine_state *machine, const struct vm *vm)
 	memcpy(machine->uuid, vm->opt->uuid, sizeof(machine->uuid));
 	machine->cpus = vm->nvcpus;
 	machine->pit = vm->opt->pit;
+	machine->s3 = vm->opt->s3;
 	machine->ram_size_bytes = vm->ram.config.size_bytes;
 	for (uint32_t i = 0; i < vm->ram.nregions; i++) {
 		machine->ram_region[machine->nram_region++] = vm->ram.region[i].gpa;
@@ -173,6 +178,12 @@ int machine_compare(const struct machine_state *saved, const struct vm *vm, stru
 		ret = error_join(err, -EINVAL,
 				 "checkpoint has %s, the command line gives --machine pit=%s",
 				 saved->pit ? "a PIT" : "no PIT", now->pit ? "on" : "off");
+	if (!saved->s3 != !now->s3)
+		ret = error_join(
+			err, -EINVAL,
+			"checkpoint is of a machine with --machine s3=%s, the command line "
+			"gives s3=%s",
+			saved->s3 ? "on" : "off", now->s3 ? "on" : "off");
 	compare_devices(saved, now, vm, err, &ret);
 	return ret;
 }

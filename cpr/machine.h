@@ -16,6 +16,7 @@ struct machine_state {
 	uint32_t nram_region;
 	uint32_t cpus;
 	uint32_t pit;
+	uint32_t s3, reserved;		  /* reserved: keeps the struct free of padding */
 	uint32_t device_gsi[DEVICES_MAX]; /* one for each name in devices; 0: has none */
 	uint32_t ndevice_gsi;
 	char arch[16];

@@ -16,7 +16,7 @@ struct save {
 	bool ram_check;
 	uint64_t timeout_ns, deadline_ns;
 	enum runstate former; /* comes back if a step fails */
-	bool running;
+	bool live;
 	struct snapshot *snap;
 	struct checkpoint ckpt;
 	struct checkpoint_file file;
@@ -55,16 +55,18 @@ int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 	return ram_check_survives(&vm->ram, mode_needs[mode], err);
 }
 
-/* A guest that has asked for power-off or reset, or whose vCPU broke, is not one to come back to:
+/* A guest that has asked for power-off, reset or sleep, or whose vCPU broke, is not one to come back to:
  * nobody would ask again. */
 static int check_requests(const struct vm *vm, struct error *err)
 {
-	if (vm_guest_ends(vm))
-		return error_set(err, -EBUSY,
-				 vm->runstate == RUNSTATE_PAUSED
-					 ? "cont it first: it has asked for power-off or reset"
-					 : "the guest has just asked for power-off or reset: try "
-					   "again");
+	if (vm_guest_waits(vm))
+		return error_set(
+			err, -EBUSY,
+			vm->runstate == RUNSTATE_PAUSED
+				? "cont it first: it has asked for power-off, reset or "
+				  "sleep"
+				: "the guest has just asked for power-off, reset or sleep: "
+				  "try again");
 	if (atomic_load(&vm->requests) & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM))
 		return error_set(err, -EIO, "a vCPU cannot go on, the log tells why");
 	return 0;
@@ -113,7 +115,7 @@ static int step_presync(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
 
-	if (save->mode != CPR_REBOOT || !save->running)
+	if (save->mode != CPR_REBOOT || !save->live)
 		return 0;
 	return ram_sync(&save->vm->ram, err);
 }
@@ -140,7 +142,7 @@ static int step_preflush(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
 
-	return save->running ? flush(save, err) : 0;
+	return save->live ? flush(save, err) : 0;
 }
 
 static int step_stop_vcpus(void *ctx, struct error *err)
@@ -149,14 +151,14 @@ static int step_stop_vcpus(void *ctx, struct error *err)
 	int ret;
 
 	save->stopped_at_ns = clock_now_ns();
-	if (save->running)
+	if (save->live)
 		vm_pause_vcpus(save->vm);
 	vm_set_runstate(save->vm, RUNSTATE_SAVE_VM);
 	ret = check_requests(save->vm, err);
 	if (!ret)
 		return 0;
 	vm_set_runstate(save->vm, save->former);
-	if (save->running)
+	if (save->live)
 		vm_resume_vcpus(save->vm);
 	return ret;
 }
@@ -166,7 +168,7 @@ static void undo_stop_vcpus(void *ctx)
 	struct save *save = ctx;
 
 	vm_set_runstate(save->vm, save->former);
-	if (save->running)
+	if (save->live)
 		vm_resume_vcpus(save->vm);
 }
 
@@ -174,7 +176,7 @@ static int step_pause_devices(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
 
-	if (!save->running)
+	if (!save->live)
 		return 0;
 	return late(save, vm_pause_devices(save->vm, save->deadline_ns, err), err);
 }
@@ -183,7 +185,7 @@ static void undo_pause_devices(void *ctx)
 {
 	struct save *save = ctx;
 
-	if (save->running)
+	if (save->live)
 		vm_resume_devices(save->vm);
 }
 
@@ -359,7 +361,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 		.ram_check = args->ram_check,
 		.timeout_ns = args->timeout_ns,
 		.former = vm->runstate,
-		.running = vm->runstate == RUNSTATE_RUNNING,
+		.live = vm_is_live(vm),
 		.file = {.dir_fd = -1, .fd = -1},
 	};
 	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = clock_now_ns();

@@ -23,7 +23,8 @@ const char *const cpr_mode_name[CPR_MODES] = {
 	F(T, format)           \
 	F(T, id)               \
 	F(T, mode)             \
-	F(T, run_state)
+	F(T, run_state)        \
+	A(T, suspended, 0)
 
 #define VMM_STATE(F, A, V, T) \
 	F(T, version)         \
@@ -49,8 +50,12 @@ static const char *root_check(const void *st)
 	if (!known)
 		return "'mode' is not known here";
 	if (strcmp(root->run_state, runstate_name[RUNSTATE_RUNNING]) &&
+	    strcmp(root->run_state, runstate_name[RUNSTATE_SUSPENDED]) &&
 	    strcmp(root->run_state, runstate_name[RUNSTATE_PAUSED]))
-		return "'run_state' is not running or paused";
+		return "'run_state' is not running, paused or suspended";
+	if (root->suspended > 1 ||
+	    (root->suspended && strcmp(root->run_state, runstate_name[RUNSTATE_PAUSED])))
+		return "'suspended' is neither 0 nor 1, or 1 of a guest that is not paused";
 	return NULL;
 }
 
@@ -181,6 +186,7 @@ int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode, 
 	snprintf(snap->root.mode, sizeof(snap->root.mode), "%s", cpr_mode_name[mode]);
 	snprintf(snap->root.run_state, sizeof(snap->root.run_state), "%s",
 		 runstate_name[vm->runstate]);
+	snap->root.suspended = vm->suspended && vm->runstate == RUNSTATE_PAUSED;
 	snap->root.format = CHECKPOINT_FORMAT;
 	if (uuid_random(snap->root.id))
 		return error_set(err, -EIO, "no random bytes for the checkpoint's id");

@@ -18,8 +18,9 @@ struct root_state {
 	uint8_t id[16]; /* random: the label names it while this checkpoint may be loaded */
 	char compatible[24];
 	char mode[16];	    /* cpr_mode_name[] */
-	char run_state[16]; /* "running" or "paused" */
+	char run_state[16]; /* "running", "paused" or "suspended" */
 	uint32_t format;
+	uint32_t suspended; /* paused while it slept: it sleeps on when it is resumed */
 };
 
 /* Who wrote it, and during which boot of the host. */

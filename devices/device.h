@@ -20,6 +20,13 @@ struct vm;
 struct options;
 struct device;
 
+/* What wakes a machine that sleeps (ACPI S3). */
+enum device_wake {
+	DEVICE_WAKE_PENDING, /* whatever came while it went to sleep */
+	DEVICE_WAKE_BUTTON,  /* the power button, or whoever stands for it */
+	DEVICE_WAKE_ALARM,
+};
+
 struct device_ops {
 	const char *type; /* "virtio-blk": what the checkpoint calls it */
 	const char *name; /* "disk": its instances are disk0, disk1 ...; NULL: the type */
@@ -46,6 +53,10 @@ struct device_ops {
 			 struct error *err); /* host side from state; no guest RAM, no host I/O */
 	void (*resume)(struct device *dev); /* timers, kicks, interrupt levels again; cannot fail */
 	void (*power_button)(struct device *dev);
+	/* Of a guest that sleeps. Puts down why it wakes; false: it has not asked to be woken by that.
+	 */
+	bool (*wake)(struct device *dev, enum device_wake why);
+	bool (*alarm)(struct device *dev); /* does its alarm ring? */
 };
 
 struct device {

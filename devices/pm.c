@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ACPI fixed hardware: power button, sleep control, PM timer, and the reset control port.
+/* ACPI fixed hardware: power button, sleep control, wake status, PM timer, and the reset control
+ * port.
  * ACPI 6.5, 4.8.3. The timer counts guest time: it stands still while the guest is stopped and
  * goes on after a load where it was, whatever the host's clocks did. */
 #include "devices/devices.h"
@@ -15,8 +16,10 @@
 #define PM1_GBL	   0x0020
 #define PM1_PWRBTN 0x0100
 #define PM1_RTC	   0x0400
-#define PM1_STATUS (PM1_TMR | PM1_GBL | PM1_PWRBTN)
-#define PM1_ENABLE (PM1_STATUS | PM1_RTC)
+#define PM1_WAK	   0x8000 /* status only */
+#define PM1_ENABLE (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC)
+#define PM1_STATUS (PM1_ENABLE | PM1_WAK)
+#define PM1_WAKES  (PM1_PWRBTN | PM1_RTC)
 
 #define CNT_SCI_EN    0x0001
 #define CNT_BM_RLD    0x0002
@@ -115,8 +118,7 @@ static void arm_timer(struct device *dev)
 
 static bool sci_level(const struct pm_state *s)
 {
-	/* The RTC's alarm is no wake event here: its bit can be enabled and is never set. */
-	return s->status & s->enable & PM1_STATUS;
+	return s->status & s->enable;
 }
 
 static void update_sci(struct device *dev)
@@ -162,6 +164,8 @@ static void sleep_now(struct device *dev, uint16_t control)
 
 	if (type == PM_SLP_TYP_S5)
 		vm_request(dev->vm, VM_REQUEST_SHUTDOWN);
+	else if (type == PM_SLP_TYP_S3 && dev->vm->opt->s3)
+		vm_request(dev->vm, VM_REQUEST_SUSPEND);
 	else
 		log_guest("%s: the guest asks for sleep type %u, which does not exist", dev->name,
 			  type);
@@ -299,6 +303,25 @@ static void pm_power_button(struct device *dev)
 	update_sci(dev);
 }
 
+/* 4.8.3.1 "PM1 Event Grouping": the button wakes always, the alarm if it is enabled. Its status is set
+ * by nothing but a wake: an OS that is awake hears of it by the RTC's own interrupt. */
+static bool pm_wake(struct device *dev, enum device_wake why)
+{
+	struct pm_state *s = dev->state;
+
+	if (why == DEVICE_WAKE_PENDING && !(s->status & s->enable & PM1_WAKES))
+		return false;
+	if (why == DEVICE_WAKE_ALARM && !(s->enable & PM1_RTC))
+		return false;
+	if (why == DEVICE_WAKE_BUTTON)
+		s->status |= PM1_PWRBTN;
+	else if (why == DEVICE_WAKE_ALARM)
+		s->status |= PM1_RTC;
+	s->status |= PM1_WAK;
+	update_sci(dev);
+	return true;
+}
+
 const struct device_ops pm_ops = {
 	.type = "pm",
 	.state = &pm_state_desc,
@@ -310,4 +333,5 @@ const struct device_ops pm_ops = {
 	.pause = pm_pause,
 	.resume = pm_resume,
 	.power_button = pm_power_button,
+	.wake = pm_wake,
 };

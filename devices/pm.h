@@ -19,6 +19,7 @@
 #define PM_BYTES       0xc
 
 #define PM_SCI_GSI    9 /* level triggered, active high */
+#define PM_SLP_TYP_S3 1 /* unless --machine s3=off */
 #define PM_SLP_TYP_S5 5
 
 /* FADT: RESET_REG and RESET_VALUE. */

@@ -372,6 +372,20 @@ static void arm_timer(struct device *dev)
 	timerfd_settime(host->timer.fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
 }
 
+static bool rtc_alarm(struct device *dev)
+{
+	const struct rtc_state *s = dev->state;
+
+	return s->cmos[REG_C] & s->cmos[REG_B] & C_AF;
+}
+
+/* Vm.c knows whether there is somebody to wake. */
+static void tell_alarm(struct device *dev)
+{
+	if (rtc_alarm(dev))
+		vm_request(dev->vm, VM_REQUEST_ALARM);
+}
+
 static void timer_ready(void *opaque, uint32_t events)
 {
 	struct device *dev = opaque;
@@ -383,6 +397,7 @@ static void timer_ready(void *opaque, uint32_t events)
 	catch_up(dev->state);
 	arm_timer(dev);
 	update_irq(dev);
+	tell_alarm(dev);
 }
 
 static bool is_time(uint8_t index)
@@ -591,6 +606,7 @@ static void rtc_resume(struct device *dev)
 	catch_up(dev->state);
 	arm_timer(dev);
 	irq_line_renew(&host->irq, line_level(dev->state));
+	tell_alarm(dev);
 }
 
 const struct device_ops rtc_ops = {
@@ -603,4 +619,5 @@ const struct device_ops rtc_ops = {
 	.reset = rtc_reset,
 	.pause = rtc_pause,
 	.resume = rtc_resume,
+	.alarm = rtc_alarm,
 };

@@ -37,6 +37,13 @@ HANDLER(query_status)
 	return 0;
 }
 
+HANDLER(query_current_machine)
+{
+	call->ret = json_object_new_object();
+	add_bool(call->ret, "wakeup-suspend-support", call->session->vm->opt->s3);
+	return 0;
+}
+
 HANDLER(query_name)
 {
 	const char *name = call->session->vm->opt->name;
@@ -127,6 +134,11 @@ HANDLER(quit)
 HANDLER(system_powerdown)
 {
 	return vm_powerdown(call->session->vm, err);
+}
+
+HANDLER(system_wakeup)
+{
+	return vm_wakeup(call->session->vm, err);
 }
 
 HANDLER(system_reset)
@@ -242,6 +254,7 @@ const struct qmp_command qmp_commands[] = {
 	 .arg = {{"enable", .type = json_type_array, .optional = true}}},
 	COMMAND("query-version", query_version),
 	COMMAND("query-status", query_status),
+	COMMAND("query-current-machine", query_current_machine),
 	COMMAND("query-name", query_name),
 	COMMAND("query-uuid", query_uuid),
 	COMMAND("query-kvm", query_kvm),
@@ -258,6 +271,7 @@ const struct qmp_command qmp_commands[] = {
 	COMMAND("cont", cont),
 	COMMAND("quit", quit),
 	COMMAND("system_powerdown", system_powerdown),
+	COMMAND("system_wakeup", system_wakeup),
 	COMMAND("system_reset", system_reset),
 	COMMAND("set_link", commands_set_link,
 		{"name", ANY_STRING},

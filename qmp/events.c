@@ -42,6 +42,8 @@ static const struct {
 	[VM_EVENT_SHUTDOWN] = {"SHUTDOWN", add_cause},
 	[VM_EVENT_RESET] = {"RESET", add_cause},
 	[VM_EVENT_POWERDOWN] = {"POWERDOWN", NULL},
+	[VM_EVENT_SUSPEND] = {"SUSPEND", NULL},
+	[VM_EVENT_WAKEUP] = {"WAKEUP", NULL},
 	[VM_EVENT_BLOCK_IO_ERROR] = {"BLOCK_IO_ERROR", add_block_io_error},
 	[VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", add_panic},
 	[VM_EVENT_GUEST_CRASHLOADED] = {"GUEST_CRASHLOADED", add_panic},

@@ -17,9 +17,10 @@
 /* The parts of the house that QMP stands on, as small as their headers allow. */
 
 const char arch_name[] = "x86_64";
-const char *const runstate_name[RUNSTATES] = {"prelaunch",   "inmigrate", "running",
-					      "paused",	     "save-vm",	  "restore-vm",
-					      "postmigrate", "shutdown",  "internal-error"};
+const char *const runstate_name[RUNSTATES] = {
+	"prelaunch", "inmigrate",  "running",	  "paused",   "suspended",
+	"save-vm",   "restore-vm", "postmigrate", "shutdown", "internal-error",
+};
 const char *const cpr_mode_name[CPR_MODES] = {"reboot", "restart"};
 struct fake_cpr fake_cpr;
 
@@ -61,6 +62,15 @@ int vm_powerdown(struct vm *vm, struct error *err)
 {
 	(void)err;
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_POWERDOWN});
+	return 0;
+}
+
+int vm_wakeup(struct vm *vm, struct error *err)
+{
+	if (vm->runstate != RUNSTATE_SUSPENDED)
+		return error_set(err, -EBUSY, "Unable to wake up: guest is not in suspended state");
+	vm->runstate = RUNSTATE_RUNNING;
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_WAKEUP});
 	return 0;
 }
 

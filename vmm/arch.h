@@ -47,6 +47,9 @@ int arch_boot_check(const struct vm *vm, struct error *err) must_check;
 int arch_boot(struct vm *vm, struct error *err) must_check;
 /* Puts vCPUs and interrupt controllers into the state of power-on; the clock goes on. */
 int arch_reset(struct vm *vm, struct error *err) must_check;
+/* After S3: the same, and the first vCPU enters the guest where it has asked for that. -EFAULT: it has
+ * left no such place; nothing is changed. */
+int arch_wake(struct vm *vm, struct error *err) must_check;
 /* For the log when a vCPU cannot go on; on its own thread or with vCPUs paused. */
 void arch_log_registers(const struct vcpu *vcpu);
 

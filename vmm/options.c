@@ -127,6 +127,8 @@ static int on_reset(struct options *opt, char *value, struct error *err)
 static const struct key_row machine_keys[] = {
 	{"pit", "off|on", "an i8254 timer (default off)", key_switch, offsetof(struct options, pit),
 	 0, 0},
+	{"s3", "off|on", "sleep (ACPI S3) (default on)", key_switch, offsetof(struct options, s3),
+	 0, 0},
 	{"clock", "continue|realtime", "the guest's clock after a load (default continue)",
 	 key_switch, offsetof(struct options, clock_realtime), 0, 0},
 	{0},
@@ -294,6 +296,7 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 		.memory.size_bytes = 256 << 20,
 		.append = "",
 		.serial = {CHARDEV_STDIO, NULL, "--serial"},
+		.s3 = true,
 		.log_level = LOG_INFO,
 	};
 	for (int i = 1; i < argc; i++)

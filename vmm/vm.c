@@ -12,19 +12,16 @@
 #include <unistd.h>
 
 const char *const runstate_name[RUNSTATES] = {
-	[RUNSTATE_PRELAUNCH] = "prelaunch",
-	[RUNSTATE_INMIGRATE] = "inmigrate",
-	[RUNSTATE_RUNNING] = "running",
-	[RUNSTATE_PAUSED] = "paused",
-	[RUNSTATE_SAVE_VM] = "save-vm",
-	[RUNSTATE_RESTORE_VM] = "restore-vm",
-	[RUNSTATE_POSTMIGRATE] = "postmigrate",
-	[RUNSTATE_SHUTDOWN] = "shutdown",
-	[RUNSTATE_INTERNAL_ERROR] = "internal-error",
+	[RUNSTATE_PRELAUNCH] = "prelaunch",   [RUNSTATE_INMIGRATE] = "inmigrate",
+	[RUNSTATE_RUNNING] = "running",	      [RUNSTATE_PAUSED] = "paused",
+	[RUNSTATE_SUSPENDED] = "suspended",   [RUNSTATE_SAVE_VM] = "save-vm",
+	[RUNSTATE_RESTORE_VM] = "restore-vm", [RUNSTATE_POSTMIGRATE] = "postmigrate",
+	[RUNSTATE_SHUTDOWN] = "shutdown",     [RUNSTATE_INTERNAL_ERROR] = "internal-error",
 };
 
 /* The guest's own wishes: they wait as long as it is stopped. */
-#define GUEST_REQUESTS (VM_REQUEST_SHUTDOWN | VM_REQUEST_RESET | VM_REQUEST_TRIPLE_FAULT)
+#define GUEST_REQUESTS \
+	(VM_REQUEST_SHUTDOWN | VM_REQUEST_RESET | VM_REQUEST_TRIPLE_FAULT | VM_REQUEST_SUSPEND)
 
 /* A guest's own reset has this long for devices to come to rest, and is tried again if they do not, as
  * when the host's storage hangs; in between the main loop serves the operator. */
@@ -175,20 +172,24 @@ void vm_set_runstate(struct vm *vm, enum runstate state)
 
 void vm_pause_vcpus(struct vm *vm)
 {
+	if (vm->suspended)
+		return;
 	vcpus_pause(vm);
 	arch_clock_stop(vm);
 }
 
 void vm_resume_vcpus(struct vm *vm)
 {
+	if (vm->suspended)
+		return;
 	arch_clock_resume(vm);
 	vm->has_run = true;
 	vcpus_resume(vm);
-	if (vm_guest_ends(vm))
+	if (vm_guest_waits(vm))
 		loop_wake(&vm->loop); /* asked for just before the pause */
 }
 
-bool vm_guest_ends(const struct vm *vm)
+bool vm_guest_waits(const struct vm *vm)
 {
 	return atomic_load(&vm->requests) & GUEST_REQUESTS;
 }
@@ -266,8 +267,18 @@ static int pause_all(struct vm *vm, uint64_t within_ns, struct error *err)
 
 static void resume_all(struct vm *vm)
 {
+	enum runstate state = vm->suspended ? RUNSTATE_SUSPENDED : RUNSTATE_RUNNING;
+
 	vm_resume_devices(vm);
 	vm_resume_vcpus(vm);
+	if (vm->runstate != state)
+		vm_set_runstate(vm, state);
+}
+
+void vm_go_on(struct vm *vm)
+{
+	resume_all(vm);
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
 }
 
 static int boot(struct vm *vm, struct error *err)
@@ -289,7 +300,7 @@ int vm_cont(struct vm *vm, struct error *err)
 {
 	int ret = -EBUSY;
 
-	if (vm->runstate == RUNSTATE_RUNNING)
+	if (vm_is_live(vm))
 		return 0;
 	if (cannot_run[vm->runstate])
 		return error_set(err, ret, "cont: %s", cannot_run[vm->runstate]);
@@ -298,9 +309,7 @@ int vm_cont(struct vm *vm, struct error *err)
 		if (ret)
 			return ret;
 	}
-	resume_all(vm);
-	vm_set_runstate(vm, RUNSTATE_RUNNING);
-	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
+	vm_go_on(vm);
 	return 0;
 }
 
@@ -308,7 +317,7 @@ int vm_stop(struct vm *vm, struct error *err)
 {
 	int ret;
 
-	if (vm->runstate != RUNSTATE_RUNNING)
+	if (!vm_is_live(vm))
 		return 0;
 	ret = pause_all(vm, VM_PAUSE_NS, err);
 	if (ret)
@@ -332,10 +341,10 @@ static void enter_internal_error(struct vm *vm)
 
 int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 {
-	bool running = vm->runstate == RUNSTATE_RUNNING;
+	bool live = vm_is_live(vm);
 	int ret = -EBUSY;
 
-	if (!running && vm->runstate != RUNSTATE_PAUSED && vm->runstate != RUNSTATE_PRELAUNCH)
+	if (!live && vm->runstate != RUNSTATE_PAUSED && vm->runstate != RUNSTATE_PRELAUNCH)
 		return error_set(err, ret, "a VM in run state %s cannot be reset",
 				 runstate_name[vm->runstate]);
 	/* Everything that may refuse comes before the guest's state is given up. */
@@ -344,11 +353,12 @@ int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 		return ret;
 	if (vm->runstate == RUNSTATE_PRELAUNCH)
 		return 0; /* it is as after a reset */
-	if (running) {
+	if (live) {
 		ret = pause_all(vm, guest ? RESET_PAUSE_NS : VM_PAUSE_NS, err);
 		if (ret)
 			return ret;
 	}
+	vm->suspended = false;
 	atomic_fetch_and(&vm->requests, ~GUEST_REQUESTS);
 	vm->needs_reset = true;
 	ret = boot(vm, err);
@@ -357,13 +367,15 @@ int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 		return ret;
 	}
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESET, .guest = guest, .reason = reason});
-	if (running)
+	if (live)
 		resume_all(vm);
 	return 0;
 }
 
 int vm_powerdown(struct vm *vm, struct error *err)
 {
+	if (vm->runstate == RUNSTATE_SUSPENDED)
+		return vm_wakeup(vm, err);
 	if (vm->runstate != RUNSTATE_RUNNING)
 		return error_set(err, -EBUSY, "the guest does not run (%s): it cannot power down",
 				 runstate_name[vm->runstate]);
@@ -419,6 +431,102 @@ static void guest_reset(struct vm *vm)
 	}
 }
 
+/* Firmware's part of the way back from S3, ACPI 6.5, 16.3: CPUs and interrupt controllers are as at
+ * power-on, devices are as they were. Levels that these hold come anew. */
+static int wake(struct vm *vm, struct error *err)
+{
+	int ret = vm_pause_devices(vm, clock_now_ns() + VM_PAUSE_NS, err);
+
+	if (ret)
+		return ret;
+	ret = arch_wake(vm, err);
+	if (ret == -EFAULT) { /* as firmware that finds no OS to go back to */
+		log_guest("wake-up: %s: reset", err->msg);
+		guest_reset(vm);
+		return 0;
+	}
+	if (ret) {
+		enter_internal_error(vm);
+		return ret;
+	}
+	vcpus_release(vm);
+	vm->suspended = false;
+	resume_all(vm);
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_WAKEUP});
+	return 0;
+}
+
+/* True: the guest wants to be woken by that. */
+static bool tell_wake(struct vm *vm, enum device_wake why)
+{
+	bool wakes = false;
+
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (!dev->ops->wake)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		wakes |= dev->ops->wake(dev, why);
+		pthread_mutex_unlock(&dev->lock);
+	}
+	return wakes;
+}
+
+static bool alarm_rings(struct vm *vm)
+{
+	bool rings = false;
+
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (!dev->ops->alarm)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		rings |= dev->ops->alarm(dev);
+		pthread_mutex_unlock(&dev->lock);
+	}
+	return rings;
+}
+
+int vm_wakeup(struct vm *vm, struct error *err)
+{
+	if (!vm->opt->s3)
+		return error_set(err, -ENOTSUP,
+				 "wake-up from suspend is not supported by this guest: it has "
+				 "--machine s3=off");
+	if (vm->runstate != RUNSTATE_SUSPENDED)
+		return error_set(err, -EBUSY,
+				 "Unable to wake up: guest is not in suspended state, but %s%s",
+				 runstate_name[vm->runstate],
+				 vm->suspended ? " while it sleeps: cont it first" : "");
+	tell_wake(vm, DEVICE_WAKE_BUTTON);
+	return wake(vm, err);
+}
+
+static void wake_if_due(struct vm *vm)
+{
+	struct error err;
+
+	if (!tell_wake(vm, DEVICE_WAKE_PENDING) &&
+	    (!alarm_rings(vm) || !tell_wake(vm, DEVICE_WAKE_ALARM)))
+		return;
+	if (wake(vm, &err))
+		log_error("wake-up: %s", err.msg);
+}
+
+static void suspend(struct vm *vm)
+{
+	vm_pause_vcpus(vm);
+	if (vm_guest_waits(vm)) { /* another vCPU wanted something else meanwhile: that first */
+		vm_resume_vcpus(vm);
+		return;
+	}
+	vm->suspended = true;
+	vm_set_runstate(vm, RUNSTATE_SUSPENDED);
+	vm_event(vm, &(struct vm_event){.type = VM_EVENT_SUSPEND});
+}
+
 static void report_broken_ram(struct vm *vm)
 {
 	uint64_t gpa = atomic_load(&vm->broken_gpa);
@@ -458,9 +566,13 @@ static void handle_requests(void *opaque)
 		vm_quit(vm, false, "host-signal", 1);
 	} else if (listens && what & VM_REQUEST_SHUTDOWN) {
 		vm_quit(vm, true, "guest-shutdown", 0);
-	} else if (listens && what & GUEST_REQUESTS) {
+	} else if (listens && what & GUEST_REQUESTS & ~(unsigned int)VM_REQUEST_SUSPEND) {
 		guest_reset(vm);
+	} else if (listens && what & VM_REQUEST_SUSPEND) {
+		suspend(vm);
 	}
+	if (vm->runstate == RUNSTATE_SUSPENDED && what & (VM_REQUEST_SUSPEND | VM_REQUEST_ALARM))
+		wake_if_due(vm);
 }
 
 static void reset_again(void *opaque, uint32_t events)

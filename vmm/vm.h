@@ -25,6 +25,7 @@ enum runstate {
 	RUNSTATE_INMIGRATE, /* waits for cprload */
 	RUNSTATE_RUNNING,
 	RUNSTATE_PAUSED,
+	RUNSTATE_SUSPENDED,   /* the guest sleeps (ACPI S3): devices run, vCPUs do not */
 	RUNSTATE_SAVE_VM,     /* within cprsave */
 	RUNSTATE_RESTORE_VM,  /* within cprload */
 	RUNSTATE_POSTMIGRATE, /* saved, about to exit: never runs again in this process */
@@ -44,6 +45,8 @@ enum vm_request {
 	VM_REQUEST_QUIT = 32,	    /* console escape Ctrl-A X */
 	VM_REQUEST_BROKEN_RAM = 64, /* SIGBUS on guest RAM at broken_gpa */
 	VM_REQUEST_EVENTS = 128,    /* vm_post_event() has put something into `posted` */
+	VM_REQUEST_SUSPEND = 256,   /* the guest goes to sleep (ACPI S3) */
+	VM_REQUEST_ALARM = 512,	    /* an alarm rings, which may wake it */
 };
 
 enum vm_event_type {
@@ -52,6 +55,8 @@ enum vm_event_type {
 	VM_EVENT_SHUTDOWN,
 	VM_EVENT_RESET,
 	VM_EVENT_POWERDOWN,
+	VM_EVENT_SUSPEND,
+	VM_EVENT_WAKEUP,
 	VM_EVENT_BLOCK_IO_ERROR,
 	VM_EVENT_GUEST_PANICKED,
 	VM_EVENT_GUEST_CRASHLOADED,
@@ -92,6 +97,7 @@ struct vm {
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
 	enum runstate runstate;
+	bool suspended;	  /* the guest sleeps: suspended, or was when it was paused or saved */
 	bool has_run;	  /* the guest has run in this process: cprload is refused, PCI slots stay */
 	bool needs_reset; /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
@@ -116,12 +122,16 @@ struct vm {
 int vm_create(struct vm *vm, const struct options *opt, struct error *err) must_check;
 void vm_destroy(struct vm *vm);
 
-/* Boots (first time) or resumes. Refused in run states that cannot run, by name. */
+/* Boots (first time) or resumes; a guest that sleeps goes on sleeping. Refused in run states that
+ * cannot run, by name. */
 int vm_cont(struct vm *vm, struct error *err) must_check;
-/* Stops vCPUs and devices; takes the clock's snapshot. A VM that does not run: nothing to do. */
+/* Stops vCPUs and devices; takes the clock's snapshot. A VM that is not live: nothing to do. */
 int vm_stop(struct vm *vm, struct error *err) must_check;
 int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err) must_check;
+/* The power button. It wakes a guest that sleeps, as on any PC. */
 int vm_powerdown(struct vm *vm, struct error *err) must_check;
+/* Wakes a guest that sleeps (run state suspended); all others are refused. */
+int vm_wakeup(struct vm *vm, struct error *err) must_check;
 /* Ends the main loop after a SHUTDOWN event. */
 void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status);
 void vm_request(struct vm *vm, enum vm_request what);
@@ -132,7 +142,13 @@ void vm_post_event(struct vm *vm, const struct vm_event *event);
 /* Now: for who is about to end. */
 void vm_report_posted(struct vm *vm);
 
-/* For CPR, which walks through stop and resume step by step; everyone else takes stop and cont. */
+/* Devices run, and so do the vCPUs unless the guest sleeps. */
+static inline bool vm_is_live(const struct vm *vm)
+{
+	return vm->runstate == RUNSTATE_RUNNING || vm->runstate == RUNSTATE_SUSPENDED;
+}
+/* For CPR, which walks through stop and resume step by step; everyone else takes stop and cont.
+ * vCPUs of a guest that sleeps are paused, with the clock's snapshot, and stay so. */
 void vm_pause_vcpus(struct vm *vm);  /* vCPUs out of KVM_RUN, clock snapshot taken */
 void vm_resume_vcpus(struct vm *vm); /* clock and TSC go on from the snapshot, vCPUs run */
 /* All devices in table order; on failure those already paused are resumed again. */
@@ -140,8 +156,10 @@ int vm_pause_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) mus
 /* What the guest was told is written is durable on return; the guest may run. */
 int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) must_check;
 void vm_resume_devices(struct vm *vm);
-/* The guest has asked for power-off or reset and was stopped before it got it: its state is not one
- * to be saved, for nobody would ask again. */
-bool vm_guest_ends(const struct vm *vm);
+/* Devices, then vCPUs: the guest runs, or sleeps on if it did; event RESUME. */
+void vm_go_on(struct vm *vm);
+/* The guest has asked for power-off, reset or sleep and was stopped before it got it: its state is
+ * not one to be saved, for nobody would ask again. */
+bool vm_guest_waits(const struct vm *vm);
 void vm_set_runstate(struct vm *vm, enum runstate state);
 #endif

@@ -13,6 +13,7 @@
 #include "dsdt.hex"
 #include "pci.hex"
 #include "pci64.hex"
+#include "s3.hex"
 
 #define PACKED __attribute__((packed))
 
@@ -75,12 +76,11 @@ _Static_assert(sizeof(struct fadt) == 276, "FADT of ACPI 6");
 #define BOOT_ARCH_LEGACY_DEVICES (1 << 0) /* and not bit 1, 8042: port 0x64 can only reset */
 #define BOOT_ARCH_NO_VGA	 (1 << 2)
 #define BOOT_ARCH_NO_ASPM	 (1 << 4)
-/* Table 5.10 "Fixed ACPI Description Table Fixed Feature Flags". Bit 4 clear: the power button is
- * the fixed one. */
+/* Table 5.10 "Fixed ACPI Description Table Fixed Feature Flags". Bits 4 and 6 clear: power button and
+ * RTC alarm are in PM1. */
 #define FADT_WBINVD	 (1U << 0)
 #define FADT_PROC_C1	 (1U << 2)
 #define FADT_SLP_BUTTON	 (1U << 5) /* no fixed sleep button */
-#define FADT_FIX_RTC	 (1U << 6) /* RTC alarm is no fixed wake event */
 #define FADT_TMR_VAL_EXT (1U << 8) /* the PM timer has 32 bits */
 #define FADT_RESET_REG	 (1U << 10)
 #define C2_UNSUPPORTED	 0x65 /* 101 us: above what a C2 may take */
@@ -143,7 +143,7 @@ _Static_assert(sizeof(struct mcfg) == 60, "MCFG with one allocation");
 
 struct xsdt { /* 5.2.8 "Extended System Description Table" */
 	struct header header;
-	uint64_t table[5]; /* only so many of them as its length says */
+	uint64_t table[6]; /* only so many of them as its length says */
 } PACKED;
 
 /* All but what comes from iasl, which lies behind. The RSDP is searched on 16-byte boundaries, the FACS wants
@@ -160,7 +160,8 @@ struct tables {
 #define DSDT_GPA       (LAYOUT_ACPI_GPA + sizeof(struct tables))
 #define PCI_GPA	       (DSDT_GPA + sizeof(dsdt_aml_code))
 #define PCI64_GPA      (PCI_GPA + sizeof(pci_aml_code))
-_Static_assert(PCI64_GPA + sizeof(pci64_aml_code) <= LAYOUT_ACPI_GPA + LAYOUT_ACPI_BYTES, "room");
+#define S3_GPA	       (PCI64_GPA + sizeof(pci64_aml_code))
+_Static_assert(S3_GPA + sizeof(s3_aml_code) <= LAYOUT_ACPI_GPA + LAYOUT_ACPI_BYTES, "room");
 
 static uint8_t checksum(const void *table, size_t bytes)
 {
@@ -224,7 +225,7 @@ static void make_fadt(struct fadt *fadt)
 	fadt->c3_latency = C3_UNSUPPORTED;
 	fadt->century = RTC_CENTURY;
 	fadt->boot_arch = BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_NO_VGA | BOOT_ARCH_NO_ASPM;
-	fadt->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG |
+	fadt->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG |
 		      (PM_TIMER_BITS == 32 ? FADT_TMR_VAL_EXT : 0);
 	fadt->reset = port(PM_RESET_PORT, 1, GAS_BYTE);
 	fadt->reset_value = PM_RESET_VALUE;
@@ -266,7 +267,7 @@ static void make_mcfg(struct mcfg *mcfg, const struct arch_pci_layout *pci)
 	finish(&mcfg->header, "MCFG", 1, sizeof(*mcfg));
 }
 
-static void make_xsdt(struct xsdt *xsdt, const struct arch_pci_layout *pci)
+static void make_xsdt(struct xsdt *xsdt, const struct arch_pci_layout *pci, bool s3)
 {
 	uint32_t n = 0;
 
@@ -278,10 +279,12 @@ static void make_xsdt(struct xsdt *xsdt, const struct arch_pci_layout *pci)
 	}
 	if (pci && pci->mmio64_bytes)
 		xsdt->table[n++] = PCI64_GPA;
+	if (s3)
+		xsdt->table[n++] = S3_GPA;
 	finish(&xsdt->header, "XSDT", 1, offsetof(struct xsdt, table) + n * sizeof(*xsdt->table));
 }
 
-int acpi_write(const struct ram *ram, uint32_t nvcpus, const struct arch_pci_layout *pci,
+int acpi_write(const struct ram *ram, uint32_t nvcpus, const struct arch_pci_layout *pci, bool s3,
 	       struct error *err)
 {
 	const struct {
@@ -292,6 +295,7 @@ int acpi_write(const struct ram *ram, uint32_t nvcpus, const struct arch_pci_lay
 		{DSDT_GPA, dsdt_aml_code, sizeof(dsdt_aml_code)},
 		{PCI_GPA, pci_aml_code, sizeof(pci_aml_code)},
 		{PCI64_GPA, pci64_aml_code, sizeof(pci64_aml_code)},
+		{S3_GPA, s3_aml_code, sizeof(s3_aml_code)},
 	};
 	struct tables tables;
 	int ret;
@@ -308,11 +312,23 @@ int acpi_write(const struct ram *ram, uint32_t nvcpus, const struct arch_pci_lay
 	make_madt(&tables.madt, nvcpus);
 	if (pci)
 		make_mcfg(&tables.mcfg, pci);
-	make_xsdt(&tables.xsdt, pci);
+	make_xsdt(&tables.xsdt, pci, s3);
 
 	ret = ram_write(ram, LAYOUT_ACPI_GPA, &tables, sizeof(tables));
 	for (size_t i = 0; !ret && i < sizeof(aml) / sizeof(aml[0]); i++)
 		ret = ram_write(ram, aml[i].gpa, aml[i].code, aml[i].bytes);
 	return ret ? error_set(err, ret, "no RAM at GPA 0x%lx for the ACPI tables", LAYOUT_ACPI_GPA)
 		   : 0;
+}
+
+uint32_t acpi_waking_vector(const struct ram *ram)
+{
+	struct facs facs;
+
+	/* The 64-bit vector is for firmware that enters protected mode; OSes that set it set this too. */
+	if (ram_read(ram, GPA_OF(facs), &facs, sizeof(facs)) || memcmp(facs.signature, "FACS", 4))
+		return 0;
+	if (facs.waking_vector >= 1 << 20 || !ram_ptr(ram, facs.waking_vector, 1))
+		return 0;
+	return facs.waking_vector;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/x86/acpi.h - the ACPI tables: RSDP, XSDT, FADT, FACS, MADT and the DSDT of dsdt.asl; with PCI
- *	MCFG and the SSDTs of pci.asl and pci64.asl.
+ *	MCFG and the SSDTs of pci.asl and pci64.asl; with S3 the SSDT of s3.asl.
  * Owns: nothing; the tables lie at LAYOUT_ACPI_GPA, the RSDP first.
  * Threads: main only, vCPUs paused.
  * Units: GPAs.
@@ -13,6 +13,8 @@
 #include <stdint.h>
 
 /* pci: NULL if the machine has none. */
-int acpi_write(const struct ram *ram, uint32_t nvcpus, const struct arch_pci_layout *pci,
+int acpi_write(const struct ram *ram, uint32_t nvcpus, const struct arch_pci_layout *pci, bool s3,
 	       struct error *err) must_check;
+/* Where the guest wants to be entered after S3, in real mode; 0: nowhere that can be. */
+uint32_t acpi_waking_vector(const struct ram *ram);
 #endif

@@ -3,6 +3,7 @@
 #include "vmm/arch.h"
 #include "vmm/log.h"
 #include "vmm/vm.h"
+#include "vmm/x86/acpi.h"
 #include "vmm/x86/boot.h"
 #include "vmm/x86/layout.h"
 #include "vmm/x86/x86.h"
@@ -199,6 +200,29 @@ int arch_reset(struct vm *vm, struct error *err)
 		ret = cpu_load_execution(vm->vcpu[i].fd, &state->cpu[i], err);
 	arch_state_free(state);
 	return ret;
+}
+
+/* ACPI 6.5, 5.2.10: in real mode, CS:IP made of the vector as of a linear address. */
+int arch_wake(struct vm *vm, struct error *err)
+{
+	uint32_t vector = acpi_waking_vector(&vm->ram);
+	int bsp = vm->vcpu[0].fd, ret;
+	struct kvm_sregs2 sregs;
+	struct kvm_regs regs;
+
+	if (!vector)
+		return error_set(err, -EFAULT, "the FACS has no waking vector below 1 MiB");
+	ret = arch_reset(vm, err);
+	if (ret)
+		return ret;
+	if (ioctl(bsp, KVM_GET_SREGS2, &sregs) || ioctl(bsp, KVM_GET_REGS, &regs))
+		return error_set(err, -errno, "registers of the first vCPU: %s", strerror(errno));
+	sregs.cs.selector = (uint16_t)(vector >> 4);
+	sregs.cs.base = (uint64_t)sregs.cs.selector << 4;
+	regs.rip = vector & 0xf;
+	if (ioctl(bsp, KVM_SET_SREGS2, &sregs) || ioctl(bsp, KVM_SET_REGS, &regs))
+		return error_set(err, -errno, "registers of the first vCPU: %s", strerror(errno));
+	return 0;
 }
 
 void arch_log_registers(const struct vcpu *vcpu)

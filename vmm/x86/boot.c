@@ -280,7 +280,7 @@ int boot_place(struct vm *vm, struct boot_entry *entry, struct error *err)
 	if (!ret)
 		ret = plan.loader->hand_over(&plan, ram, entry, err);
 	if (!ret)
-		ret = acpi_write(ram, vm->opt->cpus, vm->pci ? &pci : NULL, err);
+		ret = acpi_write(ram, vm->opt->cpus, vm->pci ? &pci : NULL, vm->opt->s3, err);
 	if (!ret)
 		ret = place_gdt(ram, entry->long_mode, err);
 	if (!ret && entry->long_mode)
