@@ -13,7 +13,6 @@
 	F(T, cpus)                    \
 	F(T, pit)                     \
 	A(T, s3, 1)                   \
-	A(T, reserved, 0)             \
 	F(T, ram_size_bytes)          \
 	V(T, ram_region, nram_region) \
 	F(T, devices)                 \
@@ -74,8 +73,8 @@ static const char *machine_check(const void *st)
 		return "'ram_region' has a GPA without a size";
 	if (!machine->cpus || machine->cpus > OPTIONS_MAX_CPUS)
 		return "'cpus' is not 1 to 64";
-	if (machine->s3 > 1 || machine->reserved)
-		return "'s3' is neither 0 nor 1, or 'reserved' is not 0";
+	if (machine->s3 > 1)
+		return "'s3' is neither 0 nor 1";
 	return NULL;
 }
 

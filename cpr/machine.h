@@ -11,12 +11,12 @@
 
 struct machine_state {
 	uint64_t ram_size_bytes;
+	uint64_t s3;				  /* 0 or 1 */
 	uint64_t ram_region[2 * RAM_MAX_REGIONS]; /* GPA and size of each */
 	uint8_t uuid[16];
 	uint32_t nram_region;
 	uint32_t cpus;
 	uint32_t pit;
-	uint32_t s3, reserved;		  /* reserved: keeps the struct free of padding */
 	uint32_t device_gsi[DEVICES_MAX]; /* one for each name in devices; 0: has none */
 	uint32_t ndevice_gsi;
 	char arch[16];

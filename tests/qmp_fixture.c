@@ -274,6 +274,7 @@ void fixture_start(struct fixture *f)
 	for (uint32_t i = 0; i < sizeof(f->opt.uuid); i++)
 		f->opt.uuid[i] = (uint8_t)(i * 0x11);
 	f->backend.name = "tmpfs";
+	f->opt.s3 = true;
 	f->vm.opt = &f->opt;
 	f->vm.ram.backend = &f->backend;
 	f->vm.ram.config = (struct ram_config){

@@ -62,15 +62,20 @@ static const uint8_t *xsdt_table(uint32_t i, const char *signature, uint8_t revi
 	return table_at(le(xsdt + 36 + (size_t)i * 8, 8), signature, revision);
 }
 
-static void write_tables_with(uint32_t nvcpus, const struct arch_pci_layout *pci)
+static void write_tables_and(uint32_t nvcpus, const struct arch_pci_layout *pci, bool s3)
 {
 	struct error err = {""};
 
 	memset(low, 0xaa, sizeof(low));
 	ram.region[0] = (struct ram_region){0, sizeof(low), low};
 	ram.nregions = 1;
-	ck_assert_msg(!acpi_write(&ram, nvcpus, pci, &err), "%s", err.msg);
-	ntables = pci ? 5 - !pci->mmio64_bytes : 2;
+	ck_assert_msg(!acpi_write(&ram, nvcpus, pci, s3, &err), "%s", err.msg);
+	ntables = (pci ? 5U - !pci->mmio64_bytes : 2U) + s3;
+}
+
+static void write_tables_with(uint32_t nvcpus, const struct arch_pci_layout *pci)
+{
+	write_tables_and(nvcpus, pci, false);
 }
 
 static void write_tables(uint32_t nvcpus)
@@ -126,6 +131,7 @@ START_TEST(test_fadt)
 	ck_assert_uint_eq(flags & 1 << 0, 1);	   /* WBINVD */
 	ck_assert_uint_eq(flags & 1 << 4, 0);	   /* fixed power button */
 	ck_assert_uint_eq(flags & 1 << 5, 1 << 5); /* no sleep button */
+	ck_assert_uint_eq(flags & 1 << 6, 0);	   /* RTC status in PM1 */
 	ck_assert_uint_eq(flags >> 8 & 1, PM_TIMER_BITS == 32);
 	ck_assert_uint_eq(flags & 1 << 10, 1 << 10); /* RESET_REG_SUP */
 	ck_assert_uint_eq(flags & 1 << 20, 0);	     /* not hardware-reduced */
@@ -168,6 +174,53 @@ START_TEST(test_dsdt)
 	/* pvpanic */
 	ck_assert_ptr_nonnull(memmem(dsdt, bytes, "QEMU0001", 9));
 	ck_assert_ptr_nonnull(memmem(dsdt, bytes, "\x47\x01\x05\x05\x05\x05\x01\x01", 8));
+}
+END_TEST
+
+START_TEST(test_s3)
+{
+	static const uint8_t s3[] = {'_', 'S', '3', '_', 0x12, 0x06, 4, 0x01, 0x01, 0, 0};
+	const struct arch_pci_layout pci = {.ecam_bytes = 1 << 20, .mmio64_bytes = 1};
+	const uint8_t *table;
+
+	write_tables_and(1, NULL, true);
+	table = xsdt_table(2, "SSDT", 2);
+	ck_assert_ptr_nonnull(memmem(table, le(table + 4, 4), s3, sizeof(s3)));
+	write_tables_and(1, &pci, true);
+	table = xsdt_table(5, "SSDT", 2);
+	ck_assert_ptr_nonnull(memmem(table, le(table + 4, 4), s3, sizeof(s3)));
+	ck_assert_uint_eq(PM_SLP_TYP_S3, 1);
+	write_tables(1);
+	xsdt_table(0, "FACP", 6); /* there are no more than it and the MADT */
+}
+END_TEST
+
+/* A guest writes what it likes into its FACS. */
+START_TEST(test_waking_vector)
+{
+	static const struct {
+		uint32_t vector, entry;
+	} table[] = {{0, 0},
+		     {1, 1},
+		     {0x9a000, 0x9a000},
+		     {0x12345, 0x12345},
+		     {0xfffff, 0xfffff},
+		     {0x100000, 0},
+		     {0xffffffff, 0}};
+	uint8_t *facs;
+
+	write_tables_and(1, NULL, true);
+	facs = low + le(xsdt_table(0, "FACP", 6) + 36, 4);
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		memcpy(facs + 12, &table[i].vector, 4);
+		ck_assert_uint_eq(acpi_waking_vector(&ram), table[i].entry);
+	}
+	memcpy(facs + 12, &table[2].vector, 4);
+	ram.region[0].size_bytes = 0x99000;
+	ck_assert_uint_eq(acpi_waking_vector(&ram), 0); /* no FACS either */
+	ram.region[0].size_bytes = sizeof(low);
+	facs[0] = 'f';
+	ck_assert_uint_eq(acpi_waking_vector(&ram), 0);
 }
 END_TEST
 
@@ -314,10 +367,10 @@ START_TEST(test_refused)
 	struct error err = {""};
 
 	write_tables(1);
-	ck_assert_int_lt(acpi_write(&ram, 0, NULL, &err), 0);
-	ck_assert_int_lt(acpi_write(&ram, 65, NULL, &err), 0);
+	ck_assert_int_lt(acpi_write(&ram, 0, NULL, false, &err), 0);
+	ck_assert_int_lt(acpi_write(&ram, 65, NULL, false, &err), 0);
 	ram.nregions = 0;
-	ck_assert_int_lt(acpi_write(&ram, 1, NULL, &err), 0);
+	ck_assert_int_lt(acpi_write(&ram, 1, NULL, false, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "no RAM"));
 }
 END_TEST
@@ -330,6 +383,8 @@ int main(void)
 	tcase_add_test(tc, test_rsdp);
 	tcase_add_test(tc, test_fadt);
 	tcase_add_test(tc, test_dsdt);
+	tcase_add_test(tc, test_s3);
+	tcase_add_test(tc, test_waking_vector);
 	tcase_add_loop_test(tc, test_madt, 1, 65);
 	tcase_add_test(tc, test_mcfg);
 	tcase_add_test(tc, test_pci_windows);

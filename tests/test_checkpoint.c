@@ -447,6 +447,7 @@ START_TEST(test_nodes)
 	refused("compatible", "linux,dummy-virt", "not compatible");
 	refused("mode", "forever", "'mode' is not known");
 	refused("run_state", "internal-error", "'run_state'");
+	refused("suspended", "\1\1\1", "'suspended' is neither 0 nor 1");
 	refused("size", "10", "'size' is not known here");
 }
 END_TEST

@@ -341,6 +341,10 @@ START_TEST(test_machine)
 		"the command line gives 1024 MiB; checkpoint has a PIT, the command line gives "
 		"--machine pit=off");
 	m = machine();
+	m.s3 = 1;
+	differs(&m,
+		"checkpoint is of a machine with --machine s3=on, the command line gives s3=off");
+	m = machine();
 	m.ram_region[0] = 1 << 20;
 	differs(&m, "checkpoint has its RAM at other guest addresses");
 	m = machine();

@@ -53,10 +53,13 @@ START_TEST(test_save_of_a_guest_that_ends)
 	const struct cpr_save_args args = {
 		.file = "checkpoint", .mode = CPR_RESTART, .timeout_ns = VM_PAUSE_NS};
 
-	vm.requests = _i ? VM_REQUEST_RESET : VM_REQUEST_SHUTDOWN;
+	static const enum vm_request request[] = {VM_REQUEST_SHUTDOWN, VM_REQUEST_RESET,
+						  VM_REQUEST_SUSPEND};
+
+	vm.requests = request[_i];
 	vm.runstate = RUNSTATE_PAUSED;
 	ck_assert_int_lt(cpr_save(&vm, &args, &err), 0);
-	says("cont it first: it has asked for power-off or reset");
+	says("cont it first: it has asked for power-off, reset or sleep");
 	vm.runstate = RUNSTATE_RUNNING;
 	ck_assert_int_lt(cpr_save(&vm, &args, &err), 0);
 	says("try again");
@@ -252,7 +255,7 @@ int main(void)
 	TCase *tc = tcase_create("cpr-refused");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_loop_test(tc, test_save_of_a_guest_that_ends, 0, 2);
+	tcase_add_loop_test(tc, test_save_of_a_guest_that_ends, 0, 3);
 	tcase_add_test(tc, test_load_on_another_kernel);
 	tcase_add_test(tc, test_device_that_does_not_drain);
 	tcase_add_test(tc, test_time_limit);

@@ -56,11 +56,51 @@ START_TEST(soft_off)
 	rig_out(CONTROL, 2, PM_SLP_TYP_S5 << 10);
 	ck_assert_uint_eq(rig.requests, 0);
 	ck_assert_uint_eq(rig_in(CONTROL, 2), 1 | PM_SLP_TYP_S5 << 10);
-	rig_out(CONTROL, 2, 1 << 10 | 1 << 13); /* no such sleep */
+	rig_out(CONTROL, 2, PM_SLP_TYP_S3 << 10 | 1 << 13); /* no such sleep: s3=off */
+	rig_out(CONTROL, 2, 2 << 10 | 1 << 13);
 	ck_assert_uint_eq(rig.requests, 0);
 	rig_out(CONTROL, 2, PM_SLP_TYP_S5 << 10 | 1 << 13);
 	ck_assert_uint_eq(rig.requests, VM_REQUEST_SHUTDOWN);
 	ck_assert_uint_eq(rig_in(CONTROL, 2) & 1 << 13, 0);
+}
+END_TEST
+
+START_TEST(sleep_and_wake)
+{
+	rig.opt.s3 = true;
+	start();
+	rig_out(ENABLE, 2, 0x0521);
+	rig_out(CONTROL, 2, PM_SLP_TYP_S3 << 10 | 1 << 13);
+	ck_assert_uint_eq(rig.requests, VM_REQUEST_SUSPEND);
+	ck_assert(!pm_ops.wake(rig.dev, DEVICE_WAKE_PENDING));
+	ck_assert_uint_eq(rig_in(STATUS, 2), 0);
+	rig_reload();
+	ck_assert(pm_ops.wake(rig.dev, DEVICE_WAKE_ALARM));
+	ck_assert_uint_eq(rig_in(STATUS, 2), 0x8400); /* woken, by the RTC */
+	ck_assert(rig.line[PM_SCI_GSI]);
+	rig_reload();
+	rig_out(STATUS, 2, 0x0400);
+	ck_assert(!rig.line[PM_SCI_GSI]);
+	ck_assert_uint_eq(rig_in(STATUS, 2), 0x8000);
+	rig_out(STATUS, 2, 0x8000);
+	ck_assert_uint_eq(rig_in(STATUS, 2), 0);
+	rig_out(ENABLE, 2, 0); /* a button wakes all the same */
+	ck_assert(!pm_ops.wake(rig.dev, DEVICE_WAKE_ALARM));
+	ck_assert(pm_ops.wake(rig.dev, DEVICE_WAKE_BUTTON));
+	ck_assert_uint_eq(rig_in(STATUS, 2), 0x8100);
+	ck_assert(!rig.line[PM_SCI_GSI]);
+}
+END_TEST
+
+/* Pressed between the guest's last look and its sleep. */
+START_TEST(button_before_sleep)
+{
+	start();
+	pm_ops.power_button(rig.dev);
+	ck_assert(!pm_ops.wake(rig.dev, DEVICE_WAKE_PENDING));
+	rig_out(ENABLE, 2, 0x0100);
+	ck_assert(pm_ops.wake(rig.dev, DEVICE_WAKE_PENDING));
+	ck_assert_uint_eq(rig_in(STATUS, 2), 0x8100);
 }
 END_TEST
 
@@ -159,5 +199,5 @@ START_TEST(keyboard_controller)
 }
 END_TEST
 
-RIG_MAIN("pm", power_button, enable_bits, soft_off, timer, timer_carry, reset_port,
-	 keyboard_controller)
+RIG_MAIN("pm", power_button, enable_bits, soft_off, sleep_and_wake, button_before_sleep, timer,
+	 timer_carry, reset_port, keyboard_controller)

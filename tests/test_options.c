@@ -73,7 +73,7 @@ START_TEST(defaults)
 	ck_assert_str_eq(opt.append, "");
 	ck_assert_int_eq(opt.serial.kind, CHARDEV_STDIO);
 	ck_assert_int_eq(opt.on_reset, ON_RESET_RESET);
-	ck_assert(!opt.pit && !opt.paused && !opt.discard_saved && !opt.clock_realtime);
+	ck_assert(!opt.pit && opt.s3 && !opt.paused && !opt.discard_saved && !opt.clock_realtime);
 	uuid_from_name("vm", uuid);
 	ck_assert_mem_eq(opt.uuid, uuid, UUID_BYTES);
 }
@@ -100,9 +100,9 @@ START_TEST(everything)
 	ck_assert_str_eq(opt.serial.path, "/s");
 	ck_assert_str_eq(opt.qmp_path, "/q");
 	ck_assert_int_eq(parse("--kernel|k|--qmp|unix:/q|--paused|--cpr-file|f|--on-reset|exit|"
-			       "--machine|pit=on,clock=realtime|--log|debug|--serial|none"),
+			       "--machine|pit=on,s3=off,clock=realtime|--log|debug|--serial|none"),
 			 0);
-	ck_assert(opt.paused && opt.pit && opt.clock_realtime);
+	ck_assert(opt.paused && opt.pit && !opt.s3 && opt.clock_realtime);
 	ck_assert_str_eq(opt.cpr_file, "f");
 	ck_assert_int_eq(opt.on_reset, ON_RESET_EXIT);
 	ck_assert_int_eq(parse("--incoming|defer|--qmp|unix:/q"), 0);

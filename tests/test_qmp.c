@@ -123,6 +123,7 @@ static const struct {
 	const char *command, *answer;
 } queries[] = {
 	{"query-status", "{\"status\":\"running\",\"running\":true}"},
+	{"query-current-machine", "{\"wakeup-suspend-support\":true}"},
 	{"query-name", "{\"name\":\"vm1\"}"},
 	{"query-uuid", "{\"UUID\":\"00112233-4455-6677-8899-aabbccddeeff\"}"},
 	{"query-kvm", "{\"enabled\":true,\"present\":true}"},
@@ -152,6 +153,7 @@ START_TEST(query_commands)
 	static const char *const names[] = {"qmp_capabilities",
 					    "query-version",
 					    "query-status",
+					    "query-current-machine",
 					    "query-name",
 					    "query-uuid",
 					    "query-kvm",
@@ -162,6 +164,7 @@ START_TEST(query_commands)
 					    "cont",
 					    "quit",
 					    "system_powerdown",
+					    "system_wakeup",
 					    "system_reset",
 					    "query-block",
 					    "query-blockstats",
@@ -309,6 +312,16 @@ START_TEST(events)
 	client_expect(fd, "{\"return\":{}}");
 	client_send(fd, "{\"execute\":\"system_powerdown\"}");
 	client_expect(fd, "{\"event\":\"POWERDOWN\"}");
+	client_expect(fd, "{\"return\":{}}");
+	client_send(fd, "{\"execute\":\"system_wakeup\"}");
+	client_expect_error(fd, GENERIC, "Unable to wake up: guest is not in suspended state");
+	f.vm.runstate = RUNSTATE_SUSPENDED;
+	vm_event(&f.vm, &(struct vm_event){.type = VM_EVENT_SUSPEND});
+	client_expect(fd, "{\"event\":\"SUSPEND\"}");
+	client_send(fd, "{\"execute\":\"query-status\"}");
+	client_expect(fd, "{\"return\":{\"status\":\"suspended\",\"running\":false}}");
+	client_send(fd, "{\"execute\":\"system_wakeup\"}");
+	client_expect(fd, "{\"event\":\"WAKEUP\"}");
 	client_expect(fd, "{\"return\":{}}");
 	fixture_events(&f, 2);
 	client_expect(fd, "{\"event\":\"STOP\"}");

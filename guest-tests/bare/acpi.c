@@ -10,6 +10,7 @@ struct table {
 	uint32_t oem_revision, creator_id, creator_revision;
 } __attribute__((packed));
 
+#define FADT_FACS	    36
 #define FADT_DSDT	    40
 #define FADT_SCI_INT	    46
 #define FADT_PM1A_EVENT	    56
@@ -45,7 +46,8 @@ static const struct table *check_table(uint64_t gpa)
 	return t;
 }
 
-static const struct table *find_fadt(uint64_t rsdp_gpa)
+/* Number i of those with this signature. */
+static const struct table *find_table(uint64_t rsdp_gpa, const char *signature, unsigned int number)
 {
 	const uint8_t *rsdp = (const uint8_t *)rsdp_gpa;
 	const struct table *xsdt;
@@ -59,28 +61,28 @@ static const struct table *find_fadt(uint64_t rsdp_gpa)
 	for (unsigned int i = sizeof(*xsdt); i + 8 <= xsdt->length; i += 8) {
 		const struct table *t = (const struct table *)field(xsdt, i, 8);
 
-		if (!memcmp(t->signature, "FACP", 4))
+		if (!memcmp(t->signature, signature, 4) && !number--)
 			return check_table((uint64_t)t);
 	}
 	return NULL;
 }
 
-/* "_S5_" in AML: a package op, its length, the element count, then SLP_TYPa as a byte or as Zero or One. */
-static void find_s5(const struct table *dsdt, struct acpi_facts *facts)
+/* name in AML: a package op, its length, the element count, then SLP_TYPa as a byte or as Zero or One. */
+static bool find_sleep(const struct table *definitions, const char *name, uint8_t *slp_typ)
 {
-	const uint8_t *aml = (const uint8_t *)dsdt;
+	const uint8_t *aml = (const uint8_t *)definitions;
 
-	for (uint32_t i = sizeof(*dsdt); i + 9 < dsdt->length; i++) {
+	for (uint32_t i = sizeof(*definitions); i + 9 < definitions->length; i++) {
 		const uint8_t *p = aml + i;
 
-		if (memcmp(p, "_S5_\x12", 5))
+		if (memcmp(p, name, 4) || p[4] != 0x12)
 			continue;
 		p += 5;
 		p += (*p >> 6) + 2; /* package length, element count */
-		facts->slp_typ_s5 = *p == 0x0a ? p[1] : *p;
-		facts->has_s5 = true;
-		return;
+		*slp_typ = *p == 0x0a ? p[1] : *p;
+		return true;
 	}
+	return false;
 }
 
 static uint32_t port(const struct table *fadt, unsigned int legacy, unsigned int extended)
@@ -92,7 +94,8 @@ static uint32_t port(const struct table *fadt, unsigned int legacy, unsigned int
 
 bool acpi_parse(struct acpi_facts *facts)
 {
-	const struct table *fadt = rt_rsdp_gpa() ? find_fadt(rt_rsdp_gpa()) : NULL;
+	const struct table *fadt = rt_rsdp_gpa() ? find_table(rt_rsdp_gpa(), "FACP", 0) : NULL;
+	const struct table *ssdt;
 	uint64_t dsdt_gpa;
 	uint32_t flags;
 
@@ -113,6 +116,10 @@ bool acpi_parse(struct acpi_facts *facts)
 	if (!dsdt_gpa)
 		dsdt_gpa = field(fadt, FADT_DSDT, 4);
 	if (dsdt_gpa)
-		find_s5(check_table(dsdt_gpa), facts);
+		facts->has_s5 = find_sleep(check_table(dsdt_gpa), "_S5_", &facts->slp_typ_s5);
+	for (unsigned int i = 0; !facts->has_s3 && (ssdt = find_table(rt_rsdp_gpa(), "SSDT", i));
+	     i++)
+		facts->has_s3 = find_sleep(ssdt, "_S3_", &facts->slp_typ_s3);
+	facts->facs_gpa = field(fadt, FADT_FACS, 4);
 	return true;
 }

@@ -169,13 +169,18 @@ void rt_ap_start(void)
 	ap_fn();
 }
 
-void ap_start(uint32_t apic_id, void (*fn)(void))
+void ap_trampoline_place(void (*fn)(void))
 {
 	extern char ap_trampoline[], ap_trampoline_end[];
 
 	ap_fn = fn;
 	memcpy((void *)AP_TRAMPOLINE_GPA, ap_trampoline,
 	       (size_t)(ap_trampoline_end - ap_trampoline));
+}
+
+void ap_start(uint32_t apic_id, void (*fn)(void))
+{
+	ap_trampoline_place(fn);
 	lapic_ipi(apic_id, 0x4500); /* INIT */
 	spin(MOMENT);
 	lapic_ipi(apic_id, 0x4600 | AP_TRAMPOLINE_GPA >> 12); /* SIPI */

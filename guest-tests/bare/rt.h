@@ -85,14 +85,16 @@ void lapic_ipi(uint32_t apic_id, uint32_t command);
 void gdt_set_system(uint16_t selector, uint8_t type, uint64_t base, uint32_t limit);
 void tss_load(void);
 void ap_start(uint32_t apic_id, void (*fn)(void));
+/* Code at AP_TRAMPOLINE_GPA that, entered in real mode there, calls fn in long mode on the AP's stack. */
+void ap_trampoline_place(void (*fn)(void));
 
 /* acpi.c */
 struct acpi_facts {
 	uint32_t pm1a_event, pm1a_control, pm1b_control, pm_timer; /* ports, 0 = none */
-	uint8_t slp_typ_s5, reset_value;
-	bool has_s5, has_reset, pm_timer_32bit;
+	uint8_t slp_typ_s3, slp_typ_s5, reset_value;
+	bool has_s3, has_s5, has_reset, pm_timer_32bit;
 	uint16_t sci;
-	uint64_t reset_port;
+	uint64_t reset_port, facs_gpa;
 };
 bool acpi_parse(struct acpi_facts *facts);
 

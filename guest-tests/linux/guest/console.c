@@ -31,6 +31,20 @@ static void do_reboot(const char *way)
 	reboot(RB_AUTOBOOT);
 }
 
+/* ACPI S3, with the RTC's alarm so many seconds later if it is to wake the machine. */
+static void do_sleep(const char *seconds)
+{
+	static const char alarm[] = "/sys/class/rtc/rtc0/wakealarm";
+	char text[32];
+
+	snprintf(text, sizeof(text), "+%s", seconds);
+	if (*seconds && !(write_text(alarm, "0") && write_text(alarm, text)))
+		return;
+	print("GUEST sleep %s", seconds);
+	if (write_text("/sys/power/state", "mem"))
+		print("GUEST awake");
+}
+
 static void do_poweroff(const char *argument)
 {
 	(void)argument;
@@ -81,7 +95,7 @@ static const struct {
 	void (*run)(const char *argument);
 } commands[] = {
 	{"poweroff", do_poweroff}, {"reboot", do_reboot}, {"clock", do_clock}, {"panic", do_panic},
-	{"echo", do_echo},	   {"finish", do_finish}, {"run", do_run},
+	{"echo", do_echo},	   {"finish", do_finish}, {"run", do_run},     {"sleep", do_sleep},
 };
 
 static void obey(char *line)

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Sleeps (ACPI S3) again and again, with what it must find again in RAM. The waking vector is not on a
+ * 16-byte boundary: CS and IP both count. wake=alarm: the RTC wakes it, two seconds later; else the host
+ * does. vector=none, vector=high: leaves no place to wake up at.
+ */
+#include "rt.h"
+
+#define PM1_PWRBTN (1u << 8)
+#define PM1_RTC	   (1u << 10)
+#define PM1_WAK	   (1u << 15)
+#define PM1_SLP_EN (1u << 13)
+
+#define FACS_WAKING_VECTOR 12
+#define WAKE_GPA	   0x7f05u /* 07f0:0005 */
+#define WAKE_CS_GPA	   0x7f40u
+
+const char guest_name[] = "sleep";
+
+/* mov %cs, %ax; mov %ax, %cs:0x40; ljmp $0x800, $0: on to the trampoline */
+static const uint8_t wake_code[] = {0x8c, 0xc8, 0x2e, 0xa3, 0x40, 0x00,
+				    0xea, 0x00, 0x00, 0x00, 0x08};
+_Static_assert(AP_TRAMPOLINE_GPA == 0x800 << 4, "where wake_code jumps to");
+
+static struct acpi_facts acpi;
+static uint8_t wake_stack[8192] __attribute__((aligned(16)));
+static volatile uint64_t asleep_tsc, ap_counter;
+static uint64_t pattern[512];
+static unsigned int round;
+static bool has_ap;
+
+static void go_round(void);
+
+static uint8_t cmos(uint8_t reg)
+{
+	outb(0x70, reg);
+	return inb(0x71);
+}
+
+static void set_cmos(uint8_t reg, uint8_t value)
+{
+	outb(0x70, reg);
+	outb(0x71, value);
+}
+
+/* Two seconds from now, by the seconds alone. */
+static void set_alarm(void)
+{
+	uint8_t second;
+
+	set_cmos(0x0b, 0x06); /* binary, 24 h */
+	second = (uint8_t)((cmos(0) + 2u) % 60);
+	set_cmos(1, second);
+	set_cmos(3, 0xff);
+	set_cmos(5, 0xff);
+	cmos(0x0c);
+	set_cmos(0x0b, 0x26);
+}
+
+static void run_ap(void)
+{
+	for (;;)
+		ap_counter++;
+}
+
+static void try_ap(void)
+{
+	uint64_t before = ap_counter;
+
+	spin(MOMENT);
+	CHECK(!round || ap_counter == before, "the AP runs without a SIPI after the wake-up");
+	lapic_enable();
+	ap_start(1, run_ap);
+	for (unsigned int i = 0; i < 1000 && ap_counter == before; i++)
+		spin(MOMENT);
+	CHECK(ap_counter != before, "the AP does not start");
+}
+
+static void check_power_on(void)
+{
+	uint64_t efer = rdmsr(MSR_EFER), apic_base = rdmsr(0x1b);
+
+	CHECK(*(volatile uint16_t *)WAKE_CS_GPA == WAKE_GPA >> 4, "woken with CS %x",
+	      (uint64_t) * (volatile uint16_t *)WAKE_CS_GPA);
+	CHECK(apic_base == 0xfee00900, "the APIC base is %x", apic_base);
+	CHECK(!(efer & 1), "EFER is %x: SCE is still on", efer);
+	CHECK(lapic_read(LAPIC_LVT_TIMER) == LVT_MASKED, "the LAPIC's timer is %x",
+	      (uint64_t)lapic_read(LAPIC_LVT_TIMER));
+	CHECK(ioapic_entry(acpi.sci) & LVT_MASKED, "the IOAPIC's pin %u is %x", (uint64_t)acpi.sci,
+	      ioapic_entry(acpi.sci));
+}
+
+static void check_kept(void)
+{
+	uint16_t status = inw((uint16_t)acpi.pm1a_event), want = PM1_WAK | PM1_PWRBTN;
+
+	if (option("wake=alarm"))
+		want = PM1_WAK | PM1_RTC;
+	CHECK((status & ~1u) == want, "PM1 status is %x, not %x", (uint64_t)status, (uint64_t)want);
+	CHECK(inw((uint16_t)(acpi.pm1a_event + 2)) == PM1_RTC, "PM1 enable is %x",
+	      (uint64_t)inw((uint16_t)(acpi.pm1a_event + 2)));
+	for (unsigned int i = 0; i < 512; i++)
+		CHECK(pattern[i] == i * 0x9e3779b97f4a7c15ull + round, "RAM has changed");
+	CHECK(rdtsc() > asleep_tsc, "the TSC went back");
+}
+
+static void woken(void)
+{
+	round++;
+	check_power_on();
+	check_kept();
+	irq_init();
+	put("woken\n");
+	go_round();
+}
+
+/* The AP's stack is the AP's. */
+static void leave_stack(void)
+{
+	__asm__ volatile("mov %0, %%rsp; call *%1"
+			 :
+			 : "r"(wake_stack + sizeof(wake_stack)), "r"(woken)
+			 : "memory");
+}
+
+static void leave_vector(void)
+{
+	uint32_t vector = option("vector=none") ? 0 : option("vector=high") ? 0x100000 : WAKE_GPA;
+
+	memcpy((void *)(uint64_t)WAKE_GPA, wake_code, sizeof(wake_code));
+	*(volatile uint16_t *)WAKE_CS_GPA = 0;
+	ap_trampoline_place(leave_stack);
+	*(volatile uint32_t *)(acpi.facs_gpa + FACS_WAKING_VECTOR) = vector;
+}
+
+static void sleep_now(void)
+{
+	uint16_t control = (uint16_t)((uint32_t)acpi.slp_typ_s3 << 10);
+
+	for (unsigned int i = 0; i < 512; i++)
+		pattern[i] = i * 0x9e3779b97f4a7c15ull + round + 1;
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | 1);
+	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | 0x77);
+	ioapic_set_entry(acpi.sci, 0x59);
+	outw((uint16_t)acpi.pm1a_event, 0xffff);
+	outw((uint16_t)(acpi.pm1a_event + 2), PM1_RTC);
+	if (option("wake=alarm"))
+		set_alarm();
+	asleep_tsc = rdtsc();
+	outw((uint16_t)acpi.pm1a_control, control);
+	outw((uint16_t)acpi.pm1a_control, control | PM1_SLP_EN);
+	spin(MOMENT * 1000);
+	guest_fail("still running after SLP_EN, PM1 status %x",
+		   (uint64_t)inw((uint16_t)acpi.pm1a_event));
+}
+
+static void go_round(void)
+{
+	if (has_ap)
+		try_ap();
+	for (unsigned int i = 0; i < 3 || (option("hold") && !mailbox_take()); i++) {
+		shared.counter++;
+		guest_ok("");
+		spin(MOMENT);
+	}
+	put("sleeps\n");
+	leave_vector();
+	sleep_now();
+}
+
+void guest_main(void)
+{
+	irq_init();
+	CHECK(acpi_parse(&acpi), "no FADT");
+	has_ap = option("ap");
+	if (!acpi.has_s3) {
+		put("no S3\n");
+		for (;;)
+			guest_ok("");
+	}
+	go_round();
+}
