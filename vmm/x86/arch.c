@@ -196,6 +196,8 @@ int arch_reset(struct vm *vm, struct error *err)
 	}
 	if (!ret)
 		ret = irqchip_load(vm->vm_fd, &state->irqchip, err);
+	if (!ret) /* what the next resume sets */
+		memcpy(&vm->arch->pit, state->irqchip.pit, sizeof(vm->arch->pit));
 	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++)
 		ret = cpu_load_execution(vm->vcpu[i].fd, &state->cpu[i], err);
 	arch_state_free(state);
