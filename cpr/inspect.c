@@ -225,7 +225,8 @@ static void print_summary(const char *path, const struct checkpoint *ckpt,
 	       uuid_format(head->machine.uuid, id), state_shown(head->machine.arch, host));
 	fputs("saved       ", stdout);
 	print_age(head->vmm.saved_at_ns);
-	printf(" for mode=%s; the guest was %s\n", head->root.mode, head->root.run_state);
+	printf(" for mode=%s; the guest was %s%s\n", head->root.mode, head->root.run_state,
+	       head->root.suspended ? " in its sleep" : "");
 	printf("by          stasis %s on Linux %s\n", state_shown(head->vmm.version, shown),
 	       state_shown(head->vmm.host_kernel, host));
 	print_machine(&head->machine);
