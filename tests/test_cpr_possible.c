@@ -11,9 +11,8 @@ static struct error err;
 
 START_TEST(run_states)
 {
-	static const bool can[RUNSTATES] = {[RUNSTATE_RUNNING] = true,
-					    [RUNSTATE_PAUSED] = true,
-					    [RUNSTATE_SUSPENDED] = true};
+	static const bool can[RUNSTATES] = {
+		[RUNSTATE_RUNNING] = true, [RUNSTATE_PAUSED] = true, [RUNSTATE_SUSPENDED] = true};
 
 	vm.ram.backend = &ram_file;
 	for (int state = 0; state < RUNSTATES; state++) {

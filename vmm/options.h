@@ -83,7 +83,7 @@ struct options {
 	const char *cpr_file;
 	enum on_reset on_reset;
 	bool pit;
-	bool s3; /* --machine s3=: the guest can sleep (ACPI S3) */
+	bool s3;	     /* --machine s3=: the guest can sleep (ACPI S3) */
 	bool clock_realtime; /* --machine clock=realtime: kvmclock catches up after a load */
 	int log_level;
 	const char *inspect_path;
