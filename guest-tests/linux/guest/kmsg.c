@@ -17,6 +17,7 @@ static const char *const complaints[] = {
 	"WARNING: CPU:",	 "Oops",
 	"general protection",	 "nobody cared", /* irq N: ... */
 	"too much work for irq", "lost ticks",
+	"RIP: 0010", /* where it hung */
 };
 
 /* Said of every AMD machine without constant_tsc and with more than one CPU, unmeasured: emulated
