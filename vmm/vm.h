@@ -97,8 +97,8 @@ struct vm {
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
 	enum runstate runstate;
-	bool suspended;	  /* the guest sleeps: suspended, or was when it was paused or saved */
-	bool has_run;	  /* the guest has run in this process: cprload is refused, PCI slots stay */
+	bool suspended; /* the guest sleeps: suspended, or was when it was paused or saved */
+	bool has_run;	/* the guest has run in this process: cprload is refused, PCI slots stay */
 	bool needs_reset; /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
 	bool reset_waits; /* so does what the guest asks for, until reset_timer expires */

@@ -7,16 +7,23 @@
 #include <unistd.h>
 
 static const char *const complaints[] = {
-	"soft lockup",		 "hard LOCKUP",
+	"soft lockup",
+	"hard LOCKUP",
 	"detected stall", /* RCU: "rcu_preempt detected stalls on ..." */
-	"self-detected stall",	 "kthread starved",
+	"self-detected stall",
+	"kthread starved",
 	"blocked for more than", /* hung task */
 	"Marking clocksource",	 /* ... 'tsc' as unstable because the skew is too large */
-	"Marking TSC unstable",	 "timekeeping watchdog",
-	"TSC warp between CPUs", "BUG:",
-	"WARNING: CPU:",	 "Oops",
-	"general protection",	 "nobody cared", /* irq N: ... */
-	"too much work for irq", "lost ticks",
+	"Marking TSC unstable",
+	"timekeeping watchdog",
+	"TSC warp between CPUs",
+	"BUG:",
+	"WARNING: CPU:",
+	"Oops",
+	"general protection",
+	"nobody cared", /* irq N: ... */
+	"too much work for irq",
+	"lost ticks",
 	"RIP: 0010", /* where it hung */
 };
 
