@@ -18,6 +18,7 @@
 #define MAX_REQUESTS 1000
 /* A request is bounded, for a pause waits for it: holes are made at once, but zeroes may have to be
  * written. */
+#define MAX_TRANSFER_BYTES  (64u << 20)
 #define MAX_DISCARD_SECTORS ((1u << 30) / DISK_SECTOR_BYTES)
 #define MAX_ZERO_SECTORS    ((64u << 20) / DISK_SECTOR_BYTES)
 /* Of the buffers of one request: more than any driver needs who minds seg_max. */
@@ -33,6 +34,7 @@ struct virtio_blk_state {
 	uint8_t physical_block_exp, alignment_offset;
 	uint8_t readonly, writeback;
 	char serial[24];
+	uint64_t size_max; /* bytes; as wide as this leaves no padding. 0: not offered */
 };
 #define VIRTIO_BLK_STATE(F, A, V, T)  \
 	VIRTIO_STATE_ROWS(F, A, V, T) \
@@ -49,7 +51,8 @@ struct virtio_blk_state {
 	F(T, alignment_offset)        \
 	F(T, readonly)                \
 	F(T, writeback)               \
-	F(T, serial)
+	F(T, serial)                  \
+	A(T, size_max, 0)
 
 struct request {
 	struct disk_op op;
@@ -116,6 +119,9 @@ static const char *virtio_blk_check(const void *state)
 	if (!is_power_of_two(s->queue_size) || s->queue_size > VIRTQ_MAX_SIZE || !s->seg_max ||
 	    s->seg_max > s->queue_size)
 		return "a queue size that no disk has";
+	if (s->size_max > MAX_TRANSFER_BYTES / s->seg_max ||
+	    (s->size_max != 0) != (s->virtio.offered >> VIRTIO_BLK_F_SIZE_MAX & 1))
+		return "transfers larger than any that were offered";
 	for (uint32_t i = 0; i < s->virtio.nqueues; i++)
 		if (s->virtio.queue_size[i] > s->queue_size)
 			return "a queue that is longer than was offered";
@@ -144,6 +150,7 @@ static void set_config(struct device *dev)
 	pthread_mutex_lock(&blk->io.lock);
 	blk->config = (struct virtio_blk_config){
 		.capacity = s->capacity,
+		.size_max = (uint32_t)s->size_max,
 		.seg_max = s->seg_max,
 		.blk_size = s->block_bytes,
 		.physical_block_exp = s->physical_block_exp,
@@ -164,18 +171,20 @@ static void set_config(struct device *dev)
 	pthread_mutex_unlock(&blk->io.lock);
 }
 
-static bool has_request(const struct blk *blk)
+static bool can_take(const struct blk *blk)
 {
-	return blk->free || blk->ntouched < blk->nrequests;
+	return (blk->free || blk->ntouched < blk->nrequests) && !disk_uring_is_full(&blk->io);
 }
 
 static struct request *get_request(struct blk *blk)
 {
 	struct request *req = blk->free;
 
+	if (!can_take(blk))
+		return NULL;
 	if (req)
 		blk->free = req->next;
-	else if (blk->ntouched < blk->nrequests)
+	else
 		req = &blk->request[blk->ntouched++];
 	return req;
 }
@@ -302,7 +311,7 @@ static uint8_t transfer(struct blk *blk, struct request *req, const struct virti
 	const struct iovec *iov = is_read ? chain->iov + chain->nread : chain->iov;
 
 	req->kind = is_read ? BLK_READ : BLK_WRITE;
-	if (!is_on_disk(blk, hdr->sector, bytes) || bytes >= UINT32_MAX ||
+	if (!is_on_disk(blk, hdr->sector, bytes) || bytes > MAX_TRANSFER_BYTES ||
 	    (!is_read && blk->disk.config->readonly)) {
 		blk->counter[req->kind].invalid++;
 		return VIRTIO_BLK_S_IOERR;
@@ -434,8 +443,8 @@ static void take_all(struct blk *blk, uint32_t queue)
 			left--;
 		if (!left)
 			disk_uring_wake(&blk->io);
-		/* With no request left, a completion leads here again. */
-		if (!left || !has_request(blk) || atomic_load(&blk->virtio.broken))
+		/* With no room left, a completion leads here again. */
+		if (!left || !can_take(blk) || atomic_load(&blk->virtio.broken))
 			return;
 	} while (virtq_want_kicks(q));
 	blk->quiet &= ~bit;
@@ -530,6 +539,7 @@ static void set_state(struct virtio_blk_state *s, const struct disk *disk)
 	s->opt_io_blocks = hint(disk->opt_io_bytes, block, UINT32_MAX);
 	s->queue_size = (uint16_t)config->queue_size;
 	s->seg_max = config->queue_size - 2; /* header and status take an entry each */
+	s->size_max = (MAX_TRANSFER_BYTES / s->seg_max) & ~(uint64_t)(DISK_MAX_BLOCK_BYTES - 1);
 	s->max_discard_sectors = MAX_DISCARD_SECTORS;
 	s->discard_align_sectors = disk->physical_bytes / DISK_SECTOR_BYTES;
 	s->max_zero_sectors = MAX_ZERO_SECTORS;
@@ -540,9 +550,9 @@ static void set_state(struct virtio_blk_state *s, const struct disk *disk)
 static void set_virtio(struct virtio *virtio, const struct disk_config *config)
 {
 	virtio->ops = &ops;
-	virtio->features = 1u << VIRTIO_BLK_F_SEG_MAX | 1u << VIRTIO_BLK_F_BLK_SIZE |
-			   1u << VIRTIO_BLK_F_TOPOLOGY | 1u << VIRTIO_BLK_F_FLUSH |
-			   1u << VIRTIO_BLK_F_CONFIG_WCE;
+	virtio->features = 1u << VIRTIO_BLK_F_SIZE_MAX | 1u << VIRTIO_BLK_F_SEG_MAX |
+			   1u << VIRTIO_BLK_F_BLK_SIZE | 1u << VIRTIO_BLK_F_TOPOLOGY |
+			   1u << VIRTIO_BLK_F_FLUSH | 1u << VIRTIO_BLK_F_CONFIG_WCE;
 	if (config->queues > 1)
 		virtio->features |= 1u << VIRTIO_BLK_F_MQ;
 	virtio->features |= config->readonly

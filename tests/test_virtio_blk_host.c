@@ -140,6 +140,34 @@ START_TEST(test_pause_with_hanging_io)
 }
 END_TEST
 
+/* However much a driver asks for, a pause has no more to wait for than storage does in seconds: the
+ * rest is not even taken. */
+START_TEST(test_bounded_work)
+{
+	const struct virtio *v;
+	struct buffer buffer[18] = {{HEADERS_GPA, 16, false}};
+	uint16_t head;
+
+	config.cache = DISK_CACHE_WRITEBACK;
+	attach_file(64 * MIB);
+	v = dev->host;
+	memset(at(HEADERS_GPA), 0, 16);
+	for (uint32_t i = 1; i <= 16; i++)
+		buffer[i] = (struct buffer){DATA_GPA, 4 * MIB, true};
+	buffer[17] = (struct buffer){HEADERS_GPA + 32, 1, true};
+	hold_page(DATA_GPA);
+	for (uint32_t i = 0; i < 16; i++)
+		put_chain(0, 0, buffer, 18);
+	kick(0);
+	wait_for_fault();
+	/* The disk's thread hangs in the first, having taken what it takes. */
+	ck_assert_uint_eq(v->queue[0].q.last_avail, 4);
+	give_page(DATA_GPA);
+	for (uint32_t i = 0; i < 16; i++)
+		ck_assert_uint_eq(take_used(0, &head), 64 * MIB + 1);
+}
+END_TEST
+
 /* The driver has its buffers back only when the device has let go of them. */
 START_TEST(test_reset_with_hanging_io)
 {
@@ -333,6 +361,8 @@ START_TEST(test_hostile_state)
 		{"block_bytes", 1u << 31},
 		{"seg_max", 0},
 		{"seg_max", 65},
+		{"size_max", 0},
+		{"size_max", 2 * MIB},
 		{"queue_size", 0},
 		{"queue_size", 63},
 		{"queue_size", 2048},
@@ -635,6 +665,7 @@ int main(void)
 		test_flush_for_a_save,
 		test_io_errors,
 		test_error_without_words,
+		test_bounded_work,
 		test_reset_with_hanging_io,
 		test_kicks_are_wanted_again,
 		test_reload_keeps_the_cache_mode,
