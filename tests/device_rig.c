@@ -85,10 +85,8 @@ void irq_route_set(struct irq *irq, uint32_t gsi, const struct irq_msi *msi)
 	struct rig_route *route = route_of(gsi);
 
 	(void)irq;
-	route->valid = msi;
 	route->committed = false;
-	if (msi)
-		route->msi = *msi;
+	route->msi = *msi;
 }
 
 int irq_route_commit(struct irq *irq, struct error *err)

@@ -53,11 +53,9 @@ static void fake_kick(struct device *dev, uint32_t queue)
 
 static void fake_start(struct device *dev)
 {
-	struct error err;
-
 	fake.starts++;
 	if (fake.call_fd >= 0)
-		ck_assert_int_eq(virtio_call_fd(dev, 1, fake.call_fd, &err), 0);
+		virtio_call_fd(dev, 1, fake.call_fd);
 }
 
 static int fake_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
@@ -66,7 +64,9 @@ static int fake_stop(struct device *dev, uint64_t deadline_ns, struct error *err
 	if (fake.busy)
 		return error_set(err, -ETIMEDOUT, "busy");
 	fake.stops++;
-	return fake.call_fd >= 0 ? virtio_call_fd(dev, 1, -1, err) : 0;
+	if (fake.call_fd >= 0)
+		virtio_call_fd(dev, 1, -1);
+	return 0;
 }
 
 static void fake_reset(struct device *dev)
