@@ -265,9 +265,8 @@ static void transferred(struct disk_uring *u, struct disk_op *op, uint32_t bytes
 
 static void completed(struct disk_uring *u, struct disk_op *op, int res)
 {
-	if (res == -EINTR || res == -EAGAIN) {
-		prepare(u, op);
-	} else if (res == -EOPNOTSUPP && !op->is_syncing && next_way(u, op)) {
+	if (res == -EINTR || res == -EAGAIN ||
+	    (res == -EOPNOTSUPP && !op->is_syncing && next_way(u, op))) {
 		prepare(u, op);
 	} else if (res < 0 || op->kind == DISK_FLUSH || op->is_syncing) {
 		finish(u, op, res);
