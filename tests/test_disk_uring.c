@@ -245,7 +245,7 @@ START_TEST(test_many_unaligned)
 	disk_uring_wake(&uring);
 	ck_assert(wait_done(MAX_OPS));
 	/* Of three, two are not aligned, and each of those may cost a whole turn. */
-	ck_assert_uint_eq(busiest, 42 * MIB + 22 * 4096);
+	ck_assert_uint_eq(busiest, 42 * MIB + 22 * 4096ul);
 	ck_assert_uint_eq(uring.busy_bytes, 0);
 	for (uint32_t i = 0; i < MAX_OPS; i++) {
 		ck_assert_int_eq(op[i].result, 0);

@@ -60,9 +60,9 @@ END_TEST
 /* Errors that the library has no words for, as some file systems return them. */
 static bool no_words;
 
-const char *strerrordesc_np(int error)
+const char *strerrordesc_np(int __err) /* NOLINT(bugprone-reserved-identifier): the library's */
 {
-	return no_words ? NULL : strerror(error);
+	return no_words ? NULL : strerror(__err);
 }
 
 START_TEST(test_error_without_words)

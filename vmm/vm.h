@@ -92,7 +92,7 @@ struct vm {
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
 	enum runstate runstate;
-	bool has_run;	  /* the guest has run in this process: cprload is refused, PCI slots stay */
+	bool has_run; /* the guest has run in this process: cprload is refused, PCI slots stay */
 	bool needs_reset; /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
 	bool reset_waits; /* so does what the guest asks for, until reset_timer expires */
