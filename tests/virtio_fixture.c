@@ -292,13 +292,5 @@ static void close_machine(void)
 
 int virtio_fixture_main(const char *name, const TTest *const *test, size_t ntests)
 {
-	Suite *suite = suite_create(name);
-	TCase *tcase = tcase_create(name);
-
-	tcase_add_checked_fixture(tcase, open_machine, close_machine);
-	tcase_set_timeout(tcase, 60);
-	for (size_t i = 0; i < ntests; i++)
-		tcase_add_test(tcase, test[i]);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
+	return unit_run_case(name, test, ntests, open_machine, close_machine, 60);
 }
