@@ -110,8 +110,9 @@ static int lock(const struct disk *disk, struct error *err)
 					   "image, all of them with readonly=on)");
 	if (ret)
 		return error_set(err, ret,
-				 "%s: its file system cannot lock (%s): two VMs might use the same "
-				 "disk",
+				 "%s: its file system cannot lock (%s), so two VMs might use the "
+				 "same disk: mount it with locks (NFS: without nolock), or move "
+				 "the image",
 				 path, strerror(-ret));
 	return 0;
 }

@@ -12,7 +12,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define BOUNCE_BYTES   (64u << 10)
+#define BOUNCE_BYTES   (1u << 20)
+#define DISCARD_COST   256	  /* a discard costs as much as a transfer of this part of it */
 #define MAX_ONCE_BYTES (1u << 30) /* a length is 32 bits wide, and a result has a sign */
 #define STOP_NS	       (10 * CLOCK_NS_PER_S)
 
@@ -163,6 +164,14 @@ static bool is_aligned(const struct disk_uring *u, const struct disk_op *op)
 	return !mixed;
 }
 
+static uint64_t cost_bytes(const struct disk_op *op)
+{
+	if (op->kind == DISK_DISCARD)
+		return op->bytes / DISCARD_COST;
+	/* Those wait for each other, however small they are. */
+	return op->is_bounced && op->bytes < BOUNCE_BYTES ? BOUNCE_BYTES : op->bytes;
+}
+
 static void next_bounced(struct disk_uring *u)
 {
 	u->bounced = u->bounced->next;
@@ -176,6 +185,7 @@ static void finish(struct disk_uring *u, struct disk_op *op, int result)
 {
 	op->result = result;
 	u->in_flight--;
+	u->busy_bytes -= cost_bytes(op);
 	if (op->is_bounced)
 		next_bounced(u);
 	if (op->kind == DISK_FLUSH || op->is_syncing) {
@@ -210,6 +220,7 @@ void disk_uring_submit(struct disk_uring *u, struct disk_op *op)
 	op->is_syncing = false;
 	op->way = u->way[op->kind];
 	op->is_bounced = !is_aligned(u, op);
+	u->busy_bytes += cost_bytes(op);
 	if (op->kind == DISK_FLUSH && !needs_flush(u)) {
 		finish(u, op, 0);
 		return;
@@ -254,9 +265,8 @@ static void transferred(struct disk_uring *u, struct disk_op *op, uint32_t bytes
 
 static void completed(struct disk_uring *u, struct disk_op *op, int res)
 {
-	if (res == -EINTR || res == -EAGAIN) {
-		prepare(u, op);
-	} else if (res == -EOPNOTSUPP && !op->is_syncing && next_way(u, op)) {
+	if (res == -EINTR || res == -EAGAIN ||
+	    (res == -EOPNOTSUPP && !op->is_syncing && next_way(u, op))) {
 		prepare(u, op);
 	} else if (res < 0 || op->kind == DISK_FLUSH || op->is_syncing) {
 		finish(u, op, res);
@@ -463,7 +473,8 @@ int disk_uring_drain(struct disk_uring *u, uint64_t deadline_ns, struct error *e
 		u->serving = served && deadline_ns;
 	}
 	pthread_mutex_unlock(&u->lock);
-	if (asked > left)
+	/* A guest resets as often as it likes. */
+	if (asked > left && deadline_ns)
 		log_info("%s: drained %u requests", u->disk->config->id, asked - left);
 	if (!left)
 		return 0;
@@ -491,7 +502,11 @@ int disk_uring_flush(struct disk_uring *u, uint64_t deadline_ns, struct error *e
 		return error_set(err, ret, "%s was not flushed within the time limit",
 				 u->disk->config->path);
 	if (ret)
-		return error_set(err, ret, "%s cannot be flushed: %s", u->disk->config->path,
-				 strerror(-ret));
+		return error_set(err, ret, "%s cannot be flushed: %s%s", u->disk->config->path,
+				 strerror(-ret),
+				 u->flush_error ? "; writes may be lost, and no reset of the guest "
+						  "brings them back: shut it down, see to the "
+						  "storage, check the image and boot anew"
+						: ": see to the storage and try again");
 	return 0;
 }

@@ -16,6 +16,8 @@
 #include <sys/uio.h>
 
 #define DISK_URING_MAX_FDS 8
+/* A pause waits for what is in flight, so that is no more than any storage does in seconds. */
+#define DISK_URING_BUSY_BYTES (256u << 20)
 
 enum disk_op_kind {
 	DISK_READ,
@@ -66,8 +68,11 @@ struct disk_uring {
 	pthread_cond_t idle;  /* an operation has ended that somebody waits for */
 	bool serving, ending;
 	uint32_t in_flight;
+	uint64_t busy_bytes;	   /* what those in flight cost */
 	uint64_t written, flushed; /* writes that have ended, and those that a flush has covered */
-	int flush_error; /* the page cache has lost writes: no flush can succeed any more */
+	/* The page cache has lost writes: no flush can succeed any more, as long as this process
+	 * lives, whether the guest resets or not. */
+	int flush_error;
 	uint8_t way[DISK_OP_KINDS]; /* the first one that this disk does not refuse */
 	struct disk_op flush;
 	bool flush_due, flush_busy;
@@ -95,4 +100,9 @@ int disk_uring_flush(struct disk_uring *u, uint64_t deadline_ns, struct error *e
 /* serve() is called soon. */
 void disk_uring_wake(struct disk_uring *u);
 void disk_uring_submit(struct disk_uring *u, struct disk_op *op);
+/* Enough is in flight; once some of it has ended, serve() is called again. */
+static inline bool disk_uring_is_full(const struct disk_uring *u)
+{
+	return u->busy_bytes >= DISK_URING_BUSY_BYTES;
+}
 #endif

@@ -141,8 +141,8 @@ static void table_write(void *opaque, uint64_t offset, uint32_t size, uint64_t v
 	}
 	msix_update(func);
 	pthread_mutex_unlock(&func->irq_lock);
-	if (func->vector_changed)
-		func->vector_changed(func->dev, vector);
+	if (func->vectors_changed)
+		func->vectors_changed(func->dev);
 }
 
 const struct bus_ops msix_bus_ops = {.read = table_read, .write = table_write};

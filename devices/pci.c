@@ -52,7 +52,6 @@ static void add_regs(struct pci_func *func, uint32_t base, const struct pci_reg 
 	for (const struct pci_reg *reg = regs; reg < regs + nregs; reg++) {
 		put(func->initial, base + reg->offset, reg->bytes, reg->value);
 		put(func->writable, base + reg->offset, reg->bytes, reg->writable);
-		put(func->clears, base + reg->offset, reg->bytes, reg->clears);
 	}
 }
 
@@ -342,14 +341,13 @@ static bool write_config(struct pci_func *func, uint32_t offset, uint32_t bytes,
 		uint8_t mask = func->writable[at], byte = (uint8_t)value;
 
 		config[at] = (uint8_t)((config[at] & ~mask) | (byte & mask));
-		config[at] &= (uint8_t) ~(byte & func->clears[at]);
 	}
 	msix_update(func);
 	live = live != msix_live(func);
 	drive_intx(func, false);
 	pthread_mutex_unlock(&func->irq_lock);
-	for (uint32_t vector = 0; live && func->vector_changed && vector < func->nvectors; vector++)
-		func->vector_changed(func->dev, vector);
+	if (live && func->vectors_changed)
+		func->vectors_changed(func->dev);
 	if (func->config_written)
 		func->config_written(func->dev, offset, bytes);
 	return offset < PCI_CARDBUS_CIS;
@@ -565,8 +563,7 @@ static int compare_read_only(const struct pci_func *func, const struct pci_state
 		put(config, flags, 2, get(saved->config, flags, 2));
 	}
 	for (uint32_t i = PCI_CACHE_LINE_SIZE; i < end; i++)
-		if ((saved->config[i] ^ config[i]) &
-		    (uint8_t) ~(func->writable[i] | func->clears[i]))
+		if ((saved->config[i] ^ config[i]) & (uint8_t)~func->writable[i])
 			return error_join(err, -EINVAL,
 					  "PCI config at %#x is another than this build's", i);
 	return ret;

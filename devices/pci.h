@@ -46,7 +46,6 @@ struct pci_reg {
 	uint8_t bytes; /* 1, 2, 4 */
 	uint32_t value;
 	uint32_t writable; /* mask */
-	uint32_t clears;   /* mask: a 1 written clears the bit */
 };
 
 struct pci_bar {
@@ -70,8 +69,8 @@ struct pci_func {
 		msix_bar; /* of the table (at 0) and the pending bits (at 2048); msix.c serves it */
 	/* May be NULL. A BAR was mapped or unmapped; one that moves is first unmapped. */
 	void (*bar_changed)(struct device *dev, uint32_t bar);
-	/* May be NULL. A vector's mask or message has changed: irqfds may follow. */
-	void (*vector_changed)(struct device *dev, uint32_t vector);
+	/* May be NULL. Masks or messages of vectors have changed: irqfds may follow. */
+	void (*vectors_changed)(struct device *dev);
 	/* May be NULL. Before a read and after a write of config space at [offset, offset + bytes). */
 	void (*config_read)(struct device *dev, uint32_t offset, uint32_t bytes);
 	void (*config_written)(struct device *dev, uint32_t offset, uint32_t bytes);
@@ -84,7 +83,7 @@ struct pci_func {
 	uint32_t config_end; /* the capabilities from here on are unknown to the guest */
 	struct irq_line *intx_line;
 	bool intx_high; /* what this function contributes to its line */
-	uint8_t initial[PCI_CONFIG_BYTES], writable[PCI_CONFIG_BYTES], clears[PCI_CONFIG_BYTES];
+	uint8_t initial[PCI_CONFIG_BYTES], writable[PCI_CONFIG_BYTES];
 	pthread_mutex_t irq_lock;
 };
 

@@ -150,14 +150,13 @@ int vhost_start_ring(struct vhost *vhost, uint32_t ring, struct error *err)
 		{VHOST_SET_VRING_CALL, "VHOST_SET_VRING_CALL", &call},
 		{VHOST_SET_VRING_KICK, "VHOST_SET_VRING_KICK", &kick},
 	};
-	int ret;
 
 	for (size_t i = 0; i < sizeof(step) / sizeof(step[0]); i++)
 		if (ioctl(vhost->fd, step[i].request, step[i].arg))
 			return failed(vhost, step[i].name, err);
-	ret = virtio_call_fd(vhost->dev, vhost->first + ring, vhost->call_fd[ring], err);
-	vhost->running[ring] = !ret;
-	return ret;
+	virtio_call_fd(vhost->dev, vhost->first + ring, vhost->call_fd[ring]);
+	vhost->running[ring] = true;
+	return 0;
 }
 
 void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
@@ -166,7 +165,6 @@ void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
 	struct virtq *q = &virtio->queue[vhost->first + ring].q;
 	struct vhost_vring_file none = {ring, VHOST_FILE_UNBIND};
 	struct vhost_vring_state base = {.index = ring};
-	struct error err;
 	uint16_t used;
 
 	if (!vhost->running[ring])
@@ -183,6 +181,5 @@ void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
 		base.num = used;
 	}
 	q->last_avail = (uint16_t)base.num;
-	if (virtio_call_fd(vhost->dev, vhost->first + ring, -1, &err))
-		log_error("%s: %s", vhost->dev->name, err.msg);
+	virtio_call_fd(vhost->dev, vhost->first + ring, -1);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The virtio device core: status, features, queues, interrupts, save and load. virtio 1.2, 2 and 3.
- * Status and vectors are written with dev->lock held, and read without it by threads that signal. */
+/* The virtio device core: status, features, queues, interrupts, save and load. virtio 1.2, 2 and 3. */
 #include "devices/virtio.h"
 #include "devices/virtio_pci.h"
 #include "vmm/clock.h"
@@ -27,9 +26,6 @@
 #define ISR_CONFIG 2
 /* What is in flight has this long when the driver takes the bus away. */
 #define BUS_MASTER_OFF_NS CLOCK_NS_PER_S
-
-#define LOAD(x)	     __atomic_load_n(&(x), __ATOMIC_RELAXED)
-#define STORE(x, to) __atomic_store_n(&(x), (to), __ATOMIC_RELAXED)
 
 /* --- interrupts */
 static void interrupt(struct device *dev, uint16_t vector, uint8_t isr)

@@ -145,5 +145,5 @@ void virtio_broken(struct device *dev, uint32_t queue, const char *why);
 
 /* For back ends in the kernel: call_fd raises the queue's interrupt, by irqfd where the vector is
  * unmasked and MSI-X on, else through the main loop. Between start and stop. -1: no longer. */
-int virtio_call_fd(struct device *dev, uint32_t queue, int call_fd, struct error *err) must_check;
+void virtio_call_fd(struct device *dev, uint32_t queue, int call_fd);
 #endif

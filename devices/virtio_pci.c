@@ -180,27 +180,24 @@ static void forget_call(struct virtio_queue *queue)
 	queue->call_fd = -1;
 }
 
-int virtio_call_fd(struct device *dev, uint32_t queue, int call_fd, struct error *err)
+void virtio_call_fd(struct device *dev, uint32_t queue, int call_fd)
 {
 	struct virtio *v = dev->host;
 	struct virtio_queue *q = &v->queue[queue];
 
-	(void)err;
 	if (call_fd == q->call_fd)
-		return 0;
+		return;
 	forget_call(q);
 	q->call_fd = call_fd;
 	/* Within ops->start() the core does it for all queues at once. */
 	if (v->started)
 		virtio_pci_sync_calls(dev);
-	return 0;
 }
 
-static void vector_changed(struct device *dev, uint32_t vector)
+static void vectors_changed(struct device *dev)
 {
 	const struct virtio *v = dev->host;
 
-	(void)vector;
 	if (v->started)
 		virtio_pci_sync_calls(dev);
 }
@@ -304,8 +301,8 @@ static void write_queue(struct device *dev, uint32_t reg, uint32_t value)
 	if (i >= s->nqueues)
 		return;
 	if (reg == REG(VIRTIO_PCI_COMMON_Q_MSIX, 2)) {
-		__atomic_store_n(&s->queue_vector[i], to_vector(dev, value), __ATOMIC_RELAXED);
-		vector_changed(dev, value);
+		STORE(s->queue_vector[i], to_vector(dev, value));
+		vectors_changed(dev);
 	} else if (!s->queue_enable[i] && !(s->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
 		write_ring(dev, reg, value);
 	}
@@ -328,7 +325,7 @@ static void write_common(struct device *dev, uint64_t offset, uint32_t size, uin
 			set_half(&s->accepted, s->accepted_select, (uint32_t)value);
 		break;
 	case REG(VIRTIO_PCI_COMMON_MSIX, 2):
-		__atomic_store_n(&s->config_vector, to_vector(dev, value), __ATOMIC_RELAXED);
+		STORE(s->config_vector, to_vector(dev, value));
 		break;
 	case REG(VIRTIO_PCI_COMMON_STATUS, 1):
 		virtio_set_status(dev, (uint8_t)value);
@@ -464,12 +461,12 @@ static uint8_t add_cap(struct virtio *v, uint8_t type, uint32_t page, uint32_t l
 		       uint8_t bytes, uint32_t extra, uint32_t writable)
 {
 	const struct pci_reg regs[] = {
-		{2, 1, bytes, 0, 0},
-		{3, 1, type, 0, 0},
-		{4, 1, BAR_VIRTIO, writable & 0xff, 0},
-		{8, 4, page * PAGE, writable, 0},
-		{12, 4, length, writable, 0},
-		{16, 4, extra, writable, 0},
+		{2, 1, bytes, 0},
+		{3, 1, type, 0},
+		{4, 1, BAR_VIRTIO, writable & 0xff},
+		{8, 4, page * PAGE, writable},
+		{12, 4, length, writable},
+		{16, 4, extra, writable},
 	};
 
 	return pci_add_cap(&v->pci, PCI_CAP_ID_VNDR, bytes, regs,
@@ -508,7 +505,7 @@ int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *err)
 		.nvectors = v->nqueues + 1,
 		.msix_bar = BAR_MSIX,
 		.bar_changed = bar_changed,
-		.vector_changed = vector_changed,
+		.vectors_changed = vectors_changed,
 		.config_read = config_read,
 		.config_written = config_written,
 	};

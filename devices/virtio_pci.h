@@ -9,6 +9,11 @@
 #define DEVICES_VIRTIO_PCI_H
 #include "devices/virtio.h"
 
+/* Of status and vectors: they are written with dev->lock held, and read without it by threads that
+ * signal. */
+#define LOAD(x)	     __atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define STORE(x, to) __atomic_store_n(&(x), (to), __ATOMIC_RELAXED)
+
 /* The transport's part of attach and detach. */
 int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *err) must_check;
 void virtio_pci_detach(struct device *dev);

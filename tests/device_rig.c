@@ -85,10 +85,8 @@ void irq_route_set(struct irq *irq, uint32_t gsi, const struct irq_msi *msi)
 	struct rig_route *route = route_of(gsi);
 
 	(void)irq;
-	route->valid = msi;
 	route->committed = false;
-	if (msi)
-		route->msi = *msi;
+	route->msi = *msi;
 }
 
 int irq_route_commit(struct irq *irq, struct error *err)
@@ -341,13 +339,5 @@ uint64_t rig_mmio_read(uint64_t gpa, uint32_t size)
 
 int rig_run(const char *name, const TTest *const *test, int ntests)
 {
-	Suite *suite = suite_create(name);
-	TCase *tcase = tcase_create(name);
-
-	suite_add_tcase(suite, tcase);
-	tcase_add_checked_fixture(tcase, rig_open, rig_close);
-	tcase_set_timeout(tcase, 30);
-	for (int i = 0; i < ntests; i++)
-		tcase_add_test(tcase, test[i]);
-	return unit_run(suite);
+	return unit_run_case(name, test, (size_t)ntests, rig_open, rig_close, 30);
 }

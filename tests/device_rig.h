@@ -27,7 +27,7 @@ struct rig {
 	struct irq_msi msi[RIG_MSIS]; /* the last of them, oldest first */
 	uint32_t nmsis;		      /* ever sent */
 	struct rig_route {
-		bool used, valid, committed;
+		bool used, committed;
 		struct irq_msi msi;
 		int fd; /* 0: none */
 	} route[IRQ_MAX_ROUTES];

@@ -31,11 +31,10 @@ static void bar_changed(struct device *dev, uint32_t bar)
 	f->bar_changes++;
 }
 
-static void vector_changed(struct device *dev, uint32_t vector)
+static void vectors_changed(struct device *dev)
 {
 	struct pci_fake *f = dev->host;
 
-	ck_assert_uint_lt(vector, FAKE_VECTORS);
 	f->vector_changes++;
 }
 
@@ -60,7 +59,7 @@ int pci_fixture_add(uint32_t i, struct error *err)
 	static const struct pci_reg regs[] = {
 		{.offset = 2, .bytes = 2, .value = 0x1234},
 		{.offset = 4, .bytes = 4, .writable = 0x0000ff00},
-		{.offset = 8, .bytes = 1, .value = 0x33, .clears = 0x11},
+		{.offset = 8, .bytes = 1, .value = 0x33},
 	};
 	struct pci_fake *f = &pci_fake[i];
 
@@ -85,7 +84,7 @@ int pci_fixture_add(uint32_t i, struct error *err)
 		.nvectors = FAKE_VECTORS,
 		.msix_bar = FAKE_MSIX,
 		.bar_changed = bar_changed,
-		.vector_changed = vector_changed,
+		.vectors_changed = vectors_changed,
 		.config_read = config_read,
 		.config_written = config_written,
 	};

@@ -121,14 +121,6 @@ static inline void assert_refused(int ret, int code, const char *const *word)
 /* A whole test program: one suite, one case, the tests named in the list. */
 static inline int fixture_main(const char *name, const TTest *const *test, size_t ntests)
 {
-	Suite *suite = suite_create(name);
-	TCase *tcase = tcase_create(name);
-
-	tcase_add_checked_fixture(tcase, fixture_setup, fixture_teardown);
-	tcase_set_timeout(tcase, 60);
-	for (size_t i = 0; i < ntests; i++)
-		tcase_add_test(tcase, test[i]);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
+	return unit_run_case(name, test, ntests, fixture_setup, fixture_teardown, 60);
 }
 #endif

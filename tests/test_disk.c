@@ -162,10 +162,7 @@ END_TEST
 
 START_TEST(test_raw_that_looks_odd)
 {
-	static const char *const head[] = {"LUKS\xba\xbe",
-					   "\x7f"
-					   "ELF",
-					   "QFI", "\xeb\x3c\x90"};
+	static const char *const head[] = {"LUKS\xba\xbe", "\x7f\x45LF", "QFI", "\xeb\x3c\x90"};
 
 	for (size_t i = 0; i < sizeof(head) / sizeof(head[0]); i++) {
 		const char *path = fixture_path("disk.img");

@@ -3,6 +3,7 @@
 #include "tests/net_fixture.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/virtio_ring.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -108,6 +109,7 @@ static void peer_send(const uint8_t *data, uint32_t bytes)
 static void reload(void)
 {
 	virtio_guest_reload();
+	drv.dev = devices_find(&rig.vm, "net0");
 	close(peer);
 	peer = -1;
 	await_peer();
@@ -478,6 +480,24 @@ static void check_rarp(void)
 	ck_assert_mem_eq(seen, start, sizeof(start));
 }
 
+/* A save may come while kicks are off, which is in the guest's RAM: they are on again. */
+START_TEST(kicks_after_a_load)
+{
+	set_up(EVERY & ~(1ull << VIRTIO_RING_F_EVENT_IDX));
+	for (uint32_t queue = RX; queue <= TX; queue++) {
+		uint16_t *flags = (void *)net_queue(drv.dev, queue)->q.used;
+
+		RIG_WAIT_FOR(!__atomic_load_n(flags, __ATOMIC_RELAXED));
+		pthread_mutex_lock(&drv.dev->lock);
+		*flags = VRING_USED_F_NO_NOTIFY;
+		pthread_mutex_unlock(&drv.dev->lock);
+		reload();
+		RIG_WAIT_FOR(!__atomic_load_n(flags, __ATOMIC_RELAXED));
+	}
+	tear_down();
+}
+END_TEST
+
 START_TEST(announces_itself)
 {
 	static const uint32_t gap_ms[] = {50, 150, 250, 350};
@@ -570,5 +590,5 @@ END_TEST
 
 RIG_MAIN("net", shows_itself, sends, drops_bad_lengths, receives_merged, receives_unmerged,
 	 waits_for_buffers, receives_many, waits_for_the_peer, stops_half_sent, connects_again,
-	 distrusts_the_peer, tiny_frames_are_dropped, link_down, load_that_fails, announces_itself,
-	 announces_for_the_driver, broken_ring, compares)
+	 distrusts_the_peer, tiny_frames_are_dropped, link_down, load_that_fails,
+	 kicks_after_a_load, announces_itself, announces_for_the_driver, broken_ring, compares)

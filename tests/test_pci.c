@@ -112,9 +112,7 @@ START_TEST(masks)
 		{0x42, 2, 0xffff, 0x1234},
 		{0x44, 4, 0xffffffff, 0x0000ff00},
 		{0x45, 1, 0x12, 0x12},
-		{0x48, 1, 0x02, 0x33},
-		{0x48, 1, 0x10, 0x23},
-		{0x48, 1, 0xff, 0x22},
+		{0x48, 1, 0xff, 0x33},
 	};
 
 	start();
@@ -299,7 +297,7 @@ START_TEST(msix)
 	ck_assert(!pci_msix_message(func, 2, &msi));
 	control(PCI_MSIX_FLAGS_ENABLE);
 	ck_assert(last_msi(1, 2));
-	ck_assert_uint_eq(pci_fake[1].vector_changes, FAKE_VECTORS);
+	ck_assert_uint_eq(pci_fake[1].vector_changes, 1);
 	ck_assert_uint_eq(pending(), 0);
 	ck_assert(pci_msix_message(func, 2, &msi));
 	ck_assert_uint_eq(msi.data, 0x42);
@@ -314,9 +312,9 @@ START_TEST(msix)
 	ck_assert_uint_eq(pending(), 2);
 	rig_mmio_write(table(1, 2), 8, 0x41);
 	ck_assert(last_msi(3, 1));
-	ck_assert_uint_eq(pci_fake[1].vector_changes, FAKE_VECTORS + 2);
+	ck_assert_uint_eq(pci_fake[1].vector_changes, 3);
 	command(1, PCI_COMMAND_MEMORY); /* no bus master: its writes do not get out */
-	ck_assert_uint_eq(pci_fake[1].vector_changes, 2 * FAKE_VECTORS + 2);
+	ck_assert_uint_eq(pci_fake[1].vector_changes, 4);
 	pci_msix_signal(func, 0);
 	ck_assert_uint_eq(rig.nmsis, 3);
 	command(1, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);

@@ -22,7 +22,10 @@ START_TEST(test_config)
 	ck_assert(s->offered & FEATURE(VIRTIO_BLK_F_DISCARD));
 	ck_assert(s->offered & FEATURE(VIRTIO_BLK_F_FLUSH));
 	ck_assert(!(s->offered & FEATURE(VIRTIO_BLK_F_RO)));
-	ck_assert(!(s->offered & FEATURE(VIRTIO_BLK_F_SIZE_MAX)));
+	ck_assert(s->offered & FEATURE(VIRTIO_BLK_F_SIZE_MAX));
+	ck_assert_uint_ge(c.size_max, 65536);
+	ck_assert_uint_le((uint64_t)c.size_max * c.seg_max, 64 * MIB);
+	ck_assert_uint_gt((uint64_t)c.size_max * c.seg_max, 32 * MIB);
 }
 END_TEST
 
@@ -132,6 +135,28 @@ START_TEST(test_invalid_requests)
 	ck_assert_uint_eq(info.counter[BLK_UNMAP].invalid, 5);
 	ck_assert_uint_eq(info.counter[BLK_READ].failed, 0);
 	ck_assert_uint_eq(fixture_size(config.path), DISK_BYTES);
+}
+END_TEST
+
+/* A request may be as large as SIZE_MAX and SEG_MAX say, but not without end: a pause waits for it. */
+START_TEST(test_largest_transfer)
+{
+	struct buffer buffer[19] = {{HEADERS_GPA, 16, false}};
+	uint16_t head;
+
+	attach_file(128 * MIB);
+	memset(at(HEADERS_GPA), 0, 16);
+	for (uint32_t n = 16; n <= 17; n++) {
+		for (uint32_t i = 1; i <= n; i++)
+			buffer[i] = (struct buffer){DATA_GPA, 4 * MIB, true};
+		buffer[n + 1] = (struct buffer){HEADERS_GPA + 32, 1, true};
+		put_chain(0, 0, buffer, n + 2);
+		kick(0);
+		ck_assert_uint_eq(take_used(0, &head), n == 16 ? 64 * MIB + 1 : 1);
+		ck_assert_uint_eq(*at(HEADERS_GPA + 32),
+				  n == 16 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
+	}
+	ck_assert_uint_eq(rig.nevents, 0);
 }
 END_TEST
 
@@ -309,9 +334,16 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		test_config,	   test_invalid_requests, test_features_not_taken,
-		test_readonly,	   test_broken_chains,	  test_flood,
-		test_endless_work, test_write_cache,	  test_holes_without_write_cache,
+		test_config,
+		test_largest_transfer,
+		test_invalid_requests,
+		test_features_not_taken,
+		test_readonly,
+		test_broken_chains,
+		test_flood,
+		test_endless_work,
+		test_write_cache,
+		test_holes_without_write_cache,
 	};
 	const TTest *const twice[] = {test_requests, test_odd_layout};
 

@@ -70,9 +70,7 @@ void irq_route_set(struct irq *irq, uint32_t gsi, const struct irq_msi *msi)
 	struct irq_route *route = &irq->route[gsi - ARCH_FIRST_MSI_GSI];
 
 	pthread_mutex_lock(&irq->lock);
-	route->valid = msi;
-	if (msi)
-		route->msi = *msi;
+	route->msi = *msi;
 	pthread_mutex_unlock(&irq->lock);
 }
 
@@ -89,7 +87,7 @@ int irq_route_commit(struct irq *irq, struct error *err)
 	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++) {
 		const struct irq_route *route = &irq->route[i];
 
-		if (!route->used || !route->valid)
+		if (!route->used)
 			continue;
 		table.entry[n++] = (struct kvm_irq_routing_entry){
 			.gsi = ARCH_FIRST_MSI_GSI + i,

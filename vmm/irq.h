@@ -25,7 +25,7 @@ struct irq {
 	int vm_fd;
 	pthread_mutex_t lock; /* leaf; guards the routes */
 	struct irq_route {
-		bool used, valid; /* valid: the guest has given it an address */
+		bool used;
 		struct irq_msi msi;
 	} route[IRQ_MAX_ROUTES];
 };
@@ -42,7 +42,6 @@ void irq_signal_msi(const struct irq *irq, const struct irq_msi *msi);
  * Nothing reaches KVM before irq_route_commit(): one ioctl for all that changed. */
 int irq_route_alloc(struct irq *irq, uint32_t *gsi, struct error *err) must_check;
 void irq_route_free(struct irq *irq, uint32_t gsi);
-/* msi NULL: the route leads nowhere. */
 void irq_route_set(struct irq *irq, uint32_t gsi, const struct irq_msi *msi);
 int irq_route_commit(struct irq *irq, struct error *err) must_check;
 /* An event on fd from now on raises the GSI; one that is pending does so at once. */

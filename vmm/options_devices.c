@@ -72,6 +72,21 @@ static int take_format(const struct key_row *row, void *member, const char *valu
 	return 0;
 }
 
+/* Room for one row more behind the n there are; NULL: there is none. */
+static void *make_room(const char *option, const char *value, void *rows, uint32_t n, uint32_t max,
+		       size_t row_bytes, struct error *err)
+{
+	void *grown = n < max ? realloc(rows, (n + 1) * row_bytes) : NULL;
+
+	if (n == max)
+		error_set(err, -EINVAL, "%s %s: a machine takes at most %u", option, value, max);
+	else if (!grown)
+		error_set(err, -ENOMEM, "%s: out of memory", option);
+	else
+		memset((char *)grown + n * row_bytes, 0, row_bytes);
+	return grown;
+}
+
 #define DISK(m) offsetof(struct disk_config, m)
 enum { DISK_PATH };
 static const struct key_row disk_keys[] = {
@@ -97,17 +112,15 @@ static const struct key_row disk_keys[] = {
 
 static int disk(struct options *opt, char *value, struct error *err)
 {
+	struct disk_config *disks = make_room("--disk", value, opt->disk, opt->ndisks,
+					      OPTIONS_MAX_DISKS, sizeof(*disks), err);
 	struct disk_config *config;
 	uint32_t seen;
 
-	if (opt->ndisks == OPTIONS_MAX_DISKS)
-		return error_set(err, -EINVAL, "--disk %s: a machine takes at most %d disks", value,
-				 OPTIONS_MAX_DISKS);
-	if (!opt->disk)
-		opt->disk = calloc(OPTIONS_MAX_DISKS, sizeof(*opt->disk));
-	if (!opt->disk)
-		return error_set(err, -ENOMEM, "--disk: out of memory");
-	config = &opt->disk[opt->ndisks];
+	if (!disks)
+		return -EINVAL;
+	opt->disk = disks;
+	config = &disks[opt->ndisks];
 	config->queues = 1;
 	config->queue_size = 256;
 	snprintf(config->id, sizeof(config->id), "disk%u", opt->ndisks++);
@@ -197,17 +210,15 @@ static const struct key_row net_keys[] = {
 static int net(struct options *opt, char *value, struct error *err)
 {
 	const uint32_t ends = 1U << NET_KEY_TAP | 1U << NET_KEY_STREAM | 1U << NET_KEY_FD;
+	struct net_config *nets = make_room("--net", value, opt->net, opt->nnets, OPTIONS_MAX_NETS,
+					    sizeof(*nets), err);
 	struct net_config *config;
 	uint32_t seen;
 
-	if (opt->nnets == OPTIONS_MAX_NETS)
-		return error_set(err, -EINVAL, "--net %s: a machine takes at most %d", value,
-				 OPTIONS_MAX_NETS);
-	if (!opt->net)
-		opt->net = calloc(OPTIONS_MAX_NETS, sizeof(*opt->net));
-	if (!opt->net)
-		return error_set(err, -ENOMEM, "--net: out of memory");
-	config = &opt->net[opt->nnets];
+	if (!nets)
+		return -EINVAL;
+	opt->net = nets;
+	config = &nets[opt->nnets];
 	config->queues = 1;
 	snprintf(config->id, sizeof(config->id), "net%u", opt->nnets++);
 	if (options_keys("--net", net_keys, config, value, &seen, err))

@@ -77,7 +77,8 @@ static unsigned int more_connections(int listener)
 int main(int argc, char **argv)
 {
 	struct sigaction action = {.sa_handler = on_term}; /* no SA_RESTART: accept() ends */
-	unsigned int period_ms = argc > 1 ? (unsigned int)atoi(argv[1]) : PERIOD_MS, more;
+	unsigned int period_ms = argc > 1 ? (unsigned int)strtoul(argv[1], NULL, 10) : PERIOD_MS,
+		     more;
 	int listener, ret = -ENOTCONN, good;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -2,98 +2,55 @@
 /* A driver's control messages to the console device, and buffers and clients of the agent's port; in
  * between the device is saved and loaded, and reset. Whatever comes, the state can be saved, and what
  * the device tells is what a driver understands. */
+#include "devices/devices.h"
 #include "devices/virtio_console.h"
-#include "devices/virtio_pci.h"
-#include "tests/device_rig.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/virtio_driver.h"
 #include "vmm/log.h"
 #include <linux/virtio_console.h>
-#include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define RAM_BYTES    (2u << 20)
-#define SIZE	     128
-#define QUEUE_GPA(q) (0x10000u + (q)*0x4000u)
-#define AVAIL	     0x1000u
-#define USED	     0x2000u
-#define BUFFER(q, i) (0x100000u + (q)*0x10000u + (i) % SIZE * 0x200u)
 #define BUFFER_BYTES 0x200u
 enum { AGENT_PORT = 1, AGENT_RX = 4, AGENT_TX };
 enum op { CONTROL, KNOWN_CONTROL, OFFER, SEND, CONNECT, WRITE, READ, LOAD, START, OPS };
 
-extern const struct device_ops console_ops, pci_host_ops;
-
 static char folder[] = "/tmp/stasis-fuzz-XXXXXX", path[64];
 static int client;
-static uint16_t added[CONSOLE_QUEUES], seen;
+static struct driver drv;
 static bool told_open;
 
-static struct console_state *state(void)
+/* The one of a descriptor, which each chain has one of. */
+static uint64_t buffer_gpa(uint32_t q, uint32_t descriptor)
 {
-	return rig.dev->state;
+	return DRIVER_BUFFERS + q * 0x10000u + descriptor % DRIVER_QUEUE_SIZE * BUFFER_BYTES;
 }
 
-static void *at(uint64_t gpa)
+static uint8_t *next_buffer(uint32_t q)
 {
-	return ram_ptr(&rig.vm.ram, gpa, 1);
-}
-
-static void quit(void *opaque)
-{
-	(void)opaque;
-	loop_quit(&rig.vm.loop);
-}
-
-/* What is ready is served before the wake comes round, and what that made ready the second time. */
-static void serve(void)
-{
-	for (int i = 0; i < 2; i++) {
-		rig.vm.loop.stop = false;
-		loop_wake(&rig.vm.loop);
-		loop_run(&rig.vm.loop);
-	}
+	return driver_ram(buffer_gpa(q, drv.added[q]));
 }
 
 static void start_driver(uint64_t features)
 {
-	struct console_state *s = state();
-
-	memset(added, 0, sizeof(added));
-	memset(at(QUEUE_GPA(0)), 0, QUEUE_GPA(CONSOLE_QUEUES) - QUEUE_GPA(0));
-	seen = 0;
 	told_open = false;
-	virtio_set_status(rig.dev, 0);
-	virtio_set_status(rig.dev, 3);
-	s->virtio.accepted = features | 1ull << 32;
-	virtio_set_status(rig.dev, 11);
-	for (uint32_t q = 0; q < CONSOLE_QUEUES; q++) {
-		s->virtio.queue_desc[q] = QUEUE_GPA(q);
-		s->virtio.queue_avail[q] = QUEUE_GPA(q) + AVAIL;
-		s->virtio.queue_used[q] = QUEUE_GPA(q) + USED;
-		virtio_enable_queue(rig.dev, q);
-	}
-	virtio_set_status(rig.dev, 15);
+	driver_start(&drv, "console0", features);
 }
 
 static void add(uint32_t q, uint32_t bytes, bool is_write)
 {
-	struct vring_desc *desc = at(QUEUE_GPA(q));
-	uint16_t *avail = at(QUEUE_GPA(q) + AVAIL);
-	uint16_t i = added[q] % SIZE;
+	const struct driver_buffer buffer = {buffer_gpa(q, drv.added[q]), bytes};
 
-	desc[i] = (struct vring_desc){BUFFER(q, i), bytes, is_write ? VRING_DESC_F_WRITE : 0, 0};
-	avail[2 + i] = i;
-	avail[1] = ++added[q];
-	virtio_kick(rig.dev, q);
+	driver_add(&drv, q, &buffer, !is_write, is_write);
+	driver_kick(&drv, q);
 }
 
 static void fill(struct fuzz *in, uint32_t q, uint32_t bytes)
 {
-	uint8_t *to = at(BUFFER(q, added[q]));
+	uint8_t *to = next_buffer(q);
 
 	for (uint32_t i = 0; i < bytes; i++)
 		to[i] = (uint8_t)fuzz_take(in, 1);
@@ -105,8 +62,7 @@ static void known_control(struct fuzz *in)
 	uint8_t what = (uint8_t)fuzz_take(in, 1);
 	const struct virtio_console_control message = {what & 3, what >> 2 & 7, what >> 5 & 1};
 
-	memcpy(at(BUFFER(CONSOLE_CONTROL_TX, added[CONSOLE_CONTROL_TX])), &message,
-	       sizeof(message));
+	memcpy(next_buffer(CONSOLE_CONTROL_TX), &message, sizeof(message));
 	add(CONSOLE_CONTROL_TX, sizeof(message), false);
 }
 
@@ -129,12 +85,11 @@ static void on_message(const uint8_t *data, uint32_t bytes)
 
 static void take_messages(void)
 {
-	const uint16_t *used = at(QUEUE_GPA(CONSOLE_CONTROL_RX) + USED);
-	const struct vring_used_elem *elem = at(QUEUE_GPA(CONSOLE_CONTROL_RX) + USED + 4);
+	uint32_t bytes;
+	uint16_t head;
 
-	for (; seen != used[1]; seen++)
-		on_message(at(BUFFER(CONSOLE_CONTROL_RX, elem[seen % SIZE].id)),
-			   elem[seen % SIZE].len);
+	while (driver_get(&drv, CONSOLE_CONTROL_RX, &head, &bytes))
+		on_message(driver_ram(buffer_gpa(CONSOLE_CONTROL_RX, head)), bytes);
 }
 
 static void toggle_client(void)
@@ -184,7 +139,8 @@ static void step(struct fuzz *in)
 	case LOAD:
 		if (client >= 0)
 			toggle_client();
-		rig_reload();
+		virtio_guest_reload();
+		drv.dev = devices_find(&rig.vm, "console0");
 		break;
 	case START:
 		start_driver(op & 0x10 ? 0 : 1u << VIRTIO_CONSOLE_F_MULTIPORT);
@@ -194,53 +150,37 @@ static void step(struct fuzz *in)
 	}
 }
 
-static struct device *attach(void)
+static void boot(void)
 {
-	struct ram_config config = {.size_bytes = RAM_BYTES};
-	struct device *pci_host;
-	struct error err;
-
 	if (!*path) {
 		ck_assert_ptr_nonnull(mkdtemp(folder));
 		snprintf(path, sizeof(path), "%s/agent", folder);
 	}
 	rig_open();
 	log_init(LOG_ERROR, "fuzz");
-	rig.vm.loop.on_wake = quit;
 	client = -1;
-	ck_assert(!ram_open(&rig.vm.ram, &config, &err) &&
-		  !ram_add_region(&rig.vm.ram, 0, RAM_BYTES, &err));
+	rig.opt.serial.kind = CHARDEV_NONE;
 	rig.opt.console = (struct chardev_config){CHARDEV_NONE, NULL, "--console"};
 	rig.opt.agent = (struct chardev_config){CHARDEV_UNIX, path, "--agent"};
 	rig.opt.has_console = rig.opt.has_agent = true;
-	rig_attach(&pci_host_ops);
-	pci_host = rig.dev;
-	rig_attach(&console_ops);
-	console_ops.resume(rig.dev);
+	virtio_guest_boot();
 	start_driver(1u << VIRTIO_CONSOLE_F_MULTIPORT);
-	return pci_host;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz in = {data, size};
-	struct device *pci_host = attach();
 
+	boot();
 	while (in.left) {
 		step(&in);
-		serve();
+		fuzz_serve(&rig.vm.loop);
 		take_messages();
-		ck_assert_ptr_null(console_ops.state->check(state()));
+		ck_assert_ptr_null(drv.dev->ops->state->check(drv.dev->state));
 	}
 	if (client >= 0)
 		close(client);
-	console_ops.detach(rig.dev);
-	pthread_mutex_destroy(&rig.dev->lock);
-	free(rig.dev->state);
-	free(rig.dev->host);
-	free(rig.dev);
-	rig.dev = pci_host;
-	ram_close(&rig.vm.ram);
+	virtio_guest_end();
 	rig_close();
 	return 0;
 }

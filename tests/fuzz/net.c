@@ -17,16 +17,11 @@ static int peer;
 int fuzz_iothread_start(struct iothread *io, const char *name, struct error *err);
 void fuzz_iothread_stop(struct iothread *io);
 
-static void quit(void *opaque)
-{
-	loop_quit(opaque);
-}
-
 int fuzz_iothread_start(struct iothread *io, const char *name, struct error *err)
 {
 	(void)name;
 	io->started = true;
-	return loop_init(&io->loop, quit, &io->loop, err);
+	return loop_init(&io->loop, NULL, NULL, err); /* nobody wakes it */
 }
 
 void fuzz_iothread_stop(struct iothread *io)
@@ -34,18 +29,6 @@ void fuzz_iothread_stop(struct iothread *io)
 	if (io->started)
 		loop_close(&io->loop);
 	io->started = false;
-}
-
-/* What is ready is served before the wake comes round, and what that made ready the second time. */
-static void serve(void)
-{
-	struct loop *loop = &net_host(devices_find(&rig.vm, "net0"))->io.loop;
-
-	for (int i = 0; i < 2; i++) {
-		loop->stop = false;
-		loop_wake(loop);
-		loop_run(loop);
-	}
 }
 
 static void connect_card(void)
@@ -141,7 +124,7 @@ static void step(struct fuzz *in)
 	default:
 		driver_start(&drv, "net0", fuzz_take(in, 4) | fuzz_take(in, 1) << 28);
 	}
-	serve();
+	fuzz_serve(&net_host(drv.dev)->io.loop);
 	while (recv(peer, sink, sizeof(sink), MSG_DONTWAIT) > 0)
 		;
 	desc = drv.dev->ops->state;

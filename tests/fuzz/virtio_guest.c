@@ -4,9 +4,6 @@
 #include "vmm/log.h"
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #define RINGS	   0x10000u /* where the driver puts them: virtio_driver.c */
 #define RING_BYTES 0x4000u
@@ -19,27 +16,6 @@ enum op { CHAIN, DESCRIPTOR, AVAIL, MEMORY, NOTIFY, REGISTER, SERVE, RELOAD, STA
 static uint64_t ring(uint32_t queue)
 {
 	return RINGS + (uint64_t)queue * RING_BYTES;
-}
-
-static void quit(void *opaque, uint32_t events)
-{
-	(void)opaque;
-	(void)events;
-	loop_quit(&rig.vm.loop);
-}
-
-/* What is ready now, and no waiting. */
-static void serve(void)
-{
-	int fd = eventfd(1, EFD_CLOEXEC);
-
-	for (int i = 0; i < 3; i++) {
-		ck_assert_int_eq(loop_add(&rig.vm.loop, fd, EPOLLIN, quit, NULL, NULL), 0);
-		rig.vm.loop.stop = false;
-		loop_run(&rig.vm.loop);
-		loop_del(&rig.vm.loop, fd);
-	}
-	close(fd);
 }
 
 /* Mostly somewhere sensible, else at an edge. */
@@ -128,7 +104,7 @@ static void step(struct fuzz *in, struct driver *drv, const char *device)
 			(void)rig_mmio_read(gpa, 1u << (op >> 5 & 3));
 		break;
 	case SERVE:
-		serve();
+		fuzz_serve(&rig.vm.loop);
 		break;
 	case RELOAD:
 		virtio_guest_reload();
@@ -151,7 +127,7 @@ void fuzz_virtio(struct fuzz *in, const char *device)
 	driver_start(&drv, device, fuzz_take(in, 8));
 	for (int i = 0; in->left && i < MAX_STEPS; i++)
 		step(in, &drv, device);
-	serve();
+	fuzz_serve(&rig.vm.loop);
 	/* Whatever it was, after a reset all is well again. */
 	virtio_guest_reload();
 	driver_start(&drv, device, 0);

@@ -60,12 +60,15 @@ void fio_start(const char *path)
 size_t fio_poll(char *text, size_t size)
 {
 	char path[64], line[64];
-	unsigned int reads, writes;
+	unsigned long reads, writes;
+	char *end;
 
 	if (!disk)
 		return 0;
 	snprintf(path, sizeof(path), "/sys/block/%s/inflight", strrchr(disk, '/') + 1);
-	if (!read_line(path, line, sizeof(line)) || sscanf(line, "%u %u", &reads, &writes) != 2)
+	if (!read_line(path, line, sizeof(line)))
 		return 0;
-	return (size_t)snprintf(text, size, " inflight=%u", reads + writes);
+	reads = strtoul(line, &end, 10);
+	writes = strtoul(end, NULL, 10);
+	return (size_t)snprintf(text, size, " inflight=%lu", reads + writes);
 }

@@ -52,13 +52,13 @@ void button_start(void);
 /* root.c: the root disk */
 void root_switch(void);
 /* fio.c: fio --verify on a disk, pass by pass until told to finish */
-void fio_start(const char *disk);
+void fio_start(const char *path);
 size_t fio_poll(char *text, size_t size);
 /* journal.c: the last write that each of the disks has acknowledged */
 void journal_start(const char *disks);
 size_t journal_poll(char *text, size_t size);
 /* net.c: a TCP connection to a peer outside the host */
-void net_start(long port, unsigned int frame_ms);
+void net_start(long to_port, unsigned int period_ms);
 size_t net_poll(char *text, size_t size);
 /* port.c: echo on virtio consoles and ports */
 void port_start(void);

@@ -48,8 +48,9 @@ static void *run(void *argument)
 
 void journal_start(const char *disks)
 {
-	char *list = disks ? strdup(disks) : NULL;
+	static char *list; /* journal[] points into it */
 
+	list = disks ? strdup(disks) : NULL;
 	for (char *disk = list ? strtok(list, ",") : NULL; disk && journals < JOURNALS;
 	     disk = strtok(NULL, ",")) {
 		journal[journals].disk = disk;
