@@ -17,7 +17,7 @@
 #define PCI_SLOTS	 32
 #define PCI_BARS	 6
 #define PCI_CONFIG_BYTES 256 /* beyond it config space reads as zeroes: no extended capabilities */
-#define PCI_MSIX_MAX	 20
+#define PCI_MSIX_MAX	 20 /* vectors in struct pci_state; a function may bring a table of its own */
 #define PCI_NO_VECTOR	 0xffff
 
 /* Guest-visible. config is what the guest reads, as it is in a checkpoint: a later build with other
@@ -49,8 +49,10 @@ struct pci_reg {
 };
 
 struct pci_bar {
-	uint64_t size_bytes;	   /* a power of two from 4096 on; 0: there is none */
+	uint64_t size_bytes;	   /* a power of two from 16 on (ports: 4); 0: there is none */
 	bool is_64bit;		   /* takes this BAR and the next */
+	bool is_prefetchable;	   /* a bit that the guest reads, nothing more */
+	bool is_io;		   /* ports, not memory; never 64-bit */
 	const struct bus_ops *ops; /* opaque is the device */
 	bool mapped;		   /* is on the bus, at gpa */
 	uint64_t gpa;
@@ -67,6 +69,12 @@ struct pci_func {
 	uint32_t nvectors; /* MSI-X vectors; 0: no MSI-X */
 	uint32_t
 		msix_bar; /* of the table (at 0) and the pending bits (at 2048); msix.c serves it */
+	/* NULL: that BAR and the entries in state. Else 4 words for each of nvectors, more than
+	 * PCI_MSIX_MAX maybe, and the device has put the capability and the BAR where it wants them; it
+	 * hands the BAR's accesses to pci_msix_read() and pci_msix_write(). */
+	uint32_t *msix_entry;
+	/* With msix_entry: has a vector that is masked been raised? */
+	bool (*msix_pending)(struct device *dev, uint32_t vector);
 	/* May be NULL. A BAR was mapped or unmapped; one that moves is first unmapped. */
 	void (*bar_changed)(struct device *dev, uint32_t bar);
 	/* May be NULL. Masks or messages of vectors have changed: irqfds may follow. */
@@ -91,6 +99,9 @@ struct pci_func {
  * are relative to its beginning (0: the ID, 1: next, which pci.c fills). Returns its offset. */
 uint8_t pci_add_cap(struct pci_func *func, uint8_t id, uint8_t bytes, const struct pci_reg *regs,
 		    uint32_t nregs);
+/* The same at a place of the device's choosing. All are of one kind or of the other. */
+void pci_put_cap(struct pci_func *func, uint8_t at, uint8_t id, uint8_t bytes,
+		 const struct pci_reg *regs, uint32_t nregs);
 /* Takes the lowest free slot, which a load may change, and puts the function on the bus, in reset. */
 int pci_add(struct pci_func *func, struct vm *vm, struct error *err) must_check;
 void pci_remove(struct pci_func *func);
@@ -114,6 +125,14 @@ void pci_msix_signal(struct pci_func *func, uint32_t vector);
 /* The message if the vector would be sent now, else false. */
 bool pci_msix_message(struct pci_func *func, uint32_t vector, struct irq_msi *msi);
 void pci_intx_set(struct pci_func *func, bool level);
+/* The line that the pin pulls now; changes with the slot only. */
+uint32_t pci_intx_gsi(const struct pci_func *func);
+
+/* For a device that serves the BAR itself (msix_entry): offset is into the table, or into the pending
+ * bits. With the device's lock held. */
+uint64_t pci_msix_read(struct pci_func *func, uint64_t offset, uint32_t size);
+void pci_msix_write(struct pci_func *func, uint64_t offset, uint32_t size, uint64_t value);
+uint64_t pci_msix_pba_read(struct pci_func *func, uint64_t offset, uint32_t size);
 
 /* For query-pci; slot by slot; NULL: empty. */
 struct pci_func *pci_at(struct vm *vm, uint32_t slot);

@@ -14,6 +14,7 @@
 #define OPTIONS_MAX_CPUS   64
 #define OPTIONS_MAX_DISKS  16
 #define OPTIONS_MAX_NETS   8
+#define OPTIONS_MAX_VFIOS  16
 #define OPTIONS_MAX_QUEUES 8
 #define OPTIONS_ID_BYTES   32
 
@@ -56,6 +57,12 @@ struct net_config {
 	enum on_off_auto vhost; /* auto: where the host has /dev/vhost-net */
 };
 
+/* --vfio */
+struct vfio_config {
+	char id[OPTIONS_ID_BYTES]; /* default "vfio0", "vfio1" ... */
+	char host[16];		   /* "0000:01:00.0" */
+};
+
 struct options {
 	enum options_job job;
 	const char *name;
@@ -69,7 +76,8 @@ struct options {
 	bool has_serial;	  /* as --serial says, not by default */
 	struct disk_config *disk; /* allocated; never freed */
 	struct net_config *net;
-	uint32_t ndisks, nnets;
+	struct vfio_config *vfio;
+	uint32_t ndisks, nnets, nvfios;
 	struct chardev_config
 		console;	     /* --console: virtio-console, hvc0; CHARDEV_NONE: not given */
 	struct chardev_config agent; /* --agent: port org.qemu.guest_agent.0 */

@@ -15,6 +15,7 @@
 #include "vmm/error.h"
 #include "vmm/irq.h"
 #include "vmm/loop.h"
+#include "vmm/memslot.h"
 #include "vmm/options.h"
 #include "vmm/timer.h"
 #include "vmm/vcpu.h"
@@ -61,6 +62,7 @@ enum vm_event_type {
 	VM_EVENT_GUEST_PANICKED,
 	VM_EVENT_GUEST_CRASHLOADED,
 	VM_EVENT_VSERPORT_CHANGE,
+	VM_EVENT_VFIO_DEVICE_ERROR,
 };
 struct vm_event {
 	enum vm_event_type type;
@@ -70,7 +72,7 @@ struct vm_event {
 	 * strerror's text; GUEST_PANICKED, GUEST_CRASHLOADED: QEMU's GuestPanicAction */
 	const char *reason;
 	const char *operation;	   /* static; BLOCK_IO_ERROR: "read" or "write" */
-	char id[OPTIONS_ID_BYTES]; /* BLOCK_IO_ERROR, VSERPORT_CHANGE: of the disk or port */
+	char id[OPTIONS_ID_BYTES]; /* BLOCK_IO_ERROR, VSERPORT_CHANGE, VFIO_DEVICE_ERROR */
 };
 
 #define VM_EVENTS_WAITING 32
@@ -93,7 +95,9 @@ struct vm {
 	atomic_bool vcpus_run;	    /* permission to enter KVM_RUN; written under vcpu_lock */
 	bool vcpus_end;		    /* under vcpu_lock: threads return */
 	struct arch_vm *arch;
-	struct pci *pci; /* devices/pci.c's; NULL: no PCI */
+	struct memslots memslots;
+	struct pci *pci;	 /* devices/pci.c's; NULL: no PCI */
+	struct vfio_iommu *vfio; /* devices/vfio_iommu.c's; NULL: nothing is passed through */
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
 	enum runstate runstate;
