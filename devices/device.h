@@ -35,7 +35,8 @@ struct device_ops {
 	uint32_t (*count)(const struct options *opt);
 	const struct state_desc *state; /* what cprsave saves; NULL: see unsaved */
 	const char *unsaved; /* why a device without state cannot be saved; cprsave says it */
-	/* May be NULL. Can it be saved as things are now? The guest may run; nothing changes. */
+	/* May be NULL. Can it be saved as things are now? The guest may run; nothing changes.
+	 * -EAGAIN: not now, but when the guest sleeps (run state suspended). */
 	int (*may_save)(struct device *dev, struct error *err);
 	uint32_t host_size; /* bytes of the host part; zeroed before attach */
 	uint32_t guest_gsi; /* 0: none. Guest-visible: saved and compared at load */

@@ -204,18 +204,22 @@ HANDLER(cprinfo)
 	struct vm *vm = call->session->vm;
 	struct json_object *modes, *refused, *ram, *devices, *row;
 	struct error reason;
+	int ret;
 
 	call->ret = json_object_new_object();
 	modes = add_array(call->ret, "modes");
 	refused = add_array(call->ret, "refused");
 	for (uint32_t mode = 0; mode < CPR_MODES; mode++) {
-		if (!cpr_possible(vm, (enum cpr_mode)mode, &reason)) {
+		ret = cpr_possible(vm, (enum cpr_mode)mode, &reason);
+		if (!ret) {
 			json_object_array_add(modes, json_object_new_string(cpr_mode_name[mode]));
 			continue;
 		}
 		row = add_row(refused);
 		add_string(row, "mode", cpr_mode_name[mode]);
 		add_string(row, "reason", reason.msg);
+		if (ret == -EAGAIN)
+			add_bool(row, "needs-suspend", true);
 	}
 	ram = add_object(call->ret, "ram");
 	add_string(ram, "backend", vm->ram.backend->name);

@@ -106,6 +106,8 @@ int cpr_load(struct vm *vm, const char *file, struct error *err)
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 {
 	(void)vm;
+	if (fake_cpr.needs_suspend)
+		return error_set(err, -EAGAIN, "vfio0: suspend the guest first");
 	return mode == CPR_RESTART ? 0 : error_set(err, -EOPNOTSUPP, "tmpfs is gone after a kexec");
 }
 

@@ -31,7 +31,7 @@ struct fixture {
 
 /* What the fake CPR does and saw. */
 extern struct fake_cpr {
-	bool save_fails;
+	bool save_fails, needs_suspend;
 	char file[256];
 	int mode;
 	bool ram_check;

@@ -224,6 +224,23 @@ START_TEST(cprinfo)
 }
 END_TEST
 
+START_TEST(cprinfo_needs_suspend)
+{
+	struct json_object *line, *refused;
+	int fd = client_open(&f);
+
+	fake_cpr.needs_suspend = true;
+	client_send(fd, "{\"execute\":\"cprinfo\"}");
+	line = client_line(fd);
+	ck_assert_int_eq(json_pointer_get(line, "/return/refused/0", &refused), 0);
+	ck_assert_str_eq(json_object_to_json_string_ext(refused, JSON_C_TO_STRING_PLAIN),
+			 "{\"mode\":\"reboot\",\"reason\":\"vfio0: suspend the guest first\","
+			 "\"needs-suspend\":true}");
+	json_object_put(line);
+	close(fd);
+}
+END_TEST
+
 static const char *const ids[] = {
 	"1",
 	"-1",
@@ -662,6 +679,7 @@ int main(void)
 		greeting_and_negotiation,
 		query_commands,
 		cprinfo,
+		cprinfo_needs_suspend,
 		split_and_joined,
 		events,
 		quit,
