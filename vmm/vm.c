@@ -56,25 +56,22 @@ static int open_kvm(struct vm *vm, struct error *err)
 	if (vm->vm_fd < 0)
 		return error_set(err, -errno, "KVM_CREATE_VM: %s", strerror(errno));
 	irq_init(&vm->irq, vm->vm_fd);
+	memslots_init(&vm->memslots, vm->vm_fd);
 	return 0;
 }
 
 static int add_memslots(struct vm *vm, struct error *err)
 {
-	for (uint32_t i = 0; i < vm->ram.nregions; i++) {
-		const struct ram_region *region = &vm->ram.region[i];
-		struct kvm_userspace_memory_region slot = {
-			.slot = i,
-			.guest_phys_addr = region->gpa,
-			.memory_size = region->size_bytes,
-			.userspace_addr = (uint64_t)(uintptr_t)region->hva,
-		};
+	int ret = 0;
 
-		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
-			return error_set(err, -errno, "memslot at GPA %#llx: %s",
-					 (unsigned long long)region->gpa, strerror(errno));
+	for (uint32_t i = 0; !ret && i < vm->ram.nregions; i++) {
+		const struct ram_region *region = &vm->ram.region[i];
+		uint32_t slot; /* RAM stays */
+
+		ret = memslot_add(&vm->memslots, region->gpa, region->size_bytes, region->hva,
+				  &slot, err);
 	}
-	return 0;
+	return ret;
 }
 
 static void handle_requests(void *opaque);
@@ -119,8 +116,10 @@ void vm_destroy(struct vm *vm)
 	/* A file that no guest has been in is not left behind for the next start to wonder about. */
 	if (vm->ram.created && vm->ram.config.path && vm->label.state == LABEL_NONE)
 		unlink(vm->ram.config.path);
-	if (vm->vm_fd >= 0)
+	if (vm->vm_fd >= 0) {
+		memslots_close(&vm->memslots);
 		close(vm->vm_fd);
+	}
 	if (vm->kvm_fd >= 0)
 		close(vm->kvm_fd);
 	ram_close(&vm->ram);
