@@ -26,8 +26,26 @@ vm_status() { vm_ctl "$1" --get /status query-status; }
 vm_is() { [[ $(vm_status "$1") == "$2" ]]; }
 vm_alive() { kill -0 "${vm_pid[$1]}" 2>/dev/null; }
 
+# vm_where VM: what its guest does, for one that says nothing any more: why and where it leaves KVM_RUN
+# within a second, which CPU time its threads have had, and where its console's reader waits
+vm_where() {
+	local trace=/sys/kernel/tracing thread
+	mount -t tracefs tracefs "$trace" 2>/dev/null
+	echo 1 >"$trace/events/kvm/kvm_exit/enable" && sleep 1 && echo 0 >"$trace/events/kvm/kvm_exit/enable"
+	echo "$(grep -c kvm_exit: "$trace/trace") exits, the last ones:"
+	tail -n 25 "$trace/trace"
+	for thread in /proc/"${vm_pid[$1]}"/task/*; do
+		echo "$(cat "$thread/comm") in $(cat "$thread/wchan"), ticks $(cut -d ' ' -f 14,15 "$thread/stat")"
+	done
+	for thread in $(pidof tee); do
+		echo "tee in $(cat "/proc/$thread/wchan")"
+	done
+}
+
 # vm_fail VM TEXT: with what stasis and the guest said last
 vm_fail() {
+	echo "--- vm$1 now:"
+	vm_where "$1" 2>&1
 	echo "--- stasis, vm$1:"
 	tail -n 20 "/tmp/vm$1.err"
 	echo "--- guest, vm$1:"
