@@ -37,6 +37,7 @@ static const char help[] =
 	"      --connect-timeout S\n"
 	"                     give up if the VM does not take the connection within S seconds;\n"
 	"                     the command has not been sent then\n"
+	"      --agent        SOCKET is that of stasis --agent, COMMAND one of the guest's agent\n"
 	"      --help, --version\n"
 	"\n"
 	"Exit status: 0 done, 1 the command was refused or the connection failed, 2 timed out.\n";
@@ -49,6 +50,7 @@ struct limit {
 struct client {
 	int fd;
 	const char *socket;
+	bool is_agent;
 	struct limit total, connect;
 	const char *awaited; /* event's name or NULL */
 	struct json_object *event;
@@ -100,9 +102,10 @@ static void die_timeout(const struct client *client)
 	const struct limit *limit = nearest_limit(client);
 
 	if (limit == &client->connect)
-		die(EXIT_TIMEOUT,
-		    "%s: not served within %g s, nothing was sent: is another client connected?",
-		    client->socket, limit->s);
+		die(EXIT_TIMEOUT, "%s: not served within %g s, nothing was sent: %s",
+		    client->socket, limit->s,
+		    client->is_agent ? "does the guest's agent run?"
+				     : "is another client connected?");
 	die(EXIT_TIMEOUT, "%s: timed out after %g s", client->socket, limit->s);
 }
 
@@ -190,10 +193,9 @@ static void receive_event(struct client *client)
 	}
 }
 
-static void send_line(struct client *client, struct json_object *request)
+static void send_bytes(struct client *client, const char *text, size_t len)
 {
-	size_t len, done = 0;
-	const char *text = json_object_to_json_string_length(request, JSON_C_TO_STRING_PLAIN, &len);
+	size_t done = 0;
 
 	while (done < len) {
 		ssize_t n = send(client->fd, text + done, len - done, MSG_NOSIGNAL);
@@ -207,17 +209,28 @@ static void send_line(struct client *client, struct json_object *request)
 	}
 }
 
-/* Sends the command and returns its return value; dies of an error. */
-static struct json_object *execute(struct client *client, const char *command,
-				   struct json_object *arguments)
+/* Takes the arguments. */
+static void send_command(struct client *client, const char *command, struct json_object *arguments)
 {
-	struct json_object *request = json_object_new_object(), *reply, *value, *desc;
+	struct json_object *request = json_object_new_object();
+	const char *text;
+	size_t len;
 
 	json_object_object_add(request, "execute", json_object_new_string(command));
 	if (arguments)
 		json_object_object_add(request, "arguments", arguments);
-	send_line(client, request);
+	text = json_object_to_json_string_length(request, JSON_C_TO_STRING_PLAIN, &len);
+	send_bytes(client, text, len);
 	json_object_put(request);
+}
+
+/* Sends the command and returns its return value; dies of an error. */
+static struct json_object *execute(struct client *client, const char *command,
+				   struct json_object *arguments)
+{
+	struct json_object *reply, *value, *desc;
+
+	send_command(client, command, arguments);
 	reply = receive_reply(client);
 	if (json_object_object_get_ex(reply, "error", &value)) {
 		json_object_object_get_ex(value, "desc", &desc);
@@ -336,21 +349,53 @@ static void connect_to(struct client *client, const char *path)
 	die(EXIT_FAILED, "%s: %s", path, strerror(errno));
 }
 
+/* Clients are served one after another. */
+static void wait_turn(struct client *client)
+{
+	if (!wait_input(client, BUSY_HINT_MS) && !wait_input(client, 0))
+		fprintf(stderr, "stasisctl: %s: no answer yet: another client may be connected\n",
+			client->socket);
+}
+
 static void negotiate(struct client *client)
 {
 	struct json_object *greeting;
 
-	/* Clients are served one after another. */
-	if (!wait_input(client, BUSY_HINT_MS) && !wait_input(client, 0))
-		fprintf(stderr, "stasisctl: %s: no answer yet: another client may be connected\n",
-			client->socket);
+	wait_turn(client);
 	greeting = receive_reply(client);
 	if (!json_object_object_get_ex(greeting, "QMP", NULL))
 		die(EXIT_FAILED, "%s: does not speak QMP", client->socket);
 	json_object_put(greeting);
 	json_object_put(execute(client, "qmp_capabilities", NULL));
-	client->connect.s = 0;
-	limit_blocking(client);
+}
+
+static void skip_to(struct client *client, char delimiter)
+{
+	do {
+		if (client->pos == client->len)
+			fill(client);
+	} while (client->buf[client->pos++] != delimiter);
+}
+
+/* The agent may still answer an earlier client, and half a command of that one may be before ours: a byte
+ * that no JSON has ends that, and comes before the answer. (QEMU Guest Agent Protocol Reference) */
+static void synchronize(struct client *client)
+{
+	static const char delimiter = '\xff';
+	struct json_object *arguments = json_object_new_object(), *reply;
+	const int64_t id = (int64_t)(now_s() * 1e6);
+	bool is_ours = false;
+
+	json_object_object_add(arguments, "id", json_object_new_int64(id));
+	send_bytes(client, &delimiter, 1);
+	send_command(client, "guest-sync-delimited", arguments);
+	wait_turn(client);
+	while (!is_ours) {
+		skip_to(client, delimiter);
+		reply = receive_object(client);
+		is_ours = json_object_get_int64(json_object_object_get(reply, "return")) == id;
+		json_object_put(reply);
+	}
 }
 
 static double parse_seconds(const char *option, const char *text)
@@ -366,6 +411,7 @@ static double parse_seconds(const char *option, const char *text)
 static void parse_options(struct client *client, const char **pointer, int argc, char **argv)
 {
 	static const struct option options[] = {
+		{"agent", no_argument, NULL, 'a'},
 		{"connect-timeout", required_argument, NULL, 'c'},
 		{"get", required_argument, NULL, 'g'},
 		{"help", no_argument, NULL, 'h'},
@@ -378,6 +424,9 @@ static void parse_options(struct client *client, const char **pointer, int argc,
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
+		case 'a':
+			client->is_agent = true;
+			break;
 		case 'c':
 			client->connect.s = parse_seconds("connect-timeout", optarg);
 			break;
@@ -404,6 +453,8 @@ static void parse_options(struct client *client, const char **pointer, int argc,
 		die(EXIT_FAILED, "which SOCKET? See stasisctl --help");
 	if (optind + 1 == argc && !client->awaited)
 		die(EXIT_FAILED, "which COMMAND? See stasisctl --help");
+	if (client->is_agent && client->awaited)
+		die(EXIT_FAILED, "--wait-event: an agent sends no events");
 }
 
 int main(int argc, char **argv)
@@ -418,7 +469,12 @@ int main(int argc, char **argv)
 		arguments = parse_arguments(argv + optind + 2);
 	client.tokener = json_tokener_new();
 	connect_to(&client, argv[optind]);
-	negotiate(&client);
+	if (client.is_agent)
+		synchronize(&client);
+	else
+		negotiate(&client);
+	client.connect.s = 0; /* from here on only the other one counts */
+	limit_blocking(&client);
 	if (command) {
 		value = execute(&client, command, arguments);
 		if (pointer)

@@ -86,6 +86,8 @@ static const struct {
 	{"--connect-timeout x $SOCKET stop", 1,
 	 "stasisctl: --connect-timeout x: must be a number of seconds above 0\n"},
 	{"--connect-timeout 5 --timeout 10 $SOCKET stop", 0, "{}\n"},
+	{"--agent $SOCKET --wait-event STOP", 1,
+	 "stasisctl: --wait-event: an agent sends no events\n"},
 	{"--version", 0, "stasisctl " STASIS_VERSION "\n"},
 };
 
@@ -101,8 +103,8 @@ END_TEST
 START_TEST(help)
 {
 	static const char *const words[] = {
-		"SOCKET",	"COMMAND",   "KEY=VALUE",	  "--get",
-		"--wait-event", "--timeout", "--connect-timeout", "Exit status"};
+		"SOCKET",    "COMMAND",		  "KEY=VALUE", "--get",	     "--wait-event",
+		"--timeout", "--connect-timeout", "--agent",   "Exit status"};
 
 	ck_assert_int_eq(run("--help"), 0);
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -216,21 +218,113 @@ static void *speak_garbage(void *opaque)
 	return NULL;
 }
 
-START_TEST(not_qmp)
+/* What runs with $SOCKET.other, served by a thread of its own; its exit status. */
+static int run_with_other(void *(*serve)(void *), const char *arguments)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), status;
 	pthread_t thread;
 
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s.other", f.socket);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	ck_assert_int_eq(listen(fd, 1), 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, speak_garbage, &fd), 0);
-	ck_assert_int_eq(run("$SOCKET.other stop"), 1);
-	ck_assert_msg(strstr(output, "does not speak QMP"), "%s", output);
+	ck_assert_int_eq(pthread_create(&thread, NULL, serve, &fd), 0);
+	status = run(arguments);
 	pthread_join(thread, NULL);
 	close(fd);
 	unlink(addr.sun_path);
+	return status;
+}
+
+START_TEST(not_qmp)
+{
+	ck_assert_int_eq(run_with_other(speak_garbage, "$SOCKET.other stop"), 1);
+	ck_assert_msg(strstr(output, "does not speak QMP"), "%s", output);
+}
+END_TEST
+
+/* One read(): a command is short. */
+static void receive_text(int fd, char *text, size_t size)
+{
+	ssize_t n = read(fd, text, size - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+}
+
+/* A guest's agent with answers to those before on the way, one of them in two pieces. */
+static void *serve_as_agent(void *opaque)
+{
+	static const char *const stale[] = {"\"old\"}\n\xff{\"return\": 12", "34}\n"};
+	int fd = accept(*(int *)opaque, NULL, NULL);
+	char text[256] = "";
+	size_t n = 0;
+	long long id = 0;
+
+	while (!strchr(text, '}') && n < sizeof(text) - 1) {
+		receive_text(fd, text + n, sizeof(text) - n);
+		n = strlen(text);
+	}
+	ck_assert_msg(text[0] == '\xff' && strstr(text, "guest-sync-delimited"), "%s", text);
+	ck_assert_int_eq(sscanf(strstr(text, "\"id\":"), "\"id\":%lld", &id), 1);
+	client_send(fd, stale[0]);
+	usleep(50000);
+	client_send(fd, stale[1]);
+	snprintf(text, sizeof(text), "\xff{\"return\": %lld}\n", id);
+	client_send(fd, text);
+	receive_text(fd, text, sizeof(text));
+	if (strstr(text, "guest-ping"))
+		client_send(fd, "{\"return\": {}}\n");
+	else if (strstr(text, "guest-suspend-ram"))
+		client_send(
+			fd,
+			"{\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}}\n");
+	receive_text(fd, text, sizeof(text)); /* until it goes */
+	close(fd);
+	return NULL;
+}
+
+static const struct {
+	const char *arguments;
+	int status;
+	const char *output;
+} agent_rows[] = {
+	{"--agent $SOCKET.other guest-ping", 0, "{}\n"},
+	{"--agent --connect-timeout 5 $SOCKET.other guest-suspend-ram", 1,
+	 "stasisctl: guest-suspend-ram: not today\n"},
+	{"--agent --connect-timeout 0.2 --timeout 0.4 $SOCKET.other guest-shutdown 2>&1 | sed "
+	 "'s/.*: //'",
+	 0, "timed out after 0.4 s\n"},
+};
+
+START_TEST(agent)
+{
+	const int status = run_with_other(serve_as_agent, agent_rows[_i].arguments);
+
+	ck_assert_str_eq(output, agent_rows[_i].output);
+	ck_assert_int_eq(status, agent_rows[_i].status);
+}
+END_TEST
+
+/* A port that no agent has open takes what is sent and stays silent. */
+static void *serve_without_agent(void *opaque)
+{
+	int fd = accept(*(int *)opaque, NULL, NULL);
+	char text[256];
+
+	while (read(fd, text, sizeof(text)) > 0)
+		;
+	close(fd);
+	return NULL;
+}
+
+START_TEST(no_agent)
+{
+	ck_assert_int_eq(run_with_other(serve_without_agent,
+					"--agent --connect-timeout 0.2 $SOCKET.other guest-ping"),
+			 2);
+	ck_assert_msg(strstr(output, "not served within 0.2 s, nothing was sent: does the guest's "
+				     "agent run?"),
+		      "%s", output);
 }
 END_TEST
 
@@ -248,6 +342,7 @@ int main(void)
 		hint_behind_another_client,
 		closed_before_event,
 		not_qmp,
+		no_agent,
 	};
 	Suite *suite = suite_create("stasisctl");
 	TCase *tcase = tcase_create("all");
@@ -257,6 +352,7 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_test(tcase, tests[i]);
+	tcase_add_loop_test(tcase, agent, 0, sizeof(agent_rows) / sizeof(agent_rows[0]));
 	tcase_add_loop_test(tcase, row, 0, sizeof(rows) / sizeof(rows[0]));
 	return unit_run(suite);
 }
