@@ -103,24 +103,35 @@ int irq_route_commit(struct irq *irq, struct error *err)
 	return ret ? error_set(err, ret, "KVM_SET_GSI_ROUTING: %s", strerror(-ret)) : 0;
 }
 
-static int irqfd(const struct irq *irq, uint32_t gsi, int fd, uint32_t flags)
+static int irqfd(const struct irq *irq, const struct kvm_irqfd *irqfd, struct error *err)
 {
-	struct kvm_irqfd irqfd = {.fd = (uint32_t)fd, .gsi = gsi, .flags = flags};
+	int ret = ioctl(irq->vm_fd, KVM_IRQFD, irqfd) ? -errno : 0;
 
-	return ioctl(irq->vm_fd, KVM_IRQFD, &irqfd) ? -errno : 0;
+	return ret ? error_set(err, ret, "GSI %u: KVM_IRQFD: %s", irqfd->gsi, strerror(-ret)) : 0;
 }
 
 int irq_attach_fd(const struct irq *irq, uint32_t gsi, int fd, struct error *err)
 {
-	int ret = irqfd(irq, gsi, fd, 0);
+	return irqfd(irq, &(struct kvm_irqfd){.fd = (uint32_t)fd, .gsi = gsi}, err);
+}
 
-	return ret ? error_set(err, ret, "KVM_IRQFD: %s", strerror(-ret)) : 0;
+int irq_attach_level_fd(const struct irq *irq, uint32_t gsi, int fd, int resample_fd,
+			struct error *err)
+{
+	return irqfd(irq,
+		     &(struct kvm_irqfd){.fd = (uint32_t)fd,
+					 .gsi = gsi,
+					 .flags = KVM_IRQFD_FLAG_RESAMPLE,
+					 .resamplefd = (uint32_t)resample_fd},
+		     err);
 }
 
 void irq_detach_fd(const struct irq *irq, uint32_t gsi, int fd)
 {
-	int ret = irqfd(irq, gsi, fd, KVM_IRQFD_FLAG_DEASSIGN);
+	const struct kvm_irqfd off = {
+		.fd = (uint32_t)fd, .gsi = gsi, .flags = KVM_IRQFD_FLAG_DEASSIGN};
+	struct error err;
 
-	if (ret)
-		log_error("GSI %u: KVM_IRQFD: %s", gsi, strerror(-ret));
+	if (irqfd(irq, &off, &err))
+		log_error("%s", err.msg);
 }

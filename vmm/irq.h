@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define IRQ_MAX_ROUTES 128
+#define IRQ_MAX_ROUTES 2048 /* 16 functions with 65 vectors each, and the queues of vhost */
 
 struct irq_msi {
 	uint64_t address;
@@ -46,6 +46,10 @@ void irq_route_set(struct irq *irq, uint32_t gsi, const struct irq_msi *msi);
 int irq_route_commit(struct irq *irq, struct error *err) must_check;
 /* An event on fd from now on raises the GSI; one that is pending does so at once. */
 int irq_attach_fd(const struct irq *irq, uint32_t gsi, int fd, struct error *err) must_check;
+/* The same of a line that stays high until the guest has ended the interrupt, which KVM signals to
+ * resample_fd: who has asserted it does so again if it still has reason to. */
+int irq_attach_level_fd(const struct irq *irq, uint32_t gsi, int fd, int resample_fd,
+			struct error *err) must_check;
 void irq_detach_fd(const struct irq *irq, uint32_t gsi, int fd);
 
 /* A level-triggered line as its device drives it: KVM hears of changes only. */
