@@ -21,8 +21,8 @@ void msix_add_cap(struct pci_func *func)
 		{.offset = PCI_MSIX_PBA, .bytes = 4, .value = PBA_OFFSET | func->msix_bar},
 	};
 
-	func->msix_cap = pci_add_cap(func, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, regs,
-				     sizeof(regs) / sizeof(regs[0]));
+	pci_add_cap(func, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, regs,
+		    sizeof(regs) / sizeof(regs[0]));
 }
 
 bool msix_enabled(const struct pci_func *func)
@@ -41,7 +41,9 @@ bool msix_live(const struct pci_func *func)
 
 static uint32_t *entry_of(const struct pci_func *func, uint32_t vector)
 {
-	return func->state->msix + (size_t)vector * ENTRY_WORDS;
+	uint32_t *table = func->msix_entry ? func->msix_entry : func->state->msix;
+
+	return table + (size_t)vector * ENTRY_WORDS;
 }
 
 static bool message(const struct pci_func *func, uint32_t vector, struct irq_msi *msi)
@@ -69,6 +71,8 @@ static void send(struct pci_func *func, uint32_t vector)
 
 void msix_update(struct pci_func *func)
 {
+	if (func->msix_entry)
+		return; /* what is pending, and goes, is the device's */
 	if (!msix_enabled(func))
 		func->state->msix_pending = 0;
 	for (uint32_t vector = 0; vector < func->nvectors; vector++)
@@ -104,40 +108,63 @@ bool pci_msix_message(struct pci_func *func, uint32_t vector, struct irq_msi *ms
 	return ret;
 }
 
-static uint32_t read_word(const struct pci_func *func, uint64_t offset)
+static uint32_t table_word(const struct pci_func *func, uint64_t offset)
 {
-	if (offset < func->nvectors * (uint64_t)PCI_MSIX_ENTRY_SIZE)
-		return func->state->msix[offset / 4];
-	return offset == PBA_OFFSET ? func->state->msix_pending : 0;
+	if (offset >= func->nvectors * (uint64_t)PCI_MSIX_ENTRY_SIZE)
+		return 0;
+	return entry_of(func, 0)[offset / 4];
 }
 
-static uint64_t table_read(void *opaque, uint64_t offset, uint32_t size)
+/* A device's own callback may ask for messages, so it comes without irq_lock. */
+static uint32_t pending_word(struct pci_func *func, uint64_t offset)
 {
-	struct pci_func *func = opaque;
+	uint32_t bits = 0;
+
+	if (func->msix_entry) {
+		for (uint64_t v = offset * 8; v < func->nvectors && v < offset * 8 + 32; v++)
+			bits |= (uint32_t)func->msix_pending(func->dev, (uint32_t)v) << v % 32;
+		return bits;
+	}
+	pthread_mutex_lock(&func->irq_lock);
+	bits = offset ? 0 : func->state->msix_pending;
+	pthread_mutex_unlock(&func->irq_lock);
+	return bits;
+}
+
+uint64_t pci_msix_read(struct pci_func *func, uint64_t offset, uint32_t size)
+{
 	uint64_t value;
 
 	if (size < 4 || offset % size)
 		return UINT64_MAX;
 	pthread_mutex_lock(&func->irq_lock);
-	value = read_word(func, offset);
+	value = table_word(func, offset);
 	if (size == 8)
-		value |= (uint64_t)read_word(func, offset + 4) << 32;
+		value |= (uint64_t)table_word(func, offset + 4) << 32;
 	pthread_mutex_unlock(&func->irq_lock);
 	return value;
 }
 
-static void table_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+uint64_t pci_msix_pba_read(struct pci_func *func, uint64_t offset, uint32_t size)
 {
-	struct pci_func *func = opaque;
-	uint32_t vector = (uint32_t)(offset / PCI_MSIX_ENTRY_SIZE);
+	uint64_t value;
 
-	if (size < 4 || offset % size || vector >= func->nvectors)
+	if (size < 4 || offset % size)
+		return UINT64_MAX;
+	value = pending_word(func, offset);
+	return size == 8 ? value | (uint64_t)pending_word(func, offset + 4) << 32 : value;
+}
+
+void pci_msix_write(struct pci_func *func, uint64_t offset, uint32_t size, uint64_t value)
+{
+	if (size < 4 || offset % size || offset / PCI_MSIX_ENTRY_SIZE >= func->nvectors)
 		return;
 	pthread_mutex_lock(&func->irq_lock);
 	for (uint32_t i = 0; i < size / 4; i++) {
-		uint32_t word = (uint32_t)(offset / 4 + i) % ENTRY_WORDS;
+		uint64_t word = offset / 4 + i;
 
-		entry_of(func, vector)[word] = (uint32_t)(value >> (32 * i)) & entry_writable[word];
+		entry_of(func, 0)[word] =
+			(uint32_t)(value >> (32 * i)) & entry_writable[word % ENTRY_WORDS];
 	}
 	msix_update(func);
 	pthread_mutex_unlock(&func->irq_lock);
@@ -145,20 +172,41 @@ static void table_write(void *opaque, uint64_t offset, uint32_t size, uint64_t v
 		func->vectors_changed(func->dev);
 }
 
-const struct bus_ops msix_bus_ops = {.read = table_read, .write = table_write};
+static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
+{
+	if (offset >= PBA_OFFSET)
+		return pci_msix_pba_read(opaque, offset - PBA_OFFSET, size);
+	return pci_msix_read(opaque, offset, size);
+}
+
+static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+{
+	pci_msix_write(opaque, offset, size, value);
+}
+
+const struct bus_ops msix_bus_ops = {.read = bar_read, .write = bar_write};
 
 void msix_reset(struct pci_func *func)
 {
-	for (uint32_t vector = 0; vector < func->nvectors; vector++)
-		entry_of(func, vector)[ENTRY_CONTROL] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
+	for (uint32_t vector = 0; vector < func->nvectors; vector++) {
+		uint32_t *entry = entry_of(func, vector);
+
+		entry[ENTRY_LOW] = entry[ENTRY_HIGH] = entry[ENTRY_DATA] = 0;
+		entry[ENTRY_CONTROL] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
+	}
+}
+
+const char *pci_msix_check(const uint32_t *entry, uint32_t nwords)
+{
+	for (uint32_t i = 0; i < nwords; i++)
+		if (entry[i] & ~entry_writable[i % ENTRY_WORDS])
+			return "an MSI-X vector has bits that do not exist";
+	return NULL;
 }
 
 const char *msix_check(const struct pci_state *state)
 {
-	for (uint32_t i = 0; i < ENTRY_WORDS * PCI_MSIX_MAX; i++)
-		if (state->msix[i] & ~entry_writable[i % ENTRY_WORDS])
-			return "an MSI-X vector has bits that do not exist";
 	if (state->msix_pending >> PCI_MSIX_MAX)
 		return "an MSI-X vector is pending that does not exist";
-	return NULL;
+	return pci_msix_check(state->msix, ENTRY_WORDS * PCI_MSIX_MAX);
 }

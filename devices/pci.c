@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PAGE_BYTES 4096
+#define PORTS	   0x10000 /* that there are */
+
 /* Type 0 header: PCI Local Bus 3.0, 6.2. Identity and BARs come from struct pci_func. */
 static const struct pci_reg header[] = {
 	{.offset = PCI_COMMAND,
@@ -26,8 +29,11 @@ static const struct {
 	uint8_t offset, bytes;
 	const char *name;
 } identity[] = {
-	{PCI_VENDOR_ID, 2, "vendor ID"},       {PCI_DEVICE_ID, 2, "device ID"},
-	{PCI_CLASS_PROG, 3, "class code"},     {PCI_SUBSYSTEM_VENDOR_ID, 2, "subsystem vendor ID"},
+	{PCI_VENDOR_ID, 2, "vendor ID"},
+	{PCI_DEVICE_ID, 2, "device ID"},
+	{PCI_REVISION_ID, 1, "revision"},
+	{PCI_CLASS_PROG, 3, "class code"},
+	{PCI_SUBSYSTEM_VENDOR_ID, 2, "subsystem vendor ID"},
 	{PCI_SUBSYSTEM_ID, 2, "subsystem ID"},
 };
 
@@ -55,19 +61,39 @@ static void add_regs(struct pci_func *func, uint32_t base, const struct pci_reg 
 	}
 }
 
-uint8_t pci_add_cap(struct pci_func *func, uint8_t id, uint8_t bytes, const struct pci_reg *regs,
-		    uint32_t nregs)
+static void link_cap(struct pci_func *func, uint8_t at, uint8_t id, uint8_t bytes,
+		     const struct pci_reg *regs, uint32_t nregs)
 {
-	uint8_t at = func->next_cap ? (uint8_t)func->next_cap : PCI_STD_HEADER_SIZEOF;
-
-	assert(at + bytes <= PCI_CONFIG_BYTES);
+	assert(at >= PCI_STD_HEADER_SIZEOF && at + bytes <= PCI_CONFIG_BYTES);
 	func->initial[func->last_cap ? func->last_cap + 1 : PCI_CAPABILITY_LIST] = at;
 	func->initial[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
 	add_regs(func, at, regs, nregs);
 	func->initial[at] = id;
 	func->last_cap = at;
+	if (id == PCI_CAP_ID_MSIX)
+		func->msix_cap = at;
+}
+
+uint8_t pci_add_cap(struct pci_func *func, uint8_t id, uint8_t bytes, const struct pci_reg *regs,
+		    uint32_t nregs)
+{
+	uint8_t at = func->next_cap ? (uint8_t)func->next_cap : PCI_STD_HEADER_SIZEOF;
+
+	link_cap(func, at, id, bytes, regs, nregs);
 	func->next_cap = (at + bytes + 3u) & ~3u;
 	return at;
+}
+
+void pci_put_cap(struct pci_func *func, uint8_t at, uint8_t id, uint8_t bytes,
+		 const struct pci_reg *regs, uint32_t nregs)
+{
+	assert(!func->next_cap);
+	link_cap(func, at, id, bytes, regs, nregs);
+}
+
+void pci_put_regs(struct pci_func *func, const struct pci_reg *regs, uint32_t nregs)
+{
+	add_regs(func, 0, regs, nregs);
 }
 
 static uint32_t bar_offset(uint32_t bar)
@@ -75,10 +101,23 @@ static uint32_t bar_offset(uint32_t bar)
 	return PCI_BASE_ADDRESS_0 + 4 * bar;
 }
 
-static void put_bar(uint8_t *config, const struct pci_bar *b, uint32_t bar, uint64_t gpa)
+static enum bus_space space_of(const struct pci_bar *b)
 {
-	put(config, bar_offset(bar), 4,
-	    (uint32_t)gpa | (b->is_64bit ? PCI_BASE_ADDRESS_MEM_TYPE_64 : 0));
+	return b->is_io ? BUS_PIO : BUS_MMIO;
+}
+
+static uint32_t flags_of(const struct pci_bar *b)
+{
+	if (b->is_io)
+		return PCI_BASE_ADDRESS_SPACE_IO;
+	return (b->is_64bit ? PCI_BASE_ADDRESS_MEM_TYPE_64 : 0) |
+	       (b->is_prefetchable ? PCI_BASE_ADDRESS_MEM_PREFETCH : 0);
+}
+
+static void put_bar(uint8_t *config, const struct pci_bar *b, uint32_t bar, uint64_t gpa,
+		    uint32_t flags)
+{
+	put(config, bar_offset(bar), 4, (uint32_t)gpa | flags);
 	if (b->is_64bit)
 		put(config, bar_offset(bar + 1), 4, (uint32_t)(gpa >> 32));
 }
@@ -108,12 +147,14 @@ static void make_config(struct pci_func *func)
 
 		if (!b->size_bytes)
 			continue;
+		assert(b->size_bytes >= (b->is_io ? 4 : 16) && !(b->is_io && b->is_64bit));
 		has_bars = true;
-		put_bar(func->initial, b, bar, 0);
-		put_bar(func->writable, b, bar, ~(b->size_bytes - 1));
-		func->writable[bar_offset(bar)] = 0; /* pages at least: only flags are there */
+		put_bar(func->initial, b, bar, 0, flags_of(b));
+		put_bar(func->writable, b, bar, ~(b->size_bytes - 1), 0);
+		if (b->is_io)
+			func->writable[PCI_COMMAND] |= PCI_COMMAND_IO;
 	}
-	if (!has_bars)
+	if (!has_bars || func->no_intx)
 		func->initial[PCI_INTERRUPT_PIN] = 0;
 }
 
@@ -137,32 +178,43 @@ static bool decodes(const struct pci_func *func, uint32_t bar)
 {
 	const struct pci_bar *b = &func->bar[bar];
 	uint64_t gpa = get_bar(func, bar), top = b->is_64bit ? UINT64_MAX : UINT32_MAX;
+	uint8_t on = b->is_io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
 
-	return b->size_bytes && func->state->config[PCI_COMMAND] & PCI_COMMAND_MEMORY &&
-	       gpa != (top & ~(b->size_bytes - 1));
+	return b->size_bytes && func->state->config[PCI_COMMAND] & on &&
+	       (b->is_io ? gpa + b->size_bytes <= PORTS : gpa != (top & ~(b->size_bytes - 1)));
+}
+
+static const char *taken_by_machine(const struct vm *vm, uint64_t gpa, uint64_t bytes)
+{
+	const struct arch_pci_layout *l = &vm->pci->layout;
+
+	for (uint32_t i = 0; i < vm->ram.nregions; i++)
+		if (overlap(gpa, bytes, vm->ram.region[i].gpa, vm->ram.region[i].size_bytes))
+			return "RAM";
+	return overlap(gpa, bytes, l->irqchip_gpa, l->irqchip_bytes) ? "the interrupt controller"
+								     : NULL;
 }
 
 /* Of BARs in one place that in the lowest slot has it. NULL, or who else has this place. */
 static const char *taken_by(const struct pci_func *func, uint32_t bar)
 {
-	const struct ram *ram = &func->vm->ram;
 	const struct pci *pci = func->vm->pci;
-	uint64_t gpa = get_bar(func, bar), bytes = func->bar[bar].size_bytes;
+	const struct pci_bar *b = &func->bar[bar];
+	uint64_t gpa = get_bar(func, bar);
+	const char *who = b->is_io ? NULL : taken_by_machine(func->vm, gpa, b->size_bytes);
 
-	for (uint32_t i = 0; i < ram->nregions; i++)
-		if (overlap(gpa, bytes, ram->region[i].gpa, ram->region[i].size_bytes))
-			return "RAM";
-	for (uint32_t i = 0; i < pci->nfuncs; i++) {
+	for (uint32_t i = 0; !who && i < pci->nfuncs; i++) {
 		const struct pci_func *other = pci->func[i];
 
 		if (other->state->slot > func->state->slot)
 			continue;
 		for (uint32_t j = 0; j < (other == func ? bar : PCI_BARS); j++)
-			if (decodes(other, j) &&
-			    overlap(gpa, bytes, get_bar(other, j), other->bar[j].size_bytes))
+			if (other->bar[j].is_io == b->is_io && decodes(other, j) &&
+			    overlap(gpa, b->size_bytes, get_bar(other, j),
+				    other->bar[j].size_bytes))
 				return other->dev->name;
 	}
-	return NULL;
+	return who;
 }
 
 static void unmap_bar(struct pci_func *func, uint32_t bar)
@@ -171,7 +223,7 @@ static void unmap_bar(struct pci_func *func, uint32_t bar)
 
 	if (!b->mapped)
 		return;
-	bus_del(&func->vm->bus, BUS_MMIO, b->gpa);
+	bus_del(&func->vm->bus, space_of(b), b->gpa);
 	b->mapped = false;
 	if (func->bar_changed)
 		func->bar_changed(func->dev, bar);
@@ -190,7 +242,7 @@ static void map_bar(struct pci_func *func, uint32_t bar)
 	};
 	struct error err;
 
-	if (bus_add(&func->vm->bus, BUS_MMIO, &region, &err)) {
+	if (bus_add(&func->vm->bus, space_of(b), &region, &err)) {
 		log_guest("the guest moves BAR %u of %s to %#llx: %s", bar, func->dev->name,
 			  (unsigned long long)region.base, err.msg);
 		return;
@@ -288,6 +340,11 @@ static void drive_intx(struct pci_func *func, bool renew)
 	func->intx_high = wants_intx(func);
 	update_line(pci, func->intx_line, renew);
 	pthread_mutex_unlock(&pci->line_lock);
+}
+
+uint32_t pci_intx_gsi(const struct pci_func *func)
+{
+	return func->intx_line->gsi;
 }
 
 void pci_intx_set(struct pci_func *func, bool level)
@@ -419,7 +476,8 @@ int pci_add(struct pci_func *func, struct vm *vm, struct error *err)
 	if (slot == PCI_SLOTS)
 		return error_set(err, -ENOSPC, "%s: PCI takes at most %d devices", func->dev->name,
 				 PCI_SLOTS - 1);
-	if (func->nvectors) {
+	assert(!func->msix_entry || func->msix_cap);
+	if (func->nvectors && !func->msix_entry) {
 		func->bar[func->msix_bar].size_bytes = MSIX_BAR_BYTES;
 		func->bar[func->msix_bar].ops = &msix_bus_ops;
 		msix_add_cap(func);
@@ -449,29 +507,36 @@ void pci_remove(struct pci_func *func)
 }
 
 /* The BARs of all functions lie one behind the other in the order of default slots, each aligned to
- * its size. 0: the window is full, and a guest may find a better place. */
+ * its size, and no two in one page of memory: an OS may give a page away. 0: the window is full, and
+ * a guest may find a better place. */
 static uint64_t default_gpa(const struct pci_func *func, uint32_t bar)
 {
 	const struct pci *pci = func->vm->pci;
 	const struct arch_pci_layout *l = &pci->layout;
-	uint64_t low = l->mmio32_gpa, high = l->mmio64_gpa;
+	struct {
+		uint64_t next, end;
+	} window[] = {{l->pio_port, l->pio_port + l->pio_bytes},
+		      {l->mmio32_gpa, l->mmio32_gpa + l->mmio32_bytes},
+		      {l->mmio64_gpa, l->mmio64_gpa + l->mmio64_bytes}},
+	  *w;
 
 	for (uint32_t i = 0; i < pci->nfuncs * PCI_BARS; i++) {
 		const struct pci_func *f = pci->func[i / PCI_BARS];
 		const struct pci_bar *b = &f->bar[i % PCI_BARS];
-		bool is_high = b->is_64bit && l->mmio64_bytes, fits;
-		uint64_t *next = is_high ? &high : &low;
-		uint64_t end =
-			is_high ? l->mmio64_gpa + l->mmio64_bytes : l->mmio32_gpa + l->mmio32_bytes;
-		uint64_t gpa = (*next + b->size_bytes - 1) & ~(b->size_bytes - 1);
+		uint64_t bytes = b->size_bytes, gpa;
+		bool fits;
 
-		if (!b->size_bytes)
+		if (!bytes)
 			continue;
-		fits = gpa < end && b->size_bytes <= end - gpa;
+		if (!b->is_io && bytes < PAGE_BYTES)
+			bytes = PAGE_BYTES;
+		w = &window[b->is_io ? 0 : 1 + (b->is_64bit && l->mmio64_bytes)];
+		gpa = (w->next + bytes - 1) & ~(bytes - 1);
+		fits = gpa < w->end && bytes <= w->end - gpa;
 		if (f == func && i % PCI_BARS == bar)
 			return fits ? gpa : 0;
 		if (fits)
-			*next = gpa + b->size_bytes;
+			w->next = gpa + bytes;
 	}
 	return 0;
 }
@@ -492,7 +557,7 @@ void pci_reset(struct pci_func *func)
 
 		if (!b->size_bytes)
 			continue;
-		put_bar(s->config, b, bar, default_gpa(func, bar));
+		put_bar(s->config, b, bar, default_gpa(func, bar), flags_of(b));
 		s->bar_bits[bar] = (uint8_t)__builtin_ctzll(b->size_bytes);
 	}
 	msix_reset(func);
@@ -520,6 +585,8 @@ static uint32_t last_shared(const struct pci_func *func, const uint8_t *config)
 {
 	uint32_t at = PCI_CAPABILITY_LIST;
 
+	if (func->last_cap && !func->next_cap)
+		return func->last_cap + 1u; /* they have their places from elsewhere: all or none */
 	while (func->initial[at] && func->initial[at] == config[at])
 		at = func->initial[at] + 1u;
 	return at;
@@ -553,7 +620,8 @@ static int compare_read_only(const struct pci_func *func, const struct pci_state
 	memcpy(config, func->initial, sizeof(config));
 	end = config[last] ? config[last] : PCI_CONFIG_BYTES;
 	config[last] = 0;
-	if (func->msix_cap && func->msix_cap < end) {
+	if (func->msix_cap && func->msix_cap < end &&
+	    saved->config[func->msix_cap] == PCI_CAP_ID_MSIX) {
 		uint32_t flags = func->msix_cap + PCI_MSIX_FLAGS;
 		uint32_t had = (get(saved->config, flags, 2) & PCI_MSIX_FLAGS_QSIZE) + 1;
 
@@ -616,6 +684,6 @@ void pci_resume(struct pci_func *func)
 
 bool pci_wanted(const struct options *opt)
 {
-	return opt->ndisks || opt->nnets || opt->has_console || opt->has_agent || opt->rng ||
-	       opt->vsock_cid;
+	return opt->ndisks || opt->nnets || opt->nvfios || opt->has_console || opt->has_agent ||
+	       opt->rng || opt->vsock_cid;
 }

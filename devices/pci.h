@@ -65,6 +65,7 @@ struct pci_func {
 	uint16_t vendor, device, subsystem_vendor, subsystem;
 	uint32_t class_code; /* 24 bits: base class, sub-class, interface */
 	uint8_t revision;
+	bool no_intx; /* it has no interrupt pin, as one without BARs */
 	struct pci_bar bar[PCI_BARS];
 	uint32_t nvectors; /* MSI-X vectors; 0: no MSI-X */
 	uint32_t
@@ -99,9 +100,12 @@ struct pci_func {
  * are relative to its beginning (0: the ID, 1: next, which pci.c fills). Returns its offset. */
 uint8_t pci_add_cap(struct pci_func *func, uint8_t id, uint8_t bytes, const struct pci_reg *regs,
 		    uint32_t nregs);
-/* The same at a place of the device's choosing. All are of one kind or of the other. */
+/* The same at a place of the device's choosing. All are of one kind or of the other, and a checkpoint
+ * must have all of this kind, at the same places. */
 void pci_put_cap(struct pci_func *func, uint8_t at, uint8_t id, uint8_t bytes,
 		 const struct pci_reg *regs, uint32_t nregs);
+/* Before pci_add(), too: registers of the header beyond those that each function has. */
+void pci_put_regs(struct pci_func *func, const struct pci_reg *regs, uint32_t nregs);
 /* Takes the lowest free slot, which a load may change, and puts the function on the bus, in reset. */
 int pci_add(struct pci_func *func, struct vm *vm, struct error *err) must_check;
 void pci_remove(struct pci_func *func);
@@ -133,6 +137,8 @@ uint32_t pci_intx_gsi(const struct pci_func *func);
 uint64_t pci_msix_read(struct pci_func *func, uint64_t offset, uint32_t size);
 void pci_msix_write(struct pci_func *func, uint64_t offset, uint32_t size, uint64_t value);
 uint64_t pci_msix_pba_read(struct pci_func *func, uint64_t offset, uint32_t size);
+/* For its check(): NULL, or why no guest can have written these entries. */
+const char *pci_msix_check(const uint32_t *entry, uint32_t nwords);
 
 /* For query-pci; slot by slot; NULL: empty. */
 struct pci_func *pci_at(struct vm *vm, uint32_t slot);

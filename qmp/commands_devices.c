@@ -364,9 +364,11 @@ static void add_regions(struct json_object *row, const struct pci_func *func)
 			continue;
 		region = add_row(regions);
 		add_uint(region, "bar", i);
-		add_string(region, "type", "memory");
+		add_string(region, "type", bar->is_io ? "io" : "memory");
 		add_int(region, "address", bar->mapped ? (int64_t)bar->gpa : -1);
 		add_uint(region, "size", bar->size_bytes);
+		if (bar->is_io)
+			continue;
 		add_bool(region, "prefetch",
 			 func->state->config[PCI_BASE_ADDRESS_0 + 4 * i] &
 				 PCI_BASE_ADDRESS_MEM_PREFETCH);

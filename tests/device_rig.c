@@ -126,6 +126,10 @@ void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout)
 		.mmio32_bytes = 0x10000000,
 		.mmio64_gpa = RIG_MMIO64,
 		.mmio64_bytes = rig.no_mmio64 ? 0 : 0x4000000000,
+		.pio_port = RIG_PIO,
+		.pio_bytes = 0x1000,
+		.irqchip_gpa = RIG_IRQCHIP,
+		.irqchip_bytes = 0x10000,
 		.intx_gsi = 16,
 		.nintx_gsis = 8,
 	};

@@ -14,9 +14,11 @@
 #define RIG_TIMERS 8
 #define RIG_MSIS   64
 /* Where PCI lies in the rig; arch.c's layout is another, so that nobody relies on it. */
-#define RIG_ECAM   0x80000000u
-#define RIG_MMIO32 0x90000000u
-#define RIG_MMIO64 0x4000000000u
+#define RIG_ECAM    0x80000000u
+#define RIG_MMIO32  0x90000000u
+#define RIG_MMIO64  0x4000000000u
+#define RIG_PIO	    0xa000u
+#define RIG_IRQCHIP 0xf0000000u
 
 struct rig {
 	struct vm vm;

@@ -287,6 +287,8 @@ START_TEST(test_pci_windows)
 	write_tables_with(1, &layout);
 	output = evaluate("resources \\_SB.PCI0");
 	contains(output, "Address Maximum : FEBFFFFF");
+	contains(output, "Address Minimum : C000");
+	contains(output, "Address Maximum : FFFF\n");
 	contains(output, "Address Minimum : 0000008000000000");
 	contains(output, "Address Maximum : 000000FFFFFFFFFF");
 	no_high.mmio64_bytes = 0;

@@ -213,6 +213,8 @@ START_TEST(bars_in_the_way)
 	ck_assert(!narrow_at(1, 0x1000000));
 	put(1, 0x18, 4, 0x8000000); /* just behind it */
 	ck_assert(narrow_at(1, 0x8000000));
+	put(1, 0x18, 4, RIG_IRQCHIP); /* KVM's */
+	ck_assert(!narrow_at(1, RIG_IRQCHIP));
 	put(1, 0x18, 4, RIG_ECAM);
 	ck_assert(!narrow_at(1, RIG_ECAM));
 	ck_assert_uint_eq(get(1, 0, 4), 0x10411af4);
@@ -356,6 +358,9 @@ START_TEST(intx)
 	start();
 	for (uint32_t i = 3; i <= 9; i++)
 		add(i);
+	ck_assert_uint_eq(pci_intx_gsi(&pci_fake[1].func), gsi);
+	ck_assert_uint_eq(pci_intx_gsi(&pci_fake[9].func), gsi);
+	ck_assert_uint_eq(pci_intx_gsi(&pci_fake[2].func), gsi + 1);
 	pci_intx_set(&pci_fake[1].func, true);
 	ck_assert(rig.line[gsi]);
 	ck_assert_uint_eq(get(1, PCI_STATUS, 2), PCI_STATUS_CAP_LIST | PCI_STATUS_INTERRUPT);
@@ -524,12 +529,13 @@ START_TEST(compare)
 	start();
 	msix_cap = find_cap(1, PCI_CAP_ID_MSIX);
 	s = pci_fake[1].state;
-	s.config[PCI_REVISION_ID] = 9; /* as saved */
-	s.config[PCI_COMMAND] = 6;
+	s.config[PCI_COMMAND] = 6; /* as saved */
 	ck_assert_int_eq(pci_compare(&pci_fake[1].func, &s, &err), 0);
 	s.config[PCI_DEVICE_ID] = 0x42;
 	s.config[PCI_CLASS_DEVICE] = 0x80;
+	s.config[PCI_REVISION_ID] = 9;
 	refused(&s, "device ID: saved with 0x1042, here it is 0x1041");
+	refused(&s, "PCI revision: saved with 0x9, here it is 0x1");
 	refused(&s, "class code");
 	s = pci_fake[1].state;
 	s.bar_bits[FAKE_NARROW] = 20;
@@ -648,6 +654,8 @@ START_TEST(wanted)
 	opt.vsock_cid = 3;
 	ck_assert(pci_wanted(&opt));
 	ck_assert_uint_eq(pci_host_ops.count(&opt), 1);
+	opt = (struct options){.cpus = 1, .nvfios = 1};
+	ck_assert(pci_wanted(&opt));
 }
 END_TEST
 

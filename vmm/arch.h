@@ -26,12 +26,14 @@ struct kvm_irq_routing_entry;
 /* Fills the routes of all lines; returns how many. Any thread. */
 uint32_t arch_line_routes(struct kvm_irq_routing_entry *entry);
 
-/* Where PCI lies in the guest's address space. */
+/* Where PCI lies in the guest's address spaces. */
 struct arch_pci_layout {
 	uint64_t ecam_gpa, ecam_bytes; /* one bus */
 	uint64_t mmio32_gpa, mmio32_bytes;
 	uint64_t mmio64_gpa, mmio64_bytes; /* 0 bytes: the CPU or RAM leaves no room */
-	uint32_t intx_gsi, nintx_gsis;	   /* pin A of slot n is on intx_gsi + n % nintx_gsis */
+	uint64_t pio_port, pio_bytes;
+	uint64_t irqchip_gpa, irqchip_bytes; /* KVM's: no BAR lies here */
+	uint32_t intx_gsi, nintx_gsis;	     /* pin A of slot n is on intx_gsi + n % nintx_gsis */
 };
 void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout);
 

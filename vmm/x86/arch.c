@@ -273,6 +273,10 @@ void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout)
 		.mmio32_bytes = LAYOUT_IOAPIC_GPA - LAYOUT_PCI_MMIO32_GPA,
 		.mmio64_gpa = PCI_MMIO64_GPA,
 		.mmio64_bytes = room ? PCI_MMIO64_BYTES : 0,
+		.pio_port = LAYOUT_PCI_PIO_PORT,
+		.pio_bytes = LAYOUT_PCI_PIO_BYTES,
+		.irqchip_gpa = LAYOUT_IOAPIC_GPA, /* and LAPICs, MSIs, KVM's own pages */
+		.irqchip_bytes = LAYOUT_HIGH_RAM_GPA - LAYOUT_IOAPIC_GPA,
 		.intx_gsi = 16,
 		.nintx_gsis = 8,
 	};

@@ -33,6 +33,8 @@
 #define LAYOUT_PCI_MMIO32_GPA  0xd0000000UL
 #define LAYOUT_IOAPIC_GPA      0xfec00000UL
 #define LAYOUT_LAPIC_GPA       0xfee00000UL
+#define LAYOUT_PCI_PIO_PORT    0xc000UL /* ports; all above are I/O BARs' */
+#define LAYOUT_PCI_PIO_BYTES   0x4000UL
 /* KVM_SET_IDENTITY_MAP_ADDR takes one page, KVM_SET_TSS_ADDR three: only Intel CPUs without
  * unrestricted guests use them. */
 #define LAYOUT_IDENTITY_MAP_GPA 0xfffbc000UL

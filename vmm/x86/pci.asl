@@ -15,6 +15,8 @@ DefinitionBlock ("pci.aml", "SSDT", 2, "STASIS", "PCI", 1)
 				WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode,
 					0, 0, 0, 0, 1)
 				IO (Decode16, 0x0CF8, 0x0CF8, 0x01, 0x08)
+				WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+					0, 0xC000, 0xFFFF, 0, 0x4000)
 				DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed,
 					NonCacheable, ReadWrite,
 					0, 0xD0000000, 0xFEBFFFFF, 0, 0x2EC00000)
