@@ -118,10 +118,12 @@ void vm_destroy(struct vm *vm)
 		unlink(vm->ram.config.path);
 	if (vm->vm_fd >= 0) {
 		memslots_close(&vm->memslots);
+		irq_close(&vm->irq);
 		close(vm->vm_fd);
 	}
 	if (vm->kvm_fd >= 0)
 		close(vm->kvm_fd);
+	bus_close(&vm->bus);
 	ram_close(&vm->ram);
 	timer_close(&vm->reset_timer);
 	loop_close(&vm->loop);
