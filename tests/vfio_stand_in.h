@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* tests/vfio_stand_in.h - in place of open(2), access(2), ioctl(2) and close(2) in what passes
+/* tests/vfio_stand_in.h - in place of open(2), access(2), ioctl(2), close(2), getrlimit(2) in what passes
  *	functions through: a host that has VFIO and remembers what it is told, and its sysfs.
  *	A function's descriptor is a memfd: pread(2), pwrite(2) and mmap(2) are the real ones.
  * Owns: a folder with the sysfs tree and a memfd for each function, from vfio_stand_in_begin() to
@@ -50,6 +50,9 @@ struct vfio_stand_in_function {
 
 extern struct vfio_stand_in {
 	bool no_groups, no_cdev; /* the host has no such nodes; at first no_cdev is set */
+	bool not_viable;	 /* groups */
+	uint64_t memlock_bytes;	 /* RLIMIT_MEMLOCK; at first there is no limit */
+	const char *denied;	 /* a part of the paths that access(2) denies */
 	struct vfio_stand_in_function function[VFIO_STAND_IN_FUNCTIONS];
 	uint32_t nfunctions;
 	struct {
