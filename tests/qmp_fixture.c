@@ -124,6 +124,7 @@ static struct pci_state disk_state = {.slot = 3,
 						 0x10,
 						 [0x0a] = 0x00,
 						 0x01,
+						 [0x10] = 0x01,
 						 [0x14] = 0,
 						 [0x20] = 0x0c,
 						 [0x2c] = 0xf4,
@@ -136,7 +137,8 @@ static struct pci_state host_state = {
 	.config = {[0] = 0x86, 0x80, 0xc0, 0x29, [0x0a] = 0x00, 0x06}};
 static struct pci_func disk_func = {
 	.state = &disk_state,
-	.bar = {[1] = {.size_bytes = 4096},
+	.bar = {[0] = {.size_bytes = 32, .is_io = true, .mapped = true, .gpa = 0xc040},
+		[1] = {.size_bytes = 4096},
 		[4] = {.size_bytes = 16384, .is_64bit = true, .mapped = true, .gpa = 0x8000004000}},
 };
 static struct pci_func host_func = {.state = &host_state};

@@ -53,6 +53,7 @@ static const struct {
 	 "{'bus':0,'slot':3,'function':0,'class_info':{'class':256,'desc':'SCSI controller'},"
 	 "'id':{'vendor':6900,'device':4162,'subsystem-vendor':6900,'subsystem':4354},"
 	 "'irq_pin':1,'irq':10,'qdev_id':'disk0','regions':["
+	 "{'bar':0,'type':'io','address':49216,'size':32},"
 	 "{'bar':1,'type':'memory','address':-1,'size':4096,'prefetch':false,"
 	 "'mem_type_64':false},"
 	 "{'bar':4,'type':'memory','address':549755830272,'size':16384,'prefetch':true,"

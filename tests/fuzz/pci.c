@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A guest at config space, BARs and MSI-X of two functions; in between their device signals, they
- * are saved and loaded, and reset. Whatever comes, the state can be saved, and what is mapped is
- * where config space says. */
+/* A guest at config space, BARs and MSI-X of three functions, one of them with a layout from elsewhere;
+ * in between their device signals, they are saved and loaded, and reset. Whatever comes, the state can
+ * be saved, what is mapped is where config space says, and the ways to config space stay open. */
 #include "tests/fuzz/fuzz.h"
 #include "tests/pci_fixture.h"
 #include "vmm/log.h"
+
+#define FUNCS	3
+#define FOREIGN 3
 
 enum op { CONFIG, ADDRESS, DATA, OWN_BAR, VECTOR, INTX, LOAD, RESET, OPS };
 
@@ -18,27 +21,44 @@ static void start(void)
 	rig.vm.ram.nregions = 1;
 	rig_attach(&pci_host_ops);
 	ck_assert(!pci_fixture_add(1, &err) && !pci_fixture_add(2, &err));
+	ck_assert(!pci_fixture_add_foreign(FOREIGN, &err));
+}
+
+/* What is mapped is where config space says, and decoded. */
+static void check_bar(const struct pci_bar *b, const uint8_t *config, uint32_t bar)
+{
+	uint32_t low;
+
+	memcpy(&low, config + 0x10 + (size_t)bar * 4, 4);
+	ck_assert(config[4] & (b->is_io ? 1 : 2));
+	ck_assert_uint_eq(low & (b->is_io ? 3 : 7), b->is_io ? 1 : b->is_64bit ? 4 : 0);
+	ck_assert_uint_eq((uint32_t)b->gpa, low & (b->is_io ? ~3u : ~0xfu));
+	if (b->is_io)
+		ck_assert_uint_le(b->gpa + b->size_bytes, 0x10000);
+	else
+		ck_assert_uint_ge(b->gpa, 0x8000000);
 }
 
 static void check(void)
 {
-	for (uint32_t i = 1; i <= 2; i++) {
+	uint32_t address;
+
+	for (uint32_t i = 1; i <= FUNCS; i++) {
 		const struct pci_fake *f = &pci_fake[i];
 		const uint8_t *config = f->state.config;
 
 		ck_assert_ptr_null(pci_check(&f->state));
 		ck_assert_uint_eq(config[0] | config[1] << 8, 0x1af4);
-		for (uint32_t bar = 0; bar < PCI_BARS; bar++) {
-			uint32_t low;
-
-			if (!f->func.bar[bar].mapped)
-				continue;
-			memcpy(&low, config + 0x10 + (size_t)bar * 4, 4);
-			ck_assert(config[4] & 2);
-			ck_assert_uint_eq((uint32_t)f->func.bar[bar].gpa, low & ~0xfu);
-			ck_assert_uint_ge(f->func.bar[bar].gpa, 0x8000000);
-		}
+		for (uint32_t bar = 0; bar < PCI_BARS; bar++)
+			if (f->func.bar[bar].mapped)
+				check_bar(&f->func.bar[bar], config, bar);
 	}
+	/* No BAR takes the ways to config space away. */
+	address = rig_in(0xcf8, 4);
+	rig_out(0xcf8, 4, 0x80000000 | FOREIGN << 11);
+	ck_assert_uint_eq(rig_in(0xcfc, 4), 0x10411af4);
+	rig_out(0xcf8, 4, address);
+	ck_assert_uint_eq(rig_mmio_read(pci_fixture_ecam(FOREIGN, 0), 4), 0x10411af4);
 }
 
 /* Mostly what is there; else another function, or the end of ECAM's 4 KiB. */
@@ -53,9 +73,14 @@ static uint64_t config_gpa(struct fuzz *in)
 static void access_own_bar(struct pci_fake *f, struct fuzz *in, uint32_t size)
 {
 	uint8_t what = (uint8_t)fuzz_take(in, 1);
-	uint64_t gpa = f->func.bar[what % PCI_BARS].gpa + fuzz_take(in, 2);
+	const struct pci_bar *b = &f->func.bar[what % PCI_BARS];
+	uint64_t gpa = b->gpa + fuzz_take(in, 2);
 
-	if (what & 0x80)
+	if (b->is_io && what & 0x80)
+		rig_out((uint16_t)gpa, size & 7, (uint32_t)fuzz_take(in, 4));
+	else if (b->is_io)
+		rig_in((uint16_t)gpa, size & 7);
+	else if (what & 0x80)
 		rig_mmio_write(gpa, size, fuzz_take(in, size));
 	else
 		rig_mmio_read(gpa, size);
@@ -66,24 +91,25 @@ static void load(bool reverse)
 {
 	struct error err = {""};
 
-	for (uint32_t n = 0; n < 2; n++) {
-		struct pci_fake *f = &pci_fake[reverse ? 2 - n : 1 + n];
+	ck_assert_ptr_null(pci_msix_check(pci_fake[FOREIGN].entry, 4 * FOREIGN_VECTORS));
+	for (uint32_t n = 0; n < FUNCS; n++) {
+		struct pci_fake *f = &pci_fake[reverse ? FUNCS - n : 1 + n];
 		struct pci_state saved = f->state;
 
 		ck_assert_msg(!pci_compare(&f->func, &saved, &err), "%s", err.msg);
 		pci_reset(&f->func);
 		f->state = saved;
 	}
-	for (uint32_t n = 0; n < 2; n++)
-		ck_assert(!pci_post_load(&pci_fake[reverse ? 2 - n : 1 + n].func, &err));
-	for (uint32_t n = 0; n < 2; n++)
+	for (uint32_t n = 0; n < FUNCS; n++)
+		ck_assert(!pci_post_load(&pci_fake[reverse ? FUNCS - n : 1 + n].func, &err));
+	for (uint32_t n = 0; n < FUNCS; n++)
 		pci_resume(&pci_fake[1 + n].func);
 }
 
 static void step(struct fuzz *in)
 {
 	uint8_t op = (uint8_t)fuzz_take(in, 1);
-	struct pci_fake *f = &pci_fake[1 + (op >> 3 & 1)];
+	struct pci_fake *f = &pci_fake[op & 0x80 ? FOREIGN : 1 + (op >> 3 & 1)];
 	uint32_t size = 1u << (op >> 4 & 3);
 	bool is_write = op & 0x40;
 
@@ -111,7 +137,10 @@ static void step(struct fuzz *in)
 		access_own_bar(f, in, size);
 		break;
 	case VECTOR:
-		pci_msix_signal(&f->func, size);
+		if (op & 0x80)
+			f->pending[size * 8 - 1] ^= true;
+		else
+			pci_msix_signal(&f->func, size);
 		break;
 	case INTX:
 		pci_intx_set(&f->func, is_write);
@@ -136,6 +165,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&in);
 		check();
 	}
+	load(false);
+	check();
 	rig_close();
 	return 0;
 }
