@@ -24,6 +24,7 @@ static int parse(const char *words)
 	err.msg[0] = '\0';
 	free(opt.disk);
 	free(opt.net);
+	free(opt.vfio);
 	while (rest && argc < MAX_ARGS)
 		argv[argc++] = strsep(&rest, "|");
 	return options_parse(&opt, argc, argv, &err);
@@ -211,6 +212,26 @@ START_TEST(device_refusals)
 		{"--disk|path=a,if=virtio", "no key 'if'"},
 		{"--disk|path=a|--disk|path=b,id=disk0", "id=disk0: two devices have it"},
 		{"--disk|path=a,id=x|--net|tap=t,id=x", "id=x: two devices have it"},
+		{"--vfio|id=v", "--vfio id=v: host= is missing"},
+		{"--vfio|01:00.0", "'01:00.0' is not of the form key=value"},
+		{"--vfio|host=01:00.0,host=02:00.0", "host= comes twice"},
+		{"--vfio|host=01:00.8",
+		 "host=01:00.8: must be DDDD:BB:SS.F: the address that lspci"},
+		{"--vfio|host=01:20.0", "host=01:20.0: must be"},
+		{"--vfio|host=01:00", "host=01:00: must be"},
+		{"--vfio|host=1:00.0", "host=1:00.0: must be"},
+		{"--vfio|host=000:01:00.0", "host=000:01:00.0: must be"},
+		{"--vfio|host=00000:01:00.0", "host=00000:01:00.0: must be"},
+		{"--vfio|host=01:00.00", "host=01:00.00: must be"},
+		{"--vfio|host=01:0g.0", "host=01:0g.0: must be"},
+		{"--vfio|host=01:+1.0", "host=01:+1.0: must be"},
+		{"--vfio|host=01:../.", "host=01:../.: must be"},
+		{"--vfio|host=/dev/vfio/12", "host=/dev/vfio/12: must be"},
+		{"--vfio|host=01:00.0,id=-", "id=-: must be ID"},
+		{"--vfio|host=01:0a.0|--vfio|host=0000:01:0A.0",
+		 "vfio0 and vfio1 have the same host=0000:01:0a.0"},
+		{"--vfio|host=01:00.0|--disk|path=a,id=vfio0", "id=vfio0: two devices have it"},
+		{"--vfio|host=01:00.0,id=x|--vfio|host=01:00.1,id=x", "id=x: two devices"},
 		{"--net|id=n", "exactly one of tap=IFNAME, stream=unix:PATH and fd=N"},
 		{"--net|tap=t,fd=3", "exactly one of"},
 		{"--net|tap=t,stream=unix:/s", "exactly one of"},
@@ -310,6 +331,20 @@ START_TEST(disks)
 			 0);
 	ck_assert(!opt.disk->readonly && opt.disk->cache == DISK_CACHE_NONE &&
 		  opt.disk->queue_size == 16);
+}
+END_TEST
+
+START_TEST(vfios)
+{
+	ck_assert_int_eq(parse("--kernel|k|--vfio|host=0001:aB:1f.7|--vfio|id=nic,host=01:00.0|"
+			       "--vfio|host=02:00.0|--disk|path=a|--net|tap=t"),
+			 0);
+	ck_assert_uint_eq(opt.nvfios, 3);
+	ck_assert_str_eq(opt.vfio[0].host, "0001:ab:1f.7");
+	ck_assert_str_eq(opt.vfio[0].id, "vfio0");
+	ck_assert_str_eq(opt.vfio[1].host, "0000:01:00.0");
+	ck_assert_str_eq(opt.vfio[1].id, "nic");
+	ck_assert_str_eq(opt.vfio[2].id, "vfio2");
 }
 END_TEST
 
@@ -435,6 +470,7 @@ int main(void)
 	tcase_add_test(tcase, too_many);
 	tcase_add_test(tcase, long_path);
 	tcase_add_test(tcase, disks);
+	tcase_add_test(tcase, vfios);
 	tcase_add_test(tcase, commas);
 	tcase_add_test(tcase, nets);
 	tcase_add_test(tcase, derived_macs);

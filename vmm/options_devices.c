@@ -245,6 +245,63 @@ static int vsock(struct options *opt, char *value, struct error *err)
 	return options_keys("--vsock", vsock_keys, opt, value, NULL, err);
 }
 
+/* "01:00.0", which is in domain 0000, or the whole of it; as sysfs writes it */
+static int take_host(const struct key_row *row, void *member, const char *value)
+{
+	static const char form[] = "xxxx:xx:xx.f";
+	char host[sizeof(form)];
+
+	(void)row;
+	if (snprintf(host, sizeof(host), "%s%s", strchr(value, ':') == value + 2 ? "0000:" : "",
+		     value) != sizeof(form) - 1)
+		return -EINVAL;
+	for (size_t i = 0; form[i]; i++) {
+		host[i] = (char)tolower((unsigned char)host[i]);
+		if (form[i] == 'x'   ? !isxdigit((unsigned char)host[i])
+		    : form[i] == 'f' ? host[i] < '0' || host[i] > '7'
+				     : host[i] != form[i])
+			return -EINVAL;
+	}
+	if (strtoul(host + 8, NULL, 16) > 0x1f)
+		return -EINVAL;
+	strcpy(member, host);
+	return 0;
+}
+
+#define VFIO(m) offsetof(struct vfio_config, m)
+enum { VFIO_KEY_HOST };
+static const struct key_row vfio_keys[] = {
+	[VFIO_KEY_HOST] = {"host", "DDDD:BB:SS.F",
+			   "the address that lspci -D shows; domain 0000 may be left out",
+			   take_host, VFIO(host), 0, 0},
+	{"id", "ID", "a letter, then letters, digits and - _ . (default vfio0, vfio1 ...)", key_id,
+	 VFIO(id), 0, OPTIONS_ID_BYTES},
+	{0},
+};
+
+static int vfio(struct options *opt, char *value, struct error *err)
+{
+	struct vfio_config *vfios = make_room("--vfio", value, opt->vfio, opt->nvfios,
+					      OPTIONS_MAX_VFIOS, sizeof(*vfios), err);
+	struct vfio_config *config;
+	uint32_t seen;
+
+	if (!vfios)
+		return -EINVAL;
+	opt->vfio = vfios;
+	config = &vfios[opt->nvfios];
+	snprintf(config->id, sizeof(config->id), "vfio%u", opt->nvfios++);
+	if (options_keys("--vfio", vfio_keys, config, value, &seen, err))
+		return -EINVAL;
+	if (!(seen & 1U << VFIO_KEY_HOST))
+		return error_set(err, -EINVAL, "--vfio %s: host= is missing", value);
+	for (uint32_t i = 0; vfios + i < config; i++)
+		if (!strcmp(vfios[i].host, config->host))
+			return error_set(err, -EINVAL, "--vfio: %s and %s have the same host=%s",
+					 vfios[i].id, config->id, config->host);
+	return 0;
+}
+
 const struct option_row options_device_rows[] = {
 	{"serial", "stdio|unix:PATH|file:PATH|none", "COM1 (default stdio); Ctrl-A X ends", serial,
 	 0, NULL},
@@ -257,15 +314,21 @@ const struct option_row options_device_rows[] = {
 	 0, NULL},
 	{"rng", NULL, "a virtio entropy source", OPTION_MEMBER(rng)},
 	{"vsock", "cid=N", "a virtio socket device", vsock, 0, vsock_keys},
+	{"vfio", "host=ADDRESS[,id=ID]",
+	 "a PCI function of the host, bound to vfio-pci; once for each", vfio, 0, vfio_keys},
 	{0},
 };
 
-/* The i'th ID of disks, then networks; NULL: no more. */
+/* The i'th ID of disks, then networks, then functions of the host; NULL: no more. */
 static const char *id(const struct options *opt, uint32_t i)
 {
 	if (i < opt->ndisks)
 		return opt->disk[i].id;
-	return i - opt->ndisks < opt->nnets ? opt->net[i - opt->ndisks].id : NULL;
+	i -= opt->ndisks;
+	if (i < opt->nnets)
+		return opt->net[i].id;
+	i -= opt->nnets;
+	return i < opt->nvfios ? opt->vfio[i].id : NULL;
 }
 
 static int check_ids(const struct options *opt, struct error *err)
