@@ -154,6 +154,7 @@ int pci_fixture_add_foreign(uint32_t i, struct error *err)
 						   .is_64bit = true,
 						   .is_prefetchable = true,
 						   .ops = &foreign_ops};
+	func->bar[FOREIGN_MEDIUM] = (struct pci_bar){.size_bytes = 256, .ops = &bar_ops};
 	func->bar[FOREIGN_FEW_PORTS] =
 		(struct pci_bar){.size_bytes = 4, .is_io = true, .ops = &bar_ops};
 	func->nvectors = FOREIGN_VECTORS;

@@ -11,13 +11,14 @@
 
 /* BARs: a 64-bit one, a 32-bit one, and that of MSI-X. FAKE_CAP: a capability of its own. */
 enum { FAKE_WIDE = 0, FAKE_NARROW = 2, FAKE_MSIX = 4, FAKE_VECTORS = 3, FAKE_CAP = 0x40 };
-/* Of a function whose layout somebody else has chosen: ports, a BAR of less than a page, ports that no
+/* Of a function whose layout somebody else has chosen: ports, two BARs of less than a page, ports that no
  * register is smaller than, and a BAR that has an MSI-X table within. FOREIGN_CAP: one with bits for the
  * guest; the list goes FOREIGN_MSIX, FOREIGN_CAP. */
 enum {
 	FOREIGN_PORTS = 0,
 	FOREIGN_SMALL = 1,
 	FOREIGN_WIDE = 2,
+	FOREIGN_MEDIUM = 4,
 	FOREIGN_FEW_PORTS = 5,
 	FOREIGN_VECTORS = 300,
 	FOREIGN_MSIX = 0x80,
