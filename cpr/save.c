@@ -40,17 +40,31 @@ static const char *const cannot_save[RUNSTATES] = {
 	[RUNSTATE_INTERNAL_ERROR] = "the VM met an internal error, which the log tells; use quit",
 };
 
+static int may_save(struct device *dev, struct error *err)
+{
+	const struct device_ops *ops = dev->ops;
+	int ret = 0;
+
+	if (!ops->state)
+		return error_set(err, -EOPNOTSUPP, "device %s cannot be saved: %s", dev->name,
+				 ops->unsaved ? ops->unsaved : "it has no state table");
+	if (!ops->may_save)
+		return 0;
+	pthread_mutex_lock(&dev->lock);
+	ret = ops->may_save(dev, err);
+	pthread_mutex_unlock(&dev->lock);
+	return ret;
+}
+
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 {
 	if (cannot_save[vm->runstate])
 		return error_set(err, -EBUSY, "%s", cannot_save[vm->runstate]);
 	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		const struct device_ops *ops = vm->device[i]->ops;
+		int ret = may_save(vm->device[i], err);
 
-		if (!ops->state)
-			return error_set(err, -EOPNOTSUPP, "device %s cannot be saved: %s",
-					 vm->device[i]->name,
-					 ops->unsaved ? ops->unsaved : "it has no state table");
+		if (ret)
+			return ret;
 	}
 	return ram_check_survives(&vm->ram, mode_needs[mode], err);
 }

@@ -26,7 +26,8 @@
 	ROW(rng_ops) \
 	ROW(virtio_blk_ops) \
 	ROW(virtio_net_ops) \
-	ROW(virtio_vsock_ops)
+	ROW(virtio_vsock_ops) \
+	ROW(vfio_pci_ops)
 /* clang-format on */
 
 #define ROW_EXTERN(ops)	 extern const struct device_ops ops;

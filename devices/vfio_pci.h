@@ -28,7 +28,7 @@ struct vfio_bar {
 	uint32_t flags; /* VFIO_REGION_INFO_FLAG_* */
 	struct vfio_area {
 		uint64_t offset, bytes;
-		void *hva;     /* NULL: not mapped into this process */
+		void *hva;     /* mapped into this process */
 		uint32_t slot; /* memslot, while mapped is set */
 		bool mapped;
 	} area[VFIO_AREAS_MAX];
@@ -41,6 +41,8 @@ struct vfio_vector {
 	uint32_t gsi; /* its route; 0: none yet */
 	struct irq_msi msi;
 	bool by_irqfd; /* KVM takes it */
+	bool wanted;   /* the guest wants it to be sent; within one look at all vectors */
+	bool renewed;  /* its route is not in KVM yet; the same */
 };
 
 struct vfio_host {
@@ -49,13 +51,63 @@ struct vfio_host {
 	const struct vfio_config *config;
 	uint64_t config_offset;		  /* of config space in fd */
 	uint8_t passed[PCI_CONFIG_BYTES]; /* mask: bits that are the function's own */
+	bool acts[PCI_CONFIG_BYTES / 4];  /* to read there may do something in the function */
+	uint32_t info_flags;		  /* VFIO_DEVICE_FLAGS_* */
 	struct vfio_bar bar[PCI_BARS];
-	uint8_t msi_cap, msix_cap;		    /* offsets; 0: none */
-	uint32_t msix_bar, msix_offset, pba_offset; /* where the function has its table */
+	uint8_t pm_cap, msi_cap, msix_cap; /* offsets; 0: none */
+	/* Where the function has its table and its pending bits. */
+	uint32_t msix_bar, msix_offset, pba_bar, pba_offset;
+	bool used;	  /* the guest has run since its last reset */
+	bool powered_off; /* D3: no BAR answers, and one that is mapped would stop the vCPU */
 	/* vfio_irq.c's */
 	enum vfio_irq_mode { VFIO_IRQ_OFF, VFIO_IRQ_INTX, VFIO_IRQ_MSI, VFIO_IRQ_MSIX } irq_mode;
-	struct vfio_vector *vector;
-	uint32_t nvectors, nenabled;
+	struct vfio_vector *vector; /* room for max_vectors */
+	uint32_t max_vectors;
+	uint32_t nmsis;	   /* MSIs that the function has */
+	uint32_t nvectors; /* of this mode; fewer, if the host has no more */
+	uint32_t nenabled;
+	uint32_t intx_gsi;
 	int intx_fd, unmask_fd, error_fd, request_fd;
 };
+
+/* What the guest sees: identity and capabilities go into host->pci. After vfio_region_open(). */
+int vfio_config_open(struct device *dev, struct error *err) must_check;
+/* Reads config space of the function. */
+int vfio_config_get(const struct vfio_host *host, uint32_t offset, void *data, uint32_t bytes,
+		    struct error *err) must_check;
+/* As the guest has it. */
+uint32_t vfio_config_seen(const struct device *dev, uint32_t offset, uint32_t bytes);
+void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes);
+void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes);
+/* The function's command register follows the guest's; false: it is no bus master, whatever the guest
+ * wants. */
+void vfio_config_command(struct device *dev, bool may_master);
+/* BARs are mapped as long as the function is in D0. */
+void vfio_config_power(struct device *dev);
+/* The saved config space has what a read would give. */
+void vfio_config_refresh(struct device *dev);
+
+/* Sizes, kinds and areas of the BARs. */
+int vfio_region_open(struct device *dev, struct error *err) must_check;
+/* Maps the areas, but for the pages of the MSI-X table and pending bits. */
+void vfio_region_map(struct device *dev);
+void vfio_region_close(struct device *dev);
+void vfio_region_bar_changed(struct device *dev, uint32_t bar);
+void vfio_region_power(struct device *dev, bool on);
+/* One access to a region by the descriptor; false: it failed. */
+bool vfio_region_pread(const struct vfio_host *host, uint64_t at, void *data, uint32_t bytes);
+bool vfio_region_pwrite(const struct vfio_host *host, uint64_t at, const void *data,
+			uint32_t bytes);
+
+/* Vectors, and the eventfds of errors and of a host that wants its function back. */
+int vfio_irq_open(struct device *dev, struct error *err) must_check;
+void vfio_irq_close(struct device *dev);
+/* Interrupts are as config space and the MSI-X table say. */
+void vfio_irq_sync(struct device *dev);
+void vfio_irq_sync_vector(struct device *dev, uint32_t vector);
+void vfio_irq_off(struct device *dev);
+/* Has a vector that is masked been raised? */
+bool vfio_irq_pending(struct device *dev, uint32_t vector);
+/* VFIO_DEVICE_GET_IRQ_INFO; 0: the function has none of this kind. */
+uint32_t vfio_irq_count(const struct vfio_host *host, uint32_t index);
 #endif

@@ -32,6 +32,12 @@ static void add_port(struct json_object *data, const struct vm_event *event)
 	add_bool(data, "open", event->on);
 }
 
+static void add_vfio_error(struct json_object *data, const struct vm_event *event)
+{
+	add_string(data, "id", event->id);
+	add_string(data, "reason", event->reason);
+}
+
 /* add_data: the members of "data", as QEMU has them; NULL: there is no data. */
 static const struct {
 	const char *name;
@@ -48,6 +54,7 @@ static const struct {
 	[VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", add_panic},
 	[VM_EVENT_GUEST_CRASHLOADED] = {"GUEST_CRASHLOADED", add_panic},
 	[VM_EVENT_VSERPORT_CHANGE] = {"VSERPORT_CHANGE", add_port},
+	[VM_EVENT_VFIO_DEVICE_ERROR] = {"VFIO_DEVICE_ERROR", add_vfio_error},
 };
 
 struct json_object *events_json(const struct vm_event *event)

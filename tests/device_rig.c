@@ -109,11 +109,63 @@ int irq_attach_fd(const struct irq *irq, uint32_t gsi, int fd, struct error *err
 	return 0;
 }
 
+int irq_attach_level_fd(const struct irq *irq, uint32_t gsi, int fd, int resample_fd,
+			struct error *err)
+{
+	struct rig_level *level = rig.level;
+
+	(void)irq;
+	(void)err;
+	ck_assert(gsi && gsi < RIG_GSIS && fd > 0 && resample_fd > 0 && fd != resample_fd);
+	while (level->gsi)
+		ck_assert(++level < rig.level + RIG_LEVELS);
+	*level = (struct rig_level){gsi, fd, resample_fd};
+	return 0;
+}
+
 void irq_detach_fd(const struct irq *irq, uint32_t gsi, int fd)
 {
 	(void)irq;
-	ck_assert_int_eq(route_of(gsi)->fd, fd);
-	route_of(gsi)->fd = 0;
+	if (gsi >= ARCH_FIRST_MSI_GSI) {
+		ck_assert_int_eq(route_of(gsi)->fd, fd);
+		route_of(gsi)->fd = 0;
+		return;
+	}
+	for (struct rig_level *level = rig.level; level < rig.level + RIG_LEVELS; level++)
+		if (level->gsi == gsi && level->fd == fd) {
+			*level = (struct rig_level){0};
+			return;
+		}
+	ck_abort_msg("descriptor %d does not drive GSI %u", fd, gsi);
+}
+
+/* As KVM has it: whole pages, and none twice. */
+int memslot_add(struct memslots *slots, uint64_t gpa, uint64_t bytes, void *hva, uint32_t *slot,
+		struct error *err)
+{
+	uint32_t free = RIG_SLOTS;
+
+	ck_assert_ptr_eq(slots, &rig.vm.memslots);
+	ck_assert(bytes && !((gpa | bytes | (uintptr_t)hva) % 4096));
+	for (uint32_t i = 0; i < RIG_SLOTS; i++) {
+		const struct rig_slot *s = &rig.slot[i];
+
+		if (!s->bytes)
+			free = i;
+		ck_assert(gpa >= s->gpa + s->bytes || s->gpa >= gpa + bytes);
+	}
+	if (free == RIG_SLOTS)
+		return error_set(err, -ENOSPC, "all slots are in use");
+	rig.slot[free] = (struct rig_slot){gpa, bytes, hva};
+	*slot = free;
+	return 0;
+}
+
+void memslot_del(struct memslots *slots, uint32_t slot)
+{
+	ck_assert_ptr_eq(slots, &rig.vm.memslots);
+	ck_assert(slot < RIG_SLOTS && rig.slot[slot].bytes);
+	rig.slot[slot] = (struct rig_slot){0};
 }
 
 void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout)

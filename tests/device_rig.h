@@ -13,6 +13,8 @@
 #define RIG_GSIS   24
 #define RIG_TIMERS 8
 #define RIG_MSIS   64
+#define RIG_LEVELS 4
+#define RIG_SLOTS  16
 /* Where PCI lies in the rig; arch.c's layout is another, so that nobody relies on it. */
 #define RIG_ECAM    0x80000000u
 #define RIG_MMIO32  0x90000000u
@@ -34,6 +36,15 @@ struct rig {
 		int fd; /* 0: none */
 	} route[IRQ_MAX_ROUTES];
 	bool commit_fails; /* of routes */
+	/* A line that is driven by an eventfd; 0: none. */
+	struct rig_level {
+		uint32_t gsi;
+		int fd, resample_fd;
+	} level[RIG_LEVELS];
+	struct rig_slot {
+		uint64_t gpa, bytes; /* 0: free */
+		void *hva;
+	} slot[RIG_SLOTS]; /* memslots of devices */
 	bool no_mmio64;
 	struct vm_event event; /* the last one that was posted */
 	uint32_t nevents;

@@ -4,6 +4,7 @@
 #include "ram/backend.h"
 #include "vmm/vm.h"
 #include "tests/unit.h"
+#include <errno.h>
 #include <stdlib.h>
 
 static struct vm vm = VM_INIT;
@@ -53,6 +54,32 @@ START_TEST(device_without_state)
 }
 END_TEST
 
+static int may_save(struct device *dev, struct error *why)
+{
+	ck_assert_str_eq(dev->name, "nic0");
+	return dev->vm->suspended ? 0 : error_set(why, -EBUSY, "the guest is awake");
+}
+
+/* As a device says; cprsave and cprinfo ask the same. */
+START_TEST(device_that_must_sleep)
+{
+	static const struct state_desc desc = {.type = "nic"};
+	static const struct device_ops ops = {.type = "nic", .state = &desc, .may_save = may_save};
+	static struct device nic = {
+		.ops = &ops, .name = "nic0", .vm = &vm, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+	vm.runstate = RUNSTATE_RUNNING;
+	vm.ram.backend = &ram_file;
+	vm.device[0] = &nic;
+	vm.ndevices = 1;
+	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), -EBUSY);
+	ck_assert_str_eq(err.msg, "the guest is awake");
+	vm.suspended = true;
+	vm.runstate = RUNSTATE_SUSPENDED;
+	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("cpr_possible");
@@ -61,6 +88,7 @@ int main(void)
 	tcase_add_test(tcase, run_states);
 	tcase_add_test(tcase, backends);
 	tcase_add_test(tcase, device_without_state);
+	tcase_add_test(tcase, device_that_must_sleep);
 	suite_add_tcase(suite, tcase);
 	return unit_run(suite);
 }

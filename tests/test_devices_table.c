@@ -4,9 +4,11 @@
 #include "devices/devices.h"
 #include "tests/device_rig.h"
 #include "tests/random_guest.h"
+#include "tests/vfio_stand_in.h"
 #include "vmm/clock.h"
 #include <fcntl.h>
 #include <libfdt.h>
+#include <linux/pci_regs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -31,6 +33,9 @@ static struct net_config net = {.id = "net0",
 				.mac = {0x62, 0x51, 0xb2, 0x88, 0x57, 0xf4},
 				.queues = 1,
 				.vhost = AUTO_OFF};
+
+/* tests/vfio_stand_in.c has it. */
+static struct vfio_config vfio = {.id = "vfio0", .host = "0000:01:00.0"};
 
 static void open_folder(void)
 {
@@ -60,6 +65,41 @@ static void listen_at(const char *path)
 	ck_assert_int_eq(listen(fd, 4), 0);
 }
 
+/* An NVMe disk by its looks: 16 KiB with four MSI-X vectors in the third page. */
+static void make_function(void)
+{
+	struct vfio_stand_in_function *f = vfio_stand_in_add(vfio.host, 1);
+	static const uint8_t caps[] = {PCI_CAP_ID_PM,
+				       0x48,
+				       3,
+				       0,
+				       [8] = PCI_CAP_ID_MSI,
+				       0x60,
+				       PCI_MSI_FLAGS_64BIT | 4,
+				       1,
+				       [0x20] = PCI_CAP_ID_MSIX,
+				       0,
+				       3,
+				       0,
+				       0,
+				       0x20,
+				       0,
+				       0,
+				       0x40,
+				       0x20};
+
+	f->region[0].bytes = 0x4000;
+	f->region[0].flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE |
+			     VFIO_REGION_INFO_FLAG_MMAP;
+	f->irq[VFIO_PCI_MSI_IRQ_INDEX].count = 4;
+	f->irq[VFIO_PCI_MSIX_IRQ_INDEX].count = 4;
+	memcpy(f->config, (uint8_t[]){0x36, 0x1b, 0x10, 0, 0, 0, 0x10, 0, 2, 2, 8, 1}, 12);
+	f->config[PCI_BASE_ADDRESS_0] = PCI_BASE_ADDRESS_MEM_TYPE_64;
+	f->config[PCI_CAPABILITY_LIST] = PCI_STD_HEADER_SIZEOF;
+	f->config[PCI_INTERRUPT_PIN] = 1;
+	memcpy(f->config + PCI_STD_HEADER_SIZEOF, caps, sizeof(caps));
+}
+
 /* The command line that has all devices, host ends included. */
 static void everything_asked_for(void)
 {
@@ -75,6 +115,10 @@ static void everything_asked_for(void)
 	rig.opt.ndisks = 1;
 	rig.opt.net = &net;
 	rig.opt.nnets = 1;
+	vfio_stand_in_begin();
+	make_function();
+	rig.opt.vfio = &vfio;
+	rig.opt.nvfios = 1;
 }
 
 static bool has_device(const struct device_ops *ops)
@@ -107,6 +151,7 @@ static void detach_all(void)
 	for (int space = 0; space < BUS_SPACES; space++)
 		ck_assert_uint_eq(rig.vm.bus.nregions[space], 0);
 	ram_close(&rig.vm.ram);
+	vfio_stand_in_end();
 }
 
 static void *save(const struct state_desc *desc, const void *state)
@@ -318,6 +363,7 @@ START_TEST(golden_states_are_loadable)
 	ck_assert_uint_gt(fread(file, 1, sizeof(file), in), 4096);
 	fclose(in);
 	attach_all();
+	devices_remove(&rig.vm, devices_find(&rig.vm, "vfio0")); /* no golden guest has one */
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
 		struct device *dev = rig.vm.device[i];
 		const struct device_ops *ops = dev->ops;

@@ -221,6 +221,8 @@ static const struct {
 	 "{'event':'GUEST_PANICKED','data':{'action':'run'}}"},
 	{{.type = VM_EVENT_VSERPORT_CHANGE, .on = true, .id = "agent"},
 	 "{'event':'VSERPORT_CHANGE','data':{'id':'agent','open':true}}"},
+	{{.type = VM_EVENT_VFIO_DEVICE_ERROR, .id = "nvme", .reason = "release-requested"},
+	 "{'event':'VFIO_DEVICE_ERROR','data':{'id':'nvme','reason':'release-requested'}}"},
 };
 
 START_TEST(event)
