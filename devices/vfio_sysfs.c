@@ -133,6 +133,8 @@ static int check_neighbours(const struct vfio_function *function, int devices, s
 	free(entry);
 	if (!used)
 		return 0;
+	if (used >= sizeof(hosts))
+		strcpy(hosts + sizeof(hosts) - 4, "...");
 	return error_set(
 		err, -EBUSY,
 		"shares IOMMU group %u with what belongs to the host: %s: a group is passed "

@@ -112,13 +112,14 @@ static int find(const char *path, struct ours *of)
 		return vfio_stand_in.no_groups ? ENOENT : 0;
 	}
 	if (!strncmp(path, "/dev/vfio/devices/vfio", 22)) {
-		*of = (struct ours){.kind = DEVICE, .function = function + atoi(path + 22)};
+		*of = (struct ours){.kind = DEVICE,
+				    .function = function + strtoul(path + 22, NULL, 10)};
 		must(of->function < function + vfio_stand_in.nfunctions);
 		return vfio_stand_in.no_cdev ? ENOENT : 0;
 	}
 	if (strncmp(path, "/dev/vfio/", 10))
 		return -1;
-	*of = (struct ours){.kind = GROUP, .group = (uint32_t)atoi(end)};
+	*of = (struct ours){.kind = GROUP, .group = (uint32_t)strtoul(end, NULL, 10)};
 	for (uint32_t i = 0; i < vfio_stand_in.nfunctions; i++)
 		if (function[i].group == of->group)
 			return vfio_stand_in.no_groups ? ENOENT : 0;
