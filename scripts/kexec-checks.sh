@@ -76,7 +76,7 @@ check_host() {
 	command -v "${kexec_words[0]-}" >/dev/null || problem "--kexec-command '$kexec_command': there is no such command"
 	find_records
 	for folder in "${folders[@]}"; do
-		! to_resume "$folder" ||
+		! unfinished "$folder" ||
 			problem "${folder##*/} is not back from the last update: run kexec-resume --state-dir $state_dir first"
 	done
 	while read -r word; do
@@ -84,15 +84,17 @@ check_host() {
 	done < <(lost_words)
 }
 
-# The functions below use these variables of check_vm: socket, name, pid, serial, file, ram, refusal,
-# cwd. Paths that are relative are so to the VM's working directory.
+# The functions below use these variables of check_vm: socket, name, state, pid, serial, file, ram,
+# needs_suspend, refusal, cwd. Paths that are relative are so to the VM's working directory.
 in_cwd() { [[ $1 == /* ]] && echo "$1" || echo "$cwd/$1"; }
 
 # ask_vm: sets them
 ask_vm() {
 	name=$(qmp --get /name "$socket" query-name)
-	{ read -r pid; read -r serial; read -r file; read -r ram; read -r refusal; } < <(qmp "$socket" cprinfo |
-		jq -r '.pid, .serial, (."cpr-file" // ""), (.ram.path // ""),
+	state=$(qmp --get /status "$socket" query-status)
+	{ read -r pid; read -r serial; read -r file; read -r ram; read -r needs_suspend; read -r refusal; } < <(
+		qmp "$socket" cprinfo | jq -r '.pid, .serial, (."cpr-file" // ""), (.ram.path // ""),
+			([.refused[]? | select(.mode == "reboot" and ."needs-suspend") | 1][0] // ""),
 			(if .modes | index("reboot") then "" else
 			[.refused[]? | select(.mode == "reboot").reason][0] // "no reason given" end)')
 	[[ -n $pid && -n $name ]]
@@ -124,7 +126,7 @@ check_process() {
 # check_save: would it be saved, into a checkpoint that is there after the boot?
 check_save() {
 	local path folder
-	[[ -z $refusal ]] || problem "$name: cannot be saved for a boot of the host: $refusal"
+	[[ -z $refusal || -n $needs_suspend ]] || problem "$name: cannot be saved for a boot of the host: $refusal"
 	[[ $serial != stdio ]] ||
 		problem "$name: its serial port is on stdio, which ends with this boot; start it with --serial unix:PATH or file:PATH"
 	[[ -n $file ]] || return
@@ -165,6 +167,33 @@ check_devices() {
 	done
 }
 
+# agent_of_vm: the socket of its guest's agent, if it has one
+agent_of_vm() {
+	local path
+	path=$(qmp "$socket" query-chardev | jq -r '[.[] | select(.label == "agent0").filename][0] // ""')
+	path=${path#*unix:}
+	[[ -z $path ]] || in_cwd "${path%,server=on}"
+}
+
+# check_suspend: has its guest to sleep, and would it? Sets agent. One that sleeps already does so on.
+check_suspend() {
+	local path
+	[[ -n $needs_suspend || $suspend == all && $state != suspended ]] || return
+	if [[ -z $suspend ]]; then
+		problem "$name: has pass-through devices and runs: use --suspend ($refusal)"
+	elif [[ $state != running ]]; then
+		problem "$name: is $state, so its guest cannot put itself to sleep: cont it first"
+	elif [[ $(qmp --get /wakeup-suspend-support "$socket" query-current-machine) != true ]]; then
+		problem "$name: its guest cannot sleep: start it without --machine s3=off"
+	elif ! path=$(agent_of_vm) || [[ -z $path ]]; then
+		problem "$name: has no agent to put its guest to sleep by: start it with --agent unix:PATH, or let the guest suspend itself first"
+	elif ! qmp --agent --connect-timeout "$qmp_timeout_s" "$path" guest-ping >/dev/null; then
+		problem "$name: its guest's agent does not answer: start qemu-guest-agent in the guest, or let the guest suspend itself first"
+	else
+		agent=$path
+	fi
+}
+
 # check_memory: would its RAM be there after the boot?
 check_memory() {
 	local word path
@@ -177,7 +206,7 @@ check_memory() {
 
 # check_vm SOCKET: adds the VM to the arrays
 check_vm() {
-	local socket name pid serial file ram refusal cwd
+	local socket name state pid serial file ram needs_suspend refusal cwd agent=''
 	socket=$(absolute "$1")
 	ask_vm || {
 		problem "$1: no answer to cprinfo; is this the QMP socket of a stasis?"
@@ -194,7 +223,8 @@ check_vm() {
 	check_save
 	check_memory
 	check_devices
-	names+=("$name") sockets+=("$socket") pids+=("$pid") own_files+=("$file") rams+=("$ram")
+	check_suspend
+	names+=("$name") sockets+=("$socket") pids+=("$pid") own_files+=("$file") rams+=("$ram") agents+=("$agent")
 	files+=("$([[ -n $file ]] && in_cwd "$file" || echo "$state_dir/vm/$name/cpr/checkpoint")")
 }
 

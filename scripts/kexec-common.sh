@@ -10,9 +10,10 @@
 #   folders     of its sockets and its serial file, a line each: mode, uid, gid, path
 #   file        the checkpoint that cprload is told; empty: the VM has its own --cpr-file
 #   cpr/        where checkpoints go that have no --cpr-file
+#   wake        there while the guest may sleep because the update asked it to: kexec-resume wakes it
 #   t-NAME      stamps: begin, saved, start, ready, resumed. Microseconds of wall-clock time
 # A VM is to be resumed if it has t-begin and has no t-resumed: whether it was saved is known to
-# its RAM and its checkpoint alone. Started from this record it waits for cprload and never boots.
+# its RAM and its checkpoint alone. One that has wake but no t-begin was never to be saved. Started from this record it waits for cprload and never boots.
 # What a resumed VM prints goes to $state_dir/log/NAME, which outlives its record.
 #
 # Needs: bash, jq, kexec, stasisctl (PATH, or STASISCTL names it), coreutils, sed, awk, grep, and of
@@ -100,3 +101,4 @@ find_records() {
 	done
 }
 to_resume() { has "$1" t-begin && ! has "$1" t-resumed; }
+unfinished() { to_resume "$1" || has "$1" wake; }

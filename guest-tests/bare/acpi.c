@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Finds the FADT and the DSDT's \_S5 package: just what the guests use, by the ACPI specification 5.2. */
+/* Finds the FADT and packages of the DSDT, and sleeps: just what the guests use, by the ACPI specification 5.2. */
 #include "rt.h"
 
 struct table {
@@ -24,6 +24,8 @@ struct table {
 #define FADT_X_PM1A_EVENT   148
 #define FADT_X_PM1A_CONTROL 172
 #define FADT_X_PM_TIMER	    208
+#define FACS_WAKING_VECTOR  12
+#define PM1_SLP_EN	    (1u << 13)
 
 /* Tables need not be aligned: read by bytes. */
 static uint64_t field(const struct table *t, unsigned int offset, unsigned int bytes)
@@ -122,4 +124,34 @@ bool acpi_parse(struct acpi_facts *facts)
 		facts->has_s3 = find_sleep(ssdt, "_S3_", &facts->slp_typ_s3);
 	facts->facs_gpa = field(fadt, FADT_FACS, 4);
 	return true;
+}
+
+/* mov %cs, %ax; mov %ax, %cs:0x40; ljmp $0x800, $0: on to the trampoline */
+static const uint8_t wake_code[] = {0x8c, 0xc8, 0x2e, 0xa3, 0x40, 0x00,
+				    0xea, 0x00, 0x00, 0x00, 0x08};
+_Static_assert(AP_TRAMPOLINE_GPA == 0x800 << 4, "where wake_code jumps to");
+
+volatile uint32_t *acpi_wake_vector(const struct acpi_facts *facts)
+{
+	return (volatile uint32_t *)(facts->facs_gpa + FACS_WAKING_VECTOR);
+}
+
+void acpi_set_wake(const struct acpi_facts *facts, void (*fn)(void))
+{
+	memcpy((void *)(uint64_t)ACPI_WAKE_GPA, wake_code, sizeof(wake_code));
+	*(volatile uint16_t *)ACPI_WAKE_CS_GPA = 0;
+	ap_trampoline_place(fn);
+	*acpi_wake_vector(facts) = ACPI_WAKE_GPA;
+}
+
+void acpi_sleep(const struct acpi_facts *facts)
+{
+	uint16_t port = (uint16_t)facts->pm1a_control;
+	uint16_t control = (uint16_t)((uint32_t)facts->slp_typ_s3 << 10);
+
+	outw(port, control);
+	outw(port, control | PM1_SLP_EN);
+	spin(MOMENT * 1000);
+	guest_fail("still running after SLP_EN, PM1 status %x",
+		   (uint64_t)inw((uint16_t)facts->pm1a_event));
 }

@@ -97,6 +97,15 @@ struct acpi_facts {
 	uint64_t reset_port, facs_gpa;
 };
 bool acpi_parse(struct acpi_facts *facts);
+/* Where a guest that sleeps wakes up: fn is called in long mode on the AP's stack, the APICs are as after a
+ * reset. The vector is not on a 16-byte boundary, so that CS and IP both count; the code puts CS where
+ * ACPI_WAKE_CS_GPA says. */
+#define ACPI_WAKE_GPA	 0x7f05u /* 07f0:0005 */
+#define ACPI_WAKE_CS_GPA 0x7f40u
+void acpi_set_wake(const struct acpi_facts *facts, void (*fn)(void));
+volatile uint32_t *acpi_wake_vector(const struct acpi_facts *facts);
+/* S3. Devices stay as they are. */
+void acpi_sleep(const struct acpi_facts *facts) __attribute__((noreturn));
 
 #define LAPIC_GPA	    0xfee00000ul
 #define LAPIC_ID	    0x20

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Sleeps (ACPI S3) again and again, with what it must find again in RAM. The waking vector is not on a
- * 16-byte boundary: CS and IP both count. wake=alarm: the RTC wakes it, two seconds later; else the host
+ * Sleeps (ACPI S3) again and again, with what it must find again in RAM. wake=alarm: the RTC wakes it, two seconds later; else the host
  * does. vector=none, vector=high: leaves no place to wake up at.
  */
 #include "rt.h"
@@ -9,18 +8,8 @@
 #define PM1_PWRBTN (1u << 8)
 #define PM1_RTC	   (1u << 10)
 #define PM1_WAK	   (1u << 15)
-#define PM1_SLP_EN (1u << 13)
-
-#define FACS_WAKING_VECTOR 12
-#define WAKE_GPA	   0x7f05u /* 07f0:0005 */
-#define WAKE_CS_GPA	   0x7f40u
 
 const char guest_name[] = "sleep";
-
-/* mov %cs, %ax; mov %ax, %cs:0x40; ljmp $0x800, $0: on to the trampoline */
-static const uint8_t wake_code[] = {0x8c, 0xc8, 0x2e, 0xa3, 0x40, 0x00,
-				    0xea, 0x00, 0x00, 0x00, 0x08};
-_Static_assert(AP_TRAMPOLINE_GPA == 0x800 << 4, "where wake_code jumps to");
 
 static struct acpi_facts acpi;
 static uint8_t wake_stack[8192] __attribute__((aligned(16)));
@@ -80,8 +69,8 @@ static void check_power_on(void)
 {
 	uint64_t efer = rdmsr(MSR_EFER), apic_base = rdmsr(0x1b);
 
-	CHECK(*(volatile uint16_t *)WAKE_CS_GPA == WAKE_GPA >> 4, "woken with CS %x",
-	      (uint64_t) * (volatile uint16_t *)WAKE_CS_GPA);
+	CHECK(*(volatile uint16_t *)ACPI_WAKE_CS_GPA == ACPI_WAKE_GPA >> 4, "woken with CS %x",
+	      (uint64_t) * (volatile uint16_t *)ACPI_WAKE_CS_GPA);
 	CHECK(apic_base == 0xfee00900, "the APIC base is %x", apic_base);
 	CHECK(!(efer & 1), "EFER is %x: SCE is still on", efer);
 	CHECK(lapic_read(LAPIC_LVT_TIMER) == LVT_MASKED, "the LAPIC's timer is %x",
@@ -125,18 +114,13 @@ static void leave_stack(void)
 
 static void leave_vector(void)
 {
-	uint32_t vector = option("vector=none") ? 0 : option("vector=high") ? 0x100000 : WAKE_GPA;
-
-	memcpy((void *)(uint64_t)WAKE_GPA, wake_code, sizeof(wake_code));
-	*(volatile uint16_t *)WAKE_CS_GPA = 0;
-	ap_trampoline_place(leave_stack);
-	*(volatile uint32_t *)(acpi.facs_gpa + FACS_WAKING_VECTOR) = vector;
+	acpi_set_wake(&acpi, leave_stack);
+	if (option("vector=none") || option("vector=high"))
+		*acpi_wake_vector(&acpi) = option("vector=none") ? 0 : 0x100000;
 }
 
 static void sleep_now(void)
 {
-	uint16_t control = (uint16_t)((uint32_t)acpi.slp_typ_s3 << 10);
-
 	for (unsigned int i = 0; i < 512; i++)
 		pattern[i] = i * 0x9e3779b97f4a7c15ull + round + 1;
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | 1);
@@ -147,11 +131,7 @@ static void sleep_now(void)
 	if (option("wake=alarm"))
 		set_alarm();
 	asleep_tsc = rdtsc();
-	outw((uint16_t)acpi.pm1a_control, control);
-	outw((uint16_t)acpi.pm1a_control, control | PM1_SLP_EN);
-	spin(MOMENT * 1000);
-	guest_fail("still running after SLP_EN, PM1 status %x",
-		   (uint64_t)inw((uint16_t)acpi.pm1a_event));
+	acpi_sleep(&acpi);
 }
 
 static void go_round(void)

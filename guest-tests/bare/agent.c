@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Counts, and is its own guest agent: answers guest-sync-delimited and guest-ping on the agent's port, and
+ * sleeps (ACPI S3) at guest-suspend-ram. suspend=refused: it says no; suspend=never: it says and does nothing.
+ */
+#include "virtio.h"
+
+#define MULTIPORT    2
+#define BUFFERS	     8
+#define BUFFER_BYTES 128
+#define TEXT_BYTES   256
+
+enum { CONSOLE_RX, CONSOLE_TX, CONTROL_RX, CONTROL_TX, AGENT_RX, AGENT_TX };
+enum { DEVICE_READY, PORT_READY = 3, PORT_OPEN = 6 };
+
+struct control {
+	uint32_t id;
+	uint16_t event, value;
+};
+
+const char guest_name[] = "agent";
+
+static struct virtio_dev dev;
+static struct acpi_facts acpi;
+static char (*control)[BUFFER_BYTES], (*input)[BUFFER_BYTES], *output;
+static char *control_of[VIRTQ_MAX_SIZE], *input_of[VIRTQ_MAX_SIZE];
+
+static void send(uint32_t queue, void *data, uint32_t bytes)
+{
+	struct virtq_buffer buffer = {data, bytes};
+	uint32_t written;
+
+	virtq_add(&dev.queue[queue], &buffer, 1, 0);
+	virtq_kick(&dev.queue[queue]);
+	virtq_wait(&dev.queue[queue], &written);
+}
+
+static void say(uint32_t id, uint16_t event)
+{
+	static struct control message;
+
+	message = (struct control){id, event, 1};
+	send(CONTROL_TX, &message, sizeof(message));
+}
+
+static void give(uint32_t queue, char **of, char *data)
+{
+	struct virtq_buffer buffer = {data, BUFFER_BYTES};
+
+	of[virtq_add(&dev.queue[queue], &buffer, 0, 1)] = data;
+	virtq_kick(&dev.queue[queue]);
+}
+
+/* What follows the word; NULL: it is not in the text. */
+static const char *behind(const char *text, const char *word)
+{
+	for (; *text; text++) {
+		uint32_t n = 0;
+
+		while (word[n] && text[n] == word[n])
+			n++;
+		if (!word[n])
+			return text + n;
+	}
+	return NULL;
+}
+
+static uint32_t append(uint32_t at, const char *text)
+{
+	while (*text)
+		output[at++] = *text++;
+	return at;
+}
+
+static void answer(const char *text)
+{
+	send(AGENT_TX, output, append(0, text));
+}
+
+/* The number comes back as it was written. */
+static void synchronize(const char *id)
+{
+	uint32_t n = append(0, "\xff{\"return\": ");
+
+	while (*id >= '0' && *id <= '9')
+		output[n++] = *id++;
+	send(AGENT_TX, output, append(n, "}\n"));
+}
+
+static void serve(void);
+
+static void woken(void)
+{
+	irq_init();
+	put("woken\n");
+	serve();
+}
+
+static void suspend(void)
+{
+	if (option("suspend=never"))
+		return;
+	if (option("suspend=refused")) {
+		answer("{\"error\": {\"class\": \"GenericError\", \"desc\": \"not tired\"}}\n");
+		return;
+	}
+	put("sleeps\n");
+	acpi_set_wake(&acpi, woken);
+	acpi_sleep(&acpi);
+}
+
+static void obey(const char *command)
+{
+	const char *id = behind(command, "\"id\":");
+
+	if (behind(command, "\"guest-sync-delimited\"") && id)
+		synchronize(id);
+	else if (behind(command, "\"guest-ping\""))
+		answer("{\"return\": {}}\n");
+	else if (behind(command, "\"guest-suspend-ram\""))
+		suspend();
+	else
+		guest_fail("'%s' came from the host", command);
+}
+
+/* A command ends with its last brace; a byte that no JSON has begins anew. */
+static void take_byte(char c)
+{
+	static char command[TEXT_BYTES];
+	static uint32_t length, depth;
+
+	if (c == '\xff') {
+		length = depth = 0;
+		return;
+	}
+	CHECK(length < TEXT_BYTES - 1, "a command that is too long");
+	command[length++] = c;
+	depth += c == '{';
+	depth -= c == '}' && depth;
+	if (c != '}' || depth)
+		return;
+	command[length] = '\0';
+	length = 0;
+	obey(command);
+}
+
+static void take_input(void)
+{
+	uint32_t bytes;
+	uint16_t id;
+
+	while (virtq_get(&dev.queue[CONTROL_RX], &id, &bytes))
+		give(CONTROL_RX, control_of, control_of[id]);
+	while (virtq_get(&dev.queue[AGENT_RX], &id, &bytes)) {
+		char data[BUFFER_BYTES];
+
+		memcpy(data, input_of[id], bytes);
+		give(AGENT_RX, input_of, input_of[id]);
+		for (uint32_t i = 0; i < bytes; i++)
+			take_byte(data[i]);
+	}
+}
+
+static void serve(void)
+{
+	for (;;) {
+		shared.counter++;
+		take_input();
+		spin(MOMENT / 10);
+	}
+}
+
+void guest_main(void)
+{
+	irq_init();
+	CHECK(acpi_parse(&acpi), "no FADT");
+	CHECK(virtio_find(&dev, 3, 0), "there is no virtio-console");
+	virtio_init(&dev, MULTIPORT, VIRTIO_POLL);
+	control = virtio_alloc(sizeof(*control) * BUFFERS);
+	input = virtio_alloc(sizeof(*input) * BUFFERS);
+	output = virtio_alloc(TEXT_BYTES);
+	for (uint16_t i = 0; i < BUFFERS; i++) {
+		give(CONTROL_RX, control_of, control[i]);
+		give(AGENT_RX, input_of, input[i]);
+	}
+	say(0, DEVICE_READY);
+	say(1, PORT_READY);
+	say(1, PORT_OPEN);
+	serve();
+}
