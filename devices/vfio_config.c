@@ -224,6 +224,7 @@ static int add_msix(struct found *cap, struct error *err)
 				 vfio_irq_count(host, VFIO_PCI_MSIX_IRQ_INDEX));
 	host->msix_cap = cap->at;
 	host->pci.nvectors = n;
+	host->pci.msix_entry = ((struct vfio_state *)host->pci.dev->state)->vector;
 	add_fields(cap, msix, COUNT(msix));
 	return PCI_CAP_MSIX_SIZEOF;
 }

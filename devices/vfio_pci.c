@@ -74,7 +74,6 @@ static int open_function(struct device *dev, struct error *err)
 	host->pci = (struct pci_func){
 		.dev = dev,
 		.state = &s->pci,
-		.msix_entry = s->vector,
 		.msix_pending = msix_pending,
 		.bar_changed = vfio_region_bar_changed,
 		.config_read = vfio_config_read,
