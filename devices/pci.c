@@ -476,7 +476,7 @@ int pci_add(struct pci_func *func, struct vm *vm, struct error *err)
 	if (slot == PCI_SLOTS)
 		return error_set(err, -ENOSPC, "%s: PCI takes at most %d devices", func->dev->name,
 				 PCI_SLOTS - 1);
-	assert(!func->msix_entry || func->msix_cap);
+	assert(!func->msix_entry || !func->nvectors || func->msix_cap);
 	if (func->nvectors && !func->msix_entry) {
 		func->bar[func->msix_bar].size_bytes = MSIX_BAR_BYTES;
 		func->bar[func->msix_bar].ops = &msix_bus_ops;

@@ -269,6 +269,34 @@ START_TEST(pending)
 }
 END_TEST
 
+/* What has neither MSI-X nor a pin, and a register of the header that is its own. */
+START_TEST(without_interrupts)
+{
+	static const struct pci_reg status = {
+		.offset = PCI_STATUS, .bytes = 2, .value = 0x0200, .writable = 0xf900};
+	struct error err = {""};
+
+	start();
+	pci_remove(&ME->func);
+	memset(ME->func.initial, 0, sizeof(ME->func.initial));
+	memset(ME->func.writable, 0, sizeof(ME->func.writable));
+	ME->func.nvectors = ME->func.msix_cap = ME->func.last_cap = 0;
+	ME->func.no_intx = true;
+	pci_put_regs(&ME->func, &status, 1);
+	ck_assert_msg(!pci_add(&ME->func, &rig.vm, &err), "%s", err.msg);
+	ck_assert_uint_eq(get(1, PCI_INTERRUPT_LINE, 4), 0);
+	ck_assert_uint_eq(get(1, PCI_CAPABILITY_LIST, 4), 0);
+	command(PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	put(PCI_STATUS, 2, 0xffff);
+	ck_assert_uint_eq(get(1, PCI_COMMAND, 4), 0xfb000006);
+	ck_assert(!pci_msix_enabled(&ME->func));
+	ck_assert_uint_eq(pba(0, 8), 0);
+	rig_mmio_write(table(0, 3), 4, 0);
+	ck_assert_uint_eq(ME->vector_changes, 0);
+	ck_assert_int_eq(pci_compare(&ME->func, &ME->state, &err), 0);
+}
+END_TEST
+
 /* --- checkpoints */
 
 static void refused(const struct pci_state *saved, const char *why)
@@ -356,4 +384,5 @@ START_TEST(round_trip)
 }
 END_TEST
 
-RIG_MAIN("pci-foreign", layout, sizes, ports, in_the_way, small, msix, pending, compare, round_trip)
+RIG_MAIN("pci-foreign", layout, sizes, ports, in_the_way, small, msix, pending, without_interrupts,
+	 compare, round_trip)
