@@ -58,15 +58,15 @@ static int may_save(struct device *dev, struct error *err)
 
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 {
+	int ret;
+
 	if (cannot_save[vm->runstate])
 		return error_set(err, -EBUSY, "%s", cannot_save[vm->runstate]);
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		int ret = may_save(vm->device[i], err);
-
-		if (ret)
-			return ret;
-	}
-	return ram_check_survives(&vm->ram, mode_needs[mode], err);
+	/* Devices last: where one says -EAGAIN there is no other reason that would stay. */
+	ret = ram_check_survives(&vm->ram, mode_needs[mode], err);
+	for (uint32_t i = 0; !ret && i < vm->ndevices; i++)
+		ret = may_save(vm->device[i], err);
+	return ret;
 }
 
 /* A guest that has asked for power-off, reset or sleep, or whose vCPU broke, is not one to come back to:

@@ -152,7 +152,7 @@ static int vfio_may_save(struct device *dev, struct error *err)
 
 	if (dev->vm->suspended)
 		return 0;
-	return error_set(err, -EBUSY,
+	return error_set(err, -EAGAIN,
 			 "%s (%s) is passed through and can be saved only while the guest sleeps: "
 			 "let its agent guest-suspend-ram (kexec-update --suspend does), wait for "
 			 "run state suspended",

@@ -57,7 +57,7 @@ END_TEST
 static int may_save(struct device *dev, struct error *why)
 {
 	ck_assert_str_eq(dev->name, "nic0");
-	return dev->vm->suspended ? 0 : error_set(why, -EBUSY, "the guest is awake");
+	return dev->vm->suspended ? 0 : error_set(why, -EAGAIN, "the guest is awake");
 }
 
 /* As a device says; cprsave and cprinfo ask the same. */
@@ -72,8 +72,12 @@ START_TEST(device_that_must_sleep)
 	vm.ram.backend = &ram_file;
 	vm.device[0] = &nic;
 	vm.ndevices = 1;
-	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), -EBUSY);
+	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), -EAGAIN);
 	ck_assert_str_eq(err.msg, "the guest is awake");
+	/* What sleep would not mend is said first. */
+	vm.ram.backend = &ram_memfd;
+	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), -EOPNOTSUPP);
+	vm.ram.backend = &ram_file;
 	vm.suspended = true;
 	vm.runstate = RUNSTATE_SUSPENDED;
 	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), 0);
