@@ -225,25 +225,27 @@ static void set_vectors(struct vfio_host *host, uint32_t n)
 	if (former)
 		set_irqs(host, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL);
 	while ((ret = set_irqs(host, index, VFIO_IRQ_SET_ACTION_TRIGGER, n, fd))) {
-		uint32_t fewer = ret > 0 ? (uint32_t)ret : former;
-
-		if (!fewer || fewer >= n) {
-			complain(host, "vectors", ret < 0 ? ret : -ENOSPC);
-			n = 0;
-			break;
+		if (ret > 0 && (uint32_t)ret < n) {
+			log_guest("%s (%s): the host has no more than %d interrupts for it",
+				  host->config->id, host->config->host, ret);
+			n = host->nvectors = (uint32_t)ret;
+			continue;
 		}
-		log_guest("%s (%s): the host has no more than %u interrupts for it",
-			  host->config->id, host->config->host, fewer);
-		n = host->nvectors = fewer;
+		complain(host, "vectors", ret < 0 ? ret : -ENOSPC);
+		n = n > former ? former : 0;
+		if (!n)
+			break;
 	}
 	host->nenabled = n;
+	if (n > host->nknown)
+		host->nknown = n;
 }
 
 /* More vectors than before are in use. What came while they were all switched off is lost, so each that
  * the guest knows is raised once more. */
 static void grow(struct vfio_host *host, uint32_t need)
 {
-	uint32_t former = host->nenabled, n = 1;
+	uint32_t known = host->nknown, n = 1;
 	int ret = 0;
 
 	while (n < need)
@@ -257,7 +259,7 @@ static void grow(struct vfio_host *host, uint32_t need)
 		return;
 	}
 	set_vectors(host, n);
-	for (uint32_t i = 0; i < former; i++)
+	for (uint32_t i = 0; i < known; i++)
 		if (host->vector[i].gsi)
 			raise(host->vector[i].fd);
 }
@@ -337,7 +339,7 @@ void vfio_irq_off(struct device *dev)
 
 	if (host->nenabled || host->intx_gsi)
 		set_irqs(host, modes[host->irq_mode].index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL);
-	host->nenabled = 0;
+	host->nenabled = host->nknown = 0;
 	intx_off(dev);
 	for (uint32_t i = 0; i < host->max_vectors; i++) {
 		free_route(dev, &host->vector[i]);

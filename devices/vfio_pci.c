@@ -42,26 +42,15 @@ static bool msix_pending(struct device *dev, uint32_t vector)
 	return host->irq_mode == VFIO_IRQ_MSIX && vfio_irq_pending(dev, vector);
 }
 
-static int open_device(struct device *dev, struct error *err)
+static int find_config(struct vfio_host *host, struct error *err)
 {
 	struct vfio_region_info config = {.argsz = sizeof(config),
 					  .index = VFIO_PCI_CONFIG_REGION_INDEX};
-	struct vfio_device_info info = {.argsz = sizeof(info)};
-	struct vfio_host *host = dev->host;
 
-	if (ioctl(host->fd, VFIO_DEVICE_GET_INFO, &info))
-		return error_set(err, -errno, "VFIO_DEVICE_GET_INFO: %s", strerror(errno));
-	if (!(info.flags & VFIO_DEVICE_FLAGS_PCI))
-		return error_set(err, -EINVAL, "it is no PCI function");
 	if (ioctl(host->fd, VFIO_DEVICE_GET_REGION_INFO, &config))
 		return error_set(err, -errno, "VFIO_DEVICE_GET_REGION_INFO of config space: %s",
 				 strerror(errno));
-	host->info_flags = info.flags;
 	host->config_offset = config.offset;
-	if (!(info.flags & VFIO_DEVICE_FLAGS_RESET))
-		log_warn("%s (%s): the host cannot reset this function; what a guest leaves in it "
-			 "the next one finds",
-			 host->config->id, host->config->host);
 	return 0;
 }
 
@@ -69,7 +58,7 @@ static int open_function(struct device *dev, struct error *err)
 {
 	struct vfio_state *s = dev->state;
 	struct vfio_host *host = dev->host;
-	int ret = open_device(dev, err);
+	int ret = find_config(host, err);
 
 	host->pci = (struct pci_func){
 		.dev = dev,
@@ -134,8 +123,7 @@ static void vfio_reset(struct device *dev)
 	vfio_irq_off(dev);
 	vfio_config_command(dev, false);
 	/* The open has done it for the first time. */
-	if (host->used && host->info_flags & VFIO_DEVICE_FLAGS_RESET &&
-	    ioctl(host->fd, VFIO_DEVICE_RESET))
+	if (host->used && ioctl(host->fd, VFIO_DEVICE_RESET))
 		log_error("%s (%s): the function cannot be reset: %s", host->config->id,
 			  host->config->host, strerror(errno));
 	host->used = false;

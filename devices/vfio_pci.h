@@ -52,7 +52,6 @@ struct vfio_host {
 	uint64_t config_offset;		  /* of config space in fd */
 	uint8_t passed[PCI_CONFIG_BYTES]; /* mask: bits that are the function's own */
 	bool acts[PCI_CONFIG_BYTES / 4];  /* to read there may do something in the function */
-	uint32_t info_flags;		  /* VFIO_DEVICE_FLAGS_* */
 	struct vfio_bar bar[PCI_BARS];
 	uint8_t pm_cap, msi_cap, msix_cap; /* offsets; 0: none */
 	/* Where the function has its table and its pending bits. */
@@ -66,6 +65,7 @@ struct vfio_host {
 	uint32_t nmsis;	   /* MSIs that the function has */
 	uint32_t nvectors; /* of this mode; fewer, if the host has no more */
 	uint32_t nenabled;
+	uint32_t nknown; /* the most that were enabled in this mode */
 	uint32_t intx_gsi;
 	int intx_fd, unmask_fd, error_fd, request_fd;
 };

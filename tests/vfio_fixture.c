@@ -132,11 +132,16 @@ int vfio_fixture_refused(struct error *err)
 	return ret;
 }
 
-void vfio_fixture_close(void)
+void vfio_fixture_shutdown(void)
 {
 	if (booted)
 		virtio_guest_end();
 	booted = false;
+}
+
+void vfio_fixture_close(void)
+{
+	vfio_fixture_shutdown();
 	ck_assert_uint_eq(function->open, 0);
 	for (uint32_t i = 0; i < RIG_SLOTS; i++)
 		ck_assert_uint_eq(rig.slot[i].bytes, 0);

@@ -42,6 +42,7 @@ void vfio_fixture_open(void);
 void vfio_fixture_close(void);
 /* The guest; what a test changes in the function comes before. */
 void vfio_fixture_boot(void);
+void vfio_fixture_shutdown(void);
 /* The way through suspend, save, a new process and load; awake again. */
 void vfio_fixture_reload(void);
 void vfio_fixture_reset(void);

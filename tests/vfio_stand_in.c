@@ -496,6 +496,8 @@ static int set_triggers(struct vfio_stand_in_function *function, const struct vf
 	/* What was not asked for when it was switched on is not to be had any more. */
 	if (irq->enabled && end > irq->enabled && irq->flags & VFIO_IRQ_INFO_NORESIZE)
 		return fail(EINVAL);
+	if (irq->available && end > irq->available)
+		return (int)irq->available;
 	for (uint32_t i = 0; i < set->count; i++)
 		irq->fd[set->start + i] = fd[i];
 	irq->enabled = end > irq->enabled ? end : irq->enabled;

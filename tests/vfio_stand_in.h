@@ -35,6 +35,7 @@ struct vfio_stand_in_function {
 	struct vfio_stand_in_irq {
 		/* INTx, error and request have one; of MSI and MSI-X there are none. */
 		uint32_t count, flags;
+		uint32_t available; /* that the host has of these, if fewer; 0: all */
 		/* What it was told: */
 		uint32_t enabled;	       /* vectors, from 0 on; 0: switched off */
 		int fd[VFIO_STAND_IN_VECTORS]; /* the VMM's eventfd; -1: none */
