@@ -210,3 +210,17 @@ vm_echoes() {
 vm_journal() {
 	mark "journal-vm$1-$2-$(grep -ao 'journal [0-9]*' "$3" | awk '$2 > n { n = $2 } END { print n + 0 }')"
 }
+# driver_of ADDRESS: of a PCI function
+driver_of() { basename "$(readlink "/sys/bus/pci/devices/$1/driver")"; }
+
+# vm_bind ADDRESS: gives a PCI function of the host to vfio-pci
+vm_bind() {
+	local device=/sys/bus/pci/devices/$1
+	modprobe -a vfio_iommu_type1 vfio-pci || fail "no modules for VFIO"
+	[[ -e $device/iommu_group ]] || fail "$1 has no IOMMU group"
+	echo vfio-pci >"$device/driver_override"
+	[[ ! -e $device/driver ]] || echo "$1" >"$device/driver/unbind"
+	echo "$1" >/sys/bus/pci/drivers_probe
+	[[ $(driver_of "$1") == vfio-pci ]] || fail "$1 is not bound to vfio-pci: $(dmesg | tail -n 3)"
+}
+
