@@ -45,7 +45,7 @@ static bool is_table(const struct vfio_host *host, uint32_t bar, uint64_t offset
 
 static uint64_t pba_bytes(const struct vfio_host *host)
 {
-	return (host->pci.nvectors + 63) / 64 * 8;
+	return (host->pci.nvectors + 63ull) / 64 * 8;
 }
 
 static bool is_pba(const struct vfio_host *host, uint32_t bar, uint64_t offset)
@@ -238,15 +238,16 @@ static void add_area(const struct vfio_host *host, struct vfio_bar *b, uint64_t 
 			 host->config->id, host->config->host, strerror(errno));
 }
 
+/* holes: in order */
 static void add_areas(const struct vfio_host *host, struct vfio_bar *b, uint64_t start,
 		      uint64_t end, const struct hole *hole, uint32_t nholes)
 {
-	if (!nholes) {
-		add_area(host, b, start, end);
-		return;
+	for (; nholes; hole++, nholes--) {
+		add_area(host, b, start, end < hole->start ? end : hole->start);
+		if (start < hole->end)
+			start = hole->end;
 	}
-	add_areas(host, b, start, end < hole->start ? end : hole->start, hole + 1, nholes - 1);
-	add_areas(host, b, start > hole->end ? start : hole->end, end, hole + 1, nholes - 1);
+	add_area(host, b, start, end);
 }
 
 /* Whole pages, lest a neighbour of the table is reached with another width than it wants. */
@@ -254,6 +255,7 @@ static uint32_t find_holes(const struct vfio_host *host, uint32_t bar, struct ho
 {
 	uint64_t table_end = host->msix_offset + (uint64_t)host->pci.nvectors * PCI_MSIX_ENTRY_SIZE;
 	uint64_t pba_end = host->pba_offset + pba_bytes(host);
+	struct hole first;
 	uint32_t n = 0;
 
 	if (host->msix_cap && bar == host->msix_bar)
@@ -262,6 +264,11 @@ static uint32_t find_holes(const struct vfio_host *host, uint32_t bar, struct ho
 	if (host->msix_cap && bar == host->pba_bar)
 		hole[n++] = (struct hole){host->pba_offset & ~(PAGE_BYTES - 1),
 					  (pba_end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)};
+	if (n == 2 && hole[1].start < hole[0].start) {
+		first = hole[1];
+		hole[1] = hole[0];
+		hole[0] = first;
+	}
 	return n;
 }
 

@@ -40,7 +40,8 @@ static void msix_control(uint32_t flags)
 
 static uint64_t entry_gpa(uint32_t vector)
 {
-	return vfio_bar_gpa(FUNCTION_WIDE) + FUNCTION_TABLE + vector * PCI_MSIX_ENTRY_SIZE;
+	return vfio_bar_gpa(FUNCTION_WIDE) + FUNCTION_TABLE +
+	       (uint64_t)vector * PCI_MSIX_ENTRY_SIZE;
 }
 
 static void mask(uint32_t vector, bool masked)

@@ -24,13 +24,14 @@ static void expect_pages(uint32_t bar, const char *pages)
 	uint64_t gpa = vfio_bar_gpa(bar);
 
 	for (uint32_t page = 0; pages[page]; page++) {
-		uint8_t *hva = vfio_slot_hva(gpa + page * 0x1000);
+		uint8_t *hva = vfio_slot_hva(gpa + page * 0x1000ull);
 
 		ck_assert_msg(!hva == (pages[page] == '.'), "BAR %u, page %u", bar, page);
 		if (!hva)
 			continue;
 		write_32(hva + 0xffc, 0x1000 * bar + page);
-		ck_assert_uint_eq(function_read(bar, page * 0x1000 + 0xffc), 0x1000 * bar + page);
+		ck_assert_uint_eq(function_read(bar, page * 0x1000ull + 0xffc),
+				  0x1000 * bar + page);
 	}
 }
 
@@ -39,6 +40,14 @@ START_TEST(around_msix)
 {
 	start();
 	expect_pages(FUNCTION_WIDE, "mmm.m.mm");
+}
+END_TEST
+
+START_TEST(pending_bits_first)
+{
+	function_put(FUNCTION_MSIX + PCI_MSIX_PBA, 4, 0x1000);
+	start();
+	expect_pages(FUNCTION_WIDE, "m.m.mmmm");
 }
 END_TEST
 
@@ -58,8 +67,8 @@ START_TEST(large_table)
 	function_put(FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0xff8);
 	start();
 	expect_pages(FUNCTION_WIDE, "...mm.mm");
-	rig_mmio_write(vfio_bar_gpa(FUNCTION_WIDE) + 0xff8 + 0x1ff * 16, 4, 0xfee01000);
-	ck_assert_uint_eq(rig_mmio_read(vfio_bar_gpa(FUNCTION_WIDE) + 0xff8 + 0x1ff * 16, 4),
+	rig_mmio_write(vfio_bar_gpa(FUNCTION_WIDE) + 0xff8 + 0x1ff0, 4, 0xfee01000);
+	ck_assert_uint_eq(rig_mmio_read(vfio_bar_gpa(FUNCTION_WIDE) + 0xff8 + 0x1ff0, 4),
 			  0xfee01000);
 }
 END_TEST
@@ -97,8 +106,8 @@ START_TEST(widths)
 	ck_assert_uint_eq(rig_mmio_read(small + 12, 2), 0xaa55);
 	ck_assert_uint_eq(rig_mmio_read(small + 8, 8), 0x8877aa5544332211);
 	/* Beside the table, in its page. */
-	rig_mmio_write(wide + FUNCTION_TABLE + FUNCTION_VECTORS * 16, 4, 0x1234);
-	ck_assert_uint_eq(function_read(0, FUNCTION_TABLE + FUNCTION_VECTORS * 16), 0x1234);
+	rig_mmio_write(wide + FUNCTION_TABLE + FUNCTION_VECTORS * 16ull, 4, 0x1234);
+	ck_assert_uint_eq(function_read(0, FUNCTION_TABLE + FUNCTION_VECTORS * 16ull), 0x1234);
 	rig_out((uint16_t)vfio_bar_gpa(FUNCTION_PORTS) + 4, 2, 0x4321);
 	ck_assert_uint_eq(function_read(FUNCTION_PORTS, 4), 0x4321);
 	ck_assert_uint_eq(rig_in((uint16_t)vfio_bar_gpa(FUNCTION_PORTS) + 5, 1), 0x43);
@@ -113,15 +122,15 @@ START_TEST(table)
 	start();
 	gpa = vfio_bar_gpa(FUNCTION_WIDE) + FUNCTION_TABLE;
 	for (uint32_t i = 0; i < FUNCTION_VECTORS; i++) {
-		ck_assert_uint_eq(rig_mmio_read(gpa + i * 16, 8), 0);
-		ck_assert_uint_eq(rig_mmio_read(gpa + i * 16 + 12, 4), 1);
-		rig_mmio_write(gpa + i * 16, 4, 0xfee00000 + (i << 12));
-		rig_mmio_write(gpa + i * 16 + 8, 8, i);
+		ck_assert_uint_eq(rig_mmio_read(gpa + i * 16ull, 8), 0);
+		ck_assert_uint_eq(rig_mmio_read(gpa + i * 16ull + 12, 4), 1);
+		rig_mmio_write(gpa + i * 16ull, 4, 0xfee00000 + (i << 12));
+		rig_mmio_write(gpa + i * 16ull + 8, 8, i);
 	}
 	for (uint32_t i = 0; i < FUNCTION_VECTORS; i++) {
-		ck_assert_uint_eq(rig_mmio_read(gpa + i * 16, 4), 0xfee00000 + (i << 12));
-		ck_assert_uint_eq(rig_mmio_read(gpa + i * 16 + 8, 8), i);
-		ck_assert_uint_eq(function_read(0, FUNCTION_TABLE + i * 16), 0);
+		ck_assert_uint_eq(rig_mmio_read(gpa + i * 16ull, 4), 0xfee00000 + (i << 12));
+		ck_assert_uint_eq(rig_mmio_read(gpa + i * 16ull + 8, 8), i);
+		ck_assert_uint_eq(function_read(0, FUNCTION_TABLE + i * 16ull), 0);
 	}
 	gpa = vfio_bar_gpa(FUNCTION_WIDE) + FUNCTION_PBA;
 	rig_mmio_write(gpa, 8, UINT64_MAX);
@@ -171,8 +180,15 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {around_msix, one_page_of_msix, large_table, sparse,
-				      not_mapped,  widths,	     table,	  moves,
+	const TTest *const tests[] = {around_msix,
+				      pending_bits_first,
+				      one_page_of_msix,
+				      large_table,
+				      sparse,
+				      not_mapped,
+				      widths,
+				      table,
+				      moves,
 				      gone};
 
 	return unit_run_case("vfio-region", tests, sizeof(tests) / sizeof(tests[0]),
