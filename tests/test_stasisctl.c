@@ -254,18 +254,22 @@ static void receive_text(int fd, char *text, size_t size)
 /* A guest's agent with answers to those before on the way, one of them in two pieces. */
 static void *serve_as_agent(void *opaque)
 {
+	static const char id_key[] = "\"id\":";
 	static const char *const stale[] = {"\"old\"}\n\xff{\"return\": 12", "34}\n"};
 	int fd = accept(*(int *)opaque, NULL, NULL);
 	char text[256] = "";
 	size_t n = 0;
-	long long id = 0;
+	const char *number;
+	long long id;
 
 	while (!strchr(text, '}') && n < sizeof(text) - 1) {
 		receive_text(fd, text + n, sizeof(text) - n);
 		n = strlen(text);
 	}
 	ck_assert_msg(text[0] == '\xff' && strstr(text, "guest-sync-delimited"), "%s", text);
-	ck_assert_int_eq(sscanf(strstr(text, "\"id\":"), "\"id\":%lld", &id), 1);
+	number = strstr(text, id_key);
+	ck_assert_ptr_nonnull(number);
+	id = strtoll(number + strlen(id_key), NULL, 10);
 	client_send(fd, stale[0]);
 	usleep(50000);
 	client_send(fd, stale[1]);
