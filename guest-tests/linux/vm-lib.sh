@@ -8,8 +8,10 @@
 . /bed/host-lib.sh
 
 vm_dir=/run/stasis
-declare -a vm_pid=()
+declare -a vm_pid=() vm_loaded=()
+vm_faults='' # set by a scenario whose guests mean their triple faults
 mkdir -p "$vm_dir"
+trap vm_end EXIT
 
 # vm_ctl VM [OPTION...] COMMAND [KEY=VALUE...]: a command to a VM; one client at a time
 vm_ctl() {
@@ -33,13 +35,34 @@ vm_where() {
 	mount -t tracefs tracefs "$trace" 2>/dev/null
 	echo 1 >"$trace/events/kvm/kvm_exit/enable" && sleep 1 && echo 0 >"$trace/events/kvm/kvm_exit/enable"
 	echo "$(grep -c kvm_exit: "$trace/trace") exits, the last ones:"
-	tail -n 25 "$trace/trace"
+	tail -n 25 "$trace/trace" | tee "/tmp/vm$1.exits"
 	for thread in /proc/"${vm_pid[$1]}"/task/*; do
 		echo "$(cat "$thread/comm") in $(cat "$thread/wchan"), ticks $(cut -d ' ' -f 14,15 "$thread/stat")"
 	done
 	for thread in $(pidof tee); do
 		echo "tee in $(cat "/proc/$thread/wchan")"
 	done
+}
+
+# vm_is_lost VM: the emulated CPU has lost its guest, which it does under any VMM (../bed/README.md): a triple fault
+# of a guest that was never loaded, or one instruction for ever, with a fault in the walk of the guest's page tables
+# (SVM's exit code and bit 33 of EXITINFO1) each time.
+vm_is_lost() {
+	if [[ -z $vm_faults && -z ${vm_loaded[$1]-} ]] && grep -q 'triple fault' "/tmp/vm$1.err" 2>/dev/null; then
+		return 0
+	fi
+	[[ $(sed -n 's/.*reason npf rip \([^ ]*\) info1 0x0000000[23].*/\1/p' "/tmp/vm$1.exits" 2>/dev/null |
+		sort | uniq -c | awk '{ print $1 }') == 25 ]]
+}
+
+# vm_end: whatever ends the scenario; 125: nothing was judged
+# shellcheck disable=SC2317 # a trap calls it
+vm_end() {
+	local status=$? vm
+	for vm in 1 2; do
+		! vm_is_lost "$vm" || { echo "LOST vm$vm: by the emulated CPU" && status=125; }
+	done
+	exit "$status"
 }
 
 # vm_fail VM TEXT: with what stasis and the guest said last
@@ -69,6 +92,7 @@ vm_start() {
 	local vm=$1
 	shift
 	mark "start-vm$vm"
+	vm_loaded[vm]=''
 	stasis --name "vm$vm" --qmp "unix:$vm_dir/vm$vm.sock" "$@" \
 		<>"$vm_dir/vm$vm.in" >"$vm_dir/vm$vm.out" 2>>"/tmp/vm$vm.err" &
 	vm_pid[vm]=$!
@@ -130,6 +154,7 @@ vm_took() {
 vm_save() {
 	local said
 	said=$(wc -l <"/tmp/vm$1.err")
+	! vm_is_lost "$1" || exit 125
 	mark "save-vm$1"
 	vm_ctl "$1" cprsave "file=$2" "mode=$3" || vm_fail "$1" "cprsave"
 	vm_ended "$1" 0
@@ -143,6 +168,7 @@ vm_save() {
 vm_load() {
 	vm_is "$1" inmigrate || vm_fail "$1" "does not wait for cprload: $(vm_status "$1")"
 	[[ $3 != running ]] || mark "resume-vm$1"
+	vm_loaded[$1]=1
 	vm_ctl "$1" cprload "file=$2" || vm_fail "$1" "cprload"
 	vm_took "$1" 'inmigrate, N'
 	vm_took "$1" 'this load took N'
@@ -186,6 +212,20 @@ vm_tap() {
 	ip link set "$1" master br0 up || fail "tap $1 does not come up"
 }
 
+# driver_of ADDRESS: of a PCI function
+driver_of() { basename "$(readlink "/sys/bus/pci/devices/$1/driver")"; }
+
+# vm_bind ADDRESS: gives a PCI function of the host to vfio-pci
+vm_bind() {
+	local device=/sys/bus/pci/devices/$1
+	modprobe -a vfio_iommu_type1 vfio-pci || fail "no modules for VFIO"
+	[[ -e $device/iommu_group ]] || fail "$1 has no IOMMU group"
+	echo vfio-pci >"$device/driver_override"
+	[[ ! -e $device/driver ]] || echo "$1" >"$device/driver/unbind"
+	echo "$1" >/sys/bus/pci/drivers_probe
+	[[ $(driver_of "$1") == vfio-pci ]] || fail "$1 is not bound to vfio-pci: $(dmesg | tail -n 3)"
+}
+
 # vm_frames VM COUNT: waits until the guest's TCP connection has brought that many frames more. The
 # peer tries again ever more rarely while nobody answers.
 vm_frames() {
@@ -210,17 +250,3 @@ vm_echoes() {
 vm_journal() {
 	mark "journal-vm$1-$2-$(grep -ao 'journal [0-9]*' "$3" | awk '$2 > n { n = $2 } END { print n + 0 }')"
 }
-# driver_of ADDRESS: of a PCI function
-driver_of() { basename "$(readlink "/sys/bus/pci/devices/$1/driver")"; }
-
-# vm_bind ADDRESS: gives a PCI function of the host to vfio-pci
-vm_bind() {
-	local device=/sys/bus/pci/devices/$1
-	modprobe -a vfio_iommu_type1 vfio-pci || fail "no modules for VFIO"
-	[[ -e $device/iommu_group ]] || fail "$1 has no IOMMU group"
-	echo vfio-pci >"$device/driver_override"
-	[[ ! -e $device/driver ]] || echo "$1" >"$device/driver/unbind"
-	echo "$1" >/sys/bus/pci/drivers_probe
-	[[ $(driver_of "$1") == vfio-pci ]] || fail "$1 is not bound to vfio-pci: $(dmesg | tail -n 3)"
-}
-
