@@ -296,7 +296,8 @@ static void sync_vectors(struct device *dev, uint32_t first, uint32_t end)
 		if (v->wanted)
 			need = i + 1;
 	}
-	if (need > host->nenabled)
+	/* Without power the host refuses: they follow when it is back. */
+	if (need > host->nenabled && !host->powered_off)
 		grow(host, need);
 	commit_routes(dev, first, end);
 	for (uint32_t i = first; i < end; i++) {

@@ -117,6 +117,27 @@ START_TEST(pause)
 }
 END_TEST
 
+/* Asleep in D3, where the host's kernel gives no vectors; it is the driver that wakes who ends that. */
+START_TEST(pause_in_d3)
+{
+	struct device *dev;
+	struct error err;
+
+	start();
+	dev = vfio_fixture_device();
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
+	rig.vm.suspended = true;
+	ck_assert_int_eq(ops()->pause(dev, UINT64_MAX, &err), 0);
+	rig.vm.suspended = false;
+	ops()->resume(dev);
+	ck_assert_uint_eq(nenabled(), 0);
+	ck_assert_ptr_null(vfio_slot_hva(vfio_bar_gpa(FUNCTION_WIDE)));
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 0);
+	ck_assert_uint_eq(nenabled(), 4);
+	ck_assert_ptr_nonnull(vfio_slot_hva(vfio_bar_gpa(FUNCTION_WIDE)));
+}
+END_TEST
+
 /* What is saved of the function's own bits is what they are then, but nothing is touched that may act. */
 START_TEST(pause_reads)
 {
@@ -272,6 +293,7 @@ int main(void)
 	tcase_add_test(tcase, reset_from_d3);
 	tcase_add_test(tcase, may_save);
 	tcase_add_test(tcase, pause);
+	tcase_add_test(tcase, pause_in_d3);
 	tcase_add_test(tcase, pause_reads);
 	tcase_add_test(tcase, reload);
 	tcase_add_loop_test(tcase, compare, 0, (int)(sizeof(others) / sizeof(others[0])));
