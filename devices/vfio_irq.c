@@ -69,14 +69,14 @@ static void close_fd(int *fd)
 }
 
 /* What has come before is taken. */
-static bool take(int fd)
+static bool take_fd(int fd)
 {
 	uint64_t n;
 
 	return read(fd, &n, sizeof(n)) == sizeof(n);
 }
 
-static void raise(int fd)
+static void raise_fd(int fd)
 {
 	const uint64_t one = 1;
 
@@ -261,7 +261,7 @@ static void grow(struct vfio_host *host, uint32_t need)
 	set_vectors(host, n);
 	for (uint32_t i = 0; i < known; i++)
 		if (host->vector[i].gsi)
-			raise(host->vector[i].fd);
+			raise_fd(host->vector[i].fd);
 }
 
 /* To KVM, or out of its hands: what comes then waits in the eventfd. */
@@ -275,12 +275,12 @@ static void attach(struct device *dev, struct vfio_vector *v)
 			detach(dev, v);
 		return;
 	}
-	came = take(v->fd);
+	came = take_fd(v->fd);
 	v->by_irqfd = !irq_attach_fd(&dev->vm->irq, v->gsi, v->fd, &err);
 	if (!v->by_irqfd)
 		log_error("%s: %s", dev->name, err.msg);
 	if (came)
-		raise(v->fd);
+		raise_fd(v->fd);
 }
 
 static void sync_vectors(struct device *dev, uint32_t first, uint32_t end)
@@ -340,7 +340,7 @@ void vfio_irq_off(struct device *dev)
 
 	if (host->nenabled || host->intx_gsi)
 		set_irqs(host, modes[host->irq_mode].index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL);
-	host->nenabled = host->nknown = 0;
+	host->nvectors = host->nenabled = host->nknown = 0;
 	intx_off(dev);
 	for (uint32_t i = 0; i < host->max_vectors; i++) {
 		free_route(dev, &host->vector[i]);
@@ -392,7 +392,7 @@ static void error_came(void *opaque, uint32_t events)
 	const struct vfio_host *host = dev->host;
 
 	(void)events;
-	if (!take(host->error_fd))
+	if (!take_fd(host->error_fd))
 		return;
 	log_error("%s (%s): the function has reported an error that the bus could not mend; the "
 		  "guest goes on, its driver may not: reset the guest, or quit and look at the "
@@ -407,7 +407,7 @@ static void request_came(void *opaque, uint32_t events)
 	const struct vfio_host *host = dev->host;
 
 	(void)events;
-	if (!take(host->request_fd))
+	if (!take_fd(host->request_fd))
 		return;
 	log_error(
 		"%s (%s): the host wants the function back (its driver is being unbound, or it is "

@@ -67,6 +67,18 @@ START_TEST(reset)
 }
 END_TEST
 
+/* A bus master without interrupts has none, whatever there was before. */
+START_TEST(reset_leaves_no_vectors)
+{
+	start();
+	vfio_fixture_reset();
+	vfio_put(PCI_COMMAND, 2, AWAKE | PCI_COMMAND_INTX_DISABLE);
+	ck_assert_uint_eq(nenabled(), 0);
+	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
+		ck_assert(!rig.route[i].used);
+}
+END_TEST
+
 START_TEST(reset_from_d3)
 {
 	start();
@@ -290,6 +302,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, vfio_fixture_open, vfio_fixture_close);
 	tcase_add_test(tcase, reset);
+	tcase_add_test(tcase, reset_leaves_no_vectors);
 	tcase_add_test(tcase, reset_from_d3);
 	tcase_add_test(tcase, may_save);
 	tcase_add_test(tcase, pause);
