@@ -59,6 +59,7 @@ void journal_start(const char *disks);
 size_t journal_poll(char *text, size_t size);
 /* net.c: a TCP connection to a peer outside the host */
 void net_start(long to_port, unsigned int period_ms);
+void net_stop(void);
 size_t net_poll(char *text, size_t size);
 /* port.c: echo on virtio consoles and ports */
 void port_start(void);

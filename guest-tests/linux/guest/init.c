@@ -108,6 +108,7 @@ bool finishing(void)
 void power_off(void)
 {
 	print("GUEST power-off");
+	net_stop();
 	sync();
 	if (getenv("ROOT") && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL))
 		bad("root disk stays writable: %s", strerror(errno));

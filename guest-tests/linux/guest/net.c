@@ -18,6 +18,7 @@ static struct stream stream;
 static long port;
 static unsigned int frame_ms;
 static atomic_bool connected;
+static volatile sig_atomic_t stop;
 
 /* What was sent and not acknowledged yet. */
 static int unacked_bytes(void)
@@ -31,7 +32,6 @@ static int unacked_bytes(void)
 
 static void *run(void *argument)
 {
-	static const volatile sig_atomic_t never;
 	struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	int ret;
 
@@ -48,7 +48,9 @@ static void *run(void *argument)
 	}
 	print("GUEST net connected");
 	atomic_store(&connected, true);
-	ret = stream_run(&stream, frame_ms, &never);
+	ret = stream_run(&stream, frame_ms, &stop);
+	if (stop)
+		return NULL;
 	bad("net: the connection ended: %s", ret ? strerror(-ret) : "closed");
 	return NULL;
 }
@@ -60,6 +62,15 @@ void net_start(long to_port, unsigned int period_ms)
 	port = to_port;
 	frame_ms = period_ms;
 	thread_start(run, NULL);
+}
+
+/* Linux breaks the queues of virtio devices when it shuts down, and its card's driver then tries to send
+ * for ever, which holds up the power-off. */
+void net_stop(void)
+{
+	stop = 1;
+	if (port && system("ip link set eth0 down"))
+		bad("net: eth0 stays up");
 }
 
 size_t net_poll(char *text, size_t size)
