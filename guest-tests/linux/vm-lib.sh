@@ -45,7 +45,7 @@ vm_where() {
 }
 
 # vm_is_lost VM: the emulated CPU has lost its guest, which it does under any VMM (../bed/README.md): a triple fault
-# of a guest that was never loaded, or one instruction for ever, with a fault in the walk of the guest's page tables
+# of a guest that was never loaded nor woken, or one instruction for ever, with a fault in the walk of the guest's page tables
 # (SVM's exit code and bit 33 of EXITINFO1) each time.
 vm_is_lost() {
 	if [[ -z $vm_faults && -z ${vm_loaded[$1]-} ]] && grep -q 'triple fault' "/tmp/vm$1.err" 2>/dev/null; then
