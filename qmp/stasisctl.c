@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stasisctl - a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
+#include "vmm/printable.h"
 #include "vmm/version.h"
 #include <errno.h>
 #include <getopt.h>
@@ -8,6 +9,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,10 @@
 enum { EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT };
 
 #define BUSY_HINT_MS 2000
+
+/* An agent is whatever the guest makes of it. */
+#define AGENT_ANSWER_BYTES (1 << 20)
+#define AGENT_DESC_BYTES   256
 
 static const char help[] =
 	"Usage: stasisctl [OPTION...] SOCKET [COMMAND [KEY=VALUE...]]\n"
@@ -155,13 +161,18 @@ static struct json_object *receive_object(struct client *client)
 {
 	struct json_object *object = NULL;
 	enum json_tokener_error error = json_tokener_continue;
+	size_t bytes = 0;
 
 	while (error == json_tokener_continue) {
+		if (client->is_agent && bytes > AGENT_ANSWER_BYTES)
+			die(EXIT_FAILED, "%s: answer too long: more than %d bytes", client->socket,
+			    AGENT_ANSWER_BYTES);
 		if (client->pos == client->len)
 			fill(client);
 		object = json_tokener_parse_ex(client->tokener, client->buf + client->pos,
 					       (int)(client->len - client->pos));
 		error = json_tokener_get_error(client->tokener);
+		bytes += json_tokener_get_parse_end(client->tokener);
 		client->pos += json_tokener_get_parse_end(client->tokener);
 	}
 	if (!json_object_is_type(object, json_type_object))
@@ -224,24 +235,43 @@ static void send_command(struct client *client, const char *command, struct json
 	json_object_put(request);
 }
 
+/* At most so many bytes of it, of an agent only what is fit for a terminal. */
+static void put_text(const struct client *client, FILE *out, const char *text, size_t most)
+{
+	for (size_t i = 0; text[i] && i < most; i++)
+		putc(client->is_agent && text[i] != '\n' ? printable(text[i]) : text[i], out);
+	putc('\n', out);
+}
+
+static void die_refused(const struct client *client, const char *command, struct json_object *error)
+	__attribute__((noreturn));
+
+static void die_refused(const struct client *client, const char *command, struct json_object *error)
+{
+	const char *desc = json_object_get_string(json_object_object_get(error, "desc"));
+
+	fprintf(stderr, "stasisctl: %s: ", command);
+	put_text(client, stderr, desc ? desc : "refused without a word",
+		 client->is_agent ? AGENT_DESC_BYTES : SIZE_MAX);
+	exit(EXIT_FAILED);
+}
+
 /* Sends the command and returns its return value; dies of an error. */
 static struct json_object *execute(struct client *client, const char *command,
 				   struct json_object *arguments)
 {
-	struct json_object *reply, *value, *desc;
+	struct json_object *reply, *value;
 
 	send_command(client, command, arguments);
 	reply = receive_reply(client);
-	if (json_object_object_get_ex(reply, "error", &value)) {
-		json_object_object_get_ex(value, "desc", &desc);
-		die(EXIT_FAILED, "%s: %s", command, json_object_get_string(desc));
-	}
+	if (json_object_object_get_ex(reply, "error", &value))
+		die_refused(client, command, value);
 	value = json_object_get(json_object_object_get(reply, "return"));
 	json_object_put(reply);
 	return value;
 }
 
-static void print(struct json_object *value)
+static void print(const struct client *client, struct json_object *value)
 {
 	const int style =
 		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE;
@@ -250,19 +280,19 @@ static void print(struct json_object *value)
 	if (json_object_is_type(value, json_type_object) && !json_object_object_length(value))
 		puts("{}");
 	else
-		puts(json_object_to_json_string_ext(value, style));
+		put_text(client, stdout, json_object_to_json_string_ext(value, style), SIZE_MAX);
 }
 
-static void print_part(struct json_object *value, const char *pointer)
+static void print_part(const struct client *client, struct json_object *value, const char *pointer)
 {
 	struct json_object *part;
 
 	if (json_pointer_get(value, pointer, &part))
 		die(EXIT_FAILED, "--get %s: the return value has no such part", pointer);
 	if (json_object_is_type(part, json_type_string))
-		puts(json_object_get_string(part));
+		put_text(client, stdout, json_object_get_string(part), SIZE_MAX);
 	else
-		print(part);
+		print(client, part);
 }
 
 /* All of the text, or it is no JSON. */
@@ -478,14 +508,14 @@ int main(int argc, char **argv)
 	if (command) {
 		value = execute(&client, command, arguments);
 		if (pointer)
-			print_part(value, pointer);
+			print_part(&client, value, pointer);
 		else
-			print(value);
+			print(&client, value);
 		json_object_put(value);
 	}
 	if (client.awaited) {
 		receive_event(&client);
-		print(client.event);
+		print(&client, client.event);
 		json_object_put(client.event);
 	}
 	json_tokener_free(client.tokener);

@@ -251,6 +251,19 @@ static void receive_text(int fd, char *text, size_t size)
 	text[n > 0 ? n : 0] = '\0';
 }
 
+/* Until the other side has enough. */
+static void talk_on(int fd)
+{
+	static const char text[] = "{\"return\": \"";
+	char much[4096];
+	ssize_t n = send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL);
+
+	memset(much, 'x', sizeof(much));
+	for (unsigned int i = 0; n > 0 && i < 4096; i++)
+		n = send(fd, much, sizeof(much), MSG_NOSIGNAL);
+	ck_assert_int_lt(n, 0);
+}
+
 /* A guest's agent with answers to those before on the way, one of them in two pieces. */
 static void *serve_as_agent(void *opaque)
 {
@@ -282,6 +295,14 @@ static void *serve_as_agent(void *opaque)
 		client_send(
 			fd,
 			"{\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}}\n");
+	else if (strstr(text, "guest-shout"))
+		client_send(fd, "{\"error\": {\"desc\": \"\\u001b[2J\\u009b\\u0007\"}}\n");
+	else if (strstr(text, "guest-fault"))
+		client_send(fd, "{\"error\": {}}\n");
+	else if (strstr(text, "guest-info"))
+		client_send(fd, "{\"return\": {\"a\": \"\\u001b]0;x\\u007f\\u009b\"}}\n");
+	else if (strstr(text, "guest-talk"))
+		talk_on(fd);
 	receive_text(fd, text, sizeof(text)); /* until it goes */
 	close(fd);
 	return NULL;
@@ -295,6 +316,13 @@ static const struct {
 	{"--agent $SOCKET.other guest-ping", 0, "{}\n"},
 	{"--agent --connect-timeout 5 $SOCKET.other guest-suspend-ram", 1,
 	 "stasisctl: guest-suspend-ram: not today\n"},
+	{"--agent $SOCKET.other guest-shout", 1, "stasisctl: guest-shout: ?[2J???\n"},
+	{"--agent $SOCKET.other guest-fault", 1,
+	 "stasisctl: guest-fault: refused without a word\n"},
+	{"--agent --get /a $SOCKET.other guest-info", 0, "?]0;x???\n"},
+	{"--agent $SOCKET.other guest-info", 0, "{\n  \"a\": \"\\u001b]0;x???\"\n}\n"},
+	{"--agent $SOCKET.other guest-talk 2>&1 | sed 's/.*: answer/answer/'", 0,
+	 "answer too long: more than 1048576 bytes\n"},
 	{"--agent --connect-timeout 0.2 --timeout 0.4 $SOCKET.other guest-shutdown 2>&1 | sed "
 	 "'s/.*: //'",
 	 0, "timed out after 0.4 s\n"},
