@@ -222,9 +222,11 @@ static int map_failed(const struct vfio_iommu *iommu, const struct ram_region *r
 
 static int map_ram(struct vfio_iommu *iommu, struct error *err)
 {
-	const struct ram *ram = &iommu->vm->ram;
+	struct ram *ram = &iommu->vm->ram;
 	int ret = check_ranges(iommu, err);
 
+	if (!ret)
+		ram->pinned = true;
 	while (!ret && iommu->nmapped < ram->nregions) {
 		const struct ram_region *region = &ram->region[iommu->nmapped];
 
@@ -246,6 +248,7 @@ static void unmap_ram(struct vfio_iommu *iommu)
 			log_error("unmapping guest RAM at GPA 0x%" PRIx64 " from DMA by %s: %s",
 				  region->gpa, iommu->backend->name, strerror(-ret));
 	}
+	iommu->vm->ram.pinned = false;
 }
 
 /* A function that is not, or no longer, in the table. With the last one all is undone; RAM after

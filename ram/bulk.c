@@ -77,12 +77,13 @@ void ram_hash(const struct ram *ram, uint8_t hash[16])
 	memcpy(hash, canonical.digest, sizeof(canonical.digest));
 }
 
-/* Without a write, where the file system can; an allocated file stays allocated if it may. */
+/* Without a write, where the file system can and nobody needs these very pages; an allocated file stays
+ * allocated if it may. */
 static bool zero_in_file(const struct ram *ram, uint64_t at, uint64_t bytes)
 {
 	off_t offset = (off_t)(ram->config.offset_bytes + at);
 
-	if (atomic_load(&ram->holed))
+	if (atomic_load(&ram->holed) || ram->pinned)
 		return false;
 	return !fallocate(ram->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset,
 			  (off_t)bytes) ||

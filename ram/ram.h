@@ -64,6 +64,8 @@ struct ram {
 	void *map_hva;	      /* what is reserved around both, for ram_close() */
 	uint64_t map_bytes;
 	atomic_bool holed; /* ram_patch_hole() was needed: what is here is not what is on media */
+	bool pinned; /* functions of the host have these very pages by DMA: none may be swapped
+			      for another */
 	struct ram_region region[RAM_MAX_REGIONS];
 	uint32_t nregions;
 };

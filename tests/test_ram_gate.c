@@ -4,6 +4,7 @@
 #include "tests/ram_fixture.h"
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <xxhash.h>
 
 #define LOW_GPA	   0x0ull
@@ -205,6 +206,30 @@ START_TEST(holes_stay_holes)
 }
 END_TEST
 
+/* Whoever has a reference to a page, as the IOMMU has, goes on with that one. */
+START_TEST(pinned_pages_stay)
+{
+	struct iovec page;
+	uint8_t seen[4096];
+	int fd[2];
+
+	fixture_mount("tmpfs", "size=64m");
+	open_ram(fixture_path("fs/ram"));
+	ram.pinned = true;
+	memset(ram.hva, 0x5a, RAM_BYTES);
+	page = (struct iovec){ram.hva + MIB, sizeof(seen)};
+	ck_assert_int_eq(pipe2(fd, O_CLOEXEC), 0);
+	ck_assert_int_eq(vmsplice(fd[1], &page, 1, 0), sizeof(seen));
+	ram_zero(&ram);
+	ck_assert_int_eq(ram.hva[0] | ram.hva[RAM_BYTES - 1], 0);
+	ram.hva[MIB + 1] = 7;
+	ck_assert_int_eq(read(fd[0], seen, sizeof(seen)), sizeof(seen));
+	ck_assert_int_eq(seen[0], 0);
+	ck_assert_int_eq(seen[1], 7);
+	ram_close(&ram);
+}
+END_TEST
+
 /* Zeroing must not give back what a file on a disk has allocated for the guest. */
 START_TEST(zero_stays_allocated)
 {
@@ -352,12 +377,19 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const test[] = {regions_refused,	   gate_pointers,
-				     gate_copies,	   gpa_of,
-				     hash_and_zero,	   holes_stay_holes,
-				     zero_stays_allocated, zero_and_hash_keep_to_the_range,
-				     truncated_file,	   truncated_label,
-				     tmpfs_runs_full,	   patch_outside_ram};
+	const TTest *const test[] = {regions_refused,
+				     gate_pointers,
+				     gate_copies,
+				     gpa_of,
+				     hash_and_zero,
+				     holes_stay_holes,
+				     pinned_pages_stay,
+				     zero_stays_allocated,
+				     zero_and_hash_keep_to_the_range,
+				     truncated_file,
+				     truncated_label,
+				     tmpfs_runs_full,
+				     patch_outside_ram};
 
 	return fixture_main("ram_gate", test, sizeof(test) / sizeof(test[0]));
 }

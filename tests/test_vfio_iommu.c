@@ -42,6 +42,7 @@ static void nothing_is_left(void)
 {
 	ck_assert_ptr_null(vm.vfio);
 	ck_assert_uint_eq(vfio_stand_in.nmaps, 0);
+	ck_assert(!vm.ram.pinned);
 	ck_assert_uint_eq(vfio_stand_in.containers, 0);
 	ck_assert_uint_eq(vfio_stand_in.groups, 0);
 	ck_assert_uint_eq(vfio_stand_in.kvm_devices, 0);
@@ -80,6 +81,7 @@ static void refused(const char *address, int code, const char *says)
 static void expect_ram_is_mapped(void)
 {
 	ck_assert_uint_eq(vfio_stand_in.nmaps, vm.ram.nregions);
+	ck_assert(vm.ram.pinned);
 	for (uint32_t i = 0; i < vm.ram.nregions; i++) {
 		ck_assert_uint_eq(vfio_stand_in.map[i].iova, vm.ram.region[i].gpa);
 		ck_assert_uint_eq(vfio_stand_in.map[i].bytes, vm.ram.region[i].size_bytes);
