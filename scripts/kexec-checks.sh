@@ -50,14 +50,13 @@ region_of() {
 	done
 }
 
-# lost_words: what shapes memory on the running command line and is not on the new one
+memory_words='^(memmap|efi_fake_mem)=' iommu_words=iommu
+# lost_words REGEX: which of these words of the running command line are not on the new one
 lost_words() {
 	local word words
 	read -ra words <<<"$running_line"
 	for word in "${words[@]}"; do
-		case $word in
-		memmap=* | efi_fake_mem=*) [[ " $append " == *" $word "* ]] || echo "$word" ;;
-		esac
+		[[ ! $word =~ $1 || " $append " == *" $word "* ]] || echo "$word"
 	done
 }
 
@@ -81,7 +80,7 @@ check_host() {
 	done
 	while read -r word; do
 		say "note: the new command line drops '$word'"
-	done < <(lost_words)
+	done < <(lost_words "$memory_words")
 }
 
 # The functions below use these variables of check_vm: socket, name, state, pid, serial, file, ram,
@@ -142,7 +141,7 @@ check_save() {
 # check_devices: would what they stand on be there after the boot? Taps and bridges are the host's own
 # configuration to make.
 check_devices() {
-	local args i option value path
+	local args i option value path word vfio=''
 	mapfile -d '' -t args <"/proc/$pid/cmdline"
 	for i in "${!args[@]}"; do
 		option=${args[i]%%=*} value=${args[i]#*=}
@@ -155,6 +154,7 @@ check_devices() {
 		--net,fd=* | --net,*,fd=*)
 			problem "$name: its network card is an open descriptor, which ends with this boot; start it with --net tap= or stream="
 			;;
+		--vfio,*) vfio=1 ;;
 		--disk,*)
 			path=,$value
 			path=${path##*,path=}
@@ -165,6 +165,10 @@ check_devices() {
 			;;
 		esac
 	done
+	[[ -n $vfio ]] || return 0
+	while read -r word; do
+		problem "$name: has a pass-through device, which --append gives no '$word': add it"
+	done < <(lost_words "$iommu_words")
 }
 
 # agent_of_vm: the socket of its guest's agent, if it has one
@@ -201,7 +205,7 @@ check_memory() {
 	path=$(in_cwd "$ram")
 	while read -r word; do
 		! needs_words "$path" || problem "$name: its RAM $path exists by '$word', which --append drops: add it"
-	done < <(lost_words)
+	done < <(lost_words "$memory_words")
 }
 
 # check_vm SOCKET: adds the VM to the arrays

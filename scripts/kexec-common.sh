@@ -10,10 +10,13 @@
 #   folders     of its sockets and its serial file, a line each: mode, uid, gid, path
 #   file        the checkpoint that cprload is told; empty: the VM has its own --cpr-file
 #   cpr/        where checkpoints go that have no --cpr-file
-#   wake        there while the guest may sleep because the update asked it to: kexec-resume wakes it
-#   t-NAME      stamps: begin, saved, start, ready, resumed. Microseconds of wall-clock time
+#   wake        there while the guest may sleep because the update asked it to: kexec-resume wakes it.
+#               Until when (seconds since 1970) one that has no t-asleep may still fall asleep
+#   t-NAME      stamps: asked, asleep, begin, saved, start, ready, loaded, woken, resumed.
+#               Microseconds of wall-clock time
 # A VM is to be resumed if it has t-begin and has no t-resumed: whether it was saved is known to
-# its RAM and its checkpoint alone. One that has wake but no t-begin was never to be saved. Started from this record it waits for cprload and never boots.
+# its RAM and its checkpoint alone. One that has wake but no t-begin was never to be saved. Started
+# from this record it waits for cprload and never boots.
 # What a resumed VM prints goes to $state_dir/log/NAME, which outlives its record.
 #
 # Needs: bash, jq, kexec, stasisctl (PATH, or STASISCTL names it), coreutils, sed, awk, grep, and of
@@ -53,6 +56,8 @@ need_tools() {
 
 # need_number OPTION TEXT
 need_number() { [[ $2 =~ ^[0-9]{1,6}$ ]] || die "$1 $2: must be a whole number of seconds"; }
+# need_limit OPTION TEXT: a time limit
+need_limit() { [[ $2 =~ ^[1-9][0-9]{0,4}$ && $2 -le 86400 ]] || die "$1 $2: 1 to 86400 seconds"; }
 
 # qmp SOCKET COMMAND [KEY=VALUE...]: prints what it returns; --get POINTER before it: that part
 qmp() { "$stasisctl" --timeout "$qmp_timeout_s" "$@"; }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Counts, and is its own guest agent: answers guest-sync-delimited and guest-ping on the agent's port, and
- * sleeps (ACPI S3) at guest-suspend-ram. suspend=refused: it says no; suspend=never: it says and does nothing.
+ * sleeps (ACPI S3) at guest-suspend-ram. suspend=refused: it says no; suspend=never: it says and does nothing;
+ * suspend=late: it sleeps when the mailbox says so.
  */
 #include "virtio.h"
 
@@ -96,17 +97,22 @@ static void woken(void)
 	serve();
 }
 
+static void sleep_now(void)
+{
+	put("sleeps\n");
+	acpi_set_wake(&acpi, woken);
+	acpi_sleep(&acpi);
+}
+
 static void suspend(void)
 {
-	if (option("suspend=never"))
+	if (option("suspend=never") || option("suspend=late"))
 		return;
 	if (option("suspend=refused")) {
 		answer("{\"error\": {\"class\": \"GenericError\", \"desc\": \"not tired\"}}\n");
 		return;
 	}
-	put("sleeps\n");
-	acpi_set_wake(&acpi, woken);
-	acpi_sleep(&acpi);
+	sleep_now();
 }
 
 static void obey(const char *command)
@@ -166,6 +172,8 @@ static void serve(void)
 	for (;;) {
 		shared.counter++;
 		take_input();
+		if (mailbox_take())
+			sleep_now();
 		spin(MOMENT / 10);
 	}
 }
