@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/device.h - the contract between a device and the house.
  * Owns: struct device, its state and its host part are allocated by devices.c from the ops' sizes.
- * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush excepted: they may run). Bus
- *	and loop callbacks: any thread. Whoever calls (bus.c, loop.c, vm.c, cpr/) holds dev->lock
+ * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush, may_save and power excepted:
+ *	they may run). Bus and loop callbacks: any thread. Whoever calls (bus.c, loop.c, vm.c, cpr/) holds dev->lock
  *	around all of them but attach, detach and flush, so that devices never lock. flush may take
  *	as long as a disk does, and uses a lock of the device's own.
  * Units: deadlines are clock_now_ns(); for others see each device.
@@ -20,11 +20,12 @@ struct vm;
 struct options;
 struct device;
 
-/* What wakes a machine that sleeps (ACPI S3). */
-enum device_wake {
-	DEVICE_WAKE_PENDING, /* whatever came while it went to sleep */
-	DEVICE_WAKE_BUTTON,  /* the power button, or whoever stands for it */
-	DEVICE_WAKE_ALARM,
+/* What comes to power management, whether the machine sleeps (ACPI S3) or not. */
+enum device_power {
+	DEVICE_POWER_NOTHING,
+	DEVICE_POWER_BUTTON, /* or whoever stands for it */
+	DEVICE_POWER_ALARM,
+	DEVICE_POWER_WOKEN, /* the machine wakes up */
 };
 
 struct device_ops {
@@ -55,11 +56,8 @@ struct device_ops {
 	int (*post_load)(struct device *dev,
 			 struct error *err); /* host side from state; no guest RAM, no host I/O */
 	void (*resume)(struct device *dev); /* timers, kicks, interrupt levels again; cannot fail */
-	void (*power_button)(struct device *dev);
-	/* Of a guest that sleeps. Puts down why it wakes; false: it has not asked to be woken by that.
-	 */
-	bool (*wake)(struct device *dev, enum device_wake why);
-	bool (*alarm)(struct device *dev); /* does its alarm ring? */
+	/* Puts that down. True: something has come by which the guest, if asleep, wants to be woken. */
+	bool (*power)(struct device *dev, enum device_power what);
 };
 
 struct device {

@@ -295,31 +295,20 @@ static void pm_reset(struct device *dev)
 	irq_line_renew(&host->sci, sci_level(dev->state));
 }
 
-static void pm_power_button(struct device *dev)
+/* 4.8.3.1.1 "PM1 Status Registers": set whether the guest is awake or not. */
+static bool pm_power(struct device *dev, enum device_power what)
 {
+	static const uint16_t status[] = {
+		[DEVICE_POWER_BUTTON] = PM1_PWRBTN,
+		[DEVICE_POWER_ALARM] = PM1_RTC,
+		[DEVICE_POWER_WOKEN] = PM1_WAK,
+		[DEVICE_POWER_NOTHING] = 0,
+	};
 	struct pm_state *s = dev->state;
 
-	s->status |= PM1_PWRBTN;
+	s->status |= status[what];
 	update_sci(dev);
-}
-
-/* 4.8.3.1 "PM1 Event Grouping": the button wakes always, the alarm if it is enabled. Its status is set
- * by nothing but a wake: an OS that is awake hears of it by the RTC's own interrupt. */
-static bool pm_wake(struct device *dev, enum device_wake why)
-{
-	struct pm_state *s = dev->state;
-
-	if (why == DEVICE_WAKE_PENDING && !(s->status & s->enable & PM1_WAKES))
-		return false;
-	if (why == DEVICE_WAKE_ALARM && !(s->enable & PM1_RTC))
-		return false;
-	if (why == DEVICE_WAKE_BUTTON)
-		s->status |= PM1_PWRBTN;
-	else if (why == DEVICE_WAKE_ALARM)
-		s->status |= PM1_RTC;
-	s->status |= PM1_WAK;
-	update_sci(dev);
-	return true;
+	return s->status & s->enable & PM1_WAKES;
 }
 
 const struct device_ops pm_ops = {
@@ -332,6 +321,5 @@ const struct device_ops pm_ops = {
 	.reset = pm_reset,
 	.pause = pm_pause,
 	.resume = pm_resume,
-	.power_button = pm_power_button,
-	.wake = pm_wake,
+	.power = pm_power,
 };

@@ -298,7 +298,7 @@ static uint64_t periodic_tick(struct moment at, uint32_t hz)
 }
 
 /* Sets the flags of everything that has happened up to now. */
-static void catch_up(struct rtc_state *s)
+static void set_flags(struct rtc_state *s)
 {
 	struct moment now = guest_now(s), seen = {(int64_t)s->seen_s, s->seen_ns};
 	uint32_t hz = periodic_hz(s);
@@ -315,6 +315,26 @@ static void catch_up(struct rtc_state *s)
 	s->cmos[REG_C] |= C_UF;
 	if (next_alarm(s, seen.s) <= now.s)
 		s->cmos[REG_C] |= C_AF;
+}
+
+static bool alarm_rings(const struct rtc_state *s)
+{
+	return s->cmos[REG_C] & s->cmos[REG_B] & C_AF;
+}
+
+/* Power management hears of it when it begins, and whoever sleeps by that. */
+static void tell_alarm(struct device *dev, bool rang)
+{
+	if (!rang && alarm_rings(dev->state))
+		vm_request(dev->vm, VM_REQUEST_ALARM);
+}
+
+static void catch_up(struct device *dev)
+{
+	bool rang = alarm_rings(dev->state);
+
+	set_flags(dev->state);
+	tell_alarm(dev, rang);
 }
 
 static bool line_level(const struct rtc_state *s)
@@ -372,20 +392,6 @@ static void arm_timer(struct device *dev)
 	timerfd_settime(host->timer.fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
 }
 
-static bool rtc_alarm(struct device *dev)
-{
-	const struct rtc_state *s = dev->state;
-
-	return s->cmos[REG_C] & s->cmos[REG_B] & C_AF;
-}
-
-/* Vm.c knows whether there is somebody to wake. */
-static void tell_alarm(struct device *dev)
-{
-	if (rtc_alarm(dev))
-		vm_request(dev->vm, VM_REQUEST_ALARM);
-}
-
 static void timer_ready(void *opaque, uint32_t events)
 {
 	struct device *dev = opaque;
@@ -394,10 +400,9 @@ static void timer_ready(void *opaque, uint32_t events)
 	(void)events;
 	if (!timer_take(&host->timer) || !host->running)
 		return;
-	catch_up(dev->state);
+	catch_up(dev);
 	arm_timer(dev);
 	update_irq(dev);
-	tell_alarm(dev);
 }
 
 static bool is_time(uint8_t index)
@@ -419,7 +424,7 @@ static uint8_t read_c(struct device *dev)
 	struct rtc_state *s = dev->state;
 	uint8_t flags;
 
-	catch_up(s);
+	catch_up(dev);
 	flags = s->cmos[REG_C] | (line_level(s) ? C_IRQF : 0);
 	s->cmos[REG_C] = 0;
 	arm_timer(dev);
@@ -482,12 +487,14 @@ static void write_time(struct rtc_state *s, uint8_t index, uint8_t value)
 static void write_register(struct device *dev, uint64_t port, uint8_t value)
 {
 	struct rtc_state *s = dev->state;
+	bool rang;
 
 	if (!port) {
 		s->index = value % RTC_CMOS; /* bit 7 masks NMIs, which there are none of */
 		return;
 	}
-	catch_up(s);
+	catch_up(dev);
+	rang = alarm_rings(s);
 	if (s->index == REG_A || s->index == REG_B)
 		write_control(s, s->index, value);
 	else if (is_time(s->index))
@@ -499,6 +506,7 @@ static void write_register(struct device *dev, uint64_t port, uint8_t value)
 		return;
 	arm_timer(dev);
 	update_irq(dev);
+	tell_alarm(dev, rang);
 }
 
 static uint64_t rtc_read(void *opaque, uint64_t offset, uint32_t size)
@@ -603,10 +611,9 @@ static void rtc_resume(struct device *dev)
 	struct rtc_host *host = dev->host;
 
 	host->running = true;
-	catch_up(dev->state);
+	catch_up(dev);
 	arm_timer(dev);
 	irq_line_renew(&host->irq, line_level(dev->state));
-	tell_alarm(dev);
 }
 
 const struct device_ops rtc_ops = {
@@ -619,5 +626,4 @@ const struct device_ops rtc_ops = {
 	.reset = rtc_reset,
 	.pause = rtc_pause,
 	.resume = rtc_resume,
-	.alarm = rtc_alarm,
 };

@@ -17,7 +17,7 @@ static void start(void)
 START_TEST(power_button)
 {
 	start();
-	pm_ops.power_button(rig.dev);
+	pm_ops.power(rig.dev, DEVICE_POWER_BUTTON);
 	ck_assert(!rig.line[PM_SCI_GSI]);
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0x100);
 	rig_out(ENABLE, 2, 0x100);
@@ -30,7 +30,7 @@ START_TEST(power_button)
 	outb(STATUS + 1, 0x01);
 	ck_assert(!rig.line[PM_SCI_GSI]);
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0);
-	pm_ops.power_button(rig.dev);
+	pm_ops.power(rig.dev, DEVICE_POWER_BUTTON);
 	ck_assert(rig.line[PM_SCI_GSI]);
 	pm_ops.pause(rig.dev, UINT64_MAX, NULL);
 	pm_ops.reset(rig.dev);
@@ -72,10 +72,14 @@ START_TEST(sleep_and_wake)
 	rig_out(ENABLE, 2, 0x0521);
 	rig_out(CONTROL, 2, PM_SLP_TYP_S3 << 10 | 1 << 13);
 	ck_assert_uint_eq(rig.requests, VM_REQUEST_SUSPEND);
-	ck_assert(!pm_ops.wake(rig.dev, DEVICE_WAKE_PENDING));
+	ck_assert(!pm_ops.power(rig.dev, DEVICE_POWER_NOTHING));
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0);
 	rig_reload();
-	ck_assert(pm_ops.wake(rig.dev, DEVICE_WAKE_ALARM));
+	ck_assert(pm_ops.power(rig.dev, DEVICE_POWER_ALARM));
+	rig_reload();
+	ck_assert(pm_ops.power(rig.dev, DEVICE_POWER_NOTHING));
+	ck_assert_uint_eq(rig_in(STATUS, 2), 0x0400);
+	pm_ops.power(rig.dev, DEVICE_POWER_WOKEN);
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0x8400); /* woken, by the RTC */
 	ck_assert(rig.line[PM_SCI_GSI]);
 	rig_reload();
@@ -84,23 +88,30 @@ START_TEST(sleep_and_wake)
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0x8000);
 	rig_out(STATUS, 2, 0x8000);
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0);
-	rig_out(ENABLE, 2, 0); /* a button wakes all the same */
-	ck_assert(!pm_ops.wake(rig.dev, DEVICE_WAKE_ALARM));
-	ck_assert(pm_ops.wake(rig.dev, DEVICE_WAKE_BUTTON));
-	ck_assert_uint_eq(rig_in(STATUS, 2), 0x8100);
-	ck_assert(!rig.line[PM_SCI_GSI]);
 }
 END_TEST
 
-/* Pressed between the guest's last look and its sleep. */
-START_TEST(button_before_sleep)
+/* Rings or is pressed between the guest's last look and its sleep; what is not enabled wakes nobody. */
+START_TEST(before_sleep)
 {
+	static const struct {
+		enum device_power what;
+		uint32_t bit;
+	} rows[] = {{DEVICE_POWER_BUTTON, 0x0100}, {DEVICE_POWER_ALARM, 0x0400}};
+
 	start();
-	pm_ops.power_button(rig.dev);
-	ck_assert(!pm_ops.wake(rig.dev, DEVICE_WAKE_PENDING));
-	rig_out(ENABLE, 2, 0x0100);
-	ck_assert(pm_ops.wake(rig.dev, DEVICE_WAKE_PENDING));
-	ck_assert_uint_eq(rig_in(STATUS, 2), 0x8100);
+	for (uint32_t i = 0; i < 2; i++) {
+		rig_out(ENABLE, 2, 0x0500 & ~rows[i].bit);
+		ck_assert(!pm_ops.power(rig.dev, rows[i].what));
+		ck_assert(!rig.line[PM_SCI_GSI]);
+		ck_assert(!pm_ops.power(rig.dev, DEVICE_POWER_NOTHING));
+		rig_out(ENABLE, 2, rows[i].bit);
+		ck_assert(rig.line[PM_SCI_GSI]);
+		ck_assert(pm_ops.power(rig.dev, DEVICE_POWER_NOTHING));
+		ck_assert_uint_eq(rig_in(STATUS, 2), rows[i].bit);
+		rig_out(STATUS, 2, rows[i].bit);
+		ck_assert(!rig.line[PM_SCI_GSI]);
+	}
 }
 END_TEST
 
@@ -199,5 +210,5 @@ START_TEST(keyboard_controller)
 }
 END_TEST
 
-RIG_MAIN("pm", power_button, enable_bits, soft_off, sleep_and_wake, button_before_sleep, timer,
+RIG_MAIN("pm", power_button, enable_bits, soft_off, sleep_and_wake, before_sleep, timer,
 	 timer_carry, reset_port, keyboard_controller)

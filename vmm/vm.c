@@ -22,11 +22,12 @@ const char *const runstate_name[RUNSTATES] = {
 /* The guest's own wishes: they wait as long as it is stopped. */
 #define GUEST_REQUESTS \
 	(VM_REQUEST_SHUTDOWN | VM_REQUEST_RESET | VM_REQUEST_TRIPLE_FAULT | VM_REQUEST_SUSPEND)
+#define WAKE_REQUESTS (VM_REQUEST_SUSPEND | VM_REQUEST_ALARM | VM_REQUEST_WAKE)
 
-/* A guest's own reset has this long for devices to come to rest, and is tried again if they do not, as
- * when the host's storage hangs; in between the main loop serves the operator. */
-#define RESET_PAUSE_NS CLOCK_NS_PER_S
-#define RESET_AGAIN_NS CLOCK_NS_PER_S
+/* A guest's own reset or wake-up has this long for devices to come to rest, and is tried again if they do
+ * not, as when the host's storage hangs; in between the main loop serves the operator. */
+#define GUEST_PAUSE_NS CLOCK_NS_PER_S
+#define TRY_AGAIN_NS   CLOCK_NS_PER_S
 
 /* Why a guest in this run state cannot be made to run; NULL: it can. */
 static const char *const cannot_run[RUNSTATES] = {
@@ -75,7 +76,7 @@ static int add_memslots(struct vm *vm, struct error *err)
 }
 
 static void handle_requests(void *opaque);
-static void reset_again(void *opaque, uint32_t events);
+static void try_again(void *opaque, uint32_t events);
 
 int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 {
@@ -97,7 +98,7 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 	ret = loop_init(&vm->loop, handle_requests, vm, err);
 	if (ret)
 		return ret;
-	ret = timer_open(&vm->reset_timer, CLOCK_MONOTONIC, &vm->loop, reset_again, vm, NULL, err);
+	ret = timer_open(&vm->again_timer, CLOCK_MONOTONIC, &vm->loop, try_again, vm, NULL, err);
 	ret = ret ? ret : ram_open(&vm->ram, &opt->memory, err);
 	for (uint32_t i = 0; !ret && i < sizeof(stage) / sizeof(stage[0]); i++)
 		ret = stage[i](vm, err);
@@ -125,7 +126,7 @@ void vm_destroy(struct vm *vm)
 		close(vm->kvm_fd);
 	bus_close(&vm->bus);
 	ram_close(&vm->ram);
-	timer_close(&vm->reset_timer);
+	timer_close(&vm->again_timer);
 	loop_close(&vm->loop);
 	vm->kvm_fd = vm->vm_fd = -1;
 }
@@ -223,6 +224,23 @@ int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
 	return 0;
 }
 
+/* True: the guest, if it sleeps, wants to be woken. */
+static bool power(struct vm *vm, enum device_power what)
+{
+	bool wakes = false;
+
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (!dev->ops->power)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		wakes |= dev->ops->power(dev, what);
+		pthread_mutex_unlock(&dev->lock);
+	}
+	return wakes;
+}
+
 static int pause_device(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	int ret;
@@ -247,6 +265,9 @@ int vm_pause_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
 		resume_devices(vm, i);
 		return ret;
 	}
+	/* What has rung belongs to the state that may be saved now. */
+	if (atomic_fetch_and(&vm->requests, ~(unsigned int)VM_REQUEST_ALARM) & VM_REQUEST_ALARM)
+		power(vm, DEVICE_POWER_ALARM);
 	return 0;
 }
 
@@ -274,6 +295,8 @@ static void resume_all(struct vm *vm)
 	vm_resume_vcpus(vm);
 	if (vm->runstate != state)
 		vm_set_runstate(vm, state);
+	if (vm->suspended)
+		vm_request(vm, VM_REQUEST_WAKE); /* by what came before a stop or a save */
 }
 
 void vm_go_on(struct vm *vm)
@@ -355,12 +378,12 @@ int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 	if (vm->runstate == RUNSTATE_PRELAUNCH)
 		return 0; /* it is as after a reset */
 	if (live) {
-		ret = pause_all(vm, guest ? RESET_PAUSE_NS : VM_PAUSE_NS, err);
+		ret = pause_all(vm, guest ? GUEST_PAUSE_NS : VM_PAUSE_NS, err);
 		if (ret)
 			return ret;
 	}
-	vm->suspended = false;
-	atomic_fetch_and(&vm->requests, ~GUEST_REQUESTS);
+	vm->suspended = vm->wake_waits = false;
+	atomic_fetch_and(&vm->requests, ~(GUEST_REQUESTS | VM_REQUEST_ALARM));
 	vm->needs_reset = true;
 	ret = boot(vm, err);
 	if (ret) {
@@ -381,15 +404,7 @@ int vm_powerdown(struct vm *vm, struct error *err)
 		return error_set(err, -EBUSY, "the guest does not run (%s): it cannot power down",
 				 runstate_name[vm->runstate]);
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_POWERDOWN});
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		struct device *dev = vm->device[i];
-
-		if (!dev->ops->power_button)
-			continue;
-		pthread_mutex_lock(&dev->lock);
-		dev->ops->power_button(dev);
-		pthread_mutex_unlock(&dev->lock);
-	}
+	power(vm, DEVICE_POWER_BUTTON);
 	return 0;
 }
 
@@ -425,7 +440,7 @@ static void guest_reset(struct vm *vm)
 		log_guest("guest reset: %s; it is tried again", err.msg);
 		atomic_fetch_or(&vm->requests, VM_REQUEST_RESET);
 		vm->reset_waits = true;
-		timer_set(&vm->reset_timer, RESET_AGAIN_NS);
+		timer_set(&vm->again_timer, TRY_AGAIN_NS);
 	} else if (ret) {
 		log_error("guest reset: %s", err.msg);
 		enter_internal_error(vm);
@@ -436,10 +451,16 @@ static void guest_reset(struct vm *vm)
  * power-on, devices are as they were. Levels that these hold come anew. */
 static int wake(struct vm *vm, struct error *err)
 {
-	int ret = vm_pause_devices(vm, clock_now_ns() + VM_PAUSE_NS, err);
+	int ret = vm_pause_devices(vm, clock_now_ns() + GUEST_PAUSE_NS, err);
 
+	vm->wake_waits = ret == -ETIMEDOUT;
+	if (vm->wake_waits) {
+		error_prefix(err, "it is tried again");
+		timer_set(&vm->again_timer, TRY_AGAIN_NS);
+	}
 	if (ret)
 		return ret;
+	power(vm, DEVICE_POWER_WOKEN);
 	ret = arch_wake(vm, err);
 	if (ret == -EFAULT) { /* as firmware that finds no OS to go back to */
 		log_guest("wake-up: %s: reset", err->msg);
@@ -457,39 +478,6 @@ static int wake(struct vm *vm, struct error *err)
 	return 0;
 }
 
-/* True: the guest wants to be woken by that. */
-static bool tell_wake(struct vm *vm, enum device_wake why)
-{
-	bool wakes = false;
-
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		struct device *dev = vm->device[i];
-
-		if (!dev->ops->wake)
-			continue;
-		pthread_mutex_lock(&dev->lock);
-		wakes |= dev->ops->wake(dev, why);
-		pthread_mutex_unlock(&dev->lock);
-	}
-	return wakes;
-}
-
-static bool alarm_rings(struct vm *vm)
-{
-	bool rings = false;
-
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		struct device *dev = vm->device[i];
-
-		if (!dev->ops->alarm)
-			continue;
-		pthread_mutex_lock(&dev->lock);
-		rings |= dev->ops->alarm(dev);
-		pthread_mutex_unlock(&dev->lock);
-	}
-	return rings;
-}
-
 int vm_wakeup(struct vm *vm, struct error *err)
 {
 	if (!vm->opt->s3)
@@ -501,24 +489,22 @@ int vm_wakeup(struct vm *vm, struct error *err)
 				 "Unable to wake up: guest is not in suspended state, but %s%s",
 				 runstate_name[vm->runstate],
 				 vm->suspended ? " while it sleeps: cont it first" : "");
-	tell_wake(vm, DEVICE_WAKE_BUTTON);
-	return wake(vm, err);
+	power(vm, DEVICE_POWER_BUTTON);
+	return wake(vm, err); /* the button wakes always: ACPI 6.5, 4.8.3.1 */
 }
 
 static void wake_if_due(struct vm *vm)
 {
 	struct error err;
 
-	if (!tell_wake(vm, DEVICE_WAKE_PENDING) &&
-	    (!alarm_rings(vm) || !tell_wake(vm, DEVICE_WAKE_ALARM)))
-		return;
-	if (wake(vm, &err))
-		log_error("wake-up: %s", err.msg);
+	if ((vm->wake_waits || power(vm, DEVICE_POWER_NOTHING)) && wake(vm, &err))
+		log_guest("wake-up: %s", err.msg);
 }
 
 static void suspend(struct vm *vm)
 {
 	vm_pause_vcpus(vm);
+	atomic_fetch_and(&vm->requests, ~(unsigned int)VM_REQUEST_SUSPEND); /* of a second vCPU */
 	if (vm_guest_waits(vm)) { /* another vCPU wanted something else meanwhile: that first */
 		vm_resume_vcpus(vm);
 		return;
@@ -554,6 +540,8 @@ static void handle_requests(void *opaque)
 	what = atomic_fetch_and(&vm->requests, listens ? 0 : GUEST_REQUESTS);
 	if (what & VM_REQUEST_EVENTS)
 		vm_report_posted(vm);
+	if (what & VM_REQUEST_ALARM)
+		power(vm, DEVICE_POWER_ALARM);
 	if (what & VM_REQUEST_BROKEN_RAM)
 		report_broken_ram(vm);
 	if (what & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM)) {
@@ -572,17 +560,19 @@ static void handle_requests(void *opaque)
 	} else if (listens && what & VM_REQUEST_SUSPEND) {
 		suspend(vm);
 	}
-	if (vm->runstate == RUNSTATE_SUSPENDED && what & (VM_REQUEST_SUSPEND | VM_REQUEST_ALARM))
+	if (vm->runstate == RUNSTATE_SUSPENDED && what & WAKE_REQUESTS)
 		wake_if_due(vm);
 }
 
-static void reset_again(void *opaque, uint32_t events)
+static void try_again(void *opaque, uint32_t events)
 {
 	struct vm *vm = opaque;
 
 	(void)events;
-	if (!timer_take(&vm->reset_timer))
+	if (!timer_take(&vm->again_timer))
 		return;
 	vm->reset_waits = false;
+	if (vm->wake_waits)
+		atomic_fetch_or(&vm->requests, VM_REQUEST_WAKE);
 	handle_requests(vm);
 }

@@ -47,7 +47,8 @@ enum vm_request {
 	VM_REQUEST_BROKEN_RAM = 64, /* SIGBUS on guest RAM at broken_gpa */
 	VM_REQUEST_EVENTS = 128,    /* vm_post_event() has put something into `posted` */
 	VM_REQUEST_SUSPEND = 256,   /* the guest goes to sleep (ACPI S3) */
-	VM_REQUEST_ALARM = 512,	    /* an alarm rings, which may wake it */
+	VM_REQUEST_ALARM = 512,	    /* an alarm rings: power management wants to know */
+	VM_REQUEST_WAKE = 1024,	    /* there may be what wakes a guest that sleeps */
 };
 
 enum vm_event_type {
@@ -105,8 +106,9 @@ struct vm {
 	bool has_run;	/* the guest has run in this process: cprload is refused, PCI slots stay */
 	bool needs_reset; /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
-	bool reset_waits; /* so does what the guest asks for, until reset_timer expires */
-	struct timer reset_timer;
+	bool reset_waits; /* so does what the guest asks for, until again_timer expires */
+	bool wake_waits;  /* a wake-up is to be tried again then */
+	struct timer again_timer;
 	_Atomic uint64_t broken_gpa; /* of the last SIGBUS; RAM_NO_GPA: the label */
 	int exit_status;
 	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */

@@ -14,7 +14,15 @@ woken() {
 	failed && die "the guest says: $(text | grep -a ^FAIL)"
 }
 has_woken() { failed || [ "$(text | grep -ac '^woken')" = "$1" ]; }
-wakeup() { ctl system_wakeup >/dev/null || die "system_wakeup failed"; }
+# wakeup: an event tells of it
+wakeup() { ctl --wait-event WAKEUP system_wakeup >"$dir/answer" || die "system_wakeup: $(cat "$dir/answer")"; }
+# falls_asleep TIMES: as the mailbox says; an event tells of it
+falls_asleep() {
+	ctl stop >/dev/null || die "stop failed"
+	mailbox
+	ctl --wait-event SUSPEND cont >"$dir/answer" || die "no event SUSPEND: $(cat "$dir/answer")"
+	asleep "$1"
+}
 
 do_sleep() {
 	local i
@@ -23,8 +31,7 @@ do_sleep() {
 	ctl system_wakeup >"$dir/answer" 2>&1 && die "woke a guest that is awake"
 	grep -q "Unable to wake up: guest is not in suspended state" "$dir/answer" || die "says $(cat "$dir/answer")"
 	for i in 1 2 3 4 5; do
-		mailbox
-		asleep $i
+		falls_asleep $i
 		wakeup
 		woken $i
 		wait_ok 3
@@ -56,12 +63,23 @@ do_sleep_alarm() {
 	launch
 	wait_qmp
 	woken 2
-	# one that rings while the guest is nowhere
+	# one that rings while the guest is nowhere: not yet at the save, but before the load
 	asleep 3
 	save
-	sleep 3
+	has_woken 2 || die "woken before the save"
+	sleep 5
 	load
+	grep -q "it is suspended" "$dir/log.$process" || die "did not sleep at the save"
 	woken 3
+	quit_vm
+	check_text
+}
+# One that rings before the guest sleeps wakes it.
+do_sleep_rung() {
+	guest=sleep append=wake=rung
+	launch
+	wait_qmp
+	woken 2
 	quit_vm
 	check_text
 }
@@ -102,6 +120,29 @@ do_sleep_saved() {
 	quit_vm
 	check_text
 }
+# As long as a device does not come to rest there is no wake-up, neither by the operator nor by the alarm; and
+# then there is.
+do_sleep_stuck() {
+	guest=sleep append=${1:-}
+	stasis=$(find_binary stasis-grown)
+	export STASIS_GROWN_STUCK=$dir/stuck
+	launch
+	wait_qmp
+	asleep 1
+	touch "$dir/stuck"
+	if [ -z "$append" ]; then
+		ctl system_wakeup >"$dir/answer" 2>&1 && die "woken in spite of a device that does not rest"
+		grep -q "tried again: grown-isa0: .*stuck" "$dir/answer" || die "says $(cat "$dir/answer")"
+	fi
+	within 20 wake_waits || die "the wake-up did not meet the device"
+	asleep 1
+	rm "$dir/stuck"
+	woken 1
+	quit_vm
+	check_text
+}
+do_sleep_stuck_alarm() { do_sleep_stuck wake=alarm; }
+wake_waits() { grep -q "wake-up: it is tried again: grown-isa0: .*stuck" "$dir/log.$process"; }
 do_sleep_fault() {
 	guest=sleep fault=save/fsync-folder:fail
 	launch
@@ -131,7 +172,7 @@ sleep_nowhere() {
 	launch
 	wait_qmp
 	asleep 1
-	wakeup
+	ctl system_wakeup >/dev/null || die "system_wakeup failed"
 	exits 1
 	grep -q "no waking vector" "$dir/log.1" || die "the log does not say why it was reset"
 }
