@@ -411,15 +411,15 @@ static void forward(const struct device *dev, uint32_t offset, uint32_t bytes)
 	}
 }
 
-void vfio_config_command(struct device *dev, bool may_master)
+static int put_command(struct device *dev, bool may_master, struct error *err)
 {
 	const struct vfio_state *s = dev->state;
 	const struct vfio_host *host = dev->host;
 	uint16_t guest = (uint16_t)get(s->pci.config, PCI_COMMAND, 2), own;
 	uint32_t pass = PCI_COMMAND_INTX_DISABLE | (may_master ? PCI_COMMAND_MASTER : 0);
 
-	if (vfio_config_get(host, PCI_COMMAND, &own, sizeof(own), NULL))
-		return;
+	if (vfio_config_get(host, PCI_COMMAND, &own, sizeof(own), err))
+		return -EIO;
 	own &= (uint16_t) ~(PCI_COMMAND_INTX_DISABLE | PCI_COMMAND_MASTER);
 	/* Its BARs lie where the host has put them and may always answer there: were they switched
 	 * off, a vCPU that reaches one meanwhile could not go on. */
@@ -428,8 +428,37 @@ void vfio_config_command(struct device *dev, bool may_master)
 			own |= host->pci.bar[bar].is_io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
 	own |= (uint16_t)(guest & pass);
 	if (!vfio_region_pwrite(host, host->config_offset + PCI_COMMAND, &own, sizeof(own)))
-		log_error("%s (%s): its command register cannot be written: %s", host->config->id,
-			  host->config->host, strerror(errno));
+		return error_set(err, -EIO, "its command register cannot be written: %s",
+				 strerror(errno));
+	return 0;
+}
+
+void vfio_config_command(struct device *dev)
+{
+	const struct vfio_host *host = dev->host;
+	struct error err;
+
+	if (put_command(dev, true, &err))
+		log_guest("%s (%s): %s", host->config->id, host->config->host, err.msg);
+}
+
+int vfio_config_isolate(struct device *dev, struct error *err)
+{
+	const struct vfio_host *host = dev->host;
+	int ret = put_command(dev, false, err);
+	uint16_t own;
+
+	ret = ret ? ret : vfio_config_get(host, PCI_COMMAND, &own, sizeof(own), err);
+	if (!ret && own & PCI_COMMAND_MASTER)
+		ret = error_set(err, -EIO, "its command register keeps the bit that was cleared");
+	if (ret)
+		error_prefix(
+			err,
+			"%s (%s): it cannot be stopped from being a bus master, which "
+			"reaches guest RAM: if it is broken, as the host's kernel log may tell, "
+			"shut the guest down",
+			host->config->id, host->config->host);
+	return ret;
 }
 
 void vfio_config_power(struct device *dev)
@@ -460,7 +489,7 @@ void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 	if (is_pm)
 		vfio_config_power(dev);
 	if (overlaps(offset, bytes, PCI_COMMAND, 2))
-		vfio_config_command(dev, true);
+		vfio_config_command(dev);
 	vfio_irq_sync(dev);
 }
 

@@ -119,16 +119,18 @@ static void vfio_detach(struct device *dev)
 static void vfio_reset(struct device *dev)
 {
 	struct vfio_host *host = dev->host;
+	struct error err;
 
 	vfio_irq_off(dev);
-	vfio_config_command(dev, false);
+	if (vfio_config_isolate(dev, &err))
+		log_error("%s", err.msg);
 	/* The open has done it for the first time. */
 	if (host->used && ioctl(host->fd, VFIO_DEVICE_RESET))
 		log_error("%s (%s): the function cannot be reset: %s", host->config->id,
 			  host->config->host, strerror(errno));
 	host->used = false;
 	pci_reset(&host->pci);
-	vfio_config_command(dev, true);
+	vfio_config_command(dev);
 	vfio_config_power(dev);
 }
 
@@ -145,19 +147,6 @@ static int vfio_may_save(struct device *dev, struct error *err)
 			 "let its agent guest-suspend-ram (kexec-update --suspend does), wait for "
 			 "run state suspended",
 			 host->config->id, host->config->host);
-}
-
-/* RAM of a guest that sleeps stands still, whatever its driver has left on; one that is awake goes on
- * where it was and its function never rests. */
-static int vfio_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
-{
-	(void)deadline_ns, (void)err;
-	if (!dev->vm->suspended)
-		return 0;
-	vfio_irq_off(dev);
-	vfio_config_command(dev, false);
-	vfio_config_refresh(dev);
-	return 0;
 }
 
 static int vfio_compare(struct device *dev, const void *saved, struct error *err)
@@ -193,11 +182,31 @@ static void vfio_resume(struct device *dev)
 	struct vfio_host *host = dev->host;
 
 	host->used = true;
-	vfio_config_command(dev, true);
+	vfio_config_command(dev);
 	if (host->irq_mode == VFIO_IRQ_INTX)
 		vfio_irq_off(dev);
 	vfio_irq_sync(dev);
 	pci_resume(&host->pci);
+}
+
+/* RAM of a guest that sleeps stands still, whatever its driver has left on; one that is awake goes on
+ * where it was and its function never rests. */
+static int vfio_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
+{
+	int ret;
+
+	(void)deadline_ns;
+	if (!dev->vm->suspended)
+		return 0;
+	vfio_irq_off(dev);
+	ret = vfio_config_isolate(dev, err);
+	if (ret) {
+		vfio_resume(dev);
+		return ret;
+	}
+	/* The answer to a read pushes what the function has written before it into RAM. */
+	vfio_config_refresh(dev);
+	return 0;
 }
 
 const struct device_ops vfio_pci_ops = {

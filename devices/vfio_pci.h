@@ -79,9 +79,10 @@ int vfio_config_get(const struct vfio_host *host, uint32_t offset, void *data, u
 uint32_t vfio_config_seen(const struct device *dev, uint32_t offset, uint32_t bytes);
 void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes);
 void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes);
-/* The function's command register follows the guest's; false: it is no bus master, whatever the guest
- * wants. */
-void vfio_config_command(struct device *dev, bool may_master);
+/* The function's command register follows the guest's. */
+void vfio_config_command(struct device *dev);
+/* It is no bus master, whatever the guest wants. */
+int vfio_config_isolate(struct device *dev, struct error *err) must_check;
 /* BARs are mapped as long as the function is in D0. */
 void vfio_config_power(struct device *dev);
 /* The saved config space has what a read would give. */

@@ -129,6 +129,32 @@ START_TEST(pause)
 }
 END_TEST
 
+/* What cannot be kept from guest RAM is not saved, and the guest has lost nothing by the try. */
+START_TEST(pause_fails)
+{
+	uint64_t offset;
+	struct device *dev;
+	struct error err = {""};
+
+	start();
+	dev = vfio_fixture_device();
+	offset = vfio_fixture_host()->config_offset;
+	rig.vm.suspended = true;
+	function->deaf = _i;
+	if (!_i)
+		vfio_fixture_host()->config_offset = vfio_stand_in_offset(VFIO_PCI_NUM_REGIONS);
+	ck_assert_int_eq(ops()->pause(dev, UINT64_MAX, &err), -EIO);
+	ck_assert_msg(strstr(err.msg, "nvme (0000:01:00.0)") && strstr(err.msg, "bus master"), "%s",
+		      err.msg);
+	vfio_fixture_host()->config_offset = offset;
+	ck_assert(masters());
+	ck_assert_uint_eq(nenabled(), 4);
+	function->deaf = false;
+	ck_assert_int_eq(ops()->pause(dev, UINT64_MAX, &err), 0);
+	ck_assert(!masters());
+}
+END_TEST
+
 /* Asleep in D3, where the host's kernel gives no vectors; it is the driver that wakes who ends that. */
 START_TEST(pause_in_d3)
 {
@@ -306,6 +332,7 @@ int main(void)
 	tcase_add_test(tcase, reset_from_d3);
 	tcase_add_test(tcase, may_save);
 	tcase_add_test(tcase, pause);
+	tcase_add_loop_test(tcase, pause_fails, 0, 2);
 	tcase_add_test(tcase, pause_in_d3);
 	tcase_add_test(tcase, pause_reads);
 	tcase_add_test(tcase, reload);

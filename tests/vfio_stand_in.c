@@ -41,6 +41,7 @@ int vfio_stand_in_access(const char *path, int mode);
 int vfio_stand_in_close(int fd);
 int vfio_stand_in_ioctl(int fd, unsigned long request, ...);
 int vfio_stand_in_getrlimit(__rlimit_resource_t resource, struct rlimit *limit);
+ssize_t vfio_stand_in_pwrite(int fd, const void *data, size_t bytes, off_t at);
 
 static void must(bool condition)
 {
@@ -635,6 +636,12 @@ int vfio_stand_in_getrlimit(__rlimit_resource_t resource, struct rlimit *limit)
 	must(resource == RLIMIT_MEMLOCK);
 	*limit = (struct rlimit){vfio_stand_in.memlock_bytes, vfio_stand_in.memlock_bytes};
 	return 0;
+}
+
+ssize_t vfio_stand_in_pwrite(int fd, const void *data, size_t bytes, off_t at)
+{
+	must(fd >= 0 && fd < FDS && ours[fd].kind == DEVICE);
+	return ours[fd].function->deaf ? (ssize_t)bytes : pwrite(fd, data, bytes, at);
 }
 
 /* --- the tests' side */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* tests/vfio_stand_in.h - in place of open(2), access(2), ioctl(2), close(2), getrlimit(2) in what passes
+/* tests/vfio_stand_in.h - in place of open(2), access(2), ioctl(2), close(2), pwrite(2), getrlimit(2) in what passes
  *	functions through: a host that has VFIO and remembers what it is told, and its sysfs.
- *	A function's descriptor is a memfd: pread(2), pwrite(2) and mmap(2) are the real ones.
+ *	A function's descriptor is a memfd: pread(2) and mmap(2) are the real ones.
  * Owns: a folder with the sysfs tree and a memfd for each function, from vfio_stand_in_begin() to
  *	vfio_stand_in_end().
  * Threads: one.
@@ -46,6 +46,7 @@ struct vfio_stand_in_function {
 	int memory_fd;	      /* what its descriptors are duplicates of: regions at their offsets */
 	uint32_t open;	      /* descriptors of it */
 	uint32_t resets;      /* VFIO_DEVICE_RESET */
+	bool deaf;	      /* takes what is written to it and does nothing */
 	bool bound, attached; /* cdev: to iommufd, to the address space */
 };
 
