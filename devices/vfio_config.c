@@ -438,7 +438,7 @@ void vfio_config_command(struct device *dev)
 	const struct vfio_host *host = dev->host;
 	struct error err;
 
-	if (put_command(dev, true, &err))
+	if (put_command(dev, !host->must_reset, &err))
 		log_guest("%s (%s): %s", host->config->id, host->config->host, err.msg);
 }
 

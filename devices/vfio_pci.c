@@ -125,10 +125,15 @@ static void vfio_reset(struct device *dev)
 	if (vfio_config_isolate(dev, &err))
 		log_error("%s", err.msg);
 	/* The open has done it for the first time. */
-	if (host->used && ioctl(host->fd, VFIO_DEVICE_RESET))
-		log_error("%s (%s): the function cannot be reset: %s", host->config->id,
-			  host->config->host, strerror(errno));
-	host->used = false;
+	host->must_reset = host->used && ioctl(host->fd, VFIO_DEVICE_RESET);
+	if (host->must_reset)
+		log_error("%s (%s): the function cannot be reset: %s: it is kept from guest RAM "
+			  "until "
+			  "that works: try again by system_reset, or quit, and look at the host's "
+			  "kernel log",
+			  host->config->id, host->config->host, strerror(errno));
+	else
+		host->used = false;
 	pci_reset(&host->pci);
 	vfio_config_command(dev);
 	vfio_config_power(dev);

@@ -57,6 +57,7 @@ struct vfio_host {
 	/* Where the function has its table and its pending bits. */
 	uint32_t msix_bar, msix_offset, pba_bar, pba_offset;
 	bool used;	  /* the guest has run since its last reset */
+	bool must_reset;  /* that has failed: it is no bus master before one has worked */
 	bool powered_off; /* D3: no BAR answers, and one that is mapped would stop the vCPU */
 	/* vfio_irq.c's */
 	enum vfio_irq_mode { VFIO_IRQ_OFF, VFIO_IRQ_INTX, VFIO_IRQ_MSI, VFIO_IRQ_MSIX } irq_mode;

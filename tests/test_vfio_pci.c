@@ -67,6 +67,25 @@ START_TEST(reset)
 }
 END_TEST
 
+/* What a former guest has told it to do it may still do: it comes to no RAM. */
+START_TEST(reset_fails)
+{
+	start();
+	vfio_stand_in.fails = VFIO_DEVICE_RESET;
+	vfio_stand_in.fails_errno = EAGAIN;
+	vfio_fixture_reset();
+	ck_assert(!masters());
+	ops()->resume(vfio_fixture_device());
+	vfio_put(PCI_COMMAND, 2, AWAKE);
+	ck_assert(!masters());
+	vfio_stand_in.fails = 0;
+	vfio_fixture_reset();
+	ck_assert_uint_eq(function->resets, 1);
+	vfio_put(PCI_COMMAND, 2, AWAKE);
+	ck_assert(masters());
+}
+END_TEST
+
 /* A bus master without interrupts has none, whatever there was before. */
 START_TEST(reset_leaves_no_vectors)
 {
@@ -328,6 +347,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, vfio_fixture_open, vfio_fixture_close);
 	tcase_add_test(tcase, reset);
+	tcase_add_test(tcase, reset_fails);
 	tcase_add_test(tcase, reset_leaves_no_vectors);
 	tcase_add_test(tcase, reset_from_d3);
 	tcase_add_test(tcase, may_save);
