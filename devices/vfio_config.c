@@ -140,6 +140,7 @@ static int add_exp(struct found *cap, struct error *err)
 	uint32_t version = cap->config[cap->at + PCI_EXP_FLAGS] & PCI_EXP_FLAGS_VERS;
 
 	(void)err;
+	cap->host->exp_cap = cap->at;
 	add_fields(cap, exp_v1, COUNT(exp_v1));
 	if (version < EXP_VERSION_2 || cap->room < EXP_V2_BYTES)
 		return EXP_V1_BYTES;
@@ -481,14 +482,17 @@ void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 {
 	const struct vfio_host *host = dev->host;
 	bool is_pm = host->pm_cap && overlaps(offset, bytes, host->pm_cap + PCI_PM_CTRL, 2);
+	/* A function level reset ends D3, too. */
+	bool is_reset = host->exp_cap && overlaps(offset, bytes, host->exp_cap + PCI_EXP_DEVCTL, 2);
 
 	/* Whatever it is that the guest has written: accesses find the BARs again afterwards. */
 	if (is_pm)
 		vfio_region_power(dev, false);
 	forward(dev, offset, bytes);
-	if (is_pm)
+	if (is_pm || is_reset)
 		vfio_config_power(dev);
-	if (overlaps(offset, bytes, PCI_COMMAND, 2))
+	/* On the way to D0 and behind a reset the host's kernel puts back what it has saved before. */
+	if (is_pm || is_reset || overlaps(offset, bytes, PCI_COMMAND, 2))
 		vfio_config_command(dev);
 	vfio_irq_sync(dev);
 }

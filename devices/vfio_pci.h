@@ -53,7 +53,7 @@ struct vfio_host {
 	uint8_t passed[PCI_CONFIG_BYTES]; /* mask: bits that are the function's own */
 	bool acts[PCI_CONFIG_BYTES / 4];  /* to read there may do something in the function */
 	struct vfio_bar bar[PCI_BARS];
-	uint8_t pm_cap, msi_cap, msix_cap; /* offsets; 0: none */
+	uint8_t pm_cap, exp_cap, msi_cap, msix_cap; /* offsets; 0: none */
 	/* Where the function has its table and its pending bits. */
 	uint32_t msix_bar, msix_offset, pba_bar, pba_offset;
 	bool used;	  /* the guest has run since its last reset */

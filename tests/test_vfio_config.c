@@ -183,6 +183,30 @@ START_TEST(power)
 }
 END_TEST
 
+/* What the host's kernel puts back as the function leaves D3 is older than what the guest wants; and there
+ * are two ways out of D3. */
+START_TEST(leaves_d3)
+{
+	const uint16_t former = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+	uint64_t gpa;
+
+	vfio_fixture_boot();
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	gpa = vfio_bar_gpa(FUNCTION_WIDE);
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	ck_assert_ptr_null(vfio_slot_hva(gpa));
+	function_put(PCI_COMMAND, 2, former);
+	function_put(FUNCTION_PM + PCI_PM_CTRL, 2, 0);
+	if (_i)
+		vfio_put(FUNCTION_EXP + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+	else
+		vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 0);
+	ck_assert_ptr_nonnull(vfio_slot_hva(gpa));
+	ck_assert_uint_eq(function_get(PCI_COMMAND, 2), PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+}
+END_TEST
+
 static void expect_caps(const char *what, const uint8_t *ids, size_t n)
 {
 	uint32_t at = vfio_get(PCI_CAPABILITY_LIST, 1);
@@ -290,6 +314,7 @@ int main(void)
 	tcase_add_test(tcase, passed);
 	tcase_add_test(tcase, command);
 	tcase_add_test(tcase, power);
+	tcase_add_loop_test(tcase, leaves_d3, 0, 2);
 	tcase_add_test(tcase, hidden);
 	tcase_add_loop_test(tcase, broken_lists, 0, 3);
 	tcase_add_test(tcase, crowded);
