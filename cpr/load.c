@@ -44,7 +44,7 @@ static int step_machine(void *ctx, struct error *err)
 		!load->stay_paused && strcmp(snap->root.run_state, runstate_name[RUNSTATE_PAUSED]);
 	load->suspended = snap->root.suspended ||
 			  !strcmp(snap->root.run_state, runstate_name[RUNSTATE_SUSPENDED]);
-	ret = machine_compare(&snap->machine, load->vm, err);
+	ret = machine_compare(&snap->machine, load->suspended, load->vm, err);
 	if (!ret)
 		snapshot_drop_absent(snap);
 	return ret;

@@ -151,7 +151,8 @@ static void compare_devices(const struct machine_state *saved, const struct mach
 				vm->device[i]->name);
 }
 
-int machine_compare(const struct machine_state *saved, const struct vm *vm, struct error *err)
+int machine_compare(const struct machine_state *saved, bool sleeps, const struct vm *vm,
+		    struct error *err)
 {
 	struct machine_state machine, *now = &machine;
 	struct error local = {.msg = ""};
@@ -183,6 +184,10 @@ int machine_compare(const struct machine_state *saved, const struct vm *vm, stru
 			"checkpoint is of a machine with --machine s3=%s, the command line "
 			"gives s3=%s",
 			saved->s3 ? "on" : "off", now->s3 ? "on" : "off");
+	if (sleeps && !saved->s3)
+		ret = error_join(err, -EINVAL,
+				 "checkpoint has a guest that sleeps in a machine with --machine "
+				 "s3=off, which cannot be woken");
 	compare_devices(saved, now, vm, err, &ret);
 	return ret;
 }

@@ -319,7 +319,7 @@ static void differs(const struct machine_state *saved, const char *message)
 {
 	struct error err = {""};
 
-	ck_assert_int_eq(machine_compare(saved, &machine_vm, &err), -EINVAL);
+	ck_assert_int_eq(machine_compare(saved, false, &machine_vm, &err), -EINVAL);
 	ck_assert_str_eq(err.msg, message);
 }
 
@@ -328,9 +328,9 @@ START_TEST(test_machine)
 	struct machine_state m = machine();
 	struct error err;
 
-	ck_assert_int_eq(machine_compare(&m, &machine_vm, &err), 0);
+	ck_assert_int_eq(machine_compare(&m, false, &machine_vm, &err), 0);
 	strcpy(m.name, "another name of the same VM");
-	ck_assert_int_eq(machine_compare(&m, &machine_vm, &err), 0);
+	ck_assert_int_eq(machine_compare(&m, false, &machine_vm, &err), 0);
 	m = machine();
 	m.cpus = 4;
 	differs(&m, "checkpoint has 4 vCPUs, the command line gives 2");
@@ -344,6 +344,10 @@ START_TEST(test_machine)
 	m.s3 = 1;
 	differs(&m,
 		"checkpoint is of a machine with --machine s3=on, the command line gives s3=off");
+	m = machine();
+	ck_assert_int_eq(machine_compare(&m, true, &machine_vm, &err), -EINVAL);
+	ck_assert_str_eq(err.msg, "checkpoint has a guest that sleeps in a machine with --machine "
+				  "s3=off, which cannot be woken");
 	m = machine();
 	m.ram_region[0] = 1 << 20;
 	differs(&m, "checkpoint has its RAM at other guest addresses");
@@ -359,11 +363,11 @@ START_TEST(test_machine)
 	strcpy(m.devices, "rtc0 serial0");
 	m.device_gsi[0] = 8;
 	m.device_gsi[1] = 4;
-	ck_assert_int_eq(machine_compare(&m, &machine_vm, &err), 0);
+	ck_assert_int_eq(machine_compare(&m, false, &machine_vm, &err), 0);
 	/* Nor is a built-in device that is newer than the checkpoint. */
 	strcpy(m.devices, "rtc0");
 	m.ndevice_gsi = 1;
-	ck_assert_int_eq(machine_compare(&m, &machine_vm, &err), 0);
+	ck_assert_int_eq(machine_compare(&m, false, &machine_vm, &err), 0);
 	ck_assert(machine_has_device(&m, "rtc0"));
 	ck_assert(!machine_has_device(&m, "serial0"));
 	ck_assert(!machine_has_device(&m, "rtc"));
@@ -388,7 +392,7 @@ START_TEST(test_machine_many)
 	for (m.ndevice_gsi = 0; m.ndevice_gsi < DEVICES_MAX; m.ndevice_gsi++)
 		used += (size_t)snprintf(m.devices + used, sizeof(m.devices) - used, "device%u ",
 					 m.ndevice_gsi);
-	ck_assert_int_eq(machine_compare(&m, &machine_vm, &err), -EINVAL);
+	ck_assert_int_eq(machine_compare(&m, false, &machine_vm, &err), -EINVAL);
 	ck_assert_uint_eq(strlen(err.msg), sizeof(err.msg) - 1);
 	ck_assert_str_eq(err.msg + strlen(err.msg) - 3, "...");
 }
