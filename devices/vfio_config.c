@@ -494,7 +494,10 @@ void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 	/* On the way to D0 and behind a reset the host's kernel puts back what it has saved before. */
 	if (is_pm || is_reset || overlaps(offset, bytes, PCI_COMMAND, 2))
 		vfio_config_command(dev);
-	vfio_irq_sync(dev);
+	/* With the capabilities come masks. */
+	vfio_irq_sync(dev, (host->msi_cap &&
+			    overlaps(offset, bytes, host->msi_cap, PCI_MSI_PENDING_64)) ||
+				   (host->msix_cap && overlaps(offset, bytes, host->msix_cap, 4)));
 }
 
 void vfio_config_refresh(struct device *dev)

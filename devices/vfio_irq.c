@@ -113,7 +113,7 @@ static void intx_on(struct device *dev)
 
 	ret = ret ? ret : new_fd(&host->unmask_fd);
 	if (!ret && irq_attach_level_fd(&dev->vm->irq, gsi, host->intx_fd, host->unmask_fd, &err)) {
-		log_error("%s (%s): %s", host->config->id, host->config->host, err.msg);
+		log_guest("%s (%s): %s", host->config->id, host->config->host, err.msg);
 		return;
 	}
 	if (!ret)
@@ -256,9 +256,11 @@ static void grow(struct vfio_host *host, uint32_t need)
 		ret = new_fd(&host->vector[i].fd);
 	if (ret) {
 		complain(host, "vectors", ret);
+		host->refused = true;
 		return;
 	}
 	set_vectors(host, n);
+	host->refused = host->nenabled < need;
 	for (uint32_t i = 0; i < known; i++)
 		if (host->vector[i].gsi)
 			raise_fd(host->vector[i].fd);
@@ -278,7 +280,7 @@ static void attach(struct device *dev, struct vfio_vector *v)
 	came = take_fd(v->fd);
 	v->by_irqfd = !irq_attach_fd(&dev->vm->irq, v->gsi, v->fd, &err);
 	if (!v->by_irqfd)
-		log_error("%s: %s", dev->name, err.msg);
+		log_guest("%s: %s", dev->name, err.msg);
 	if (came)
 		raise_fd(v->fd);
 }
@@ -286,18 +288,20 @@ static void attach(struct device *dev, struct vfio_vector *v)
 static void sync_vectors(struct device *dev, uint32_t first, uint32_t end)
 {
 	struct vfio_host *host = dev->host;
-	uint32_t need = 1; /* some functions behave in another way once MSI-X is on */
+	/* Some functions behave in another way once MSI-X is on. */
+	uint32_t need = host->nknown ? host->nknown : 1;
 	struct irq_msi msi;
 
 	for (uint32_t i = first; i < end; i++) {
 		struct vfio_vector *v = &host->vector[i];
 
 		v->wanted = message(dev, i, &msi) && set_route(dev, v, &msi);
-		if (v->wanted)
+		if (v->wanted && need <= i)
 			need = i + 1;
 	}
-	/* Without power the host refuses: they follow when it is back. */
-	if (need > host->nenabled && !host->powered_off)
+	/* Without power the host refuses: they follow when it is back. A try takes from the guest those
+	 * that it has, for a while. */
+	if (need > host->nenabled && !host->powered_off && !host->refused)
 		grow(host, need);
 	commit_routes(dev, first, end);
 	for (uint32_t i = first; i < end; i++) {
@@ -341,6 +345,7 @@ void vfio_irq_off(struct device *dev)
 	if (host->nenabled || host->intx_gsi)
 		set_irqs(host, modes[host->irq_mode].index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL);
 	host->nvectors = host->nenabled = host->nknown = 0;
+	host->refused = false;
 	intx_off(dev);
 	for (uint32_t i = 0; i < host->max_vectors; i++) {
 		free_route(dev, &host->vector[i]);
@@ -349,11 +354,26 @@ void vfio_irq_off(struct device *dev)
 	host->irq_mode = VFIO_IRQ_OFF;
 }
 
-void vfio_irq_sync(struct device *dev)
+/* Routes and eventfds stay, with what has come. A line that KVM holds high, and forgets with its
+ * controllers, comes anew. */
+void vfio_irq_pause(struct device *dev)
+{
+	struct vfio_host *host = dev->host;
+
+	if (host->irq_mode == VFIO_IRQ_INTX)
+		vfio_irq_off(dev);
+	if (host->nenabled)
+		set_irqs(host, modes[host->irq_mode].index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL);
+	host->nenabled = 0;
+}
+
+void vfio_irq_sync(struct device *dev, bool retry)
 {
 	struct vfio_host *host = dev->host;
 	enum vfio_irq_mode mode = wanted_mode(dev);
 
+	if (retry)
+		host->refused = false;
 	if (mode != host->irq_mode) {
 		vfio_irq_off(dev);
 		host->irq_mode = mode;
@@ -369,8 +389,9 @@ void vfio_irq_sync(struct device *dev)
 
 void vfio_irq_sync_vector(struct device *dev, uint32_t vector)
 {
-	const struct vfio_host *host = dev->host;
+	struct vfio_host *host = dev->host;
 
+	host->refused = false;
 	if (host->irq_mode == VFIO_IRQ_MSIX && vector < host->nvectors)
 		sync_vectors(dev, vector, vector + 1);
 }

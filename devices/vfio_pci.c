@@ -187,10 +187,11 @@ static void vfio_resume(struct device *dev)
 	struct vfio_host *host = dev->host;
 
 	host->used = true;
-	vfio_config_command(dev);
+	/* A vector that is raised while it is off is lost. */
 	if (host->irq_mode == VFIO_IRQ_INTX)
 		vfio_irq_off(dev);
-	vfio_irq_sync(dev);
+	vfio_irq_sync(dev, true);
+	vfio_config_command(dev);
 	pci_resume(&host->pci);
 }
 
@@ -203,7 +204,7 @@ static int vfio_pause(struct device *dev, uint64_t deadline_ns, struct error *er
 	(void)deadline_ns;
 	if (!dev->vm->suspended)
 		return 0;
-	vfio_irq_off(dev);
+	vfio_irq_pause(dev);
 	ret = vfio_config_isolate(dev, err);
 	if (ret) {
 		vfio_resume(dev);

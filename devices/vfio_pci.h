@@ -67,6 +67,7 @@ struct vfio_host {
 	uint32_t nvectors; /* of this mode; fewer, if the host has no more */
 	uint32_t nenabled;
 	uint32_t nknown; /* the most that were enabled in this mode */
+	bool refused; /* the host has not given as many as the guest needs: no try without cause */
 	uint32_t intx_gsi;
 	int intx_fd, unmask_fd, error_fd, request_fd;
 };
@@ -104,8 +105,11 @@ bool vfio_region_pwrite(const struct vfio_host *host, uint64_t at, const void *d
 /* Vectors, and the eventfds of errors and of a host that wants its function back. */
 int vfio_irq_open(struct device *dev, struct error *err) must_check;
 void vfio_irq_close(struct device *dev);
-/* Interrupts are as config space and the MSI-X table say. */
-void vfio_irq_sync(struct device *dev);
+/* Interrupts are as config space and the MSI-X table say. retry: what the host has refused is asked for
+ * once more. */
+void vfio_irq_sync(struct device *dev, bool retry);
+/* Vectors are off until vfio_irq_sync(), which raises those that may have missed one. */
+void vfio_irq_pause(struct device *dev);
 void vfio_irq_sync_vector(struct device *dev, uint32_t vector);
 void vfio_irq_off(struct device *dev);
 /* Has a vector that is masked been raised? */

@@ -256,6 +256,56 @@ START_TEST(host_fails)
 }
 END_TEST
 
+/* Each try switches off what works: a guest that writes elsewhere has no harm of it. */
+START_TEST(no_try_without_cause)
+{
+	start();
+	msix_control(ON);
+	use(0);
+	vfio_stand_in.fails = VFIO_DEVICE_SET_IRQS;
+	vfio_stand_in.nth = 2;
+	vfio_stand_in.fails_errno = ENOMEM;
+	use(4);
+	vfio_stand_in.fails = 0;
+	vfio_put(PCI_INTERRUPT_LINE, 1, 7);
+	vfio_put(PCI_CACHE_LINE_SIZE, 1, 7);
+	vfio_put(PCI_COMMAND, 2,
+		 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
+	ck_assert_uint_eq(msix()->enabled, 0);
+	msix_control(ON);
+	ck_assert_uint_eq(msix()->enabled, 8);
+}
+END_TEST
+
+/* Over a pause, whether it was masked or not. */
+START_TEST(pause_loses_none)
+{
+	const struct device_ops *ops;
+	struct device *dev;
+
+	start();
+	msix_control(ON);
+	use(0);
+	use(2);
+	mask(2, true);
+	ck_assert(fire(2));
+	dev = vfio_fixture_device();
+	ops = dev->ops;
+	rig.vm.suspended = true;
+	ck_assert_int_eq(ops->pause(dev, UINT64_MAX, NULL), 0);
+	ck_assert_uint_eq(msix()->enabled, 0);
+	ops->resume(dev);
+	ck_assert_uint_eq(msix()->enabled, 4);
+	ck_assert_uint_eq(pending(), 4);
+	ck_assert_uint_ge(got_vector(0), 1);
+	mask(2, false);
+	ck_assert_uint_ge(got_vector(2), 1);
+	ck_assert(fire(0) && fire(2));
+	ck_assert_uint_ge(got_vector(0), 1);
+	ck_assert_uint_ge(got_vector(2), 1);
+}
+END_TEST
+
 /* --- MSI */
 
 static bool fire_msi(uint32_t vector)
@@ -430,12 +480,25 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {
-		msix_on_and_off, masked_vectors_wait, vectors_grow,   grows_past_a_masked_one,
-		message_changes, commit_fails,	      host_has_fewer, host_fails,
-		msi_vectors,	 msi_masks,	      msi_of_32_bits, line,
-		modes,		 line_after_a_pause,  host_speaks,    host_is_silent,
-		watch_fails};
+	const TTest *const tests[] = {msix_on_and_off,
+				      masked_vectors_wait,
+				      vectors_grow,
+				      grows_past_a_masked_one,
+				      message_changes,
+				      commit_fails,
+				      host_has_fewer,
+				      host_fails,
+				      no_try_without_cause,
+				      pause_loses_none,
+				      msi_vectors,
+				      msi_masks,
+				      msi_of_32_bits,
+				      line,
+				      modes,
+				      line_after_a_pause,
+				      host_speaks,
+				      host_is_silent,
+				      watch_fails};
 
 	return unit_run_case("vfio-irq", tests, sizeof(tests) / sizeof(tests[0]), vfio_fixture_open,
 			     vfio_fixture_close, 30);
