@@ -95,6 +95,11 @@ static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
 	ret = pci_add(&host->pci, vm, err);
 	if (ret)
 		goto close;
+	if (!vm->opt->s3)
+		log_warn("%s (%s): with --machine s3=off the guest cannot sleep, and with a "
+			 "function "
+			 "that is passed through it can be saved only asleep",
+			 host->config->id, host->config->host);
 	return 0;
 close:
 	vfio_irq_close(dev);
@@ -147,11 +152,18 @@ static int vfio_may_save(struct device *dev, struct error *err)
 
 	if (dev->vm->suspended)
 		return 0;
-	return error_set(err, -EAGAIN,
-			 "%s (%s) is passed through and can be saved only while the guest sleeps: "
-			 "let its agent guest-suspend-ram (kexec-update --suspend does), wait for "
-			 "run state suspended",
-			 host->config->id, host->config->host);
+	if (!dev->vm->opt->s3)
+		return error_set(err, -EOPNOTSUPP,
+				 "%s (%s) is passed through and can be saved only while the guest "
+				 "sleeps, which it cannot: start it with --machine s3=on",
+				 host->config->id, host->config->host);
+	return error_set(
+		err, -EAGAIN,
+		"%s (%s) is passed through and can be saved only while the guest sleeps: "
+		"%slet its agent guest-suspend-ram (kexec-update --suspend does), wait for "
+		"run state suspended",
+		host->config->id, host->config->host,
+		dev->vm->runstate == RUNSTATE_PAUSED ? "cont it first, " : "");
 }
 
 static int vfio_compare(struct device *dev, const void *saved, struct error *err)

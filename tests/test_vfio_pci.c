@@ -117,7 +117,13 @@ START_TEST(may_save)
 	start();
 	ck_assert_int_eq(ops()->may_save(vfio_fixture_device(), &err), -EAGAIN);
 	ck_assert_ptr_nonnull(strstr(err.msg, "nvme (0000:01:00.0) is passed through"));
-	ck_assert_ptr_nonnull(strstr(err.msg, "guest-suspend-ram"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "sleeps: let its agent guest-suspend-ram"));
+	rig.vm.runstate = RUNSTATE_PAUSED;
+	ck_assert_int_eq(ops()->may_save(vfio_fixture_device(), &err), -EAGAIN);
+	ck_assert_ptr_nonnull(strstr(err.msg, "sleeps: cont it first, let its agent"));
+	rig.opt.s3 = false;
+	ck_assert_int_eq(ops()->may_save(vfio_fixture_device(), &err), -EOPNOTSUPP);
+	ck_assert_ptr_nonnull(strstr(err.msg, "--machine s3=on"));
 	rig.vm.suspended = true;
 	ck_assert_int_eq(ops()->may_save(vfio_fixture_device(), &err), 0);
 }

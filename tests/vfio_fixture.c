@@ -111,6 +111,7 @@ void vfio_fixture_boot(void)
 {
 	rig.opt.vfio = &config;
 	rig.opt.nvfios = 1;
+	rig.opt.s3 = true;
 	virtio_guest_boot();
 	booted = true;
 }
