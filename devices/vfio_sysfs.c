@@ -153,9 +153,11 @@ static int check(struct vfio_function *function, int device, struct error *err)
 	if (ret)
 		return ret;
 	devices = openat(device, "iommu_group/devices", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (devices < 0)
+		return error_set(err, -errno, "IOMMU group %u: %s", function->group,
+				 strerror(errno));
 	ret = check_neighbours(function, devices, err);
-	if (devices >= 0)
-		close(devices);
+	close(devices);
 	return ret;
 }
 
