@@ -468,9 +468,9 @@ void vfio_config_power(struct device *dev)
 	uint16_t control;
 
 	if (host->pm_cap)
-		vfio_region_power(dev, !vfio_config_get(host, host->pm_cap + PCI_PM_CTRL, &control,
-							sizeof(control), NULL) &&
-					       !(control & PCI_PM_CTRL_STATE_MASK));
+		(void)vfio_region_power(dev, !vfio_config_get(host, host->pm_cap + PCI_PM_CTRL,
+							      &control, sizeof(control), NULL) &&
+						     !(control & PCI_PM_CTRL_STATE_MASK));
 }
 
 static bool overlaps(uint32_t offset, uint32_t bytes, uint32_t at, uint32_t at_bytes)
@@ -485,10 +485,10 @@ void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 	/* A function level reset ends D3, too. */
 	bool is_reset = host->exp_cap && overlaps(offset, bytes, host->exp_cap + PCI_EXP_DEVCTL, 2);
 
-	/* Whatever it is that the guest has written: accesses find the BARs again afterwards. */
-	if (is_pm)
-		vfio_region_power(dev, false);
-	forward(dev, offset, bytes);
+	/* Whatever it is that the guest has written: accesses find the BARs again afterwards. One that
+	 * stays mapped must answer. */
+	if (!is_pm || vfio_region_power(dev, false))
+		forward(dev, offset, bytes);
 	if (is_pm || is_reset)
 		vfio_config_power(dev);
 	/* On the way to D0 and behind a reset the host's kernel puts back what it has saved before. */

@@ -96,7 +96,8 @@ int vfio_region_open(struct device *dev, struct error *err) must_check;
 void vfio_region_map(struct device *dev);
 void vfio_region_close(struct device *dev);
 void vfio_region_bar_changed(struct device *dev, uint32_t bar);
-void vfio_region_power(struct device *dev, bool on);
+/* False: a BAR is still mapped that should not be. */
+bool vfio_region_power(struct device *dev, bool on);
 /* One access to a region by the descriptor; false: it failed. */
 bool vfio_region_pread(const struct vfio_host *host, uint64_t at, void *data, uint32_t bytes);
 bool vfio_region_pwrite(const struct vfio_host *host, uint64_t at, const void *data,

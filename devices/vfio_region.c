@@ -127,23 +127,32 @@ void vfio_region_bar_changed(struct device *dev, uint32_t bar)
 
 	for (struct vfio_area *area = b->area; area < b->area + b->nareas; area++) {
 		if (area->mapped && !map) {
-			memslot_del(&dev->vm->memslots, area->slot);
-			area->mapped = false;
+			area->mapped = memslot_del(&dev->vm->memslots, area->slot);
 		} else if (!area->mapped && map) {
 			map_area(dev, bar, area);
 		}
 	}
 }
 
-void vfio_region_power(struct device *dev, bool on)
+static bool any_mapped(const struct vfio_host *host)
+{
+	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
+		for (uint32_t i = 0; i < host->bar[bar].nareas; i++)
+			if (host->bar[bar].area[i].mapped)
+				return true;
+	return false;
+}
+
+bool vfio_region_power(struct device *dev, bool on)
 {
 	struct vfio_host *host = dev->host;
 
-	if (host->powered_off == !on)
-		return;
-	host->powered_off = !on;
-	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
-		vfio_region_bar_changed(dev, bar);
+	if (host->powered_off == on) {
+		host->powered_off = !on;
+		for (uint32_t bar = 0; bar < PCI_BARS; bar++)
+			vfio_region_bar_changed(dev, bar);
+	}
+	return on || !any_mapped(host);
 }
 
 /* --- what there is */
@@ -337,6 +346,8 @@ void vfio_region_close(struct device *dev)
 		while (b->nareas) {
 			struct vfio_area *area = &b->area[--b->nareas];
 
-			munmap(area->hva, area->bytes);
+			/* What comes there next is not for the guest. */
+			if (!area->mapped)
+				munmap(area->hva, area->bytes);
 		}
 }

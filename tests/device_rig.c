@@ -161,11 +161,14 @@ int memslot_add(struct memslots *slots, uint64_t gpa, uint64_t bytes, void *hva,
 	return 0;
 }
 
-void memslot_del(struct memslots *slots, uint32_t slot)
+int memslot_del(struct memslots *slots, uint32_t slot)
 {
 	ck_assert_ptr_eq(slots, &rig.vm.memslots);
+	if (rig.slots_stay)
+		return -ENOMEM;
 	ck_assert(slot < RIG_SLOTS && rig.slot[slot].bytes);
 	rig.slot[slot] = (struct rig_slot){0};
+	return 0;
 }
 
 void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout)

@@ -45,6 +45,7 @@ struct rig {
 		uint64_t gpa, bytes; /* 0: free */
 		void *hva;
 	} slot[RIG_SLOTS]; /* memslots of devices */
+	bool slots_stay;   /* none can be taken off */
 	bool no_mmio64;
 	struct vm_event event; /* the last one that was posted */
 	uint32_t nevents;

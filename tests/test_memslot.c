@@ -51,12 +51,12 @@ START_TEST(come_and_go)
 	ck_assert_uint_ne(ram, bar);
 	ck_assert_int_eq(add(0xd0001000, PAGE, &other), -EEXIST);
 	ck_assert_str_eq(err.msg, "memslot at GPA 0xd0001000 of 0x1000 bytes: File exists");
-	memslot_del(&slots, bar);
+	ck_assert_int_eq(memslot_del(&slots, bar), 0);
 	ck_assert_int_eq(add(0xd0001000, PAGE, &other), 0); /* the place is free */
 	ck_assert_uint_eq(other, bar);			    /* and so is the number */
 	ck_assert_int_eq(add(0xd0000000, 2 * PAGE, &bar), -EEXIST);
 	ck_assert_int_eq(add(0xd0000000, PAGE, &bar), 0);
-	memslot_del(&slots, other);
+	ck_assert_int_eq(memslot_del(&slots, other), 0);
 	ck_assert_int_eq(add(0x8000, PAGE, &other), -EEXIST); /* RAM is still there */
 }
 END_TEST
@@ -84,7 +84,7 @@ START_TEST(full)
 	}
 	ck_assert_int_eq(add(MEMSLOTS_MAX * PAGE, PAGE, &slot), -ENOSPC);
 	ck_assert_ptr_nonnull(strstr(err.msg, "all slots are in use"));
-	memslot_del(&slots, 100);
+	ck_assert_int_eq(memslot_del(&slots, 100), 0);
 	ck_assert_int_eq(add(MEMSLOTS_MAX * PAGE, PAGE, &slot), 0);
 	ck_assert_uint_eq(slot, 100);
 }

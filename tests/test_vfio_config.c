@@ -183,6 +183,25 @@ START_TEST(power)
 }
 END_TEST
 
+/* KVM is out of memory: no vCPU may reach a BAR that is mapped and does not answer. */
+START_TEST(stays_in_d0)
+{
+	uint64_t gpa;
+
+	vfio_fixture_boot();
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	gpa = vfio_bar_gpa(FUNCTION_WIDE);
+	rig.slots_stay = true;
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
+	ck_assert_uint_eq(vfio_get(FUNCTION_PM + PCI_PM_CTRL, 2), PCI_PM_CTRL_NO_SOFT_RESET);
+	ck_assert_ptr_nonnull(vfio_slot_hva(gpa));
+	rig.slots_stay = false;
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
+	ck_assert_uint_eq(function_get(FUNCTION_PM + PCI_PM_CTRL, 2), 3);
+	ck_assert_ptr_null(vfio_slot_hva(gpa));
+}
+END_TEST
+
 /* What the host's kernel puts back as the function leaves D3 is older than what the guest wants; and there
  * are two ways out of D3. */
 START_TEST(leaves_d3)
@@ -314,6 +333,7 @@ int main(void)
 	tcase_add_test(tcase, passed);
 	tcase_add_test(tcase, command);
 	tcase_add_test(tcase, power);
+	tcase_add_test(tcase, stays_in_d0);
 	tcase_add_loop_test(tcase, leaves_d3, 0, 2);
 	tcase_add_test(tcase, hidden);
 	tcase_add_loop_test(tcase, broken_lists, 0, 3);

@@ -64,7 +64,7 @@ int memslot_add(struct memslots *slots, uint64_t gpa, uint64_t bytes, void *hva,
 	return ret;
 }
 
-void memslot_del(struct memslots *slots, uint32_t slot)
+int memslot_del(struct memslots *slots, uint32_t slot)
 {
 	struct memslot *s = &slots->slot[slot];
 	int ret;
@@ -73,9 +73,10 @@ void memslot_del(struct memslots *slots, uint32_t slot)
 	assert(s->bytes);
 	ret = set(slots, slot, s->gpa, 0, NULL);
 	if (ret)
-		log_error("memslot at GPA %#llx cannot be taken off: %s",
+		log_guest("memslot at GPA %#llx cannot be taken off: %s",
 			  (unsigned long long)s->gpa, strerror(-ret));
 	else
 		*s = (struct memslot){0};
 	pthread_mutex_unlock(&slots->lock);
+	return ret;
 }

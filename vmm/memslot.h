@@ -27,5 +27,6 @@ void memslots_close(struct memslots *slots);
 /* KVM refuses what overlaps another slot. */
 int memslot_add(struct memslots *slots, uint64_t gpa, uint64_t bytes, void *hva, uint32_t *slot,
 		struct error *err) must_check;
-void memslot_del(struct memslots *slots, uint32_t slot);
+/* -errno: the guest still reaches what is behind it, which has to stay. */
+int memslot_del(struct memslots *slots, uint32_t slot) must_check;
 #endif
