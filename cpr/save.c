@@ -58,14 +58,19 @@ static int may_save(struct device *dev, struct error *err)
 
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 {
+	struct error why;
 	int ret;
 
 	if (cannot_save[vm->runstate])
 		return error_set(err, -EBUSY, "%s", cannot_save[vm->runstate]);
-	/* Devices last: where one says -EAGAIN there is no other reason that would stay. */
 	ret = ram_check_survives(&vm->ram, mode_needs[mode], err);
-	for (uint32_t i = 0; !ret && i < vm->ndevices; i++)
-		ret = may_save(vm->device[i], err);
+	/* Behind one that says -EAGAIN there may be another whose reason stays. */
+	for (uint32_t i = 0; (!ret || ret == -EAGAIN) && i < vm->ndevices; i++) {
+		int bad = may_save(vm->device[i], &why);
+
+		if (bad && (!ret || bad != -EAGAIN))
+			ret = error_set(err, bad, "%s", why.msg);
+	}
 	return ret;
 }
 

@@ -45,6 +45,10 @@ START_TEST(device_without_state)
 	static const struct device_ops ops = {.type = "nic", .unsaved = "its link has no table"};
 	static struct device nic = {.ops = &ops, .name = "nic0"};
 
+	static const struct device_ops other_ops = {.type = "gpu"};
+	static struct device other = {
+		.ops = &other_ops, .name = "gpu0", .vm = &vm, .lock = PTHREAD_MUTEX_INITIALIZER};
+
 	vm.runstate = RUNSTATE_RUNNING;
 	vm.ram.backend = &ram_file;
 	vm.device[0] = &nic;
@@ -75,6 +79,11 @@ START_TEST(device_that_must_sleep)
 	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), -EAGAIN);
 	ck_assert_str_eq(err.msg, "the guest is awake");
 	/* What sleep would not mend is said first. */
+	vm.device[1] = &other;
+	vm.ndevices = 2;
+	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), -EOPNOTSUPP);
+	ck_assert_ptr_nonnull(strstr(err.msg, "gpu0 cannot be saved"));
+	vm.ndevices = 1;
 	vm.ram.backend = &ram_memfd;
 	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), -EOPNOTSUPP);
 	vm.ram.backend = &ram_file;
