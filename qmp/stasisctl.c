@@ -238,7 +238,7 @@ static void send_command(struct client *client, const char *command, struct json
 /* At most so many bytes of it, of an agent only what is fit for a terminal. */
 static void put_text(const struct client *client, FILE *out, const char *text, size_t most)
 {
-	for (size_t i = 0; text[i] && i < most; i++)
+	for (size_t i = 0; i < most && text[i]; i++)
 		putc(client->is_agent && text[i] != '\n' ? printable(text[i]) : text[i], out);
 	putc('\n', out);
 }
