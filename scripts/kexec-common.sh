@@ -10,8 +10,8 @@
 #   folders     of its sockets and its serial file, a line each: mode, uid, gid, path
 #   file        the checkpoint that cprload is told; empty: the VM has its own --cpr-file
 #   cpr/        where checkpoints go that have no --cpr-file
-#   wake        there while the guest may sleep because the update asked it to: kexec-resume wakes it.
-#               Until when (seconds since 1970) one that has no t-asleep may still fall asleep
+#   wake        there while the guest may sleep because the update asked it to: kexec-resume wakes
+#               it. Until when (seconds since 1970) one that has no t-asleep may still fall asleep
 #   t-NAME      stamps: asked, asleep, begin, saved, start, ready, loaded, woken, resumed.
 #               Microseconds of wall-clock time
 # A VM is to be resumed if it has t-begin and has no t-resumed: whether it was saved is known to
