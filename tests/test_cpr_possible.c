@@ -6,6 +6,7 @@
 #include "tests/unit.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct vm vm = VM_INIT;
 static struct error err;
@@ -45,10 +46,6 @@ START_TEST(device_without_state)
 	static const struct device_ops ops = {.type = "nic", .unsaved = "its link has no table"};
 	static struct device nic = {.ops = &ops, .name = "nic0"};
 
-	static const struct device_ops other_ops = {.type = "gpu"};
-	static struct device other = {
-		.ops = &other_ops, .name = "gpu0", .vm = &vm, .lock = PTHREAD_MUTEX_INITIALIZER};
-
 	vm.runstate = RUNSTATE_RUNNING;
 	vm.ram.backend = &ram_file;
 	vm.device[0] = &nic;
@@ -71,6 +68,9 @@ START_TEST(device_that_must_sleep)
 	static const struct device_ops ops = {.type = "nic", .state = &desc, .may_save = may_save};
 	static struct device nic = {
 		.ops = &ops, .name = "nic0", .vm = &vm, .lock = PTHREAD_MUTEX_INITIALIZER};
+	static const struct device_ops other_ops = {.type = "gpu"};
+	static struct device other = {
+		.ops = &other_ops, .name = "gpu0", .vm = &vm, .lock = PTHREAD_MUTEX_INITIALIZER};
 
 	vm.runstate = RUNSTATE_RUNNING;
 	vm.ram.backend = &ram_file;
