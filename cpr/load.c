@@ -116,6 +116,11 @@ static int step_compare(void *ctx, struct error *err)
 		pthread_mutex_unlock(&dev->lock);
 		if (bad)
 			ret = error_join(err, bad, "%s: %s", dev->name, why.msg);
+		else if (dev->ops->may_save && !load->suspended)
+			ret = error_join(err, -EINVAL,
+					 "%s: saved with a guest that is awake, which no save "
+					 "does: this checkpoint was made up",
+					 dev->name);
 	}
 	return ret;
 }
