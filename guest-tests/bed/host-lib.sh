@@ -75,3 +75,13 @@ kexec_go() {
 	kexec -e
 	fail "kexec -e returned"
 }
+
+# backwards ARRAY: turns it round
+backwards() {
+	local -n backwards_words=$1
+	local word turned=()
+	for word in "${backwards_words[@]}"; do
+		turned=("$word" "${turned[@]}")
+	done
+	backwards_words=("${turned[@]}")
+}
