@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # variables of others
 # bed.sh - for benches that compare stasis and QEMU inside the simulated host. Sourced by io and vfio.
 . "$(dirname "$(readlink -f "$0")")/../guest-tests/bed/common.sh"
 
