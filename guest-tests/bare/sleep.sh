@@ -155,14 +155,17 @@ do_sleep_fault() {
 	quit_vm
 	check_text
 }
-# Reset, as by the button of a PC; and where there is nowhere to wake up, as by its firmware.
+# Reset, as by the button of a PC; and where there is nowhere to wake up, as by its firmware. It stays awake
+# until told: else it may sleep again before its run state has been asked for.
 do_sleep_reset() {
-	guest=sleep on_reset=reset
-	launch
-	wait_qmp
+	guest=sleep append=hold on_reset=reset
+	boot
+	mailbox
 	asleep 1
 	ctl system_reset >/dev/null || die "system_reset failed"
 	[ "$(status)" = running ] || die "run state $(status) after a reset"
+	wait_ok 3
+	mailbox
 	asleep 2
 	quit_vm
 	check_text 2
