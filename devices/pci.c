@@ -236,7 +236,7 @@ static void map_bar(struct pci_func *func, uint32_t bar)
 		.base = get_bar(func, bar),
 		.size = b->size_bytes,
 		.ops = b->ops,
-		.opaque = b->ops == &msix_bus_ops ? (void *)func : func->dev,
+		.opaque = b->opaque ? b->opaque : func->dev,
 		.lock = &func->dev->lock,
 		.name = func->dev->name,
 	};
@@ -480,6 +480,7 @@ int pci_add(struct pci_func *func, struct vm *vm, struct error *err)
 	if (func->nvectors && !func->msix_entry) {
 		func->bar[func->msix_bar].size_bytes = MSIX_BAR_BYTES;
 		func->bar[func->msix_bar].ops = &msix_bus_ops;
+		func->bar[func->msix_bar].opaque = func;
 		msix_add_cap(func);
 	}
 	make_config(func);

@@ -49,12 +49,13 @@ struct pci_reg {
 };
 
 struct pci_bar {
-	uint64_t size_bytes;	   /* a power of two from 16 on (ports: 4); 0: there is none */
-	bool is_64bit;		   /* takes this BAR and the next */
-	bool is_prefetchable;	   /* a bit that the guest reads, nothing more */
-	bool is_io;		   /* ports, not memory; never 64-bit */
-	const struct bus_ops *ops; /* opaque is the device */
-	bool mapped;		   /* is on the bus, at gpa */
+	uint64_t size_bytes;  /* a power of two from 16 on (ports: 4); 0: there is none */
+	bool is_64bit;	      /* takes this BAR and the next */
+	bool is_prefetchable; /* a bit that the guest reads, nothing more */
+	bool is_io;	      /* ports, not memory; never 64-bit */
+	const struct bus_ops *ops;
+	void *opaque; /* of ops; NULL: the device */
+	bool mapped;  /* is on the bus, at gpa */
 	uint64_t gpa;
 };
 

@@ -57,6 +57,7 @@ extern const struct vfio_backend vfio_cdev, vfio_group;
 
 /* "what: strerror: the way out" of errno, after an open (request 0) or an ioctl. */
 int vfio_failed(unsigned long request, const char *what, struct error *err);
+#define VFIO_FAILED(request, err) vfio_failed(request, #request, err)
 /* KVM learns which files of VFIO are this VM's, before their devices are opened. */
 int vfio_tell_kvm(struct vfio_iommu *iommu, int fd, struct error *err) must_check;
 void vfio_untell_kvm(struct vfio_iommu *iommu, int fd);

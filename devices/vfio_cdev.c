@@ -32,7 +32,7 @@ static int cdev_open(struct vfio_iommu *iommu, struct error *err)
 	if (iommu->fd < 0)
 		return vfio_failed(0, IOMMUFD, err);
 	if (ioctl(iommu->fd, IOMMU_IOAS_ALLOC, &alloc))
-		return vfio_failed(IOMMU_IOAS_ALLOC, "IOMMU_IOAS_ALLOC", err);
+		return VFIO_FAILED(IOMMU_IOAS_ALLOC, err);
 	iommu->ioas_id = alloc.out_ioas_id;
 	return 0;
 }
@@ -53,10 +53,9 @@ static int cdev_open_function(struct vfio_iommu *iommu, struct vfio_function *fu
 	if (ret)
 		return ret;
 	if (ioctl(function->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind))
-		return vfio_failed(VFIO_DEVICE_BIND_IOMMUFD, "VFIO_DEVICE_BIND_IOMMUFD", err);
+		return VFIO_FAILED(VFIO_DEVICE_BIND_IOMMUFD, err);
 	if (ioctl(function->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
-		return vfio_failed(VFIO_DEVICE_ATTACH_IOMMUFD_PT, "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
-				   err);
+		return VFIO_FAILED(VFIO_DEVICE_ATTACH_IOMMUFD_PT, err);
 	return 0;
 }
 

@@ -64,17 +64,17 @@ static int join(struct vfio_iommu *iommu, struct vfio_function *function, struct
 	if (function->group_fd < 0)
 		return vfio_failed(0, node, err);
 	if (ioctl(function->group_fd, VFIO_GROUP_GET_STATUS, &status))
-		return vfio_failed(VFIO_GROUP_GET_STATUS, "VFIO_GROUP_GET_STATUS", err);
+		return VFIO_FAILED(VFIO_GROUP_GET_STATUS, err);
 	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
 		return error_set(err, -EPERM,
 				 "%s is not viable: something in the group belongs to the host: ls "
 				 "-l /sys/kernel/iommu_groups/%u/devices/*/driver",
 				 node, function->group);
 	if (ioctl(function->group_fd, VFIO_GROUP_SET_CONTAINER, &iommu->fd))
-		return vfio_failed(VFIO_GROUP_SET_CONTAINER, "VFIO_GROUP_SET_CONTAINER", err);
+		return VFIO_FAILED(VFIO_GROUP_SET_CONTAINER, err);
 	/* Which IOMMU it is the kernel knows with the first group. */
 	if (!iommu->nfunctions && ioctl(iommu->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
-		return vfio_failed(VFIO_SET_IOMMU, "VFIO_SET_IOMMU", err);
+		return VFIO_FAILED(VFIO_SET_IOMMU, err);
 	return vfio_tell_kvm(iommu, function->group_fd, err);
 }
 
@@ -86,9 +86,7 @@ static int group_open_function(struct vfio_iommu *iommu, struct vfio_function *f
 	if (ret)
 		return ret;
 	function->fd = ioctl(function->group_fd, VFIO_GROUP_GET_DEVICE_FD, function->address);
-	return function->fd < 0
-		       ? vfio_failed(VFIO_GROUP_GET_DEVICE_FD, "VFIO_GROUP_GET_DEVICE_FD", err)
-		       : 0;
+	return function->fd < 0 ? VFIO_FAILED(VFIO_GROUP_GET_DEVICE_FD, err) : 0;
 }
 
 static void group_close_function(struct vfio_iommu *iommu, struct vfio_function *function)

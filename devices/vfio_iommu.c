@@ -144,7 +144,7 @@ static int check_function(const struct vfio_function *function, struct error *er
 	struct vfio_device_info info = {.argsz = sizeof(info)};
 
 	if (ioctl(function->fd, VFIO_DEVICE_GET_INFO, &info))
-		return vfio_failed(VFIO_DEVICE_GET_INFO, "VFIO_DEVICE_GET_INFO", err);
+		return VFIO_FAILED(VFIO_DEVICE_GET_INFO, err);
 	if (!(info.flags & VFIO_DEVICE_FLAGS_PCI))
 		return error_set(err, -EINVAL, "its VFIO device is not that of a PCI function");
 	if (!(info.flags & VFIO_DEVICE_FLAGS_RESET))

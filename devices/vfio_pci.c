@@ -5,7 +5,6 @@
 #include "vmm/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
-#include <linux/pci_regs.h>
 #include <string.h>
 #include <sys/ioctl.h>
 

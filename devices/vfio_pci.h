@@ -24,6 +24,8 @@ struct vfio_state {
 
 /* A BAR of the function, by the regions of its VFIO device. */
 struct vfio_bar {
+	struct vfio_host *host;
+	uint32_t index;
 	uint64_t fd_offset, bytes;
 	uint32_t flags; /* VFIO_REGION_INFO_FLAG_* */
 	struct vfio_area {

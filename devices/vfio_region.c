@@ -36,9 +36,11 @@ static bool within(uint64_t offset, uint64_t from, uint64_t bytes)
 	return offset >= from && offset - from < bytes;
 }
 
-static bool is_table(const struct vfio_host *host, uint32_t bar, uint64_t offset)
+static bool is_table(const struct vfio_bar *bar, uint64_t offset)
 {
-	return host->msix_cap && bar == host->msix_bar &&
+	const struct vfio_host *host = bar->host;
+
+	return host->msix_cap && bar->index == host->msix_bar &&
 	       within(offset, host->msix_offset,
 		      (uint64_t)host->pci.nvectors * PCI_MSIX_ENTRY_SIZE);
 }
@@ -48,61 +50,47 @@ static uint64_t pba_bytes(const struct vfio_host *host)
 	return (host->pci.nvectors + 63ull) / 64 * 8;
 }
 
-static bool is_pba(const struct vfio_host *host, uint32_t bar, uint64_t offset)
+static bool is_pba(const struct vfio_bar *bar, uint64_t offset)
 {
-	return host->msix_cap && bar == host->pba_bar &&
+	const struct vfio_host *host = bar->host;
+
+	return host->msix_cap && bar->index == host->pba_bar &&
 	       within(offset, host->pba_offset, pba_bytes(host));
 }
 
-static uint64_t bar_read(struct device *dev, uint32_t bar, uint64_t offset, uint32_t size)
+static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	struct vfio_host *host = dev->host;
+	const struct vfio_bar *bar = opaque;
+	struct vfio_host *host = bar->host;
 	uint64_t value = 0;
 
-	if (is_table(host, bar, offset))
+	if (is_table(bar, offset))
 		return pci_msix_read(&host->pci, offset - host->msix_offset, size);
-	if (is_pba(host, bar, offset))
+	if (is_pba(bar, offset))
 		return pci_msix_pba_read(&host->pci, offset - host->pba_offset, size);
-	if (!vfio_region_pread(host, host->bar[bar].fd_offset + offset, &value, size))
+	if (!vfio_region_pread(host, bar->fd_offset + offset, &value, size))
 		return UINT64_MAX;
 	return value;
 }
 
-static void bar_write(struct device *dev, uint32_t bar, uint64_t offset, uint32_t size,
-		      uint64_t value)
+static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	struct vfio_host *host = dev->host;
+	const struct vfio_bar *bar = opaque;
+	struct vfio_host *host = bar->host;
 
-	if (is_table(host, bar, offset)) {
+	if (is_table(bar, offset)) {
 		offset -= host->msix_offset;
 		pci_msix_write(&host->pci, offset, size, value);
-		vfio_irq_sync_vector(dev, (uint32_t)(offset / PCI_MSIX_ENTRY_SIZE));
-	} else if (!is_pba(host, bar, offset) &&
-		   !vfio_region_pwrite(host, host->bar[bar].fd_offset + offset, &value, size)) {
+		vfio_irq_sync_vector(host->pci.dev, (uint32_t)(offset / PCI_MSIX_ENTRY_SIZE));
+	} else if (!is_pba(bar, offset) &&
+		   !vfio_region_pwrite(host, bar->fd_offset + offset, &value, size)) {
 		log_guest("%s (%s): a write to BAR %u at %#llx fails: %s", host->config->id,
-			  host->config->host, bar, (unsigned long long)offset, strerror(errno));
+			  host->config->host, bar->index, (unsigned long long)offset,
+			  strerror(errno));
 	}
 }
 
-/* The bus tells the device, not the BAR. */
-#define BAR_OPS(bar)                                                                          \
-	static uint64_t read_##bar(void *opaque, uint64_t offset, uint32_t size)              \
-	{                                                                                     \
-		return bar_read(opaque, bar, offset, size);                                   \
-	}                                                                                     \
-	static void write_##bar(void *opaque, uint64_t offset, uint32_t size, uint64_t value) \
-	{                                                                                     \
-		bar_write(opaque, bar, offset, size, value);                                  \
-	}                                                                                     \
-	static const struct bus_ops ops_##bar = {.read = read_##bar, .write = write_##bar};
-BAR_OPS(0)
-BAR_OPS(1)
-BAR_OPS(2)
-BAR_OPS(3)
-BAR_OPS(4)
-BAR_OPS(5)
-static const struct bus_ops *const bar_ops[PCI_BARS] = {&ops_0, &ops_1, &ops_2,
-							&ops_3, &ops_4, &ops_5};
+static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
 
 /* --- memslots */
 
@@ -187,13 +175,17 @@ static int open_bar(struct device *dev, uint32_t bar, struct error *err)
 	ret = vfio_config_get(host, PCI_BASE_ADDRESS_0 + 4 * bar, &reg, sizeof(reg), err);
 	if (ret)
 		return ret;
-	host->bar[bar] = (struct vfio_bar){
-		.fd_offset = info.head.offset, .bytes = info.head.size, .flags = info.head.flags};
+	host->bar[bar] = (struct vfio_bar){.host = host,
+					   .index = bar,
+					   .fd_offset = info.head.offset,
+					   .bytes = info.head.size,
+					   .flags = info.head.flags};
 	b->size_bytes = info.head.size;
 	b->is_io = reg & PCI_BASE_ADDRESS_SPACE_IO;
 	b->is_64bit = !b->is_io && reg & PCI_BASE_ADDRESS_MEM_TYPE_64;
 	b->is_prefetchable = !b->is_io && reg & PCI_BASE_ADDRESS_MEM_PREFETCH;
-	b->ops = bar_ops[bar];
+	b->ops = &bar_ops;
+	b->opaque = &host->bar[bar];
 	if (b->size_bytes & (b->size_bytes - 1) || b->size_bytes < (b->is_io ? 4 : 16) ||
 	    b->size_bytes > (b->is_io	   ? PORTS_MAX
 			     : b->is_64bit ? BAR64_MAX
