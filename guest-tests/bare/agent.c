@@ -26,22 +26,12 @@ static struct acpi_facts acpi;
 static char (*control)[BUFFER_BYTES], (*input)[BUFFER_BYTES], *output;
 static char *control_of[VIRTQ_MAX_SIZE], *input_of[VIRTQ_MAX_SIZE];
 
-static void send(uint32_t queue, void *data, uint32_t bytes)
-{
-	struct virtq_buffer buffer = {data, bytes};
-	uint32_t written;
-
-	virtq_add(&dev.queue[queue], &buffer, 1, 0);
-	virtq_kick(&dev.queue[queue]);
-	virtq_wait(&dev.queue[queue], &written);
-}
-
 static void say(uint32_t id, uint16_t event)
 {
 	static struct control message;
 
 	message = (struct control){id, event, 1};
-	send(CONTROL_TX, &message, sizeof(message));
+	virtq_send(&dev.queue[CONTROL_TX], &message, sizeof(message));
 }
 
 static void give(uint32_t queue, char **of, char *data)
@@ -75,7 +65,7 @@ static uint32_t append(uint32_t at, const char *text)
 
 static void answer(const char *text)
 {
-	send(AGENT_TX, output, append(0, text));
+	virtq_send(&dev.queue[AGENT_TX], output, append(0, text));
 }
 
 /* The number comes back as it was written. */
@@ -85,7 +75,7 @@ static void synchronize(const char *id)
 
 	while (*id >= '0' && *id <= '9')
 		output[n++] = *id++;
-	send(AGENT_TX, output, append(n, "}\n"));
+	virtq_send(&dev.queue[AGENT_TX], output, append(n, "}\n"));
 }
 
 static void serve(void);

@@ -37,23 +37,12 @@ static bool chunk_busy[CHUNKS + 1]; /* the last one is the pong */
 static bool agent_open, has_console;
 static uint64_t next_record, next_line = 1, pings, opens, closes;
 
-/* Waits until the device has taken it. */
-static void send(uint32_t queue, void *data, uint32_t bytes)
-{
-	struct virtq_buffer buffer = {data, bytes};
-	uint32_t written;
-
-	virtq_add(&dev.queue[queue], &buffer, 1, 0);
-	virtq_kick(&dev.queue[queue]);
-	virtq_wait(&dev.queue[queue], &written);
-}
-
 static void say(uint32_t id, uint16_t event, uint16_t value)
 {
 	static struct control message;
 
 	message = (struct control){id, event, value};
-	send(CONTROL_TX, &message, sizeof(message));
+	virtq_send(&dev.queue[CONTROL_TX], &message, sizeof(message));
 }
 
 static void give(uint32_t queue, uint16_t *of, uint16_t i, void *data, uint32_t bytes)
@@ -147,6 +136,15 @@ static uint32_t number(char *to, uint64_t n)
 	return digits;
 }
 
+static void reclaim(void)
+{
+	uint32_t bytes;
+	uint16_t id;
+
+	while (virtq_get(&dev.queue[AGENT_TX], &id, &bytes))
+		chunk_busy[chunk_of[id]] = false;
+}
+
 static void on_line(const char *line)
 {
 	uint64_t n = 0;
@@ -156,10 +154,12 @@ static void on_line(const char *line)
 	for (line += 5; *line; line++)
 		n = n * 10 + (uint64_t)(*line - '0');
 	CHECK(n == pings || n == pings + 1, "ping %u came behind %u", n, pings);
-	pings = n;
-	/* One at a time: the one before has been read, or its reader is gone. */
-	if (chunk_busy[CHUNKS])
+	/* Sent again, over a new connection: its answer is on the way. */
+	if (n == pings)
 		return;
+	pings = n;
+	reclaim();
+	CHECK(!chunk_busy[CHUNKS], "pong %u was read, but its buffer is still the device's", n - 1);
 	memcpy(pong, "pong ", 5);
 	bytes = 5 + number(pong + 5, n);
 	pong[bytes++] = '\n';
@@ -193,11 +193,7 @@ static void take_input(void)
 /* Nothing more is sent while the host has the port closed; what is in the queue stays there. */
 static void keep_sending(void)
 {
-	uint32_t bytes;
-	uint16_t id;
-
-	while (virtq_get(&dev.queue[AGENT_TX], &id, &bytes))
-		chunk_busy[chunk_of[id]] = false;
+	reclaim();
 	for (uint16_t i = 0; agent_open && i < CHUNKS; i++)
 		if (!chunk_busy[i])
 			send_records(i);
@@ -246,7 +242,7 @@ void guest_main(void)
 		memcpy(line_out, "console ", 8);
 		bytes += number(line_out + 8, next_line++);
 		line_out[bytes++] = '\n';
-		send(CONSOLE_TX, line_out, bytes);
+		virtq_send(&dev.queue[CONSOLE_TX], line_out, bytes);
 		CHECK(!(dev.common->status & VIRTIO_NEEDS_RESET), "it needs a reset");
 		if (option("panic"))
 			outb(PVPANIC, 1);

@@ -473,3 +473,13 @@ uint16_t virtq_wait(struct virtq *q, uint32_t *bytes)
 	}
 	return id;
 }
+
+void virtq_send(struct virtq *q, void *data, uint32_t bytes)
+{
+	struct virtq_buffer buffer = {data, bytes};
+	uint32_t written;
+
+	virtq_add(q, &buffer, 1, 0);
+	virtq_kick(q);
+	virtq_wait(q, &written);
+}

@@ -135,4 +135,6 @@ void virtq_publish(struct virtq *q);
 bool virtq_get(struct virtq *q, uint16_t *id, uint32_t *bytes);
 /* The same, waiting: for the interrupt unless the device is polled. */
 uint16_t virtq_wait(struct virtq *q, uint32_t *bytes);
+/* One buffer that the device reads, alone in its queue: returns when it has been taken. */
+void virtq_send(struct virtq *q, void *data, uint32_t bytes);
 #endif
