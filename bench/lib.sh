@@ -25,7 +25,7 @@ die() {
 bench_setup() {
 	[ -d "$1" ] || die "use: ${0##*/} BUILD_DIR"
 	build=$(cd "$1" && pwd)
-	measure=$(find_binary measure) floor=$(find_binary floor)
+	measure=$(find_binary bench/measure) floor=$(find_binary bench/floor)
 	kernel=$build/guest-tests/bare/counter.elf
 	[ -f "$kernel" ] || die "no $kernel: run cmake --build $build"
 	case $subjects in *stasis*) stasis=$(find_binary stasis) ;; esac
@@ -51,10 +51,8 @@ bench_cleanup() {
 }
 
 find_binary() {
-	local found
-	found=$(find "$build" -maxdepth 2 -type f -name "$1" -perm -u+x | head -n 1)
-	[ -n "$found" ] || die "$1 is not built: run cmake --build $build"
-	echo "$found"
+	[ -x "$build/$1" ] || die "$1 is not built: run cmake --build $build"
+	echo "$build/$1"
 }
 
 rounds_of() {

@@ -18,10 +18,8 @@ die() {
 }
 
 find_binary() {
-	local found
-	found=$(find "$build" -maxdepth 2 -type f -name "$1" -perm -u+x | head -n 1)
-	[ -n "$found" ] || die "$1 is not built: run cmake --build $build"
-	echo "$found"
+	[ -x "$build/$1" ] || die "$1 is not built: run cmake --build $build"
+	echo "$build/$1"
 }
 
 setup() {
