@@ -9,6 +9,7 @@
 #include "vmm/vm.h"
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 static struct vm vm = VM_INIT; /* the only global: signal handlers get no argument */
 
@@ -58,6 +59,17 @@ static void handle_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Each vector of a function that is passed through is a descriptor, and it may have thousands. */
+static void allow_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int start(bool paused, struct error *err)
 {
 	int ret = cpr_start(&vm, err);
@@ -77,6 +89,7 @@ static int run(const struct options *opt, struct error *err)
 	int ret;
 
 	handle_signals();
+	allow_descriptors();
 	ret = vm_create(&vm, opt, err);
 	if (ret)
 		return ret;
