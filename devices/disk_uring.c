@@ -481,8 +481,9 @@ int disk_uring_drain(struct disk_uring *u, uint64_t deadline_ns, struct error *e
 	/* Kicks may have come in vain in the meantime. */
 	disk_uring_wake(u);
 	return error_set(err, -ETIMEDOUT,
-			 "%u request%s of %s ha%s not completed within the time limit", left,
-			 left == 1 ? "" : "s", u->disk->config->path, left == 1 ? "s" : "ve");
+			 "%u request%s of %s (%s) ha%s not completed within the time limit", left,
+			 left == 1 ? "" : "s", u->disk->config->id, u->disk->config->path,
+			 left == 1 ? "s" : "ve");
 }
 
 int disk_uring_flush(struct disk_uring *u, uint64_t deadline_ns, struct error *err)
@@ -499,11 +500,11 @@ int disk_uring_flush(struct disk_uring *u, uint64_t deadline_ns, struct error *e
 	}
 	pthread_mutex_unlock(&u->lock);
 	if (ret == -ETIMEDOUT)
-		return error_set(err, ret, "%s was not flushed within the time limit",
-				 u->disk->config->path);
+		return error_set(err, ret, "%s (%s) was not flushed within the time limit",
+				 u->disk->config->id, u->disk->config->path);
 	if (ret)
-		return error_set(err, ret, "%s cannot be flushed: %s%s", u->disk->config->path,
-				 strerror(-ret),
+		return error_set(err, ret, "%s (%s) cannot be flushed: %s%s", u->disk->config->id,
+				 u->disk->config->path, strerror(-ret),
 				 u->flush_error ? "; writes may be lost, and no reset of the guest "
 						  "brings them back: shut it down, see to the "
 						  "storage, check the image and boot anew"
