@@ -123,14 +123,14 @@ vm_type() { echo "$2" >"$vm_dir/vm$1.in"; }
 
 # vm_run VM COMMAND: a shell command in a guest with a root disk; prints "status N: first line"
 vm_run() {
-	local log=/tmp/vm$1.log before end=$((SECONDS + 60))
-	before=$(grep -c '^GUEST ran' "$log")
+	local log=/tmp/vm$1.log answer="GUEST ran $2: status" before end=$((SECONDS + 60))
+	before=$(grep -cF "$answer" "$log")
 	vm_type "$1" "run $2"
-	until [[ $(grep -c '^GUEST ran' "$log") -gt $before ]]; do
+	until [[ $(grep -cF "$answer" "$log") -gt $before ]]; do
 		((SECONDS < end)) || return 1
 		usleep 50000
 	done
-	grep '^GUEST ran' "$log" | tail -n 1 | sed 's/.*: status/status/'
+	grep -F "$answer" "$log" | tail -n 1 | sed 's/.*: status/status/'
 }
 
 # vm_ended VM STATUS: waits for the VMM to end, with that exit status
