@@ -398,5 +398,5 @@ uint64_t rig_mmio_read(uint64_t gpa, uint32_t size)
 
 int rig_run(const char *name, const TTest *const *test, int ntests)
 {
-	return unit_run_case(name, test, (size_t)ntests, rig_open, rig_close, 30);
+	return unit_run_case(name, test, (size_t)ntests, rig_open, rig_close, 120);
 }

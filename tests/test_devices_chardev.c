@@ -309,10 +309,10 @@ START_TEST(socket_slow_reader)
 			rig_spin();
 		ck_assert_uint_eq(nwritable, 0);
 		while (!nwritable) {
-			ck_assert_int_eq(read(fd, back, 64), 64);
-			for (uint64_t i = 0; i < 64; i++)
+			ck_assert_int_eq(read(fd, back, 1024), 1024);
+			for (uint64_t i = 0; i < 1024; i++)
 				ck_assert_uint_eq(back[i], (uint8_t)((received + i) * 7));
-			received += 64;
+			received += 1024;
 			rig_spin();
 		}
 	}

@@ -5,6 +5,7 @@
 #include "tests/ram_fixture.h"
 #include "vmm/clock.h"
 #include <linux/fs.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 
@@ -411,9 +412,18 @@ static void open_hanging(void)
 	start();
 }
 
+/* Gives once the drain has begun, or else is over: not before it, however late it is. */
+static atomic_bool drained;
 static void *give_late(void *op)
 {
-	usleep(10000);
+	bool serving;
+
+	do {
+		usleep(100);
+		pthread_mutex_lock(&uring.lock);
+		serving = uring.serving;
+		pthread_mutex_unlock(&uring.lock);
+	} while (serving && !atomic_load(&drained));
 	give(op);
 	return NULL;
 }
@@ -442,6 +452,7 @@ START_TEST(test_drain)
 	ck_assert_int_eq(pthread_create(&thread, NULL, give_late, &op[2]), 0);
 	assert_refused(disk_uring_drain(&uring, began_ns + 50 * MS_NS, &fixture_err), -ETIMEDOUT,
 		       WORDS("2 requests", config.path, "time limit"));
+	atomic_store(&drained, true);
 	ck_assert_uint_ge(clock_now_ns() - began_ns, 50 * MS_NS);
 	pthread_join(thread, NULL);
 	/* It goes on as if it had not been asked: also with what came meanwhile. */

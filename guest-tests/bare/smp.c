@@ -9,7 +9,7 @@
 #define VECTOR_PING 0x50
 #define VECTOR_PONG 0x51
 #define AP_APIC_ID  1
-#define MOMENTS	    500 /* to wait for the other vCPU before that is a failure */
+#define MOMENTS	    10000 /* to wait for the other vCPU before that is a failure */
 
 const char guest_name[] = "smp";
 

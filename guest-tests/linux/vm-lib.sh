@@ -241,9 +241,11 @@ vm_received() { sed -n 's/^io .*received=\([0-9]*\).*/\1/p' "/tmp/vm$1.log" | ta
 
 # vm_echoes VM SOCKET: what is sent to a console or port comes back
 vm_echoes() {
+	wait_for 30 vm_echo "$2" || vm_fail "$1" "nothing comes back through $2"
+}
+vm_echo() {
 	local text=hello-$RANDOM
-	[[ $( (echo "$text"; sleep 1) | socat -t 1 - "UNIX-CONNECT:$2" | tr -d '\r' | tail -n 1) == "$text" ]] ||
-		vm_fail "$1" "nothing comes back through $2"
+	[[ $( (echo "$text"; sleep 1) | socat -t 1 - "UNIX-CONNECT:$1" | tr -d '\r' | tail -n 1) == "$text" ]]
 }
 
 # vm_journal VM NAME FILE: marks the highest number that a guest's journal has on its disk
