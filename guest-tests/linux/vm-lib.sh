@@ -47,7 +47,8 @@ vm_where() {
 # vm_is_lost VM: the emulated CPU has lost its guest, which it does under any VMM (../bed/README.md): a triple fault
 # of a guest that was never loaded nor woken, or one instruction for ever, with a fault in the walk of the guest's page tables
 # (SVM's exit code and bit 33 of EXITINFO1) each time. Or its own driver has: virtio_net of Linux 6.1 may send, by a
-# timer of TCP, while it is being restored and its queue's pointer is NULL. No device can bring that about.
+# timer of TCP, while it is being restored and its queue's pointer is NULL. Seen once; that no device can bring it about
+# is read from the trace, not proven.
 vm_is_lost() {
 	if grep -q 'RIP: 0010:virtqueue_disable_cb' "/tmp/vm$1.log" 2>/dev/null &&
 		grep -q 'NULL pointer dereference, address: 0*48' "/tmp/vm$1.log" &&
