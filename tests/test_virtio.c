@@ -2,6 +2,7 @@
 /* The virtio core around a fake device: status, features, queues, save and load. */
 #include "devices/virtio_pci.h"
 #include "tests/virtio_fixture.h"
+#include "vmm/clock.h"
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 
@@ -192,12 +193,14 @@ END_TEST
 
 START_TEST(bus_master_with_io)
 {
+	uint64_t before_ns = clock_now_ns(); /* virtio.c has the host's clock, not the rig's */
+
 	go();
 	fake.busy = true;
 	set_status(0);
 	ck_assert_uint_eq(fake.deadline_ns, 0);
 	set_master(false);
-	ck_assert_uint_gt(fake.deadline_ns, rig.monotonic_ns); /* it had its time */
+	ck_assert_uint_gt(fake.deadline_ns, before_ns); /* it had its time */
 	ck_assert_uint_eq(status(), READY | VIRTIO_CONFIG_S_NEEDS_RESET);
 	set_master(true);
 	set_master(false);
