@@ -9,6 +9,7 @@
 #define HELD_FLAGS   0x240401 /* ID, AC, DF, CF: those the loop itself leaves alone */
 #define CPUID_MTRR   (1u << 12)
 #define CPUID_RDTSCP (1u << 27)
+#define CPUID_AMD    0x68747541u /* EBX of leaf 0: "Auth" of AuthenticAMD */
 
 struct msr_pattern {
 	uint32_t index;
@@ -180,14 +181,19 @@ static void check_control(void)
 		      seen[i], debug[i]);
 }
 
+/* AMD's CPUs have no SYSENTER in long mode, so the upper half of its MSRs means nothing: KVM drops it for a guest whose
+ * CPUID says AMD (svm_set_msr() in arch/x86/kvm/svm/svm.c). */
 static void set_msrs(void)
 {
+	bool is_amd = cpuid(0, 0).ebx == CPUID_AMD;
 	bool mtrr = cpuid(1, 0).edx & CPUID_MTRR, aux = cpuid(0x80000001, 0).edx & CPUID_RDTSCP;
 
 	for (size_t i = 0; i < sizeof(msr_pattern) / sizeof(*msr_pattern); i++) {
 		struct msr_pattern *m = msr_pattern + i;
 		bool needed = m->needed || (m->index < 0x300 ? mtrr : aux);
 
+		if (is_amd && (m->index == 0x175 || m->index == 0x176))
+			m->value = (uint32_t)m->value;
 		if (!wrmsr_safe(m->index, m->value)) {
 			CHECK(!needed, "MSR %s cannot be written", m->name);
 			m->name = NULL;
