@@ -10,18 +10,23 @@
 #include <unistd.h>
 
 #ifdef STASIS_FAULT_INJECTION
-/* Does STASIS_FAULT name this step and this kind of fault? Each fault strikes once. */
+/* Does STASIS_FAULT name this step and this kind of fault next? Its faults strike in turn, each once. */
 static bool fault(const struct step_table *table, const struct step *step, const char *how)
 {
-	static bool done;
+	static size_t struck; /* characters of the list that are done with */
 	const char *wanted = getenv("STASIS_FAULT");
 	char name[128];
+	size_t len;
 
-	if (done || !wanted)
+	if (!wanted || struck > strlen(wanted))
 		return false;
+	wanted += struck;
+	len = strcspn(wanted, ",");
 	snprintf(name, sizeof(name), "%s/%s:%s", table->name, step->name, how);
-	done = !strcmp(name, wanted);
-	return done;
+	if (len != strlen(name) || strncmp(name, wanted, len))
+		return false;
+	struck += len + 1;
+	return true;
 }
 
 bool steps_list_asked(void)

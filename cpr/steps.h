@@ -5,9 +5,9 @@
  * Units: ns; the log has the µs of each step.
  * Errors: the first failing step's; the steps before it are then undone, last one first.
  *
- * The build with fault injection (stasis-fault) obeys STASIS_FAULT=TABLE/STEP:HOW, once a process:
- * "fail" instead of the step, "fail-after" once it is done, "kill" (SIGKILL) before it, "kill-after"
- * behind it. */
+ * The build with fault injection (stasis-fault) obeys STASIS_FAULT=TABLE/STEP:HOW[,TABLE/STEP:HOW...],
+ * each once and in this order: "fail" instead of the step, "fail-after" once it is done, "kill" (SIGKILL)
+ * before it, "kill-after" after it. */
 #ifndef CPR_STEPS_H
 #define CPR_STEPS_H
 #include "vmm/error.h"

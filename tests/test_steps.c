@@ -166,6 +166,23 @@ START_TEST(test_times)
 }
 END_TEST
 
+/* Faults of a list strike one after another, each once. */
+START_TEST(test_fault_list)
+{
+	static const char faults[] = "test/b:fail,test/a:fail-after,other/c:fail";
+	struct error err;
+
+	ck_assert_int_eq(walk(faults, 0, &err), -EIO);
+	ck_assert_str_eq(trace, "aA");
+	ck_assert_int_eq(walk(faults, 0, &err), -EIO);
+	ck_assert_str_eq(trace, "aA");
+	ck_assert_str_eq(err.msg, "test/a: made to fail by STASIS_FAULT");
+	ck_assert_int_eq(walk(faults, 0, &err), 0);
+	ck_assert_str_eq(trace, "abc");
+	ck_assert_int_eq(walk("test/c:fail", 0, &err), 0); /* this one is behind the end */
+}
+END_TEST
+
 START_TEST(test_list)
 {
 	unsetenv("STASIS_FAULT");
@@ -188,6 +205,7 @@ int main(void)
 	tcase_add_loop_test(tc, test_fault_of_other_tables, 0, 5);
 	tcase_add_loop_test_raise_signal(tc, test_kill, SIGKILL, 0, 2);
 	tcase_add_test(tc, test_times);
+	tcase_add_test(tc, test_fault_list);
 	tcase_add_test(tc, test_list);
 	suite_add_tcase(suite, tc);
 	return unit_run(suite);
