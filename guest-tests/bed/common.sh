@@ -6,6 +6,8 @@
 # that nothing is installed and nothing mixes with the machine's own libraries.
 set -euo pipefail
 
+# shellcheck source=../progress.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../progress.sh"
 bed_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 BED_CACHE=${BED_CACHE:-$HOME/.cache/stasis-bed}
 BED_RUNS=${BED_RUNS:-$BED_CACHE/runs}

@@ -3,6 +3,8 @@
 # host-lib.sh - functions for scenarios, sourced as /bed/host-lib.sh inside the simulated host.
 # mark NAME writes a line for the judge, say TEXT one for people; fail TEXT ends the run.
 
+# shellcheck source=../progress.sh
+. /bed/progress.sh
 set -u
 : "${BED_BOOT:=1}" "${BED_DAX:=nvdimm}"
 
