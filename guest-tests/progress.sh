@@ -24,10 +24,14 @@ await() {
 	until "$@"; do
 		if ((SECONDS > looked)); then # at most once a second
 			looked=$SECONDS
-			now=$(progress_of "$pid" "${AWAIT_OUTPUT[@]}")
+			now=$(progress_of "$pid" "${AWAIT_OUTPUT[@]-}")
 			[[ $now == "$last" ]] || moved=$SECONDS last=$now
 			((SECONDS - moved < STALL_S && SECONDS - begin < LIMIT_S)) || return 1
 		fi
-		sleep 0.02
+		pause_briefly
 	done
 }
+
+# pause_briefly: no process for it, of which a slow machine has enough
+exec {progress_never}<> <(:)
+pause_briefly() { read -rt 0.03 -u "$progress_never" || :; }

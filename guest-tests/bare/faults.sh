@@ -14,64 +14,78 @@ fresh() {
 	pid='' process=0 fault='' guest=clock
 }
 
+# faults TABLE HOW : each step of a table made to fail, in turn, as STASIS_FAULT takes it
+faults() { steps "$1" | sed "s,.*,$1/&:$2," | tr '\n' ',' | sed 's/,$//'; }
+# fails_at TABLE STEP COMMAND... : the command fails, and because of that step
+fails_at() {
+	local at=$1/$2
+	shift 2
+	ctl "$@" >"$dir/answer" 2>&1 && die "$1 in spite of a fault at $at"
+	grep -q "$at: made to fail" "$dir/answer" || die "not at $at: $(cat "$dir/answer")"
+}
+
 fault_save() {
 	local step
-	for step in $(steps save); do
-		fresh
-		fault="save/$step:$1"
-		boot
-		ctl cprsave "file=$checkpoint" mode=restart >/dev/null 2>&1 && die "cprsave in spite of $fault"
-		[ "$(status)" = running ] || die "$fault: run state $(status)"
-		[ -e "$checkpoint" ] && die "$fault: a checkpoint was left behind"
-		wait_ok 3
-		no_jump 0
-		save
-		fault=''
-		load
-		wait_ok 3
-		no_jump 0
-		quit_vm
-		check_text
-		echo "$step: undone, saved at the second try"
-	done
-}
-do_fault_save() { fault_save fail; }
-do_fault_save_after() { fault_save fail-after; }
-# fault_load_at FAULT GUEST RAM_CHECK
-fault_load_at() {
-	local hash
 	fresh
-	guest=$2
+	fault=$(faults save "$1")
 	boot
-	save "ram-check=$3"
-	hash=$(ram_hash)
-	fault="load/$1"
-	launch --incoming defer
-	wait_qmp
-	ctl cprload "file=$checkpoint" >/dev/null 2>&1 && die "cprload in spite of $fault"
-	[ "$guest" = clock ] || [ "$(ram_hash)" = "$hash" ] || die "$fault: a failed load changed RAM"
-	ctl cprload "file=$checkpoint" >/dev/null || die "$fault: the second try failed"
+	mark_clock
+	for step in $(steps save); do
+		fails_at save "$step" cprsave "file=$checkpoint" mode=restart
+		[ "$(status)" = running ] || die "save/$step:$1: run state $(status)"
+		[ -e "$checkpoint" ] && die "save/$step:$1: a checkpoint was left behind"
+		wait_ok 2
+		no_jump 0
+		echo "$step: undone, the guest goes on"
+	done
+	save
+	fault=''
+	load
 	wait_ok 3
+	no_jump 0
 	quit_vm
 	check_text
 }
-# With a guest of which not a byte may change, and with one for which KVM itself writes to RAM. That
-# is the very end of the last step: had it been done and the load failed, this RAM would have another
-# hash, and its guest be none the worse.
+do_fault_save() { fault_save fail; }
+do_fault_save_after() { fault_save fail-after; }
+# fault_load GUEST RAM_CHECK FAULT,FAULT... : loads that fail one after another, then one that does not
 fault_load() {
-	local step check all
-	all=$(steps load)
-	for step in $all; do
-		check=full
-		[ "$step:$1" = "${all##*[[:space:]]}:fail-after" ] && check=none
-		fault_load_at "$step:$1" counter full
-		fault_load_at "$step:$1" clock $check
-		no_jump 0
-		echo "$step: RAM unchanged, loaded at the second try"
+	local hash at
+	fresh
+	guest=$1
+	boot
+	[ "$guest" = counter ] || mark_clock
+	save "ram-check=$2"
+	hash=$(ram_hash)
+	fault=$3
+	launch --incoming defer
+	wait_qmp
+	for at in ${fault//,/ }; do
+		at=${at%:*}
+		fails_at load "${at#load/}" cprload "file=$checkpoint"
+		[ "$guest" = clock ] || [ "$(ram_hash)" = "$hash" ] || die "$at: a failed load changed RAM"
+		echo "$at: undone, $guest"
 	done
+	ctl cprload "file=$checkpoint" >/dev/null || die "a load without a fault failed"
+	wait_ok 3
+	[ "$guest" = counter ] || no_jump 0
+	quit_vm
+	check_text
 }
-do_fault_load() { fault_load fail; }
-do_fault_load_after() { fault_load fail-after; }
+# With a guest of which not a byte may change, and with one for which KVM itself writes to RAM; of that one the last
+# load compares RAM with the hash in the checkpoint. KVM's write is the very end of the last step: had it been
+# done and the load failed, this RAM would have another hash, and its guest be none the worse.
+do_fault_load() {
+	fault_load counter full "$(faults load fail)"
+	fault_load clock full "$(faults load fail)"
+}
+do_fault_load_after() {
+	local all
+	all=$(faults load fail-after)
+	fault_load counter full "$all"
+	fault_load clock full "${all%,*}"
+	fault_load clock none "${all##*,}"
+}
 
 # The same with a device at work, where it is stopped and started again: no request is lost or doubled.
 do_fault_devices() {

@@ -5,6 +5,8 @@
 # One VM at a time in a folder of its own on tmpfs. Each process of the VM has a number: serial.N and
 # log.N are its outputs; the guest's one stream of text is all serial.N joined.
 
+. "$here/../progress.sh"
+
 GUEST_MIB=32
 COUNTER_GPA=$((0x200000))
 MAILBOX_GPA=$((0x200008))
@@ -28,6 +30,7 @@ setup() {
 	stasis=$(find_binary stasis)
 	stasisctl=$(find_binary stasisctl)
 	faulty=$(find_binary stasis-fault)
+	guest_text=$(find_binary guest-text)
 	pid='' process=0 append='' cpus=1 on_reset=exit memory_mib=$GUEST_MIB extra=() fault=''
 	checkpoint=$dir/checkpoint
 }
@@ -59,54 +62,56 @@ launch() {
 
 alive() { kill -0 "$pid" 2>/dev/null; }
 
-# within SECONDS COMMAND... : COMMAND becomes true, or the answer is no
-within() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep 0.02
-	done
+# vm_await COMMAND... : until COMMAND is true, or nothing moves any more (progress.sh)
+vm_await() {
+	AWAIT_OUTPUT=("$dir"/serial.* "$dir"/out.* "$dir"/log.*)
+	await "$pid" "$@"
 }
 
-ctl() { timeout -k 1 20 "$stasisctl" --timeout 15 "$dir/qmp" "$@"; }
+ctl() { "$stasisctl" --timeout "$STALL_S" "$dir/qmp" "$@"; }
 qmp_up() { [ -S "$dir/qmp" ] && ctl query-status >/dev/null 2>&1; }
 wait_qmp() {
-	within 10 qmp_or_dead || die "no QMP within 10 s"
+	vm_await qmp_or_dead || die "no QMP"
 	alive || die "no QMP: the VMM ended"
 }
 qmp_or_dead() { ! alive || qmp_up; }
 status() { ctl query-status | tr -d ' \n' | sed 's/.*"status":"\([a-z-]*\)".*/\1/'; }
 
-# the guest's text so far; a boot begins on a line of its own, whatever was cut off before it
-text() {
-	local i
-	for ((i = 1; i <= process; i++)); do cat "$dir/serial.$i" 2>/dev/null; done | tr -d '\0' |
-		sed 's/BOOT /\n&/'
+# count REGEX : lines of the guest's text so far; text : all of it
+count() {
+	local i files=()
+	for ((i = 1; i <= process; i++)); do files+=("$dir/serial.$i"); done
+	"$guest_text" "$1" "${files[@]}"
 }
-ok_count() { text | grep -ac "^$guest [0-9]* ok"; }
-has_line() { text | grep -aq "$1"; }
-failed() { has_line "^FAIL"; }
-ok_at_least() { failed || ! alive || [ "$(ok_count)" -ge "$1" ]; }
-line_or_end() { failed || ! alive || has_line "$1"; }
+text() { count ''; }
+ok_count() { count "^$guest [0-9]* ok"; }
+has_line() { [ "$(count "$1")" -gt 0 ]; }
+failed() { ! count . >/dev/null; }
+die_if_failed() { ! failed || die "the guest says: $(text | grep -a ^FAIL)"; }
+# at_least COUNT REGEX : or there will be no more such lines
+at_least() {
+	local n
+	n=$(count "$2") || return 0
+	[ "$n" -ge "$1" ] || ! alive
+}
 
 # wait_ok MORE : that many more ok lines
 wait_ok() {
 	local want=$(($(ok_count) + $1))
-	within 20 ok_at_least $want || die "no $1 more ok lines of $guest within 20 s"
-	failed && die "the guest says: $(text | grep -a ^FAIL)"
-	alive || [ "$(ok_count)" -ge $want ] || die "the VMM ended"
+	vm_await at_least $want "^$guest [0-9]* ok" || die "no $1 more ok lines of $guest"
+	die_if_failed
+	[ "$(ok_count)" -ge $want ] || die "the VMM ended"
 }
 wait_line() {
-	within 20 line_or_end "$1" || die "no line '$1' within 20 s"
-	failed && die "the guest says: $(text | grep -a ^FAIL)"
+	vm_await at_least 1 "$1" || die "no line '$1'"
+	die_if_failed
 	has_line "$1" || die "the VMM ended without a line '$1'"
 }
 
 # exits STATUS : the process ends by itself, with that status
 exits() {
 	local rc
-	within 20 dead || die "the VMM did not end within 20 s"
+	vm_await dead || die "the VMM did not end"
 	wait "$pid" 2>/dev/null
 	rc=$?
 	pid=''
@@ -117,15 +122,15 @@ dead() { ! alive; }
 # The stream of text is that of one guest that ran on: one boot, lines counted without a gap.
 check_text() {
 	local boots
-	boots=$(text | grep -ac "^BOOT $guest")
+	boots=$(count "^BOOT $guest")
 	[ "$boots" = "${1:-1}" ] || die "$boots boots, not ${1:-1}"
-	failed && die "the guest says: $(text | grep -a ^FAIL)"
+	die_if_failed
 	text | awk -v name="$guest" '$1 == "BOOT" { n = 0 }
 		$1 == name && $3 == "ok" && $2 != ++n { print "line " $2 " came where " n " was due"; exit 1 }' ||
 		die "the lines of $guest have a gap"
 }
 
-save() { ctl cprsave "file=$checkpoint" mode=restart "$@" >/dev/null || die "cprsave failed"; exits 0; }
+save() { ctl cprsave "file=$checkpoint" mode=restart timeout-ms=300000 "$@" >/dev/null || die "cprsave failed"; exits 0; }
 load() {
 	launch --incoming defer
 	wait_qmp
@@ -147,6 +152,6 @@ stands_still() {
 moves() {
 	local before
 	before=$(counter)
-	within 10 differs "$before" || die "the guest's counter stands still"
+	vm_await differs "$before" || die "the guest's counter stands still"
 }
 differs() { [ "$(counter)" != "$1" ]; }

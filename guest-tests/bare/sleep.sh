@@ -2,18 +2,18 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # the variables are those of lib.sh
 # sleep.sh - a guest that sleeps (ACPI S3) and what wakes it. Sourced by run.
 
-slept() { [ "$(text | grep -ac '^sleeps')" = "$1" ] && is_status suspended; }
+slept() { [ "$(count '^sleeps')" = "$1" ] && is_status suspended; }
 # asleep TIMES : it has gone to sleep for that many times, and stays so
 asleep() {
-	within 20 slept "$1" || die "run state $(status) after $(text | grep -ac '^sleeps') sleeps, not asleep $1 times"
+	vm_await slept "$1" || die "run state $(status) after $(count '^sleeps') sleeps, not asleep $1 times"
 	stands_still
 }
 # woken TIMES
 woken() {
-	within 20 has_woken "$1" || die "run state $(status), not awake $1 times"
-	failed && die "the guest says: $(text | grep -a ^FAIL)"
+	vm_await has_woken "$1" || die "run state $(status), not awake $1 times"
+	die_if_failed
 }
-has_woken() { failed || [ "$(text | grep -ac '^woken')" -ge "$1" ]; }
+has_woken() { failed || [ "$(count '^woken')" -ge "$1" ]; }
 # wakeup: an event tells of it
 wakeup() { ctl --wait-event WAKEUP system_wakeup >"$dir/answer" || die "system_wakeup: $(cat "$dir/answer")"; }
 # falls_asleep TIMES: as the mailbox says; an event tells of it
@@ -135,7 +135,7 @@ do_sleep_stuck() {
 		ctl system_wakeup >"$dir/answer" 2>&1 && die "woken in spite of a device that does not rest"
 		grep -q "tried again: grown-isa0: .*stuck" "$dir/answer" || die "says $(cat "$dir/answer")"
 	fi
-	within 20 wake_waits || die "the wake-up did not meet the device"
+	vm_await wake_waits || die "the wake-up did not meet the device"
 	asleep 1
 	rm "$dir/stuck"
 	woken 1
