@@ -5,8 +5,8 @@
 # the output does not grow and the process uses no CPU time for STALL_S seconds. Something that moves for
 # ever without getting anywhere ends after LIMIT_S.
 
-STALL_S=300
-LIMIT_S=1200
+: "${STALL_S:=300}" "${LIMIT_S:=1200}"
+AWAIT_PAUSE_S=0.03 # between two looks; longer where a look is dear
 
 # progress_of PID FILE...: a text that changes while the process or its guest does something
 progress_of() {
@@ -24,7 +24,7 @@ await() {
 	until "$@"; do
 		if ((SECONDS > looked)); then # at most once a second
 			looked=$SECONDS
-			now=$(progress_of "$pid" "${AWAIT_OUTPUT[@]-}")
+			now=$(progress_of "$pid" "${AWAIT_OUTPUT[@]-}") || true
 			[[ $now == "$last" ]] || moved=$SECONDS last=$now
 			((SECONDS - moved < STALL_S && SECONDS - begin < LIMIT_S)) || return 1
 		fi
@@ -34,4 +34,4 @@ await() {
 
 # pause_briefly: no process for it, of which a slow machine has enough
 exec {progress_never}<> <(:)
-pause_briefly() { read -rt 0.03 -u "$progress_never" || :; }
+pause_briefly() { read -rt "$AWAIT_PAUSE_S" -u "$progress_never" || :; }

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash
 # host-lib.sh - functions for scenarios, sourced as /bed/host-lib.sh inside the simulated host.
-# mark NAME writes a line for the judge, say TEXT one for people; fail TEXT ends the run.
+# mark NAME writes a line for the judge, say TEXT one for people; fail TEXT ends the run. Waits are await's
+# (progress.sh); one for a thing of the host itself has no process: await '' COMMAND.
 
+set -u
 # shellcheck source=../progress.sh
 . /bed/progress.sh
-set -u
+# shellcheck disable=SC2034 # progress.sh uses it
+AWAIT_PAUSE_S=0.05 # the host interprets each look, and its guests wait meanwhile
 : "${BED_BOOT:=1}" "${BED_DAX:=nvdimm}"
 
 mark() { echo "MARK $BED_BOOT $1 $(cut -d' ' -f1 /proc/uptime)"; }
@@ -17,22 +20,13 @@ fail() {
 	exit 1
 }
 
-# wait_for SECONDS COMMAND...: try every 50 ms
-wait_for() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		((SECONDS < end)) || return 1
-		usleep 50000
-	done
-}
-
 kvm_up() {
 	modprobe -a kvm-amd || fail "kvm-amd does not load"
-	wait_for 5 test -c /dev/kvm || fail "no /dev/kvm"
+	await '' test -c /dev/kvm || fail "no /dev/kvm"
 }
 
 dax_node() { compgen -G '/dev/dax*.*'; }
+dax_there() { dax_node >/dev/null; }
 
 # dax_up: the region that lives through a kexec, as /dev/dax0.0 in $DAX. The first boot makes the
 # namespace; later boots find its label in the region itself.
@@ -40,12 +34,12 @@ dax_up() {
 	local source=nfit
 	[[ $BED_DAX != memmap ]] || source=nd_e820
 	modprobe -a libnvdimm "$source" nd_pmem dax_pmem dax_hmem device_dax || fail "no modules for DAX"
-	if [[ $BED_BOOT == 1 ]] && ! wait_for 1 dax_node; then
-		wait_for 5 test -e /sys/bus/nd/devices/namespace0.0 || fail "no namespace0.0"
+	if [[ $BED_BOOT == 1 ]]; then
+		await '' test -e /sys/bus/nd/devices/namespace0.0 || fail "no namespace0.0"
 		ndctl create-namespace -f -e namespace0.0 -m devdax -a 2M >/tmp/ndctl.log 2>&1 ||
 			fail "ndctl: $(cat /tmp/ndctl.log)"
 	fi
-	wait_for 10 dax_node || fail "no DAX device: $(ndctl list -NuR)"
+	await '' dax_there || fail "no DAX device: $(ndctl list -NuR)"
 	# shellcheck disable=SC2034 # the scenario uses it
 	DAX=$(dax_node)
 	mark dax

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash source=../bed/host-lib.sh
+# shellcheck shell=bash source=../bed/host-lib.sh disable=SC2034
 # vm-lib.sh - functions for scenarios about guests of Stasis, inside the simulated host.
 # VMs are numbers, 1 or 2. A VM's serial port is a pair of fifos, vmN.in and vmN.out; what the guest
 # prints goes into /tmp/vmN.log for the scenario and out of the host into guestN.log for the judge.
@@ -21,11 +21,11 @@ vm_ctl() {
 		options+=("$1" "$2")
 		shift 2
 	done
-	stasisctl --timeout 60 "${options[@]}" "$vm_dir/vm$vm.sock" "$@"
+	stasisctl --timeout "$LIMIT_S" "${options[@]}" "$vm_dir/vm$vm.sock" "$@"
 }
 
 vm_status() { vm_ctl "$1" --get /status query-status; }
-vm_is() { [[ $(vm_status "$1") == "$2" ]]; }
+vm_is() { [[ $(vm_status "$1" 2>/dev/null) == "$2" ]]; }
 vm_alive() { kill -0 "${vm_pid[$1]}" 2>/dev/null; }
 
 # vm_where VM: what its guest does, for one that says nothing any more: why and where it leaves KVM_RUN
@@ -33,6 +33,7 @@ vm_alive() { kill -0 "${vm_pid[$1]}" 2>/dev/null; }
 vm_where() {
 	local trace=/sys/kernel/tracing thread
 	mount -t tracefs tracefs "$trace" 2>/dev/null
+	: >"$trace/trace"
 	echo 1 >"$trace/events/kvm/kvm_exit/enable" && sleep 1 && echo 0 >"$trace/events/kvm/kvm_exit/enable"
 	echo "$(grep -c kvm_exit: "$trace/trace") exits, the last ones:"
 	tail -n 25 "$trace/trace" | tee "/tmp/vm$1.exits"
@@ -83,6 +84,38 @@ vm_fail() {
 	fail "vm$1: $2"
 }
 
+# vm_await VM TEXT COMMAND...: waits until COMMAND is true; fails with TEXT when the guest stands still (progress.sh)
+vm_await() {
+	local vm=$1 text=$2 vm_looked=$SECONDS AWAIT_OUTPUT=("/tmp/vm$1.log" "/tmp/vm$1.err")
+	shift 2
+	await "${vm_pid[vm]-}" vm_look "$vm" "$@" || vm_fail "$vm" "$text"
+}
+
+# vm_look VM COMMAND...: is it true? No need to wait on if stasis has ended, or the guest is lost and spins for ever.
+vm_look() {
+	local vm=$1
+	shift
+	"$@" && return
+	if [[ -n ${vm_pid[vm]-} ]] && ! vm_alive "$vm"; then
+		await '' vm_quiet "$vm" # what it said last may still be on its way
+		"$@" && return
+		vm_fail "$vm" "stasis ended"
+	fi
+	((SECONDS - vm_looked >= 60)) || return
+	vm_looked=$SECONDS
+	vm_where "$vm" >/dev/null 2>&1
+	! vm_is_lost "$vm" || vm_fail "$vm" "lost"
+	return 1
+}
+
+# vm_quiet VM: its guest prints nothing for a second
+vm_quiet() {
+	local size
+	size=$(stat -c %s "/tmp/vm$1.log")
+	sleep 1
+	[[ $(stat -c %s "/tmp/vm$1.log") == "$size" ]]
+}
+
 # vm_console VM: before the VM's first start in this boot of the host
 vm_console() {
 	local port
@@ -103,52 +136,44 @@ vm_start() {
 	stasis --name "vm$vm" --qmp "unix:$vm_dir/vm$vm.sock" "$@" \
 		<>"$vm_dir/vm$vm.in" >"$vm_dir/vm$vm.out" 2>>"/tmp/vm$vm.err" &
 	vm_pid[vm]=$!
-	until vm_ctl "$vm" query-status >/dev/null 2>&1; do
-		vm_alive "$vm" || vm_fail "$vm" "stasis ended: $*"
-		usleep 10000
-	done
+	vm_await "$vm" "no QMP: $*" vm_answers "$vm"
 }
+vm_answers() { vm_ctl "$1" query-status >/dev/null 2>&1; }
 
-# vm_ticks VM [COUNT]: waits for that many ticks from now on; a starting guest needs up to 30 s
+# vm_ticks VM [COUNT]: waits for that many ticks from now on
 vm_ticks() {
-	local log=/tmp/vm$1.log want end=$((SECONDS + 120))
-	want=$(($(grep -c '^tick' "$log") + ${2:-10}))
-	until [[ $(grep -c '^tick' "$log") -ge $want ]]; do
-		[[ ${vm_pid[$1]-} == '' ]] || vm_alive "$1" || vm_fail "$1" "stasis ended"
-		((SECONDS < end)) || vm_fail "$1" "the guest does not go on"
-		usleep 50000
-	done
+	vm_await "$1" "the guest does not go on" vm_said "$1" '^tick' $(($(grep -c '^tick' "/tmp/vm$1.log") + ${2:-10}))
 }
 
-# vm_prints VM TEXT [SECONDS]: waits until the guest has printed a text
-vm_prints() {
-	wait_for "${3:-60}" grep -q -e "$2" "/tmp/vm$1.log" || vm_fail "$1" "the guest does not print '$2'"
-}
+# vm_said VM TEXT [COUNT]: has the guest printed that many lines with a text?
+vm_said() { [[ $(grep -c -e "$2" "/tmp/vm$1.log") -ge ${3:-1} ]]; }
+
+# vm_prints VM TEXT [COUNT]: waits until it has
+vm_prints() { vm_await "$1" "the guest does not print '$2'" vm_said "$@"; }
 
 # vm_type VM TEXT: a line on the serial console
 vm_type() { echo "$2" >"$vm_dir/vm$1.in"; }
 
-# vm_run VM COMMAND: a shell command in a guest with a root disk; prints "status N: first line"
+# vm_run VM COMMAND: a shell command in a guest with a root disk; its "status N: first line" in $vm_answer
 vm_run() {
-	local log=/tmp/vm$1.log answer="GUEST ran $2: status" before end=$((SECONDS + 60))
+	local log=/tmp/vm$1.log answer="GUEST ran $2: status" before
 	before=$(grep -cF "$answer" "$log")
 	vm_type "$1" "run $2"
-	until [[ $(grep -cF "$answer" "$log") -gt $before ]]; do
-		((SECONDS < end)) || return 1
-		usleep 50000
-	done
-	grep -F "$answer" "$log" | tail -n 1 | sed 's/.*: status/status/'
+	vm_await "$1" "no answer to '$2'" vm_ran "$1" "$answer" "$before"
+	vm_answer=$(grep -F "$answer" "$log" | tail -n 1 | sed 's/.*: status/status/')
 }
+vm_ran() { [[ $(grep -cF "$2" "/tmp/vm$1.log") -gt $3 ]]; }
 
 # vm_ended VM STATUS: waits for the VMM to end, with that exit status
 vm_ended() {
 	local status
-	wait_for 60 eval "! vm_alive $1" || vm_fail "$1" "stasis does not end"
+	await "${vm_pid[$1]}" vm_dead "$1" || vm_fail "$1" "stasis does not end"
 	wait "${vm_pid[$1]}"
 	status=$?
 	vm_pid[$1]=
 	[[ $status == "$2" ]] || vm_fail "$1" "stasis ended with status $status, not $2"
 }
+vm_dead() { ! vm_alive "$1"; }
 
 # vm_took VM TEXT: marks a time that stasis itself has logged last, TEXT with N for the number
 vm_took() {
@@ -206,7 +231,7 @@ vm_refuses() {
 # address. What goes out is late by 100 ms, as to a peer that is far away.
 vm_bridge() {
 	modprobe -a virtio_net bridge tun vhost_net sch_netem || fail "no modules for the network"
-	wait_for 10 test -e /sys/class/net/eth0 || fail "no eth0"
+	await '' test -e /sys/class/net/eth0 || fail "no eth0"
 	ip link add br0 type bridge stp_state 0 || fail "no br0"
 	tc qdisc add dev eth0 root netem delay 100ms || fail "no netem"
 	ip link set eth0 master br0 up || fail "eth0 does not come up"
@@ -236,24 +261,62 @@ vm_bind() {
 # vm_frames VM COUNT: waits until the guest's TCP connection has brought that many frames more. The
 # peer tries again ever more rarely while nobody answers.
 vm_frames() {
-	local want end=$((SECONDS + 120))
-	want=$(($(vm_received "$1") + $2))
-	until [[ $(vm_received "$1") -ge $want ]]; do
-		vm_alive "$1" || vm_fail "$1" "stasis ended"
-		((SECONDS < end)) || vm_fail "$1" "no $2 frames more on its TCP connection"
-		usleep 50000
-	done
+	vm_await "$1" "no $2 frames more on its TCP connection" vm_has_frames "$1" $(($(vm_received "$1") + $2))
 }
+vm_has_frames() { [[ $(vm_received "$1") -ge $2 ]]; }
 vm_received() { sed -n 's/^io .*received=\([0-9]*\).*/\1/p' "/tmp/vm$1.log" | tail -n 1 | grep . || echo 0; }
+
+# One client of a VM's console, port or QMP socket. It stays connected until what it waits for comes: one that came
+# back to ask again would lose the answers of a slow guest.
+# vm_connect SOCKET, vm_send LINE, vm_hears VM TEXT, vm_hang_up
+vm_connect() {
+	[[ -p $vm_dir/client.in ]] || mkfifo "$vm_dir/client.in"
+	socat - "UNIX-CONNECT:$1" <>"$vm_dir/client.in" >/tmp/client.log &
+	vm_client=$!
+}
+vm_send() { echo "$1" >"$vm_dir/client.in"; }
+vm_hears() {
+	vm_await "$1" "nobody says '$2'" vm_heard "$2"
+	grep -q -e "$2" /tmp/client.log || vm_fail "$1" "hangs up without '$2': $(cat /tmp/client.log)"
+}
+vm_heard() { grep -q -e "$1" /tmp/client.log || ! kill -0 "$vm_client" 2>/dev/null; }
+vm_hang_up() {
+	kill "$vm_client" 2>/dev/null
+	wait "$vm_client"
+}
 
 # vm_echoes VM SOCKET: what is sent to a console or port comes back
 vm_echoes() {
-	wait_for 30 vm_echo "$2" || vm_fail "$1" "nothing comes back through $2"
-}
-vm_echo() {
 	local text=hello-$RANDOM
-	[[ $( (echo "$text"; sleep 1) | socat -t 1 - "UNIX-CONNECT:$1" | tr -d '\r' | tail -n 1) == "$text" ]]
+	vm_connect "$2"
+	vm_send "$text"
+	vm_hears "$1" "$text"
+	vm_hang_up
 }
+
+# vm_expect_event VM, then what brings it about, then vm_event VM NAME TEXT: the event with a text in it
+vm_expect_event() {
+	vm_connect "$vm_dir/vm$1.sock"
+	vm_send '{"execute": "qmp_capabilities"}'
+	vm_hears "$1" '"return"'
+}
+vm_event() {
+	vm_hears "$1" "\"event\": *\"$2\".*$3"
+	vm_hang_up
+}
+
+# vm_pings VM: waits until the guest's agent answers. Each try has more time than the one before: what it was asked
+# before it ran is lost.
+vm_pings() {
+	vm_patience=1
+	vm_await "$1" "the guest agent does not answer" vm_ping "$1"
+}
+vm_ping() {
+	vm_patience=$((vm_patience < LIMIT_S ? vm_patience * 2 : LIMIT_S))
+	vm_agent "$1" --timeout "$vm_patience" guest-ping >/dev/null 2>&1
+}
+# vm_agent VM [OPTION...] COMMAND
+vm_agent() { stasisctl --agent --timeout "$LIMIT_S" "${@:2:$#-2}" "$vm_dir/vm$1.agent" "${!#}"; }
 
 # vm_journal VM NAME FILE: marks the highest number that a guest's journal has on its disk
 vm_journal() {

@@ -9,13 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NEW_ROOT   "/root"
-#define WAIT_STEPS 1000
-#define WAIT_US	   10000
+#define NEW_ROOT "/root"
+#define WAIT_US	 10000
 
+/* Waits for the disk for ever: how long is too long is for the scenario to say. */
 static bool mount_root(const char *disk)
 {
-	for (int i = 0; i < WAIT_STEPS && access(disk, F_OK); i++)
+	while (access(disk, F_OK))
 		usleep(WAIT_US);
 	mkdir(NEW_ROOT, 0755);
 	return !mount(disk, NEW_ROOT, "ext4", 0, NULL) &&
