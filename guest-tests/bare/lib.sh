@@ -11,12 +11,17 @@ GUEST_MIB=32
 COUNTER_GPA=$((0x200000))
 MAILBOX_GPA=$((0x200008))
 
+# In the simulated host a triple fault is most often the emulated CPU's (../bed/README.md): exit status 125, and
+# ../with-kvm runs the test once more and counts that. A fault of ours comes again, or is counted too often.
+is_lost() { [ "${STASIS_BED:-}" ] && cat "$dir"/log.* 2>/dev/null | grep -q "triple fault"; }
 die() {
+	local status=1
+	! is_lost || status=125
 	echo "FAILED: $*" >&2
 	[ -d "$dir" ] && for f in "$dir"/log.* "$dir"/serial.*; do
 		[ -s "$f" ] && { echo "--- ${f##*/}, last lines"; tail -n 8 "$f"; } >&2
 	done
-	exit 1
+	exit $status
 }
 
 find_binary() {
@@ -139,7 +144,8 @@ load() {
 boot() { launch; wait_qmp; wait_ok 3; }
 mailbox() { printf '\1' | dd of="$dir/ram" bs=1 seek=$MAILBOX_GPA conv=notrunc status=none; }
 counter() { od -An -tu8 -j $COUNTER_GPA -N 8 "$dir/ram" | tr -d ' '; }
-ram_hash() { head -c $((memory_mib << 20)) "$dir/ram" | sha256sum | cut -d' ' -f1; }
+keep_ram() { cp "$dir/ram" "$dir/ram.kept"; }
+ram_as_kept() { cmp -s -n $((memory_mib << 20)) "$dir/ram" "$dir/ram.kept"; } # the label is behind it
 quit_vm() { ctl quit >/dev/null || die "quit failed"; exits 0; }
 
 # stands_still / moves : the guest's counter in RAM
