@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash disable=SC2016,SC2034,SC2054 # awk's $, variables of others, commas of -M
-# lib.sh - the subjects of bench and the statistics. Sourced by launch, blackout, memory and run.
+# lib.sh - the subjects of bench and the statistics. Sourced by launch, blackout, memory, sizes and run, and by
+# scenario-kexec inside the simulated host.
 #
 # BENCH_ROUNDS    rounds a subject and size (11); those with SeaBIOS get a third
 # BENCH_SIZES     guest RAM in MiB ("256 4096 16384")
@@ -15,15 +16,34 @@ subjects=${BENCH_SUBJECTS:-floor floor-pit stasis stasis-devices stasis-pit qemu
 qemu_root=${BED_CACHE:-$HOME/.cache/stasis-bed}/root
 counter_gpa=$((0x200000)) # guest-tests/bare/rt.ld
 tap=stasis0
+vmm='' # a VMM that ends with the script
 
 die() {
 	echo "${0##*/}: $*" >&2
 	exit 1
 }
 
+# need_kvm: ends the script where no VM can run
+need_kvm() {
+	(: <>/dev/kvm) 2>/dev/null ||
+		die "no usable /dev/kvm here: bench/run --bed BUILD_DIR measures in a simulated host that has one"
+}
+
+# where: what is measured on, as a line of markdown
+where() {
+	local machine="this machine" kvm="the kernel's own" module
+	[ -z "${BED_BOOT-}" ] || machine="the simulated host (QEMU's emulation; only ratios carry over)"
+	for module in /sys/module/kvm?*; do
+		[ ! -e "$module" ] || kvm=${module##*/}
+	done
+	echo "Measured on $machine: Linux $(uname -r), /dev/kvm of $kvm, $(nproc) CPUs ($(sed -n \
+		's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)), load $(cut -d ' ' -f 1 /proc/loadavg) at the start"
+}
+
 # bench_setup BUILD_DIR : binaries, and a tmpfs of huge pages for RAM in $dir
 bench_setup() {
 	[ -d "$1" ] || die "use: ${0##*/} BUILD_DIR"
+	need_kvm
 	build=$(cd "$1" && pwd)
 	measure=$(find_binary bench/measure) floor=$(find_binary bench/floor)
 	kernel=$build/guest-tests/bare/counter.elf
@@ -45,6 +65,7 @@ bench_setup() {
 }
 
 bench_cleanup() {
+	[ -z "$vmm" ] || kill -9 "$vmm" 2>/dev/null || :
 	umount "$dir" 2>/dev/null && rmdir "$dir"
 	rm -rf "$disk"
 	ip link del $tap 2>/dev/null || :
@@ -67,15 +88,16 @@ qemu_command() {
 		"$qemu_root/lib/x86_64-linux-gnu:$qemu_root/usr/lib/x86_64-linux-gnu"
 		"$qemu_root/usr/bin/$binary" -L "$qemu_root/usr/share/qemu" -L "$qemu_root/usr/share/seabios"
 		-M "$machine,accel=kvm,memory-backend=ram" "${bios[@]}" -cpu host,-arch-capabilities -m "${mib}M"
-		-object "memory-backend-file,id=ram,mem-path=$ram,share=on,size=${mib}M"
+		-object "memory-backend-file,id=ram,mem-path=$ram,share=on,size=${mib}M${offset:+,offset=$offset,align=2M}"
 		-kernel "$kernel" -append quiet -nodefaults -no-user-config -display none
 		-serial stdio -qmp "unix:$socket,server=on,wait=off" "$@")
 }
 
-# command_of SUBJECT MIB boot|load : sets cmd, how, ram, socket; checkpoint is the caller's
+# command_of SUBJECT MIB boot|load [VM RAM OFFSET] : sets cmd, how, ram, socket; checkpoint is the caller's. Of several VMs
+# each has a name, and its RAM at its own place of a device
 command_of() {
-	local subject=$1 phase=$3 fsync=()
-	mib=$2 ram=$dir/ram socket=$dir/qmp
+	local subject=$1 phase=$3 vm=${4-} offset=${6-} fsync=()
+	mib=$2 ram=${5-$dir/ram} socket=$dir/qmp$vm
 	case ${checkpoint:=$dir/checkpoint} in "$disk"/*) fsync=(--fsync) ;; esac
 	case $subject in
 	floor | floor-pit)
@@ -87,7 +109,7 @@ command_of() {
 		;;
 	stasis | stasis-devices | stasis-pit)
 		how=stasis
-		cmd=("$stasis" --name bench --memory "size=${mib}M,path=$ram" --kernel "$kernel" --append quiet
+		cmd=("$stasis" --name "bench$vm" --memory "size=${mib}M,path=$ram${offset:+,offset=$offset}" --kernel "$kernel" --append quiet
 			--serial stdio --qmp "unix:$socket" --machine "pit=$([ "$subject" = stasis-pit ] && echo on || echo off)")
 		[ "$subject" != stasis-devices ] || cmd+=(--append "quiet devices" --disk "path=$disk/image,cache=none"
 			--net "tap=$tap" --console "unix:$dir/console" --agent "unix:$dir/agent" --rng)
