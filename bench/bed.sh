@@ -29,6 +29,8 @@ bench_programs() {
 	for file in "${files[@]}"; do
 		[[ -e $file ]] || die "no $file: run cmake --build $build"
 	done
+	BENCH_MACHINE="$(nproc) CPUs, load $(cut -d ' ' -f 1 /proc/loadavg)"
+	export BENCH_MACHINE
 	export -p | grep '^declare -x BENCH_' >"$bed_build/bench-env" || true
 	files+=("$bed_build/bench-env")
 }

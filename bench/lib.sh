@@ -29,15 +29,16 @@ need_kvm() {
 		die "no usable /dev/kvm here: bench/run --bed BUILD_DIR measures in a simulated host that has one"
 }
 
-# where: what is measured on, as a line of markdown
+# where KERNEL... : what is measured on, as a line of markdown. BENCH_MACHINE is what a simulated host runs on
 where() {
-	local machine="this machine" kvm="the kernel's own" module
-	[ -z "${BED_BOOT-}" ] || machine="the simulated host (QEMU's emulation; only ratios carry over)"
+	local kvm="the kernel itself" machine module
+	machine="this machine, load $(cut -d ' ' -f 1 /proc/loadavg) at the start"
+	[ -z "${BENCH_MACHINE-}" ] || machine="the simulated host (guest-tests/bed) on a machine of $BENCH_MACHINE at the start"
 	for module in /sys/module/kvm?*; do
 		[ ! -e "$module" ] || kvm=${module##*/}
 	done
-	echo "Measured on $machine: Linux $(uname -r), /dev/kvm of $kvm, $(nproc) CPUs ($(sed -n \
-		's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)), load $(cut -d ' ' -f 1 /proc/loadavg) at the start"
+	echo "Measured on $machine: Linux $*, /dev/kvm of $kvm, $(nproc) CPUs" \
+		"($(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1))"
 }
 
 # bench_setup BUILD_DIR : binaries, and a tmpfs of huge pages for RAM in $dir

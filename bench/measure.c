@@ -10,6 +10,15 @@
  *		to move. HOW: signal (SIGUSR1 saves, the second command loads by itself), stasis (cprsave, the
  *		second command loads by itself) or qemu (cpr-reboot migration, both ways by QMP).
  *		Prints "TOTAL SAVE EXIT LOAD GAP" in us; GAP is how long the counter stood still.
+ *	measure save HOW RAM AT SOCKET FILE -- COMMAND...
+ *	measure load HOW RAM AT SOCKET FILE COUNTER -- COMMAND...
+ *		the two halves of an update with a kexec between them, for RAM that outlives it; AT is the place of
+ *		the counter in RAM. HOW: stasis or qemu. Each step waits for a line on stdin, so that several VMs can
+ *		be made to do it at once, and prints "BEGIN END", us of the host's monotonic clock.
+ *		save: says "counts" when the guest does. Its step saves so that FILE is durable, and waits for the
+ *		end of the process; behind the times comes the counter.
+ *		load: steps are the start, until QMP can take the load, and the load, until the guest counts on from
+ *		COUNTER. One line more ends the VM.
  *
  * The commands' stderr is this program's. Their processes end with it.
  */
@@ -27,12 +36,15 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define POLL_NS	  20000
+#define MANY_NS	  1000000	 /* where other VMs want the CPUs, too */
+#define DAX_BYTES 0x200000ul	 /* a DAX device is mapped in units of it */
 #define LIMIT_NS  60000000000ull /* whatever does not happen within it, fails */
 #define SETTLE_NS 300000000ull	 /* the guest counts undisturbed for so long before the save */
 
@@ -44,6 +56,8 @@ struct watch {
 	atomic_bool over; /* the old process is gone: the next move is the new one's */
 	uint64_t gap_ns;
 };
+
+static uint64_t poll_ns = POLL_NS;
 
 static uint64_t now_ns(void)
 {
@@ -116,7 +130,7 @@ static void *watch_main(void *arg)
 			value = seen;
 			at = now;
 		}
-		nap(POLL_NS);
+		nap(poll_ns);
 	}
 	w->gap_ns = now_ns() - at;
 	return NULL;
@@ -131,8 +145,19 @@ static void wait_counter(const volatile uint64_t *counter, uint64_t from, pid_t 
 			errx(1, "the guest's counter does not move");
 		if (waitpid(pid, NULL, WNOHANG) == pid)
 			errx(1, "the VMM ended before its guest's counter moved");
-		nap(POLL_NS);
+		nap(poll_ns);
 	}
+}
+
+/* Until it counts, whatever an earlier guest has left in its place. */
+static void wait_counting(const volatile uint64_t *counter, pid_t pid)
+{
+	uint64_t seen;
+
+	do {
+		seen = *counter;
+		wait_counter(counter, seen, pid);
+	} while (!seen || *counter < seen);
 }
 
 static int qmp_connect(const char *path, pid_t pid)
@@ -145,7 +170,7 @@ static int qmp_connect(const char *path, pid_t pid)
 	while (connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
 		if (now_ns() - begin > LIMIT_NS || waitpid(pid, NULL, WNOHANG) == pid)
 			errx(1, "no QMP server at %s", path);
-		nap(POLL_NS);
+		nap(poll_ns);
 	}
 	return fd;
 }
@@ -205,7 +230,18 @@ static void qemu_migrate(int fd, const char *command, const char *file)
 	qmp_wait(fd, "\"completed\"");
 }
 
-static void save(enum how how, int fd, const char *file, pid_t pid)
+/* QEMU leaves that to its user. */
+static void make_durable(const char *file)
+{
+	int fd = open(file, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd))
+		err(1, "fsync of %s", file);
+	close(fd);
+}
+
+/* mode: the process or the kernel that the saved guest outlives, "restart" or "reboot" */
+static void save(enum how how, const char *mode, int fd, const char *file, pid_t pid)
 {
 	char text[512];
 
@@ -216,36 +252,66 @@ static void save(enum how how, int fd, const char *file, pid_t pid)
 	case HOW_STASIS:
 		snprintf(text, sizeof(text),
 			 "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"%s\",\"mode\":"
-			 "\"restart\"}}\n",
-			 file);
+			 "\"%s\"}}\n",
+			 file, mode);
 		qmp(fd, text);
 		break;
 	default:
 		qemu_migrate(fd, "migrate", file);
+		if (!strcmp(mode, "reboot"))
+			make_durable(file);
 		qmp(fd, "{\"execute\":\"quit\"}\n");
 	}
 }
 
+static void load(enum how how, int fd, const char *file)
+{
+	char text[512];
+
+	if (how == HOW_QEMU) {
+		qemu_migrate(fd, "migrate-incoming", file);
+		qmp(fd, "{\"execute\":\"cont\"}\n");
+		return;
+	}
+	snprintf(text, sizeof(text), "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"%s\"}}\n",
+		 file);
+	qmp(fd, text);
+}
+
 static const volatile uint64_t *map_counter(const char *ram, uint64_t gpa)
 {
-	uint64_t begin = now_ns();
-	void *page;
+	uint64_t begin = now_ns(), unit = 4096;
+	struct stat st;
+	char *unit_hva;
 	int fd;
 
 	/* the VMM makes the file */
-	while ((fd = open(ram, O_RDWR | O_CLOEXEC)) < 0 ||
-	       lseek(fd, 0, SEEK_END) < (off_t)(gpa + 4096)) {
+	while ((fd = open(ram, O_RDWR | O_CLOEXEC)) < 0 || fstat(fd, &st) ||
+	       (!S_ISCHR(st.st_mode) && st.st_size < (off_t)(gpa + unit))) {
 		if (now_ns() - begin > LIMIT_NS)
 			errx(1, "no RAM file %s", ram);
 		if (fd >= 0)
 			close(fd);
-		nap(POLL_NS);
+		nap(poll_ns);
 	}
-	page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, (off_t)(gpa & ~4095ull));
-	if (page == MAP_FAILED)
+	if (S_ISCHR(st.st_mode))
+		unit = DAX_BYTES;
+	unit_hva = mmap(NULL, unit, PROT_READ, MAP_SHARED, fd, (off_t)(gpa & ~(unit - 1)));
+	if (unit_hva == MAP_FAILED)
 		err(1, "mmap of %s", ram);
 	close(fd);
-	return (const volatile uint64_t *)((char *)page + (gpa & 4095));
+	return (const volatile uint64_t *)(unit_hva + (gpa & (unit - 1)));
+}
+
+static enum how how_of(const char *name)
+{
+	enum how how = HOW_SIGNAL;
+
+	while (how < HOWS && strcmp(name, how_name[how]))
+		how++;
+	if (how == HOWS)
+		errx(2, "HOW is signal, stasis or qemu, not %s", name);
+	return how;
 }
 
 /* argument: HOW RAM GPA SOCKET FILE */
@@ -254,15 +320,11 @@ static void measure_blackout(char **argument, char **first, char **second)
 	uint64_t begin, saved, exited, moved, value;
 	struct watch watch = {0};
 	const char *socket_path = argument[3], *file = argument[4];
-	enum how how = HOW_SIGNAL;
+	enum how how = how_of(argument[0]);
 	pthread_t thread;
 	int fd = -1, status;
 	pid_t pid;
 
-	while (how < HOWS && strcmp(argument[0], how_name[how]))
-		how++;
-	if (how == HOWS)
-		errx(2, "HOW is signal, stasis or qemu, not %s", argument[0]);
 	pid = start(first, -1);
 	watch.counter = map_counter(argument[1], strtoull(argument[2], NULL, 0));
 	wait_counter(watch.counter, *watch.counter, pid);
@@ -274,7 +336,7 @@ static void measure_blackout(char **argument, char **first, char **second)
 	nap(SETTLE_NS / 10);
 
 	begin = now_ns();
-	save(how, fd, file, pid);
+	save(how, "restart", fd, file, pid);
 	saved = now_ns();
 	waitpid(pid, &status, 0);
 	exited = now_ns();
@@ -285,8 +347,7 @@ static void measure_blackout(char **argument, char **first, char **second)
 	pid = start(second, -1);
 	if (how == HOW_QEMU) {
 		fd = qmp_open(how, socket_path, pid);
-		qemu_migrate(fd, "migrate-incoming", file);
-		qmp(fd, "{\"execute\":\"cont\"}\n");
+		load(how, fd, file);
 	}
 	wait_counter(watch.counter, value, pid);
 	moved = now_ns();
@@ -296,6 +357,76 @@ static void measure_blackout(char **argument, char **first, char **second)
 	       (uintmax_t)(saved - begin) / 1000, (uintmax_t)(exited - saved) / 1000,
 	       (uintmax_t)(moved - exited) / 1000, (uintmax_t)watch.gap_ns / 1000);
 	end(pid);
+}
+
+/* Waits for the caller's line; the time then. */
+static uint64_t step_begin(void)
+{
+	char byte;
+
+	do {
+		if (read(STDIN_FILENO, &byte, 1) != 1)
+			errx(1, "no line that says to go on");
+	} while (byte != '\n');
+	return now_ns();
+}
+
+static void step_end(uint64_t begin, uint64_t counter)
+{
+	printf("%ju %ju %ju\n", (uintmax_t)begin / 1000, (uintmax_t)now_ns() / 1000,
+	       (uintmax_t)counter);
+	fflush(stdout);
+}
+
+/* argument: HOW RAM AT SOCKET FILE */
+static void measure_save(char **argument, char **command)
+{
+	enum how how = how_of(argument[0]);
+	const volatile uint64_t *counter;
+	uint64_t begin;
+	int fd, status;
+	pid_t pid;
+
+	pid = start(command, -1);
+	counter = map_counter(argument[1], strtoull(argument[2], NULL, 0));
+	wait_counting(counter, pid);
+	fd = qmp_open(how, argument[3], pid);
+	puts("counts");
+	fflush(stdout);
+	begin = step_begin();
+	save(how, "reboot", fd, argument[4], pid);
+	waitpid(pid, &status, 0);
+	if (status)
+		errx(1, "%s ended with wait status %x", command[0], (unsigned int)status);
+	step_end(begin, *counter);
+}
+
+/* argument: HOW RAM AT SOCKET FILE COUNTER */
+static void measure_load(char **argument, char **command)
+{
+	uint64_t begin, from = strtoull(argument[5], NULL, 0);
+	enum how how = how_of(argument[0]);
+	const volatile uint64_t *counter;
+	int fd;
+	pid_t pid;
+
+	counter = map_counter(argument[1], strtoull(argument[2], NULL, 0));
+	if (*counter != from)
+		errx(1, "guest RAM has not lived through the kexec: the counter is %ju, not %ju",
+		     (uintmax_t)*counter, (uintmax_t)from);
+	begin = step_begin();
+	pid = start(command, -1);
+	fd = qmp_open(how, argument[3], pid);
+	step_end(begin, from);
+	begin = step_begin();
+	load(how, fd, argument[4]);
+	wait_counter(counter, from, pid);
+	step_end(begin, *counter);
+	if (*counter < from)
+		errx(1, "the guest does not go on, it began anew");
+	step_begin();
+	qmp(fd, "{\"execute\":\"quit\"}\n");
+	waitpid(pid, NULL, 0);
 }
 
 /* Cuts argv at the next "--"; returns what follows it, or NULL. */
@@ -324,8 +455,19 @@ int main(int argc, char **argv)
 		measure_blackout(argv + 2, first, second);
 		return 0;
 	}
+	poll_ns = MANY_NS;
+	if (argv[1] && !strcmp(argv[1], "save") && first == argv + 8 && *first) {
+		measure_save(argv + 2, first);
+		return 0;
+	}
+	if (argv[1] && !strcmp(argv[1], "load") && first == argv + 9 && *first) {
+		measure_load(argv + 2, first);
+		return 0;
+	}
 	fprintf(stderr,
 		"use: measure launch -- COMMAND...\n"
-		"     measure blackout HOW RAM GPA SOCKET FILE -- COMMAND... -- COMMAND...\n");
+		"     measure blackout HOW RAM GPA SOCKET FILE -- COMMAND... -- COMMAND...\n"
+		"     measure save HOW RAM AT SOCKET FILE -- COMMAND...\n"
+		"     measure load HOW RAM AT SOCKET FILE COUNTER -- COMMAND...\n");
 	return 2;
 }
