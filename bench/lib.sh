@@ -25,7 +25,7 @@ die() {
 
 # need_kvm: ends the script where no VM can run
 need_kvm() {
-	(: <>/dev/kvm) 2>/dev/null ||
+	{ [ -c /dev/kvm ] && (: <>/dev/kvm) 2>/dev/null; } ||
 		die "no usable /dev/kvm here: bench/run --bed BUILD_DIR measures in a simulated host that has one"
 }
 
@@ -33,7 +33,7 @@ need_kvm() {
 where() {
 	local kvm="the kernel itself" machine module
 	machine="this machine, load $(cut -d ' ' -f 1 /proc/loadavg) at the start"
-	[ -z "${BENCH_MACHINE-}" ] || machine="the simulated host (guest-tests/bed) on a machine of $BENCH_MACHINE at the start"
+	[ -z "${BENCH_MACHINE-}" ] || machine="the simulated host, on a machine of $BENCH_MACHINE at the start"
 	for module in /sys/module/kvm?*; do
 		[ ! -e "$module" ] || kvm=${module##*/}
 	done
@@ -94,8 +94,8 @@ qemu_command() {
 		-serial stdio -qmp "unix:$socket,server=on,wait=off" "$@")
 }
 
-# command_of SUBJECT MIB boot|load [VM RAM OFFSET] : sets cmd, how, ram, socket; checkpoint is the caller's. Of several VMs
-# each has a name, and its RAM at its own place of a device
+# command_of SUBJECT MIB boot|load [VM RAM OFFSET] : sets cmd, how, ram, socket; checkpoint is the caller's. Of several
+# VMs each has a name, and its RAM at its own place of a device
 command_of() {
 	local subject=$1 phase=$3 vm=${4-} offset=${6-} fsync=()
 	mib=$2 ram=${5-$dir/ram} socket=$dir/qmp$vm
@@ -110,8 +110,8 @@ command_of() {
 		;;
 	stasis | stasis-devices | stasis-pit)
 		how=stasis
-		cmd=("$stasis" --name "bench$vm" --memory "size=${mib}M,path=$ram${offset:+,offset=$offset}" --kernel "$kernel" --append quiet
-			--serial stdio --qmp "unix:$socket" --machine "pit=$([ "$subject" = stasis-pit ] && echo on || echo off)")
+		cmd=("$stasis" --name "bench$vm" --memory "size=${mib}M,path=$ram${offset:+,offset=$offset}"
+			--kernel "$kernel" --append quiet --serial stdio --qmp "unix:$socket" --machine "pit=$([ "$subject" = stasis-pit ] && echo on || echo off)")
 		[ "$subject" != stasis-devices ] || cmd+=(--append "quiet devices" --disk "path=$disk/image,cache=none"
 			--net "tap=$tap" --console "unix:$dir/console" --agent "unix:$dir/agent" --rng)
 		[ "$phase" = boot ] || cmd+=(--incoming "$checkpoint")
@@ -143,7 +143,9 @@ each_round() {
 	progress ''
 }
 
+# A simulated host's console is its scenario's, which shows what begins with SAY
 progress() {
+	[ -z "${BENCH_MACHINE-}" ] || [ -z "$1" ] || echo "SAY ${0##*/}: $1" >/dev/console
 	[ ! -t 2 ] || printf '\r%-70s\r%s' '' "${1:+${0##*/}: $1}" >&2
 }
 
