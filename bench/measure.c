@@ -10,15 +10,13 @@
  *		to move. HOW: signal (SIGUSR1 saves, the second command loads by itself), stasis (cprsave, the
  *		second command loads by itself) or qemu (cpr-reboot migration, both ways by QMP).
  *		Prints "TOTAL SAVE EXIT LOAD GAP" in us; GAP is how long the counter stood still.
- *	measure save HOW RAM AT SOCKET FILE -- COMMAND...
- *	measure load HOW RAM AT SOCKET FILE COUNTER -- COMMAND...
- *		the two halves of an update with a kexec between them, for RAM that outlives it; AT is the place of
- *		the counter in RAM. HOW: stasis or qemu. Each step waits for a line on stdin, so that several VMs can
- *		be made to do it at once, and prints "BEGIN END", us of the host's monotonic clock.
- *		save: says "counts" when the guest does. Its step saves so that FILE is durable, and waits for the
- *		end of the process; behind the times comes the counter.
- *		load: steps are the start, until QMP can take the load, and the load, until the guest counts on from
- *		COUNTER. One line more ends the VM.
+ *	measure vm HOW RAM AT SOCKET FILE -- COMMAND...
+ *		does what the lines on stdin say with one VM, so that several can be made to do it at once, and answers
+ *		each with "BEGIN END COUNTER", us of the host's monotonic clock, and the word AT in the DAX device
+ *		RAM. HOW: stasis or qemu.
+ *		start: until QMP answers and knows of what follows. boot: until the guest counts. save: so that FILE
+ *		is durable and guest RAM outlives a kexec, until the process has ended. load: until the guest counts
+ *		on from where this program found the counter. quit: until the process has ended.
  *
  * The commands' stderr is this program's. Their processes end with it.
  */
@@ -359,74 +357,51 @@ static void measure_blackout(char **argument, char **first, char **second)
 	end(pid);
 }
 
-/* Waits for the caller's line; the time then. */
-static uint64_t step_begin(void)
+static void await_end(pid_t pid, const char *name)
 {
-	char byte;
+	int status;
 
-	do {
-		if (read(STDIN_FILENO, &byte, 1) != 1)
-			errx(1, "no line that says to go on");
-	} while (byte != '\n');
-	return now_ns();
-}
-
-static void step_end(uint64_t begin, uint64_t counter)
-{
-	printf("%ju %ju %ju\n", (uintmax_t)begin / 1000, (uintmax_t)now_ns() / 1000,
-	       (uintmax_t)counter);
-	fflush(stdout);
+	waitpid(pid, &status, 0);
+	if (status)
+		errx(1, "%s ended with wait status %x", name, (unsigned int)status);
 }
 
 /* argument: HOW RAM AT SOCKET FILE */
-static void measure_save(char **argument, char **command)
+static void measure_vm(char **argument, char **command)
 {
+	const volatile uint64_t *counter = map_counter(argument[1], strtoull(argument[2], NULL, 0));
 	enum how how = how_of(argument[0]);
-	const volatile uint64_t *counter;
-	uint64_t begin;
-	int fd, status;
-	pid_t pid;
+	uint64_t from = *counter, begin;
+	char line[16];
+	pid_t pid = 0;
+	int fd = -1;
 
-	pid = start(command, -1);
-	counter = map_counter(argument[1], strtoull(argument[2], NULL, 0));
-	wait_counting(counter, pid);
-	fd = qmp_open(how, argument[3], pid);
-	puts("counts");
-	fflush(stdout);
-	begin = step_begin();
-	save(how, "reboot", fd, argument[4], pid);
-	waitpid(pid, &status, 0);
-	if (status)
-		errx(1, "%s ended with wait status %x", command[0], (unsigned int)status);
-	step_end(begin, *counter);
-}
-
-/* argument: HOW RAM AT SOCKET FILE COUNTER */
-static void measure_load(char **argument, char **command)
-{
-	uint64_t begin, from = strtoull(argument[5], NULL, 0);
-	enum how how = how_of(argument[0]);
-	const volatile uint64_t *counter;
-	int fd;
-	pid_t pid;
-
-	counter = map_counter(argument[1], strtoull(argument[2], NULL, 0));
-	if (*counter != from)
-		errx(1, "guest RAM has not lived through the kexec: the counter is %ju, not %ju",
-		     (uintmax_t)*counter, (uintmax_t)from);
-	begin = step_begin();
-	pid = start(command, -1);
-	fd = qmp_open(how, argument[3], pid);
-	step_end(begin, from);
-	begin = step_begin();
-	load(how, fd, argument[4]);
-	wait_counter(counter, from, pid);
-	step_end(begin, *counter);
-	if (*counter < from)
-		errx(1, "the guest does not go on, it began anew");
-	step_begin();
-	qmp(fd, "{\"execute\":\"quit\"}\n");
-	waitpid(pid, NULL, 0);
+	while (fgets(line, sizeof(line), stdin)) {
+		line[strcspn(line, "\n")] = '\0';
+		begin = now_ns();
+		if (!strcmp(line, "start")) {
+			pid = start(command, -1);
+			fd = qmp_open(how, argument[3], pid);
+		} else if (!strcmp(line, "boot")) {
+			wait_counting(counter, pid);
+		} else if (!strcmp(line, "load")) {
+			load(how, fd, argument[4]);
+			wait_counter(counter, from, pid);
+			if (*counter < from)
+				errx(1, "the guest does not go on, it began anew");
+		} else if (!strcmp(line, "save")) {
+			save(how, "reboot", fd, argument[4], pid);
+			await_end(pid, command[0]);
+		} else if (!strcmp(line, "quit")) {
+			qmp(fd, "{\"execute\":\"quit\"}\n");
+			await_end(pid, command[0]);
+		} else {
+			errx(2, "start, boot, load, save or quit, not '%s'", line);
+		}
+		printf("%ju %ju %ju\n", (uintmax_t)begin / 1000, (uintmax_t)now_ns() / 1000,
+		       (uintmax_t)*counter);
+		fflush(stdout);
+	}
 }
 
 /* Cuts argv at the next "--"; returns what follows it, or NULL. */
@@ -456,18 +431,13 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	poll_ns = MANY_NS;
-	if (argv[1] && !strcmp(argv[1], "save") && first == argv + 8 && *first) {
-		measure_save(argv + 2, first);
-		return 0;
-	}
-	if (argv[1] && !strcmp(argv[1], "load") && first == argv + 9 && *first) {
-		measure_load(argv + 2, first);
+	if (argv[1] && !strcmp(argv[1], "vm") && first == argv + 8 && *first) {
+		measure_vm(argv + 2, first);
 		return 0;
 	}
 	fprintf(stderr,
 		"use: measure launch -- COMMAND...\n"
 		"     measure blackout HOW RAM GPA SOCKET FILE -- COMMAND... -- COMMAND...\n"
-		"     measure save HOW RAM AT SOCKET FILE -- COMMAND...\n"
-		"     measure load HOW RAM AT SOCKET FILE COUNTER -- COMMAND...\n");
+		"     measure vm HOW RAM AT SOCKET FILE -- COMMAND...\n");
 	return 2;
 }
