@@ -24,7 +24,7 @@ bench_bed() {
 bench_programs() {
 	local file
 	bench_bed "$1"
-	files+=("$build"/bench/{measure,floor} "$build/guest-tests/bare/counter.elf" "$bench"
+	files+=("$build"/{kvm-usable,bench/{measure,floor}} "$build/guest-tests/bare/counter.elf" "$bench"
 		"$bed_root/usr/bin/qemu-system-x86_64-microvm")
 	for file in "${files[@]}"; do
 		[[ -e $file ]] || die "no $file: run cmake --build $build"

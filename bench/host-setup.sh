@@ -16,7 +16,7 @@ link() {
 	ln -sf "${@:2}" "$1/"
 }
 
-link "$build" /bed/stasis
+link "$build" /bed/{stasis,kvm-usable}
 link "$build/bench" /bed/{measure,floor}
 link "$build/guest-tests/bare" /bed/counter.elf
 link "$BED_CACHE/root" /lib64

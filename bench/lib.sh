@@ -23,10 +23,12 @@ die() {
 	exit 1
 }
 
-# need_kvm: ends the script where no VM can run
+# need_kvm BUILD_DIR: ends the script where no VM can run
 need_kvm() {
-	{ [ -c /dev/kvm ] && (: <>/dev/kvm) 2>/dev/null; } ||
-		die "no usable /dev/kvm here: bench/run --bed BUILD_DIR measures in a simulated host that has one"
+	local reason
+	[ -x "$1/kvm-usable" ] || die "no $1/kvm-usable: run cmake --build $1"
+	reason=$("$1/kvm-usable") ||
+		die "$reason: bench/run --bed BUILD_DIR measures in a simulated host that has a usable one"
 }
 
 # where KERNEL... : what is measured on, as a line of markdown. BENCH_MACHINE is what a simulated host runs on
@@ -44,7 +46,7 @@ where() {
 # bench_setup BUILD_DIR : binaries, and a tmpfs of huge pages for RAM in $dir
 bench_setup() {
 	[ -d "$1" ] || die "use: ${0##*/} BUILD_DIR"
-	need_kvm
+	need_kvm "$1"
 	build=$(cd "$1" && pwd)
 	measure=$(find_binary bench/measure) floor=$(find_binary bench/floor)
 	kernel=$build/guest-tests/bare/counter.elf

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Counts in the shared page for as long as it runs: what bench watches, and the plainest save and load. With
- * "devices" all virtio devices that it knows are in use: rings, vectors, and buffers for what may come. */
+ * "devices" all virtio devices that it knows are in use: rings, vectors, and buffers for what may come. "calm": it rests
+ * between its lines, and leaves the CPU to others. */
 #include "virtio.h"
 
 #define NDEVICES 4
 #define NBUFFERS 16
 #define BYTES	 2048
+
+#define TICK_VECTOR 0x40
+#define TICK_COUNT  1000000 /* 16 ms: KVM's LAPIC counts at 1 GHz, here divided by 16 */
 
 const char guest_name[] = "counter";
 
@@ -31,14 +35,34 @@ static void use_devices(void)
 	}
 }
 
+static void on_tick(struct trap_frame *frame)
+{
+	(void)frame;
+	lapic_write(LAPIC_EOI, 0);
+}
+
+static void start_ticks(void)
+{
+	irq_init();
+	pic_init(0x20, 0xff, 0xff);
+	trap_set(TICK_VECTOR, on_tick);
+	lapic_enable();
+	lapic_write(LAPIC_TIMER_DIVIDE, 3);
+	lapic_write(LAPIC_LVT_TIMER, LVT_PERIODIC | TICK_VECTOR);
+	lapic_write(LAPIC_TIMER_INITIAL, TICK_COUNT);
+}
+
 void guest_main(void)
 {
+	bool calm = option("calm");
 	bool quiet = option("quiet"); /* bench: no exits, only the counter */
 	uint64_t expected = 0;
 
 	shared.counter = 0;
 	if (option("devices"))
 		use_devices();
+	if (calm)
+		start_ticks();
 	put("counter at gpa %x\n", (uint64_t)&shared.counter);
 	for (;;) {
 		for (int i = 0; i < 2000; i++) {
@@ -48,5 +72,7 @@ void guest_main(void)
 		}
 		if (!quiet)
 			guest_ok("count %u", expected);
+		if (calm)
+			wait_for_interrupt();
 	}
 }
