@@ -6,6 +6,7 @@
 #include <linux/virtio_ring.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -542,6 +543,34 @@ START_TEST(announces_for_the_driver)
 }
 END_TEST
 
+/* Once the driver has reset the card and reads a status of 0, what it gave to the card is its own again: virtio 1.2,
+ * 2.4.1. A driver may free its rings then, and the guest use that memory for anything. */
+START_TEST(reset_leaves_memory_alone)
+{
+	uint8_t *before = malloc(DRIVER_RAM_BYTES);
+
+	set_up(EVERY);
+	for (uint32_t i = 0; i < 8; i++)
+		offer_rx(i, 1526);
+	fill_frame(frame, 1000, MAC_TEXT, 5);
+	peer_send(frame, 1000);
+	ck_assert_uint_eq(driver_wait(&drv, RX), 1000 + HEADER);
+	peer_send(frame, 1000); /* this one may still come */
+	driver_reset(&drv);
+	driver_isr(&drv);
+	ck_assert_ptr_nonnull(before);
+	memcpy(before, driver_ram(0), DRIVER_RAM_BYTES);
+	for (int i = 0; i < 8; i++)
+		peer_send(frame, 1000);
+	for (int i = 0; i < 50; i++)
+		rig_spin();
+	ck_assert(!memcmp(before, driver_ram(0), DRIVER_RAM_BYTES));
+	ck_assert_uint_eq(driver_isr(&drv), 0);
+	free(before);
+	tear_down();
+}
+END_TEST
+
 START_TEST(broken_ring)
 {
 	const struct driver_buffer read = {buffer_gpa(0), 100};
@@ -591,4 +620,5 @@ END_TEST
 RIG_MAIN("net", shows_itself, sends, drops_bad_lengths, receives_merged, receives_unmerged,
 	 waits_for_buffers, receives_many, waits_for_the_peer, stops_half_sent, connects_again,
 	 distrusts_the_peer, tiny_frames_are_dropped, link_down, load_that_fails,
-	 kicks_after_a_load, announces_itself, announces_for_the_driver, broken_ring, compares)
+	 kicks_after_a_load, announces_itself, announces_for_the_driver, reset_leaves_memory_alone,
+	 broken_ring, compares)
