@@ -40,7 +40,7 @@ bench_programs() {
 bench_host() {
 	local name=$1
 	shift
-	set -- "$bed_dir/run-host" -v -n "bench-$name" "$@" "${files[@]}"
+	set -- "$bed_dir/run-host" -v -n "bench-$name" -c 2 "$@" "${files[@]}"
 	"$@" >&2 || { [[ $? == 125 ]] && "$@" >&2; } || die "no result, see above"
 	sed -n 's/^ *[0-9.]* SAY RESULT \?//p' "$BED_RUNS/bench-$name/host.log" | tr -d '\r'
 }
