@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash
-# progress.sh - how long a test waits. Sourced by bare/lib.sh and bed/host-lib.sh.
+# progress.sh - how long a test waits. Sourced by bare/lib.sh, bed/common.sh, bed/host-lib.sh and tests/.
 # A machine may be busy or slow, so no wait ends because something took long. It ends when nothing moves:
 # the output does not grow and the process uses no CPU time for STALL_S seconds. Something that moves for
 # ever without getting anywhere ends after LIMIT_S.

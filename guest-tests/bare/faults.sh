@@ -28,6 +28,7 @@ fault_save() {
 	local step
 	fresh
 	fault=$(faults save "$1")
+	[ "$fault" ] || die "no faults to inject"
 	boot
 	mark_clock
 	for step in $(steps save); do
@@ -51,6 +52,7 @@ do_fault_save_after() { fault_save fail-after; }
 # fault_load GUEST RAM_CHECK FAULT,FAULT... : loads that fail one after another, then one that does not
 fault_load() {
 	local at
+	[ "$3" ] || die "no faults to inject"
 	fresh
 	guest=$1 memory_mib=8 # all of it is hashed for each load
 	boot

@@ -2,7 +2,7 @@
 /*
  * pauses QMP_SOCKET RAM_FILE COUNTER_GPA N: stops a guest and lets it go on, N times, and sees each time that its
  * counter in RAM moves. One process: a client of its own for each command takes a hundred times as long.
- * Exit status 1 and a line that says what went wrong; a guest that stands still is ended by the test's time limit.
+ * Exit status 1 and a line that says what went wrong, also when the counter stands still for STALL_S or the VMM has ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,12 +16,14 @@
 #include <unistd.h>
 
 #define PAGE_BYTES 4096ul
+#define STALL_S	   300 /* as in progress.sh */
+#define LOOK_US	   100
 
 static FILE *qmp;
 
 static void die(const char *what)
 {
-	printf("pauses: %s: %s\n", what, errno ? strerror(errno) : "unexpected answer");
+	printf("pauses: %s: %s\n", what, errno ? strerror(errno) : "not as it should be");
 	exit(1);
 }
 
@@ -68,6 +70,20 @@ static const volatile uint64_t *map_counter(const char *path, uint64_t gpa)
 	return (const volatile uint64_t *)(page + gpa % PAGE_BYTES);
 }
 
+static void await_move(const volatile uint64_t *counter, uint64_t before)
+{
+	char byte;
+
+	for (uint64_t us = 0; *counter == before; us += LOOK_US) {
+		errno = 0;
+		if (us > STALL_S * 1000000ull)
+			die("the guest's counter stands still");
+		if (!recv(fileno(qmp), &byte, 1, MSG_PEEK | MSG_DONTWAIT))
+			die("the VMM has ended");
+		usleep(LOOK_US);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const volatile uint64_t *counter;
@@ -83,8 +99,7 @@ int main(int argc, char **argv)
 		execute("stop");
 		before = *counter;
 		execute("cont");
-		while (*counter == before)
-			usleep(100);
+		await_move(counter, before);
 	}
 	return 0;
 }

@@ -275,11 +275,12 @@ vm_received() { sed -n 's/^io .*received=\([0-9]*\).*/\1/p' "/tmp/vm$1.log" | ta
 # back to ask again would lose the answers of a slow guest.
 # vm_connect SOCKET, vm_send LINE, vm_hears VM TEXT, vm_hang_up
 vm_connect() {
-	[[ -p $vm_dir/client.in ]] || mkfifo "$vm_dir/client.in"
-	socat - "UNIX-CONNECT:$1" <>"$vm_dir/client.in" >/tmp/client.log &
+	[[ -p $vm_dir/client.in ]] || { mkfifo "$vm_dir/client.in" && exec {vm_client_in}<>"$vm_dir/client.in"; }
+	: >/tmp/client.log
+	socat - "UNIX-CONNECT:$1" <&"$vm_client_in" >/tmp/client.log &
 	vm_client=$!
 }
-vm_send() { echo "$1" >"$vm_dir/client.in"; }
+vm_send() { echo "$1" >&"$vm_client_in"; } # open for reading here, too: it never blocks
 vm_hears() {
 	vm_await "$1" "nobody says '$2'" vm_heard "$2"
 	grep -q -e "$2" /tmp/client.log || vm_fail "$1" "hangs up without '$2': $(cat /tmp/client.log)"
