@@ -77,5 +77,7 @@ int main(int argc, char **argv)
 	}
 	if (*argv[1])
 		printf("%zu\n", count);
+	regfree(&regex);
+	free(text);
 	return failed;
 }

@@ -101,5 +101,6 @@ int main(int argc, char **argv)
 		execute("cont");
 		await_move(counter, before);
 	}
+	fclose(qmp);
 	return 0;
 }
