@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 	counter = map_counter(argv[2], strtoull(argv[3], NULL, 0));
 	connect_to(argv[1]);
 	execute("qmp_capabilities");
-	for (long n = atol(argv[4]); n > 0; n--) {
+	for (long n = strtol(argv[4], NULL, 10); n > 0; n--) {
 		uint64_t before;
 
 		execute("stop");
