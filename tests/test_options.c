@@ -63,8 +63,6 @@ END_TEST
 
 START_TEST(defaults)
 {
-	uint8_t uuid[UUID_BYTES];
-
 	ck_assert_int_eq(parse("--kernel|k"), 0);
 	ck_assert_int_eq(opt.job, JOB_RUN);
 	ck_assert_str_eq(opt.name, "vm");
@@ -75,8 +73,37 @@ START_TEST(defaults)
 	ck_assert_int_eq(opt.serial.kind, CHARDEV_STDIO);
 	ck_assert_int_eq(opt.on_reset, ON_RESET_RESET);
 	ck_assert(!opt.pit && opt.s3 && !opt.paused && !opt.discard_saved && !opt.clock_realtime);
-	uuid_from_name("vm", uuid);
-	ck_assert_mem_eq(opt.uuid, uuid, UUID_BYTES);
+}
+END_TEST
+
+START_TEST(identity)
+{
+	static const char *const nameless[] = {"--memory|size=1G,path=/r", "--net|fd=5",
+					       "--net|stream=unix:/s"};
+	uint8_t uuid[UUID_BYTES];
+	char words[128];
+
+	/* No two VMs share what nobody chose. */
+	ck_assert_int_eq(parse("--kernel|k|--disk|path=d"), 0);
+	ck_assert(!opt.has_identity);
+	memcpy(uuid, opt.uuid, sizeof(uuid));
+	ck_assert_int_eq(parse("--kernel|k"), 0);
+	ck_assert_mem_ne(opt.uuid, uuid, UUID_BYTES);
+	for (size_t i = 0; i < sizeof(nameless) / sizeof(nameless[0]); i++) {
+		snprintf(words, sizeof(words), "--kernel|k|%s", nameless[i]);
+		ck_assert_msg(parse(words), "accepted: %s", words);
+		ck_assert_ptr_nonnull(strstr(err.msg, "give --name NAME or --uuid UUID"));
+		snprintf(words, sizeof(words), "--kernel|k|--name|vm|%s", nameless[i]);
+		ck_assert_int_eq(parse(words), 0);
+		uuid_from_name("vm", uuid);
+		ck_assert_mem_eq(opt.uuid, uuid, UUID_BYTES);
+		ck_assert(opt.has_identity);
+		snprintf(words, sizeof(words),
+			 "--kernel|k|--uuid|123e4567-e89b-12d3-a456-426614174000|%s", nameless[i]);
+		ck_assert_int_eq(parse(words), 0);
+		ck_assert(opt.has_identity);
+	}
+	ck_assert_int_eq(parse("--inspect-memory|/r"), 0);
 }
 END_TEST
 
@@ -271,7 +298,7 @@ START_TEST(device_refusals)
 	char words[512];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		snprintf(words, sizeof(words), "--kernel|k|%s", bad[i].words);
+		snprintf(words, sizeof(words), "--kernel|k|--name|v|%s", bad[i].words);
 		ck_assert_msg(parse(words), "accepted: %s", words);
 		ck_assert_msg(strstr(err.msg, bad[i].says), "%s: says '%s', not '%s'", words,
 			      err.msg, bad[i].says);
@@ -282,7 +309,7 @@ END_TEST
 
 START_TEST(too_many)
 {
-	char words[2048] = "--kernel|k";
+	char words[2048] = "--kernel|k|--name|v";
 
 	for (int i = 0; i < OPTIONS_MAX_NETS; i++)
 		strcat(words, "|--net|stream=unix:/s");
@@ -336,9 +363,10 @@ END_TEST
 
 START_TEST(vfios)
 {
-	ck_assert_int_eq(parse("--kernel|k|--vfio|host=0001:aB:1f.7|--vfio|id=nic,host=01:00.0|"
-			       "--vfio|host=02:00.0|--disk|path=a|--net|tap=t"),
-			 0);
+	ck_assert_int_eq(
+		parse("--kernel|k|--name|v|--vfio|host=0001:aB:1f.7|--vfio|id=nic,host=01:00.0|"
+		      "--vfio|host=02:00.0|--disk|path=a|--net|tap=t"),
+		0);
 	ck_assert_uint_eq(opt.nvfios, 3);
 	ck_assert_str_eq(opt.vfio[0].host, "0001:ab:1f.7");
 	ck_assert_str_eq(opt.vfio[0].id, "vfio0");
@@ -351,8 +379,9 @@ END_TEST
 /* A comma in a value is written twice, in every option that is a list. */
 START_TEST(commas)
 {
-	ck_assert_int_eq(parse("--kernel|k|--disk|path=,,a,,,,b,,,id=x|--memory|path=m,,,size=2M"),
-			 0);
+	ck_assert_int_eq(
+		parse("--kernel|k|--name|v|--disk|path=,,a,,,,b,,,id=x|--memory|path=m,,,size=2M"),
+		0);
 	ck_assert_str_eq(opt.disk[0].path, ",a,,b,");
 	ck_assert_str_eq(opt.disk[0].id, "x");
 	ck_assert_str_eq(opt.memory.path, "m,");
@@ -369,9 +398,10 @@ START_TEST(nets)
 	const uint8_t mac[] = {0x52, 0x54, 0x00, 0xab, 0xCD, 0xef};
 	const struct net_config *n;
 
-	ck_assert_int_eq(parse("--kernel|k|--net|tap=tap0,mac=52:54:00:ab:CD:ef,queues=4,vhost=on|"
-			       "--net|stream=unix:/run/passt,id=slirp|--net|fd=5,vhost=off"),
-			 0);
+	ck_assert_int_eq(
+		parse("--kernel|k|--name|v|--net|tap=tap0,mac=52:54:00:ab:CD:ef,queues=4,vhost=on|"
+		      "--net|stream=unix:/run/passt,id=slirp|--net|fd=5,vhost=off"),
+		0);
 	ck_assert_uint_eq(opt.nnets, 3);
 	n = opt.net;
 	ck_assert_str_eq(n->id, "net0");
@@ -395,7 +425,7 @@ START_TEST(derived_macs)
 	static const uint8_t vm_1[] = {0x4e, 0xf4, 0x90, 0x66, 0x3b, 0xd0};
 	uint8_t mac[6];
 
-	ck_assert_int_eq(parse("--kernel|k|--net|fd=5|--net|fd=6"), 0);
+	ck_assert_int_eq(parse("--kernel|k|--name|vm|--net|fd=5|--net|fd=6"), 0);
 	ck_assert_mem_eq(opt.net[0].mac, vm_0, 6);
 	ck_assert_mem_eq(opt.net[1].mac, vm_1, 6);
 	memcpy(mac, opt.net[0].mac, 6);
@@ -464,6 +494,7 @@ int main(void)
 	dup2(STDERR_FILENO, 6);
 	tcase_add_test(tcase, size);
 	tcase_add_test(tcase, defaults);
+	tcase_add_test(tcase, identity);
 	tcase_add_test(tcase, everything);
 	tcase_add_test(tcase, refusals);
 	tcase_add_test(tcase, device_refusals);

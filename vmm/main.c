@@ -3,6 +3,7 @@
 #include "devices/chardev.h"
 #include "qmp/qmp.h"
 #include "vmm/clock.h"
+#include "vmm/identity.h"
 #include "vmm/log.h"
 #include "vmm/options.h"
 #include "vmm/version.h"
@@ -86,13 +87,17 @@ static int run(const struct options *opt, struct error *err)
 {
 	uint64_t began_ns = clock_now_ns();
 	struct qmp *qmp = NULL;
-	int ret;
+	int lock_fd = -1, ret = 0;
 
 	handle_signals();
 	allow_descriptors();
-	ret = vm_create(&vm, opt, err);
+	if (opt->has_identity)
+		ret = identity_lock(opt->uuid, &lock_fd, err);
 	if (ret)
 		return ret;
+	ret = vm_create(&vm, opt, err);
+	if (ret)
+		goto unlock;
 	if (opt->qmp_path)
 		ret = qmp_open(&qmp, &vm, err);
 	if (!ret)
@@ -105,6 +110,8 @@ static int run(const struct options *opt, struct error *err)
 	if (qmp)
 		qmp_close(qmp);
 	vm_destroy(&vm);
+unlock:
+	identity_unlock(opt->uuid, lock_fd);
 	return ret;
 }
 

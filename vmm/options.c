@@ -179,7 +179,7 @@ static int version(struct options *opt, char *value, struct error *err)
 }
 
 static const struct option_row machine_rows[] = {
-	{"name", "NAME", "name of the VM; its identity comes from it (default vm)", name, 0, NULL},
+	{"name", "NAME", "name of the VM; its identity comes from it", name, 0, NULL},
 	{"uuid", "UUID", "identity of the VM instead of the name's", uuid, 0, NULL},
 	{"cpus", "N", "vCPUs, 1 to 64 (default 1)", cpus, 0, NULL},
 	{"memory", "size=SIZE[,path=PATH[,offset=SIZE]]", "guest RAM (default size=256M)", memory,
@@ -288,10 +288,29 @@ static int check(const struct options *opt, struct error *err)
 	return 0;
 }
 
+/* A VM that nothing outlives and nobody else meets needs no identity that somebody chose. */
+static int identify(struct options *opt, struct error *err)
+{
+	const char *what = opt->memory.path ? "--memory path=" : opt->nnets ? "--net" : NULL;
+
+	opt->has_identity = opt->name || opt->has_uuid;
+	if (!opt->has_identity && what && opt->job == JOB_RUN)
+		return error_set(err, -EINVAL,
+				 "%s wants to know which VM this is: give --name NAME or --uuid "
+				 "UUID, another one for each VM",
+				 what);
+	if (!opt->has_identity && uuid_random(opt->uuid))
+		return error_set(err, -EIO, "getrandom: no identity for this VM: give --name NAME");
+	if (opt->name && !opt->has_uuid)
+		uuid_from_name(opt->name, opt->uuid);
+	if (!opt->name)
+		opt->name = "vm";
+	return 0;
+}
+
 int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 {
 	*opt = (struct options){
-		.name = "vm",
 		.cpus = 1,
 		.memory.size_bytes = 256 << 20,
 		.append = "",
@@ -302,8 +321,8 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 	for (int i = 1; i < argc; i++)
 		if (parse_one(opt, argv, &i, err))
 			return -EINVAL;
-	if (!opt->has_uuid)
-		uuid_from_name(opt->name, opt->uuid);
+	if (identify(opt, err))
+		return -EINVAL;
 	if (options_devices_finish(opt, err))
 		return -EINVAL;
 	return check(opt, err);

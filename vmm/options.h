@@ -66,8 +66,10 @@ struct vfio_config {
 struct options {
 	enum options_job job;
 	const char *name;
-	uint8_t uuid[16]; /* --uuid, else derived from the name */
+	/* --uuid, else derived from a name that was given, else random. */
+	uint8_t uuid[16];
 	bool has_uuid;
+	bool has_identity; /* the uuid is not random: it names this VM in every process */
 	uint32_t cpus;
 	struct ram_config memory;
 	char memory_path[4096];		      /* what memory.path points to */

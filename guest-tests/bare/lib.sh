@@ -44,7 +44,7 @@ setup() {
 	faulty=$(find_binary stasis-fault)
 	guest_text=$(find_binary guest-text)
 	pid='' process=0 append='' cpus=1 on_reset=exit memory_mib=$GUEST_MIB extra=() fault=''
-	checkpoint=$dir/checkpoint
+	checkpoint=$dir/checkpoint vm_name=bare-${dir##*.} # another VM than that of a test beside this one
 }
 
 cleanup() {
@@ -65,7 +65,7 @@ launch() {
 		[ -p "$in" ] || { mkfifo "$in" && exec 8<>"$in"; }
 	fi
 	[ -z "$fault" ] || binary=$faulty
-	STASIS_FAULT=$fault "$binary" --name bare --cpus "$cpus" \
+	STASIS_FAULT=$fault "$binary" --name "$vm_name" --cpus "$cpus" \
 		--memory "size=${memory_mib}M,path=$dir/ram" --kernel "$guests/$guest.elf" \
 		--append "$append" --serial "$serial" --qmp "unix:$dir/qmp" --on-reset "$on_reset" \
 		"${extra[@]}" "$@" <"$in" >"$out" 2>"$dir/log.$process" &
