@@ -57,7 +57,9 @@ static void handle_signals(void)
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
 		sigaction(fatal[i], &die, NULL);
 	sigaction(SIGBUS, &broke, NULL);
+	/* A reader that is gone and a file that may not grow are errors of that write alone. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 /* Each vector of a function that is passed through is a descriptor, and it may have thousands. */
