@@ -431,9 +431,10 @@ static int open_file(struct chardev *chr, struct error *err)
 {
 	const char *path = chr->config->path;
 
-	/* Appends: a VMM that takes a guest over with the same arguments keeps its log. */
+	/* Appends: a VMM that takes a guest over with the same arguments keeps its log. What a guest
+	 * prints is its owner's alone, as its sockets are. */
 	chr->out_fd =
-		open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
+		open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
 	if (chr->out_fd < 0)
 		return error_set(err, -errno, "%s file:%s: %s", chr->config->option, path,
 				 errno == ENXIO ? "a FIFO that nobody reads" : strerror(errno));

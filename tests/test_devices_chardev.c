@@ -161,9 +161,13 @@ START_TEST(file_appends)
 {
 	char text[32] = "";
 	FILE *file;
+	struct stat st;
 	struct error err;
 
+	umask(0);
 	setup(CHARDEV_FILE);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0600); /* passwords are typed at consoles */
 	ck_assert_uint_eq(put("first\n"), 6);
 	chardev_close(&chr);
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &ops, NULL, &lock, &err), 0);
