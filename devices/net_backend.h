@@ -45,6 +45,7 @@ struct net_backend {
 	const char *name;      /* of the device, for messages */
 	struct loop *loop;     /* the main one */
 	pthread_mutex_t *lock; /* the device's */
+	bool makes_nothing;    /* what is not there is refused: a guest comes back to it */
 	/* A descriptor that comes (it is in fd[0]) or goes while the card is open. */
 	void (*came)(void *opaque);
 	void (*goes)(void *opaque, int fd);

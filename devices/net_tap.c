@@ -103,6 +103,13 @@ static int open_queue(struct net_backend *be, uint32_t pair, struct error *err)
 		return error_set(err, -EINVAL,
 				 "%s: tap=%s: an interface's name has up to %zu bytes", be->name,
 				 be->config->path, sizeof(ifr.ifr_name) - 1);
+	if (is_new && be->makes_nothing)
+		return error_set(
+			err, -ENODEV,
+			"%s: there is no tap %s, to which a saved guest comes back: make it "
+			"as it was, bridge and all (as root, %s), then run the same "
+			"command again",
+			be->name, be->config->path, how_to_make(be, how));
 	memcpy(ifr.ifr_name, be->config->path, strlen(be->config->path));
 	if (be->config->queues > 1)
 		ifr.ifr_flags |= IFF_MULTI_QUEUE;

@@ -228,23 +228,14 @@ static int start_thread(struct device *dev, struct error *err)
 				&virtio_blk_client, blk, err);
 }
 
-/* A guest must not be able to keep itself from being loaded. */
-static bool is_saved(const struct vm *vm)
-{
-	struct label label;
-
-	label_read(&vm->ram, &label);
-	return label.state == LABEL_SAVED &&
-	       !memcmp(label.vm_id, vm->opt->uuid, sizeof(label.vm_id));
-}
-
 static int attach(struct device *dev, struct vm *vm, struct error *err)
 {
 	const struct disk_config *config = &vm->opt->disk[dev->instance];
 	struct blk *blk = dev->host;
 	int ret;
 
-	ret = disk_open(&blk->disk, config, is_saved(vm), err);
+	/* A guest must not be able to keep itself from being loaded. */
+	ret = disk_open(&blk->disk, config, vm->awaits_guest, err);
 	if (ret)
 		return ret;
 	set_virtio(&blk->virtio, config);

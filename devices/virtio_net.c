@@ -307,7 +307,7 @@ static int choose_server(struct device *dev, struct vm *vm, struct error *err)
 		if (ret && wish == AUTO_ON)
 			return ret;
 		if (ret)
-			log_debug("%s", err->msg);
+			log_info("%s; packets go through this process", err->msg);
 	}
 	host->loop = host->has_vhost ? &vm->loop : &host->io.loop;
 	return host->has_vhost ? 0 : iothread_start(&host->io, dev->name, err);
@@ -353,6 +353,7 @@ static int net_attach(struct device *dev, struct vm *vm, struct error *err)
 					     .name = dev->name,
 					     .loop = &vm->loop,
 					     .lock = &dev->lock,
+					     .makes_nothing = vm->awaits_guest,
 					     .came = net_io_came,
 					     .goes = net_io_goes,
 					     .opaque = dev};

@@ -466,5 +466,30 @@ START_TEST(made_here)
 }
 END_TEST
 
+/* For a guest that comes back none is made: it would be in no bridge, and the guest without a network. */
+START_TEST(not_made_for_a_saved_guest)
+{
+	struct error err = {""};
+	int fd;
+
+	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
+	card_options(NET_TAP, 1);
+	strcpy(card.path, TAP);
+	rig.vm.awaits_guest = true;
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), -ENODEV);
+	ck_assert_ptr_nonnull(strstr(err.msg, "net0: there is no tap " TAP));
+	ck_assert_ptr_nonnull(strstr(err.msg, "ip tuntap add dev " TAP " mode tap user 0 && "));
+	ck_assert_ptr_nonnull(strstr(err.msg, "run the same command again"));
+	ck_assert_uint_eq(if_nametoindex(TAP), 0);
+	virtio_guest_detach();
+	fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+	ck_assert_int_eq(ioctl(fd, TUNSETPERSIST, 1), 0);
+	close(fd);
+	virtio_guest_boot();
+	virtio_guest_end();
+}
+END_TEST
+
 RIG_MAIN("net-tap", plain_frames, large_packets_out, large_packets_in, no_offloads_accepted,
-	 queue_pairs, interface_goes, inherited, refused, refused_to_users, made_here)
+	 queue_pairs, interface_goes, inherited, refused, refused_to_users, made_here,
+	 not_made_for_a_saved_guest)

@@ -75,6 +75,17 @@ static int add_memslots(struct vm *vm, struct error *err)
 	return ret;
 }
 
+static bool awaits_guest(const struct vm *vm)
+{
+	struct label label;
+
+	if (vm->opt->incoming != INCOMING_NO)
+		return true;
+	label_read(&vm->ram, &label);
+	return label.state == LABEL_SAVED && !vm->opt->discard_saved &&
+	       !memcmp(label.vm_id, vm->opt->uuid, sizeof(label.vm_id));
+}
+
 static void handle_requests(void *opaque);
 static void try_again(void *opaque, uint32_t events);
 
@@ -100,6 +111,7 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 		return ret;
 	ret = timer_open(&vm->again_timer, CLOCK_MONOTONIC, &vm->loop, try_again, vm, NULL, err);
 	ret = ret ? ret : ram_open(&vm->ram, &opt->memory, err);
+	vm->awaits_guest = !ret && awaits_guest(vm);
 	for (uint32_t i = 0; !ret && i < sizeof(stage) / sizeof(stage[0]); i++)
 		ret = stage[i](vm, err);
 	if (ret)

@@ -103,7 +103,10 @@ struct vm {
 	uint32_t ndevices;
 	enum runstate runstate;
 	bool suspended; /* the guest sleeps: suspended, or was when it was paused or saved */
-	bool has_run;	/* the guest has run in this process: cprload is refused, PCI slots stay */
+	/* A saved guest is to come back in this process, or RAM holds one that waits: what it had
+	 * of the host must be there, and nothing is made in its place. Set before devices attach. */
+	bool awaits_guest;
+	bool has_run; /* the guest has run in this process: cprload is refused, PCI slots stay */
 	bool needs_reset; /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
 	bool reset_waits; /* so does what the guest asks for, until again_timer expires */
