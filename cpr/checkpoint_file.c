@@ -65,7 +65,7 @@ static int check_spent(const struct checkpoint *ckpt, const struct vm *vm, struc
 	ret = -EEXIST;
 	if (memcmp(head->machine.uuid, vm->opt->uuid, sizeof(vm->opt->uuid))) {
 		error_set(err, ret, "holds VM '%s' (uuid %s): choose another file",
-			  state_shown(head->machine.name, shown),
+			  state_shown(head->machine.vm_name, shown),
 			  uuid_format(head->machine.uuid, uuid));
 		goto free_head;
 	}

@@ -221,7 +221,7 @@ static void print_summary(const char *path, const struct checkpoint *ckpt,
 
 	printf("checkpoint  %s: %zu bytes, format %u, id %s\n", path, ckpt->size_bytes,
 	       head->root.format, uuid_format(head->root.id, id));
-	printf("VM          %s (uuid %s), %s\n", state_shown(head->machine.name, shown),
+	printf("VM          %s (uuid %s), %s\n", state_shown(head->machine.vm_name, shown),
 	       uuid_format(head->machine.uuid, id), state_shown(head->machine.arch, host));
 	fputs("saved       ", stdout);
 	print_age(head->vmm.saved_at_ns);

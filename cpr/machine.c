@@ -8,7 +8,7 @@
 
 #define MACHINE_STATE(F, A, V, T)     \
 	F(T, arch)                    \
-	F(T, name)                    \
+	F(T, vm_name)                 \
 	F(T, uuid)                    \
 	F(T, cpus)                    \
 	F(T, pit)                     \
@@ -91,7 +91,7 @@ void machine_describe(struct machine_state *machine, const struct vm *vm)
 
 	memset(machine, 0, sizeof(*machine));
 	snprintf(machine->arch, sizeof(machine->arch), "%s", arch_name);
-	snprintf(machine->name, sizeof(machine->name), "%s", vm->opt->name);
+	snprintf(machine->vm_name, sizeof(machine->vm_name), "%s", vm->opt->name);
 	memcpy(machine->uuid, vm->opt->uuid, sizeof(machine->uuid));
 	machine->cpus = vm->nvcpus;
 	machine->pit = vm->opt->pit;
@@ -120,8 +120,8 @@ static void compare_identity(const struct machine_state *saved, const struct mac
 		*ret = error_join(
 			err, -EINVAL,
 			"checkpoint is of VM '%s' (uuid %s), the command line gives '%s' (uuid %s)",
-			state_shown(saved->name, was), uuid_format(saved->uuid, was_uuid),
-			now->name, uuid_format(now->uuid, now_uuid));
+			state_shown(saved->vm_name, was), uuid_format(saved->uuid, was_uuid),
+			now->vm_name, uuid_format(now->uuid, now_uuid));
 }
 
 static void compare_devices(const struct machine_state *saved, const struct machine_state *now,

@@ -20,7 +20,7 @@ struct machine_state {
 	uint32_t device_gsi[DEVICES_MAX]; /* one for each name in devices; 0: has none */
 	uint32_t ndevice_gsi;
 	char arch[16];
-	char name[256];
+	char vm_name[256];  /* not "name": a device tree reserves that property */
 	char devices[1024]; /* "serial0 rtc0 pm0" */
 };
 extern const struct state_desc *const machine_desc;

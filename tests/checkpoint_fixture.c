@@ -83,7 +83,7 @@ void sections_fill_head(struct snapshot *snap)
 	snap->machine.cpus = 1;
 	snap->machine.ram_size_bytes = 2 << 20;
 	memset(snap->machine.uuid, 0x55, sizeof(snap->machine.uuid));
-	strcpy(snap->machine.name, "vm1");
+	strcpy(snap->machine.vm_name, "vm1");
 	strcpy(snap->machine.arch, arch_name);
 	strcpy(snap->machine.devices, "serial0 rtc0");
 	snap->machine.device_gsi[0] = 4;

@@ -7,6 +7,7 @@
 #include <libfdt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Of every release; the last one has all devices. */
 static const char *const golden[] = {
@@ -86,7 +87,7 @@ START_TEST(test_golden_checkpoint)
 	struct checkpoint ckpt;
 	struct error err;
 
-	ck_assert_str_eq(snap->machine.name, "vm1");
+	ck_assert_str_eq(snap->machine.vm_name, "vm1");
 	ck_assert_str_eq(snap->root.mode, "reboot");
 	build(&ckpt, snap);
 	ck_assert_msg(!load_bytes(ckpt.data, ckpt.size_bytes, back, &err), "%s", err.msg);
@@ -475,6 +476,49 @@ START_TEST(test_not_a_checkpoint)
 }
 END_TEST
 
+/* --- the tools that people read device trees with */
+
+static void tool_takes(const char *command, const char *path)
+{
+	char line[600], said[2000];
+	FILE *out;
+	size_t n;
+
+	snprintf(line, sizeof(line), "%s '%s' 2>&1 >/dev/null", command, path);
+	out = popen(line, "r");
+	ck_assert_ptr_nonnull(out);
+	n = fread(said, 1, sizeof(said) - 1, out);
+	said[n] = '\0';
+	ck_assert_msg(!pclose(out), "%s (package device-tree-compiler): %s", line, said);
+}
+
+static void tools_take(const char *path)
+{
+	tool_takes("dtc -I dtb -O dts", path);
+	tool_takes("fdtdump", path);
+}
+
+START_TEST(test_device_tree_tools)
+{
+	char path[] = "/tmp/stasis-test.XXXXXX";
+	struct snapshot *snap = sections_new();
+	struct checkpoint ckpt;
+	int fd = mkstemp(path);
+
+	for (size_t i = 0; i < GOLDENS; i++)
+		tools_take(golden[i]);
+	/* With each table, those that no golden file has too. */
+	sections_fill_head(snap);
+	build(&ckpt, snap);
+	ck_assert_int_eq(write(fd, ckpt.data, ckpt.size_bytes), (ssize_t)ckpt.size_bytes);
+	close(fd);
+	tools_take(path);
+	unlink(path);
+	checkpoint_free(&ckpt);
+	sections_free(snap);
+}
+END_TEST
+
 /* For tests/golden/README: a real checkpoint without the names of the host it was made on. */
 static int write_neutral(const char *from, const char *to)
 {
@@ -520,6 +564,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, test_every_bit_resealed);
 	tcase_add_test(tc, test_nodes);
 	tcase_add_test(tc, test_not_a_checkpoint);
+	tcase_add_test(tc, test_device_tree_tools);
 	suite_add_tcase(suite, tc);
 	return unit_run(suite);
 }

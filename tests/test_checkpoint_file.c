@@ -308,7 +308,7 @@ static struct machine_state machine(void)
 		.device_gsi = {4, 8},
 		.ndevice_gsi = 2,
 		.arch = "x86_64",
-		.name = "vm1",
+		.vm_name = "vm1",
 		.devices = "serial0 rtc0",
 	};
 
@@ -329,7 +329,7 @@ START_TEST(test_machine)
 	struct error err;
 
 	ck_assert_int_eq(machine_compare(&m, false, &machine_vm, &err), 0);
-	strcpy(m.name, "another name of the same VM");
+	strcpy(m.vm_name, "another name of the same VM");
 	ck_assert_int_eq(machine_compare(&m, false, &machine_vm, &err), 0);
 	m = machine();
 	m.cpus = 4;
@@ -373,7 +373,7 @@ START_TEST(test_machine)
 	ck_assert(!machine_has_device(&m, "rtc"));
 	m = machine();
 	m.uuid[0] = 0xab;
-	strcpy(m.name, "other\n");
+	strcpy(m.vm_name, "other\n");
 	differs(&m, "checkpoint is of VM 'other?' (uuid ab000000-0000-0000-0000-000000000000), the "
 		    "command line gives 'vm1' (uuid 00000000-0000-0000-0000-000000000000)");
 	m = machine();
