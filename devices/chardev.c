@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/chardev.h"
 #include "vmm/log.h"
+#include "vmm/output.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -245,11 +244,27 @@ static void on_input(void *opaque, uint32_t events)
 	update(chr);
 }
 
+static const char *where(const struct chardev *chr)
+{
+	return chr->config->path ? chr->config->path : "stdio";
+}
+
+/* Once there is room again; at most once a second, as a guest can provoke it. */
+static void tell_dropped(struct chardev *chr)
+{
+	if (!chr->dropped_bytes || !log_ratelimit(&chr->told_ns))
+		return;
+	log_warn("%s %s: %llu bytes of its output were dropped", chr->config->option, where(chr),
+		 (unsigned long long)chr->dropped_bytes);
+	chr->dropped_bytes = 0;
+}
+
 static void on_output(void *opaque, uint32_t events)
 {
 	struct chardev *chr = opaque;
 
 	(void)events;
+	tell_dropped(chr);
 	unblock(chr, false);
 	update(chr);
 }
@@ -265,20 +280,6 @@ static void on_stall(void *opaque, uint32_t events)
 	update(chr);
 }
 
-/* Never blocks, whoever else shares the open file description and its flags. */
-static ssize_t write_some(struct chardev *chr, const uint8_t *data, size_t n)
-{
-	struct pollfd ready = {.fd = chr->out_fd, .events = POLLOUT};
-
-	if (chr->listen.fd >= 0)
-		return send(chr->out_fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (poll(&ready, 1, 0) < 1) {
-		errno = EAGAIN;
-		return -1;
-	}
-	return write(chr->out_fd, data, n);
-}
-
 /* Output failed for another reason than that it would block. */
 static void write_failed(struct chardev *chr, int error)
 {
@@ -287,8 +288,8 @@ static void write_failed(struct chardev *chr, int error)
 		update(chr);
 		return;
 	}
-	log_guest("%s %s: %s: its output is lost", chr->config->option,
-		  chr->config->path ? chr->config->path : "stdio", strerror(error));
+	log_guest("%s %s: %s: its output is lost", chr->config->option, where(chr),
+		  strerror(error));
 	/* The reader of a pipe and a terminal do not come back; a full disk may have room again. */
 	if (error == EPIPE || error == EIO) {
 		watch(chr, CHARDEV_OUTPUT, -1, 0);
@@ -300,19 +301,25 @@ uint32_t chardev_write(struct chardev *chr, const uint8_t *data, uint32_t n)
 {
 	uint32_t done = 0;
 
-	if (chr->out_fd < 0 || chr->hangup || chr->discard)
+	if (chr->out_fd < 0 || chr->hangup)
 		return n;
+	if (chr->discard) {
+		chr->dropped_bytes += n;
+		return n;
+	}
 	while (done < n && !chr->blocked) {
-		ssize_t ret = write_some(chr, data + done, n - done);
+		ssize_t ret = output_write(chr->out_fd, data + done, n - done);
 
 		if (ret >= 0) {
 			done += (uint32_t)ret;
+			tell_dropped(chr);
 		} else if (errno == EAGAIN) {
 			chr->blocked = true;
 			if (!chr->ops->patient)
 				timer_set(&chr->stall, STALL_NS);
 			update(chr);
 		} else if (errno != EINTR) {
+			chr->dropped_bytes += n - done;
 			write_failed(chr, errno);
 			return n;
 		}
@@ -389,28 +396,13 @@ static void make_raw(struct chardev *chr)
 	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 }
 
-/* A description of our own where that is possible: it can be non-blocking without the shell, which
- * shares the inherited one, being hit. Sockets and files have to do with poll(). */
-static int reopen(int fd, int flags)
-{
-	char path[32];
-	struct stat st;
-	int own = -1;
-
-	if (!fstat(fd, &st) && (S_ISFIFO(st.st_mode) || isatty(fd))) {
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	}
-	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-}
-
 static int open_stdio(struct chardev *chr, struct error *err)
 {
-	chr->in_fd = reopen(STDIN_FILENO, O_RDONLY);
+	chr->in_fd = output_reopen(STDIN_FILENO, O_RDONLY);
 	if (chr->in_fd < 0)
 		return error_set(err, -errno, "%s stdio: standard input: %s", chr->config->option,
 				 strerror(errno));
-	chr->out_fd = reopen(STDOUT_FILENO, O_WRONLY);
+	chr->out_fd = output_reopen(STDOUT_FILENO, O_WRONLY);
 	if (chr->out_fd < 0)
 		return error_set(err, -errno, "%s stdio: standard output: %s", chr->config->option,
 				 strerror(errno));
@@ -495,6 +487,8 @@ void chardev_close(struct chardev *chr)
 		watch(chr, (enum chardev_role)role, -1, 0);
 	if (chr->config->kind == CHARDEV_STDIO)
 		chardev_restore_terminal();
+	chr->told_ns = 0;
+	tell_dropped(chr);
 	listen_close(&chr->listen);
 	close_fd(&chr->in_fd);
 	close_fd(&chr->out_fd);

@@ -6,7 +6,7 @@
  * Units: bytes.
  * Errors: open returns -errno with one message. Afterwards there are none: output that the host
  *	does not take for a quarter of a second is discarded until it does, so that nothing out
- *	there ever stops a guest (but see `patient`). */
+ *	there ever stops a guest (but see `patient`); the log then says how much it was. */
 #ifndef DEVICES_CHARDEV_H
 #define DEVICES_CHARDEV_H
 #include "vmm/listen.h"
@@ -63,6 +63,8 @@ struct chardev {
 	bool escape;  /* Ctrl-A was the last byte */
 	uint8_t ahead[CHARDEV_AHEAD_BYTES];
 	uint32_t nahead;
+	uint64_t dropped_bytes; /* of output, not yet told */
+	_Atomic long long told_ns;
 	uint32_t nclients; /* that have come since open */
 	uint32_t told;	   /* the one that the device believes to be there; 0: none */
 };

@@ -598,6 +598,43 @@ START_TEST(stdio_pipe_full)
 }
 END_TEST
 
+/* A service's stdout is a socket, which the journal may not read for a while. What a console drops is
+ * counted, and told as soon as somebody reads. */
+START_TEST(stdio_socket_full)
+{
+	static uint8_t data[256 << 10], drain[256 << 10];
+	char log[4096] = "", told[128];
+	FILE *err_file = tmpfile();
+	uint64_t sent = 0, taken = 0;
+	uint32_t n;
+	int out[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, out), 0);
+	ck_assert_int_eq(dup2(fileno(err_file), STDERR_FILENO), STDERR_FILENO);
+	replace_stdio(open("/dev/null", O_RDONLY), out[1]);
+	setup(CHARDEV_STDIO);
+	while ((n = chardev_write(&chr, data, sizeof(data))) == sizeof(data))
+		sent += n;
+	sent += n;
+	RIG_WAIT_FOR(nwritable == 1);
+	ck_assert_uint_eq(put("lost"), 4);
+	ck_assert_uint_eq(put("and more"), 8);
+	ck_assert_int_eq(fcntl(out[0], F_SETFL, O_NONBLOCK), 0);
+	for (ssize_t ret; (ret = read(out[0], drain, sizeof(drain))) > 0;)
+		taken += (uint64_t)ret;
+	ck_assert_uint_eq(taken, sent);
+	RIG_WAIT_FOR(!chr.discard);
+	ck_assert_uint_eq(put("back"), 4);
+	expect_out(out[0], "back");
+	rewind(err_file);
+	ck_assert_uint_gt(fread(log, 1, sizeof(log) - 1, err_file), 0);
+	snprintf(told, sizeof(told), "--serial %s: 12 bytes of its output were dropped\n", path);
+	ck_assert_msg(strstr(log, told), "%s is not in %s", told, log);
+	fclose(err_file);
+	cleanup();
+}
+END_TEST
+
 START_TEST(stdio_null_and_file)
 {
 	struct error err;
@@ -663,4 +700,4 @@ RIG_MAIN("chardev", none, file_appends, file_full, fifo_that_nobody_reads, file_
 	 socket_both_ways, socket_clients_are_told_of, socket_slow_reader, query,
 	 socket_gone_without_a_word, socket_flow_control, socket_short_visit, socket_half_closed,
 	 socket_never_reads, socket_paused, socket_files, socket_without_descriptors, stdio_pipe,
-	 stdio_pipe_full, stdio_null_and_file, stdio_terminal)
+	 stdio_pipe_full, stdio_socket_full, stdio_null_and_file, stdio_terminal)

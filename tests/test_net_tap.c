@@ -454,8 +454,8 @@ START_TEST(made_here)
 	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
 	card_options(NET_TAP, 1);
 	strcpy(card.path, TAP);
-	log_init(LOG_INFO, NULL);
 	dup2(fileno(log), STDERR_FILENO);
+	log_init(LOG_INFO, NULL);
 	virtio_guest_boot();
 	rewind(log);
 	ck_assert_uint_gt(fread(text, 1, sizeof(text) - 1, log), 0);

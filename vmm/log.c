@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/log.h"
 #include "vmm/clock.h"
+#include "vmm/loop.h"
+#include "vmm/output.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 static const char *const level_name[] = {"error", "warn", "info", "debug"};
@@ -13,8 +20,19 @@ static const char *const level_name[] = {"error", "warn", "info", "debug"};
 static enum log_level max_level = LOG_WARN;
 static char prefix[64] = "stasis";
 
+static struct {
+	pthread_mutex_t lock; /* leaf, never held while something waits */
+	int fd;
+	unsigned long long lost; /* lines since the last one that could be written */
+	bool is_torn;		 /* part of a line is out there, without its end */
+} out = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO};
+
 void log_init(enum log_level level, const char *vm_name)
 {
+	int own = out.fd == STDERR_FILENO ? output_reopen(STDERR_FILENO, O_WRONLY) : -1;
+
+	if (own >= 0)
+		out.fd = own;
 	max_level = level;
 	snprintf(prefix, sizeof(prefix), "stasis%s%s", vm_name ? " " : "", vm_name ? vm_name : "");
 }
@@ -25,6 +43,59 @@ int log_level_parse(const char *name)
 		if (!strcmp(name, level_name[i]))
 			return i;
 	return -1;
+}
+
+/* Whole or not at all, as far as that is in our hands. */
+static bool put(const char *line, size_t n)
+{
+	size_t done = 0;
+	ssize_t ret;
+
+	do {
+		ret = output_write(out.fd, line + done, n - done);
+		done += ret > 0 ? (size_t)ret : 0;
+	} while (done < n && (ret > 0 || errno == EINTR));
+	if (done)
+		out.is_torn = done < n;
+	return done == n;
+}
+
+static bool tell_lost(void)
+{
+	char line[160];
+	int n;
+
+	if (!out.lost)
+		return true;
+	n = snprintf(line, sizeof(line), "%s%s: warn: %llu %s of this log could not be written\n",
+		     out.is_torn ? "\n" : "", prefix, out.lost, out.lost == 1 ? "line" : "lines");
+	if (!put(line, (size_t)n))
+		return false;
+	out.lost = 0;
+	return true;
+}
+
+static void on_room(void *opaque, uint32_t events)
+{
+	(void)opaque;
+	(void)events;
+	pthread_mutex_lock(&out.lock);
+	(void)tell_lost();
+	pthread_mutex_unlock(&out.lock);
+}
+
+void log_watch(struct loop *loop)
+{
+	/* A file is always ready and cannot be watched; a terminal may be ready and yet have no
+	 * room for the end of a line, hence the edge. */
+	if (loop_add(loop, out.fd, EPOLLOUT | EPOLLET, on_room, NULL, NULL))
+		return;
+}
+
+void log_unwatch(struct loop *loop)
+{
+	loop_del(loop, out.fd);
+	on_room(NULL, 0);
 }
 
 void log_print(enum log_level level, const char *fmt, ...)
@@ -42,8 +113,10 @@ void log_print(enum log_level level, const char *fmt, ...)
 	n += m < (int)sizeof(line) - n - 1 ? m : (int)sizeof(line) - n - 2;
 	line[n++] = '\n';
 	/* A log that cannot be written is no reason to stop a guest. */
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		return;
+	pthread_mutex_lock(&out.lock);
+	if (!tell_lost() || !put(line, (size_t)n))
+		out.lost++;
+	pthread_mutex_unlock(&out.lock);
 }
 
 int log_ratelimit(_Atomic long long *last_ns)

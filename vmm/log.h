@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/log.h - lines for the operator, on stderr.
- * Owns: the level, set once by main before any thread starts.
- * Threads: any; a line is written by one write(2), so lines never mix.
+ * Owns: the level, set once by main before any thread starts, and a descriptor for what stderr is.
+ * Threads: any; nobody waits for who reads the log, and lines never mix.
  * Units: none.
- * Errors: none; what cannot be written is lost. */
+ * Errors: none; lines that cannot be written are lost, and how many is the next line that can. */
 #ifndef VMM_LOG_H
 #define VMM_LOG_H
+
+struct loop;
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 void log_init(enum log_level level, const char *vm_name);
+/* Between the two, what was lost is told as soon as there is room and not only with the next line. */
+void log_watch(struct loop *loop);
+void log_unwatch(struct loop *loop);
 /* -1 if there is no such level. */
 int log_level_parse(const char *name);
 void log_print(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -39,7 +39,8 @@ struct loop {
 int loop_init(struct loop *loop, void (*on_wake)(void *opaque), void *opaque,
 	      struct error *err) must_check;
 void loop_close(struct loop *loop);
-/* events: EPOLLIN, EPOLLOUT, 0 (only errors and hang-ups). lock, if any, is held around fn. */
+/* events: EPOLLIN, EPOLLOUT, 0 (only errors and hang-ups), with or without EPOLLET. lock, if any, is held
+ * around fn. */
 int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *opaque,
 	     pthread_mutex_t *lock) must_check;
 void loop_mod(struct loop *loop, int fd, uint32_t events);

@@ -100,6 +100,7 @@ static int run(const struct options *opt, struct error *err)
 	ret = vm_create(&vm, opt, err);
 	if (ret)
 		goto unlock;
+	log_watch(&vm.loop);
 	if (opt->qmp_path)
 		ret = qmp_open(&qmp, &vm, err);
 	if (!ret)
@@ -111,6 +112,7 @@ static int run(const struct options *opt, struct error *err)
 	}
 	if (qmp)
 		qmp_close(qmp);
+	log_unwatch(&vm.loop);
 	vm_destroy(&vm);
 unlock:
 	identity_unlock(opt->uuid, lock_fd);

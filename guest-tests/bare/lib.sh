@@ -55,7 +55,7 @@ cleanup() {
 }
 
 # launch [OPTION...] : a new process of the VM, with the same arguments each time but OPTION.
-# serial=stdio takes its input from the folder's FIFO, descriptor 8.
+# stdio=1 takes its input from the folder's FIFO, descriptor 8. stderr=FILE takes the log.
 launch() {
 	local serial=file:$dir/serial.$((process + 1)) in=/dev/null out binary=$stasis
 	process=$((process + 1))
@@ -68,7 +68,7 @@ launch() {
 	STASIS_FAULT=$fault "$binary" --name "$vm_name" --cpus "$cpus" \
 		--memory "size=${memory_mib}M,path=$dir/ram" --kernel "$guests/$guest.elf" \
 		--append "$append" --serial "$serial" --qmp "unix:$dir/qmp" --on-reset "$on_reset" \
-		"${extra[@]}" "$@" <"$in" >"$out" 2>"$dir/log.$process" &
+		"${extra[@]}" "$@" <"$in" >"$out" 2>"${stderr:-$dir/log.$process}" &
 	pid=$!
 }
 

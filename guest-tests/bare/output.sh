@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2034,SC2154 # the variables are those of lib.sh
+# output.sh - files, logs and consoles that take nothing more. Sourced by run.
+
+# A limit on the size of files fails a save and loses output, as a full file system does; the guest goes on. On tmpfs it
+# is met when room is made for the checkpoint, on a disk when it is written.
+file_size_limit() { prlimit --pid "$pid" --fsize="$1:unlimited" || die "prlimit failed"; }
+do_file_limit() {
+	local file
+	guest=counter
+	disk_dir=$(mktemp -d "${STASIS_TEST_DISK:-/var/tmp}/stasis-bare.XXXXXX") || exit 1
+	boot
+	file_size_limit 0
+	for file in "$checkpoint" "$disk_dir/checkpoint"; do
+		ctl cprsave "file=$file" mode=restart >"$dir/answer" 2>&1 && die "saved beyond the limit"
+		grep -q "File too large" "$dir/answer" || die "the limit is not named: $(cat "$dir/answer")"
+		[ "$(status)" = running ] || die "run state $(status) after a failed cprsave"
+		[ -z "$(find "$file"* 2>/dev/null)" ] || die "a checkpoint was left behind"
+		moves
+	done
+	file_size_limit unlimited
+	wait_ok 3
+	grep -q "bytes of its output were dropped" "$dir/log.1" || die "it is not told what the console dropped"
+	grep -q "of this log could not be written" "$dir/log.1" || die "it is not told what the log lost"
+	save
+	load
+	wait_ok 3
+	quit_vm
+}
+
+# A log that nobody reads holds up neither save nor load, and how much of it is lost is told once somebody does.
+drain_log() { dd if="$stderr" iflag=nonblock bs=64K 2>/dev/null | tr -d '\0' >>"$dir/drained"; }
+told_lost() {
+	drain_log
+	grep -q "stasis bare: warn: [1-9][0-9]* lines\? of this log could not be written" "$dir/drained"
+}
+do_log_full() {
+	guest=counter stderr=$dir/stderr
+	mkfifo "$stderr" || die "no FIFO"
+	exec 9<>"$stderr"
+	dd if=/dev/zero of="$stderr" oflag=nonblock bs=4096 2>/dev/null
+	boot
+	save
+	load
+	wait_ok 3
+	: >"$dir/drained"
+	vm_await told_lost || die "it is not told what was lost: $(cat "$dir/drained")"
+	quit_vm
+	check_text
+}
