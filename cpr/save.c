@@ -40,18 +40,18 @@ static const char *const cannot_save[RUNSTATES] = {
 	[RUNSTATE_INTERNAL_ERROR] = "the VM met an internal error, which the log tells; use quit",
 };
 
-static int may_save(struct device *dev, struct error *err)
+static int may_save(struct device *dev, enum ram_survives needs, struct error *err)
 {
 	const struct device_ops *ops = dev->ops;
-	int ret = 0;
+	int ret;
 
 	if (!ops->state)
 		return error_set(err, -EOPNOTSUPP, "device %s cannot be saved: %s", dev->name,
 				 ops->unsaved ? ops->unsaved : "it has no state table");
-	if (!ops->may_save)
-		return 0;
 	pthread_mutex_lock(&dev->lock);
-	ret = ops->may_save(dev, err);
+	ret = ops->check_survives ? ops->check_survives(dev, needs, err) : 0;
+	if (!ret && ops->may_save)
+		ret = ops->may_save(dev, err);
 	pthread_mutex_unlock(&dev->lock);
 	return ret;
 }
@@ -66,7 +66,7 @@ int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 	ret = ram_check_survives(&vm->ram, mode_needs[mode], err);
 	/* Behind one that says -EAGAIN there may be another whose reason stays. */
 	for (uint32_t i = 0; (!ret || ret == -EAGAIN) && i < vm->ndevices; i++) {
-		int bad = may_save(vm->device[i], &why);
+		int bad = may_save(vm->device[i], mode_needs[mode], &why);
 
 		if (bad && (!ret || bad != -EAGAIN))
 			ret = error_set(err, bad, "%s", why.msg);
@@ -102,8 +102,9 @@ static int step_check(void *ctx, struct error *err)
 		return ret;
 	if (ram_fd_survives(save->file.dir_fd) < mode_needs[save->mode])
 		return error_set(err, -EOPNOTSUPP,
-				 "%s: its folder does not outlive a reboot (tmpfs, ramfs or an "
-				 "overlay on them): choose a file on a disk, or mode=restart",
+				 "%s: its folder does not outlive a reboot (tmpfs, ramfs, or an "
+				 "overlay or device on them): choose a file on a disk, or "
+				 "mode=restart",
 				 save->path);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #ifndef DEVICES_DEVICE_H
 #define DEVICES_DEVICE_H
 #include "cpr/state.h"
+#include "ram/ram.h"
 #include "vmm/error.h"
 #include <pthread.h>
 #include <stdint.h>
@@ -39,6 +40,9 @@ struct device_ops {
 	/* May be NULL. Can it be saved as things are now? The guest may run; nothing changes.
 	 * -EAGAIN: not now, but when the guest sleeps (run state suspended). */
 	int (*may_save)(struct device *dev, struct error *err);
+	/* May be NULL. Refuses if what the host keeps for it does not outlive this. The guest may run;
+	 * nothing changes. */
+	int (*check_survives)(struct device *dev, enum ram_survives want, struct error *err);
 	uint32_t host_size; /* bytes of the host part; zeroed before attach */
 	uint32_t guest_gsi; /* 0: none. Guest-visible: saved and compared at load */
 	int (*attach)(struct device *dev, struct vm *vm,

@@ -277,6 +277,20 @@ static void power_on(struct device *dev)
 	virtio_reset(dev);
 }
 
+/* What nobody writes to can be put there again. */
+static int check_survives(struct device *dev, enum ram_survives want, struct error *err)
+{
+	const struct disk *disk = &((struct blk *)dev->host)->disk;
+
+	if (disk->config->readonly || ram_fd_survives(disk->lock_fd) >= want)
+		return 0;
+	return error_set(
+		err, -EOPNOTSUPP,
+		"%s: disk %s lies in the host's RAM (tmpfs, or a device on it), which does "
+		"not outlive a kexec: save with mode=restart, or move it to a disk",
+		dev->name, disk->config->path);
+}
+
 static int flush(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	struct blk *blk = dev->host;
@@ -343,6 +357,7 @@ const struct device_ops virtio_blk_ops = {
 	.name = "disk",
 	.count = count,
 	.state = &virtio_blk_state_desc,
+	.check_survives = check_survives,
 	.host_size = sizeof(struct blk),
 	.attach = attach,
 	.detach = detach,

@@ -157,7 +157,7 @@ const struct ram_backend ram_file = {
 
 #define INSTEAD "save with mode=restart, or start with RAM on a DAX device or in a file on a disk"
 
-/* ramfs, and overlays on either, too. */
+/* ramfs, and whatever stands on either, too: overlays, file systems on loop devices. */
 const struct ram_backend ram_tmpfs = {
 	.name = "tmpfs",
 	.survives = RAM_SURVIVES_PROCESS,

@@ -97,7 +97,8 @@ int ram_sync(struct ram *ram, struct error *err) must_check;
 /* 0, or -EOPNOTSUPP with the backend, the path and what to use instead; -EIO if RAM has lost a
  * page, for then nothing of it is worth saving. */
 int ram_check_survives(const struct ram *ram, enum ram_survives want, struct error *err) must_check;
-/* What a file outlives by the file system it is on; for the checkpoint's path or folder too. */
+/* What an open file, folder or block device outlives by what its bytes lie in; for checkpoints and
+ * disks too. */
 enum ram_survives ram_fd_survives(int fd);
 /* XXH3-128 of all of RAM, in xxHash's canonical byte order. Holes of sparse files stay holes. */
 void ram_hash(const struct ram *ram, uint8_t hash[16]);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opening guest RAM on real file systems: which backend, what it survives, what is refused. */
-#include "tests/ram_fixture.h"
+#include "tests/loop_fixture.h"
+#include "tests/sysfs_fixture.h"
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
@@ -173,6 +175,114 @@ START_TEST(overlay_on_tmpfs)
 	/* What cannot be seen is not promised. */
 	ck_assert_int_eq(umount2(fixture_path("fs"), MNT_DETACH), 0);
 	check_refuses_kexec(fixture_path("overlay/ram"), "tmpfs");
+}
+END_TEST
+
+/* ext4 in a file, mounted over a loop device. */
+static void mount_ext4(const char *image, const char *on)
+{
+	char command[1200];
+
+	fixture_make_file(image, 32 * MIB);
+	snprintf(command, sizeof(command), "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F '%s'",
+		 image);
+	ck_assert_msg(!system(command), "%s: install e2fsprogs",
+		      command); /* NOLINT(cert-env33-c) */
+	ck_assert_msg(!mount(loop_attach(image, 512), fixture_mkdir(on), "ext4", 0, ""),
+		      "mount: %s", strerror(errno));
+}
+
+START_TEST(ext4_in_a_file_on_disk)
+{
+	mount_ext4(fixture_path("image"), "under");
+	check_backend(fixture_path("under/ram"), "file", RAM_SURVIVES_KEXEC, 4096);
+	loop_detach();
+}
+END_TEST
+
+START_TEST(ext4_in_a_file_on_tmpfs)
+{
+	int fd;
+
+	fixture_mount("tmpfs", "size=64m");
+	mount_ext4(fixture_path("fs/image"), "under");
+	check_backend(fixture_path("under/ram"), "tmpfs", RAM_SURVIVES_PROCESS, 4096);
+	check_refuses_kexec(fixture_path("under/ram"), "tmpfs");
+	fd = open(fixture_path("under"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ck_assert_int_eq(ram_fd_survives(fd), RAM_SURVIVES_PROCESS);
+	close(fd);
+	/* The device itself, and once its file has no name any more. */
+	ck_assert_int_eq(ram_fd_survives(loop_fd), RAM_SURVIVES_PROCESS);
+	ck_assert_int_eq(unlink(fixture_path("fs/image")), 0);
+	ck_assert_int_eq(ram_fd_survives(loop_fd), RAM_SURVIVES_PROCESS);
+	loop_detach();
+}
+END_TEST
+
+/* --- hosts with volumes */
+static enum ram_survives disk_survives(void)
+{
+	int fd = open(fixture_folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum ram_survives survives = ram_fd_survives(fd);
+
+	close(fd);
+	return survives;
+}
+
+/* The file system of the tests' folder on a volume of two partitions. */
+static void make_volume(void)
+{
+	char number[32];
+	struct stat st;
+
+	ck_assert_int_eq(stat(fixture_folder, &st), 0);
+	ck_assert_msg(major(st.st_dev),
+		      "%s: no file system with a device of its own: set "
+		      "STASIS_TEST_DISK",
+		      fixture_folder);
+	snprintf(number, sizeof(number), "%u:%u", major(st.st_dev), minor(st.st_dev));
+	sys_begin();
+	sys_device("dm-0", number);
+	sys_device("sda", "8:0");
+	sys_device("sda/sda1", "8:1");
+	sys_file("block/sda/sda1/partition", "1");
+	sys_device("md0", "9:0");
+	sys_file("block/dm-0/slaves/sda1/dev", "8:1");
+	sys_file("block/dm-0/slaves/md0/dev", "9:0");
+}
+
+START_TEST(volume)
+{
+	fixture_mount("tmpfs", "size=64m");
+	fixture_make_file(fixture_path("fs/image"), MIB);
+	make_volume();
+	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_KEXEC);
+	/* Its second half is an array with a member in RAM. */
+	sys_device("loop7", "7:7");
+	sys_file("block/md0/slaves/loop7/dev", "7:7");
+	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_KEXEC);
+	sys_file("block/loop7/loop/backing_file", fixture_path("fs/image"));
+	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_PROCESS);
+	sys_file("block/loop7/loop/backing_file", fixture_path("fs/image (deleted)"));
+	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_PROCESS);
+	sys_file("block/loop7/loop/backing_file", "/proc/version");
+	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_KEXEC);
+}
+END_TEST
+
+START_TEST(volume_in_ram)
+{
+	make_volume();
+	sys_device("zram0", "253:99");
+	sys_file("block/md0/slaves/zram0/dev", "253:99");
+	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_KEXEC);
+	sys_file("block/zram0/mm_stat", "0 0 0 0 0 0 0 0 0");
+	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_PROCESS);
+	sys_file("block/md0/slaves/zram0/dev", "1:3"); /* /dev/ram3 */
+	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_PROCESS);
+	/* A circle is none that a kernel makes. */
+	sys_file("block/md0/slaves/zram0/dev", "9:0");
+	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_PROCESS);
 }
 END_TEST
 
@@ -379,6 +489,10 @@ int main(void)
 				     ramfs_file,
 				     overlay_on_disk,
 				     overlay_on_tmpfs,
+				     ext4_in_a_file_on_disk,
+				     ext4_in_a_file_on_tmpfs,
+				     volume,
+				     volume_in_ram,
 				     hugetlbfs_file,
 				     sizes_refused,
 				     other_size_refused,

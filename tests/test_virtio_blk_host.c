@@ -17,6 +17,42 @@ START_TEST(test_flush_for_a_save)
 }
 END_TEST
 
+/* An image that the next kernel does not have is none to save for it. */
+START_TEST(test_survives)
+{
+	const char *words[] = {"disk0", config.path, "kexec", "mode=restart", NULL};
+
+	snprintf(config.path, sizeof(config.path), "%s", fixture_path("fs/disk.img"));
+	fixture_mount("tmpfs", "size=8m");
+	config.cache = DISK_CACHE_WRITEBACK;
+	fixture_make_file(config.path, DISK_BYTES);
+	attach();
+	assert_ok(dev->ops->check_survives(dev, RAM_SURVIVES_PROCESS, &fixture_err));
+	assert_refused(dev->ops->check_survives(dev, RAM_SURVIVES_KEXEC, &fixture_err), -EOPNOTSUPP,
+		       words);
+	devices_detach(&rig.vm);
+	config.readonly = true;
+	attach();
+	assert_ok(dev->ops->check_survives(dev, RAM_SURVIVES_KEXEC, &fixture_err));
+	devices_detach(&rig.vm);
+	config.readonly = false;
+	/* A loop device over it. */
+	snprintf(config.path, sizeof(config.path), "%s", loop_attach(config.path, 512));
+	attach();
+	assert_refused(dev->ops->check_survives(dev, RAM_SURVIVES_KEXEC, &fixture_err), -EOPNOTSUPP,
+		       words);
+	devices_detach(&rig.vm);
+	loop_detach();
+	snprintf(config.path, sizeof(config.path), "%s", fixture_path("disk.img"));
+	fixture_make_file(config.path, DISK_BYTES);
+	snprintf(config.path, sizeof(config.path), "%s", loop_attach(config.path, 512));
+	attach();
+	assert_ok(dev->ops->check_survives(dev, RAM_SURVIVES_KEXEC, &fixture_err));
+	devices_detach(&rig.vm);
+	loop_detach();
+}
+END_TEST
+
 /* --- errors of the host */
 static void check_event(const char *operation, const char *reason, bool nospace, uint32_t nth)
 {
@@ -655,6 +691,7 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		test_flush_for_a_save,
+		test_survives,
 		test_io_errors,
 		test_error_without_words,
 		test_bounded_work,
