@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What the last `cmake --install` of this build put there, with DESTDIR as it had, and folders of ours that are empty then.
+set(manifest ${BUILD}/install_manifest.txt)
+if(NOT EXISTS ${manifest})
+	message(FATAL_ERROR "${manifest} is not there: nothing was installed from this build")
+endif()
+file(STRINGS ${manifest} files)
+foreach(file ${files})
+	set(path $ENV{DESTDIR}${file})
+	cmake_path(GET path PARENT_PATH folder)
+	cmake_path(GET folder FILENAME name)
+	message(STATUS "Removing: ${path}")
+	file(REMOVE ${path})
+	file(GLOB left ${folder}/*)
+	if(name STREQUAL stasis AND NOT left)
+		file(REMOVE_RECURSE ${folder})
+	endif()
+endforeach()
