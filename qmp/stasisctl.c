@@ -44,7 +44,8 @@ static const char help[] =
 	"                     give up if the VM does not take the connection within S seconds;\n"
 	"                     the command has not been sent then\n"
 	"      --agent        SOCKET is that of stasis --agent, COMMAND one of the guest's agent\n"
-	"      --help, --version\n"
+	"  -h, --help\n"
+	"  -V, --version\n"
 	"\n"
 	"Exit status: 0 done, 1 the command was refused or the connection failed, 2 timed out.\n";
 
@@ -446,13 +447,13 @@ static void parse_options(struct client *client, const char **pointer, int argc,
 		{"get", required_argument, NULL, 'g'},
 		{"help", no_argument, NULL, 'h'},
 		{"timeout", required_argument, NULL, 't'},
-		{"version", no_argument, NULL, 'v'},
+		{"version", no_argument, NULL, 'V'},
 		{"wait-event", required_argument, NULL, 'w'},
 		{0},
 	};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
 		switch (option) {
 		case 'a':
 			client->is_agent = true;
@@ -469,7 +470,7 @@ static void parse_options(struct client *client, const char **pointer, int argc,
 		case 't':
 			client->total.s = parse_seconds("timeout", optarg);
 			break;
-		case 'v':
+		case 'V':
 			puts("stasisctl " STASIS_VERSION);
 			exit(EXIT_OK);
 		case 'w':

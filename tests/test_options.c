@@ -150,6 +150,10 @@ START_TEST(everything)
 	ck_assert_uint_eq(opt.memory.size_bytes, 0);
 	ck_assert_int_eq(parse("--help"), 0);
 	ck_assert_int_eq(opt.job, JOB_HELP);
+	ck_assert_int_eq(parse("-h"), 0);
+	ck_assert_int_eq(opt.job, JOB_HELP);
+	ck_assert_int_eq(parse("-V"), 0);
+	ck_assert_int_eq(opt.job, JOB_VERSION);
 }
 END_TEST
 
@@ -162,6 +166,7 @@ START_TEST(refusals)
 		{"--name|v", "--kernel is missing"},
 		{"", "'' is no option"},
 		{"kernel", "'kernel' is no option"},
+		{"-k", "'-k' is no option"},
 		{"--colour|red", "'--colour'"},
 		{"--kern|k", "'--kern'"},
 		{"--kernel", "--kernel needs a value"},
@@ -172,7 +177,9 @@ START_TEST(refusals)
 		{"--cpus|-1", "--cpus -1"},
 		{"--name|a/b", "--name a/b"},
 		{"--name|", "--name"},
-		{"--memory|1G", "'1G' is not of the form key=value"},
+		{"--memory|1G",
+		 "--memory: '1G' is not of the form key=value: did you mean size=1G?"},
+		{"--memory|1Q", "'1Q' is not of the form key=value"},
 		{"--memory|size=1G,colour=red", "no key 'colour'"},
 		{"--memory|size=3", "--memory: size=3"},
 		{"--memory|size=0", "--memory: size=0"},
@@ -215,7 +222,13 @@ START_TEST(device_refusals)
 		const char *words, *says;
 	} bad[] = {
 		{"--disk|id=d", "--disk id=d: path= is missing"},
-		{"--disk|/dev/sda", "'/dev/sda' is not of the form key=value"},
+		{"--disk|/dev/sda",
+		 "'/dev/sda' is not of the form key=value: did you mean path=/dev/sda?"},
+		{"--disk|a,id=d", "did you mean path=a?"},
+		{"--net|tap0", "did you mean tap=tap0?"},
+		{"--net|user", "--net user: Stasis has no network stack of its own: run passt(1)"},
+		{"--net|user,id=n", "stream=unix:PATH"},
+		{"--net|user0", "did you mean tap=user0?"},
 		{"--disk|path=a,path=b", "path= comes twice"},
 		{"--disk|path=a,id=1d", "id=1d: must be ID: a letter, then"},
 		{"--disk|path=a,id=d/d", "id=d/d"},
@@ -240,7 +253,7 @@ START_TEST(device_refusals)
 		{"--disk|path=a|--disk|path=b,id=disk0", "id=disk0: two devices have it"},
 		{"--disk|path=a,id=x|--net|tap=t,id=x", "id=x: two devices have it"},
 		{"--vfio|id=v", "--vfio id=v: host= is missing"},
-		{"--vfio|01:00.0", "'01:00.0' is not of the form key=value"},
+		{"--vfio|01:00.0", "did you mean host=01:00.0?"},
 		{"--vfio|host=01:00.0,host=02:00.0", "host= comes twice"},
 		{"--vfio|host=01:00.8",
 		 "host=01:00.8: must be DDDD:BB:SS.F: the address that lspci"},
@@ -291,7 +304,7 @@ START_TEST(device_refusals)
 		{"--agent|unix:", "--agent unix:"},
 		{"--agent|stdio", "--agent stdio"},
 		{"--rng=yes", "--rng takes no value"},
-		{"--vsock|3", "'3' is not of the form"},
+		{"--vsock|3", "did you mean cid=3?"},
 		{"--vsock|cid=2", "cid=2: must be N: 3 to"},
 		{"--vsock|cid=4294967295", "cid=4294967295"},
 	};

@@ -205,8 +205,8 @@ static const struct option_row process_rows[] = {
 	{"inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
 	 inspect_memory, 0, NULL},
 	{"json", NULL, "with --inspect or --inspect-memory: for programs", OPTION_MEMBER(json)},
-	{"help", NULL, "print this", help, 0, NULL},
-	{"version", NULL, "print the version", version, 0, NULL},
+	{"help", NULL, "print this; -h as well", help, 0, NULL},
+	{"version", NULL, "print the version; -V as well", version, 0, NULL},
 	{0},
 };
 static const struct option_row *const tables[] = {machine_rows, options_device_rows, process_rows};
@@ -237,12 +237,21 @@ static const struct option_row *find(const char *text, size_t length)
 	return NULL;
 }
 
+/* The options that every tool has. */
+static const struct {
+	const char *letter;
+	char *option;
+} letters[] = {{"-h", "--help"}, {"-V", "--version"}};
+
 static int parse_one(struct options *opt, char **argv, int *i, struct error *err)
 {
 	char *text = argv[*i], *value;
 	const struct option_row *row;
 	size_t n;
 
+	for (n = 0; n < sizeof(letters) / sizeof(letters[0]); n++)
+		if (!strcmp(text, letters[n].letter))
+			text = letters[n].option;
 	if (strncmp(text, "--", 2))
 		return error_set(err, -EINVAL, "'%s' is no option; see --help", text);
 	n = strcspn(text, "=");

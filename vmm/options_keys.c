@@ -128,6 +128,11 @@ static int take_pair(const char *option, const struct key_row *rows, void *targe
 	char *value = strchr(pair, '=');
 	int ret;
 
+	/* "512M" for "size=512M": the first key is the one that nobody leaves out. */
+	if (!value && !row->take(row, (char *)target + row->offset, pair))
+		return error_set(err, -EINVAL,
+				 "%s: '%s' is not of the form key=value: did you mean %s=%s?",
+				 option, pair, row->key, pair);
 	if (!value || !value[1])
 		return error_set(err, -EINVAL, "%s: '%s' is not of the form key=value", option,
 				 pair);
