@@ -136,7 +136,7 @@ each_round() {
 		for ((round = 1; round <= rounds; round++)); do
 			for subject in $subjects; do
 				[ $round -le "$(rounds_of "$subject")" ] || continue
-				rm -f "$dir"/{ram,checkpoint,qmp} "$disk"/checkpoint
+				rm -f "$dir"/{ram,checkpoint,checkpoint.loaded,qmp} "$disk"/checkpoint{,.loaded}
 				"$1" "$subject" "$mib"
 				progress "$mib MiB, round $round of $rounds, $subject"
 			done

@@ -46,6 +46,8 @@
 #define LIMIT_NS  60000000000ull /* whatever does not happen within it, fails */
 #define SETTLE_NS 300000000ull	 /* the guest counts undisturbed for so long before the save */
 
+#define SAVED_FOR_REBOOT 3 /* stasis(1), EXIT STATUS */
+
 enum how { HOW_SIGNAL, HOW_STASIS, HOW_QEMU, HOWS };
 static const char *const how_name[HOWS] = {"signal", "stasis", "qemu"};
 
@@ -357,12 +359,12 @@ static void measure_blackout(char **argument, char **first, char **second)
 	end(pid);
 }
 
-static void await_end(pid_t pid, const char *name)
+static void await_end(pid_t pid, const char *name, int exit_status)
 {
 	int status;
 
 	waitpid(pid, &status, 0);
-	if (status)
+	if (status != W_EXITCODE(exit_status, 0))
 		errx(1, "%s ended with wait status %x", name, (unsigned int)status);
 }
 
@@ -391,10 +393,10 @@ static void measure_vm(char **argument, char **command)
 				errx(1, "the guest does not go on, it began anew");
 		} else if (!strcmp(line, "save")) {
 			save(how, "reboot", fd, argument[4], pid);
-			await_end(pid, command[0]);
+			await_end(pid, command[0], how == HOW_STASIS ? SAVED_FOR_REBOOT : 0);
 		} else if (!strcmp(line, "quit")) {
 			qmp(fd, "{\"execute\":\"quit\"}\n");
-			await_end(pid, command[0]);
+			await_end(pid, command[0], 0);
 		} else {
 			errx(2, "start, boot, load, save or quit, not '%s'", line);
 		}

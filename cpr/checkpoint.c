@@ -172,15 +172,29 @@ static int read_all(int fd, uint8_t *to, size_t size, struct error *err)
 	return 0;
 }
 
-static int read_fd(struct checkpoint *ckpt, int fd, struct error *err)
+int checkpoint_check_owner(const struct stat *st, struct error *err)
+{
+	if (!st->st_uid || st->st_uid == geteuid())
+		return 0;
+	return error_set(err, -EPERM,
+			 "belongs to user %u, neither to root nor to user %u, whose VM this is: "
+			 "chown it if it is to be trusted",
+			 st->st_uid, geteuid());
+}
+
+static int read_fd(struct checkpoint *ckpt, int fd, bool any_owner, struct error *err)
 {
 	struct stat st;
 	size_t size;
+	int ret;
 
 	if (fstat(fd, &st))
 		return error_set(err, -errno, "%s", strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return error_set(err, -EINVAL, "not a regular file");
+	ret = any_owner ? 0 : checkpoint_check_owner(&st, err);
+	if (ret)
+		return ret;
 	if (st.st_size > CHECKPOINT_MAX_BYTES)
 		return error_set(err, -E2BIG, "not a checkpoint: %lld bytes, at most %u",
 				 (long long)st.st_size, CHECKPOINT_MAX_BYTES);
@@ -192,7 +206,8 @@ static int read_fd(struct checkpoint *ckpt, int fd, struct error *err)
 	return read_all(fd, ckpt->data, size, err);
 }
 
-int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path, struct error *err)
+static int read_path(struct checkpoint *ckpt, int dir_fd, const char *path, bool any_owner,
+		     struct error *err)
 {
 	/* O_NONBLOCK: a FIFO must not hold us up. */
 	int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -203,7 +218,7 @@ int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path, struc
 		return error_set(err, -errno, "%s: %s", path,
 				 errno == ELOOP ? "is a symbolic link: name the file itself"
 						: strerror(errno));
-	ret = read_fd(ckpt, fd, err);
+	ret = read_fd(ckpt, fd, any_owner, err);
 	close(fd);
 	ret = ret ? ret : checkpoint_verify(ckpt, err);
 	if (ret) {
@@ -211,6 +226,16 @@ int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path, struc
 		checkpoint_free(ckpt);
 	}
 	return ret;
+}
+
+int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path, struct error *err)
+{
+	return read_path(ckpt, dir_fd, path, false, err);
+}
+
+int checkpoint_read_to_inspect(struct checkpoint *ckpt, const char *path, struct error *err)
+{
+	return read_path(ckpt, AT_FDCWD, path, true, err);
 }
 
 static uint32_t find_section(const struct state_section *section, uint32_t n, const char *name)

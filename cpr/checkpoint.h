@@ -9,6 +9,7 @@
 #define CPR_CHECKPOINT_H
 #include "cpr/state.h"
 #include "vmm/error.h"
+#include <sys/stat.h>
 
 #define CHECKPOINT_FORMAT	 1
 #define CHECKPOINT_COMPATIBLE	 "stasis,checkpoint"
@@ -30,9 +31,15 @@ int checkpoint_build(struct checkpoint *ckpt, const struct state_section *sectio
 		     struct error *err) must_check;
 void checkpoint_free(struct checkpoint *ckpt);
 
-/* Reads a file and verifies it. path is relative to dir_fd. Follows no symbolic link. */
+/* Reads a file and verifies it. path is relative to dir_fd. Follows no symbolic link, and takes only
+ * what root or the user of this process owns. */
 int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path,
 		    struct error *err) must_check;
+/* Whoever owns it: to be looked at, never to be acted on. */
+int checkpoint_read_to_inspect(struct checkpoint *ckpt, const char *path,
+			       struct error *err) must_check;
+/* -EPERM: neither root nor the user of this process owns the file. */
+int checkpoint_check_owner(const struct stat *st, struct error *err) must_check;
 /* Trailer, hash and the tree's structure. */
 int checkpoint_verify(const struct checkpoint *ckpt, struct error *err) must_check;
 /* Fills the sections from the nodes of their names; every one must be there. `all`: and there must

@@ -15,6 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Of a name that gets the longest of the suffixes. */
+#define NAME_ROOM ((int)(NAME_MAX - strlen(CHECKPOINT_LOADED_SUFFIX)))
+
 int checkpoint_file_open(struct checkpoint_file *file, const char *path, struct error *err)
 {
 	const char *slash = strrchr(path, '/');
@@ -24,11 +27,12 @@ int checkpoint_file_open(struct checkpoint_file *file, const char *path, struct 
 	*file = (struct checkpoint_file){.path = path, .dir_fd = -1, .fd = -1};
 	if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
 		return error_set(err, -EISDIR, "%s: is a folder, name a file in it", path);
-	if (strlen(name) + strlen(CHECKPOINT_TEMP_SUFFIX) > NAME_MAX || strlen(path) >= PATH_MAX)
+	if (strlen(name) > NAME_ROOM || strlen(path) >= PATH_MAX)
 		return error_set(err, -ENAMETOOLONG, "%s: name too long", path);
-	snprintf(file->name, sizeof(file->name), "%.*s", NAME_MAX, name);
-	snprintf(file->temp, sizeof(file->temp), "%.*s" CHECKPOINT_TEMP_SUFFIX,
-		 NAME_MAX - (int)strlen(CHECKPOINT_TEMP_SUFFIX), name);
+	snprintf(file->name, sizeof(file->name), "%.*s", NAME_ROOM, name);
+	snprintf(file->temp, sizeof(file->temp), "%.*s" CHECKPOINT_TEMP_SUFFIX, NAME_ROOM, name);
+	snprintf(file->loaded, sizeof(file->loaded), "%.*s" CHECKPOINT_LOADED_SUFFIX, NAME_ROOM,
+		 name);
 	if (slash)
 		snprintf(folder, sizeof(folder), "%.*s", slash == path ? 1 : (int)(slash - path),
 			 path);
@@ -47,76 +51,90 @@ void checkpoint_file_close(struct checkpoint_file *file)
 	file->fd = file->dir_fd = -1;
 }
 
-/* A checkpoint is spent when the label of the RAM it goes with no longer names it. */
-static int check_spent(const struct checkpoint *ckpt, const struct vm *vm, struct error *err)
+static bool is_named(int dir_fd, const char *name, const struct stat *st)
 {
-	struct snapshot *head = calloc(1, sizeof(*head));
-	struct ram_config where;
-	struct label label;
-	char uuid[UUID_TEXT], shown[STATE_SHOWN_BYTES];
-	int ret;
+	struct stat named;
 
-	if (!head)
-		return error_set(err, -ENOMEM, "out of memory");
-	snapshot_head_sections(head);
-	ret = checkpoint_load(ckpt, head->section, head->nsections, false, err);
-	if (ret)
-		goto free_head;
-	ret = -EEXIST;
-	if (memcmp(head->machine.uuid, vm->opt->uuid, sizeof(vm->opt->uuid))) {
-		error_set(err, ret, "holds VM '%s' (uuid %s): choose another file",
-			  state_shown(head->machine.vm_name, shown),
-			  uuid_format(head->machine.uuid, uuid));
-		goto free_head;
-	}
-	where = (struct ram_config){
-		.path = head->memory.path,
+	return !fstatat(dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) && named.st_ino == st->st_ino &&
+	       named.st_dev == st->st_dev;
+}
+
+static int check_vm(const struct snapshot *head, const struct vm *vm, struct error *err)
+{
+	char uuid[UUID_TEXT], shown[STATE_SHOWN_BYTES];
+
+	if (!memcmp(head->machine.uuid, vm->opt->uuid, sizeof(vm->opt->uuid)))
+		return 0;
+	return error_set(err, -EEXIST, "holds VM '%s' (uuid %s): choose another file",
+			 state_shown(head->machine.vm_name, shown),
+			 uuid_format(head->machine.uuid, uuid));
+}
+
+/* A checkpoint is spent when the label of the RAM it goes with no longer names it. No path is opened
+ * because a file names it: that may be anybody's. */
+static int check_spent(const struct snapshot *head, const struct vm *vm, struct error *err)
+{
+	const struct ram_config where = {
+		.path = vm->ram.config.path,
 		.size_bytes = head->machine.ram_size_bytes,
 		.offset_bytes = head->memory.offset_bytes,
 		.has_offset = true,
 	};
-	if (!*head->memory.path || label_peek(&where, &label, err)) {
-		error_set(
-			err, ret,
-			"holds a checkpoint of this VM whose RAM (%s) cannot be looked at: remove "
-			"the file if it is not needed, or choose another",
-			state_shown(head->memory.path, shown));
-		goto free_head;
+	struct label label;
+	char ram_path[PATH_MAX], shown[STATE_SHOWN_BYTES];
+	int ret = check_vm(head, vm, err);
+
+	if (ret)
+		return ret;
+	snapshot_real_ram_path(&vm->ram, ram_path);
+	if (!where.path || (*ram_path && strcmp(ram_path, head->memory.path)))
+		return error_set(err, -EEXIST,
+				 "holds a checkpoint of this VM whose RAM is %s, and this RAM is "
+				 "%s: remove the file if it is not needed, or choose another",
+				 state_shown(head->memory.path, shown), snapshot_ram_path(vm));
+	ret = label_peek(&where, &label, err);
+	if (ret) {
+		error_prefix(err, "holds a checkpoint of this VM whose RAM cannot be looked at: "
+				  "remove the file if it is not needed, or choose another");
+		return ret;
 	}
 	if (label.state == LABEL_SAVED &&
 	    !memcmp(label.checkpoint_id, head->root.id, sizeof(label.checkpoint_id)) &&
 	    !memcmp(label.vm_id, head->machine.uuid, sizeof(label.vm_id)))
-		error_set(err, ret,
-			  "holds a checkpoint that has not been loaded yet: load it, or choose "
-			  "another file");
-	else
-		ret = 0;
-free_head:
-	free(head);
-	return ret;
+		return error_set(err, -EEXIST,
+				 "holds a checkpoint that has not been loaded yet: load it, or "
+				 "choose another file");
+	return 0;
 }
 
-static int check_replaceable(const struct checkpoint_file *file, const struct vm *vm,
-			     struct error *err)
+typedef int (*judge_fn)(const struct snapshot *head, const struct vm *vm, struct error *err);
+
+/* May `name`, if it is there, be replaced? A file without content may: it is what mktemp makes. */
+static int check_replaceable(const struct checkpoint_file *file, const char *name, judge_fn judge,
+			     const struct vm *vm, struct error *err)
 {
-	struct checkpoint ckpt;
+	const char *suffix = name + strlen(file->name);
+	struct snapshot *head;
 	struct stat st;
 	int ret;
 
-	if (fstatat(file->dir_fd, file->name, &st, AT_SYMLINK_NOFOLLOW))
-		return errno == ENOENT
-			       ? 0
-			       : error_set(err, -errno, "%s: %s", file->path, strerror(errno));
-	ret = checkpoint_read(&ckpt, file->dir_fd, file->name, err);
+	if (fstatat(file->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOENT ? 0
+				       : error_set(err, -errno, "%s%s: %s", file->path, suffix,
+						   strerror(errno));
+	if (S_ISREG(st.st_mode) && !st.st_size && !checkpoint_check_owner(&st, err))
+		return 0;
+	ret = snapshot_read_head(&head, file->dir_fd, name, err);
 	if (ret) {
-		error_prefix(err, "%s exists and is not replaced; remove it or choose another file",
-			     file->path);
+		error_prefix(err,
+			     "%s%s exists and is not replaced; remove it or choose another file",
+			     file->path, suffix);
 		return ret;
 	}
-	ret = check_spent(&ckpt, vm, err);
+	ret = judge(head, vm, err);
 	if (ret)
-		error_prefix(err, "%s", file->path);
-	checkpoint_free(&ckpt);
+		error_prefix(err, "%s%s", file->path, suffix);
+	snapshot_free(head);
 	return ret;
 }
 
@@ -124,23 +142,24 @@ static int check_replaceable(const struct checkpoint_file *file, const struct vm
 static int check_leftover(const struct checkpoint_file *file, int fd, const struct vm *vm,
 			  struct error *err)
 {
-	struct checkpoint ckpt;
-	struct stat st, named;
+	struct snapshot *head;
+	struct stat st;
 	fdt32_t magic;
 	int ret;
 
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return error_set(err, -EEXIST, "is not a regular file: remove it");
+	ret = checkpoint_check_owner(&st, err);
+	if (ret)
+		return ret;
 	/* The lock may have been got because its holder has just renamed the file. */
-	if (flock(fd, LOCK_EX | LOCK_NB) ||
-	    fstatat(file->dir_fd, file->temp, &named, AT_SYMLINK_NOFOLLOW) ||
-	    named.st_ino != st.st_ino || named.st_dev != st.st_dev)
+	if (flock(fd, LOCK_EX | LOCK_NB) || !is_named(file->dir_fd, file->temp, &st))
 		return error_set(err, -EBUSY, "another cprsave is writing it");
 	if (!st.st_size)
 		return 0;
-	if (!checkpoint_read(&ckpt, file->dir_fd, file->temp, err)) {
-		ret = check_spent(&ckpt, vm, err);
-		checkpoint_free(&ckpt);
+	if (!snapshot_read_head(&head, file->dir_fd, file->temp, err)) {
+		ret = check_spent(head, vm, err);
+		snapshot_free(head);
 		return ret;
 	}
 	if (pread(fd, &magic, sizeof(magic), 0) != sizeof(magic) ||
@@ -201,11 +220,9 @@ int checkpoint_file_create(struct checkpoint_file *file, const struct vm *vm, si
 
 	ret = ret ? ret : create_temp(file, room_bytes, err);
 	/* With FILE.new ours, no other save can change FILE between this look and the rename. */
-	ret = ret ? ret : check_replaceable(file, vm, err);
-	/* FILE.new is what a killed save leaves behind: its name must be as durable as its data. */
-	ret = ret ? ret : checkpoint_file_sync_folder(file, err);
+	ret = ret ? ret : check_replaceable(file, file->name, check_spent, vm, err);
 	if (ret && file->fd >= 0)
-		checkpoint_file_remove(file, false);
+		checkpoint_file_remove(file);
 	return ret;
 }
 
@@ -255,12 +272,89 @@ void checkpoint_file_void(struct checkpoint_file *file)
 			  file->path, strerror(errno));
 }
 
-void checkpoint_file_remove(struct checkpoint_file *file, bool published)
+void checkpoint_file_remove(struct checkpoint_file *file)
 {
-	const char *name = published ? file->name : file->temp;
+	const char *const name[] = {file->temp, file->name};
+	struct stat st;
 
-	if (unlinkat(file->dir_fd, name, 0) && errno != ENOENT)
-		log_error("%s: cannot be removed: %s", name, strerror(errno));
+	if (fstat(file->fd, &st))
+		return;
+	for (int i = 0; i < 2; i++)
+		if (is_named(file->dir_fd, name[i], &st) && unlinkat(file->dir_fd, name[i], 0))
+			log_error("%s%s: cannot be removed: %s", file->path,
+				  name[i] + strlen(file->name), strerror(errno));
 	if (fsync(file->dir_fd))
 		log_error("%s: fsync of its folder: %s", file->path, strerror(errno));
+}
+
+static int open_writable(struct checkpoint_file *file, const char *path, struct error *err)
+{
+	int ret = checkpoint_file_open(file, path, err);
+
+	if (!ret && faccessat(file->dir_fd, ".", W_OK | X_OK, AT_EACCESS))
+		ret = error_set(err, -errno, "%s: its folder cannot be written to: %s", path,
+				strerror(errno));
+	return ret;
+}
+
+int checkpoint_file_check_folder(const char *path, struct error *err)
+{
+	struct checkpoint_file file;
+	int ret = open_writable(&file, path, err);
+
+	checkpoint_file_close(&file);
+	return ret;
+}
+
+int checkpoint_file_check(const char *path, const struct vm *vm, struct error *err)
+{
+	struct checkpoint_file file;
+	int ret = open_writable(&file, path, err);
+
+	ret = ret ? ret : check_replaceable(&file, file.name, check_spent, vm, err);
+	checkpoint_file_close(&file);
+	return ret;
+}
+
+enum checkpoint_found checkpoint_file_find(const char *path)
+{
+	enum checkpoint_found found = CHECKPOINT_NONE;
+	struct checkpoint_file file;
+	struct stat st;
+
+	if (!checkpoint_file_open(&file, path, NULL)) {
+		if (!fstatat(file.dir_fd, file.name, &st, AT_SYMLINK_NOFOLLOW) && st.st_size)
+			found = CHECKPOINT_WAITS;
+		else if (!fstatat(file.dir_fd, file.loaded, &st, AT_SYMLINK_NOFOLLOW))
+			found = CHECKPOINT_LOADED;
+	}
+	checkpoint_file_close(&file);
+	return found;
+}
+
+static bool has_suffix(const char *text, const char *suffix)
+{
+	size_t len = strlen(text), suffix_len = strlen(suffix);
+
+	return len >= suffix_len && !strcmp(text + len - suffix_len, suffix);
+}
+
+/* Without an fsync, for which the guest would wait: should a crash undo the rename, the label tells. */
+void checkpoint_file_retire(const char *path, const struct vm *vm)
+{
+	struct checkpoint_file file;
+	struct error err;
+	int ret;
+
+	if (has_suffix(path, CHECKPOINT_LOADED_SUFFIX))
+		return;
+	ret = checkpoint_file_open(&file, path, &err);
+	/* An earlier one of this VM is spent, or it would not have this name. */
+	ret = ret ? ret : check_replaceable(&file, file.loaded, check_vm, vm, &err);
+	if (!ret && renameat(file.dir_fd, file.name, file.dir_fd, file.loaded))
+		ret = error_set(&err, -errno, "rename: %s", strerror(errno));
+	if (ret)
+		log_warn("%s was loaded, but cannot become %s" CHECKPOINT_LOADED_SUFFIX ": %s",
+			 path, path, err.msg);
+	checkpoint_file_close(&file);
 }

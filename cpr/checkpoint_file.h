@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* cpr/checkpoint_file.h - a checkpoint's way to the disk: FILE.new beside FILE, renamed when whole.
+/* cpr/checkpoint_file.h - a checkpoint's way to the disk: FILE.new beside FILE, renamed when whole;
+ *	and FILE.loaded, which FILE becomes once it was loaded.
  * Owns: the descriptors of the folder and of FILE.new, from open to close. FILE.new is locked
  *	(flock) from its creation on: of several VMs that save to one FILE, one at a time does.
  * Threads: main only.
@@ -16,12 +17,13 @@
 
 struct vm;
 
-#define CHECKPOINT_TEMP_SUFFIX ".new"
+#define CHECKPOINT_TEMP_SUFFIX	 ".new"
+#define CHECKPOINT_LOADED_SUFFIX ".loaded"
 
 struct checkpoint_file {
 	const char *path;
 	int dir_fd, fd; /* the folder; FILE.new, which is FILE once published */
-	char name[NAME_MAX + 1], temp[NAME_MAX + 1];
+	char name[NAME_MAX + 1], temp[NAME_MAX + 1], loaded[NAME_MAX + 1];
 };
 
 /* Opens the folder; nothing else happens before checkpoint_file_create(). */
@@ -40,5 +42,21 @@ int checkpoint_file_sync_folder(struct checkpoint_file *file, struct error *err)
 
 /* For undoing. Makes what was written unloadable, durably. */
 void checkpoint_file_void(struct checkpoint_file *file);
-void checkpoint_file_remove(struct checkpoint_file *file, bool published);
+/* And it is gone, by whichever name: a rename that reports an error may have worked. */
+void checkpoint_file_remove(struct checkpoint_file *file);
+
+/* For a start: could a save write to this path? Its folder is there and writable. */
+int checkpoint_file_check_folder(const char *path, struct error *err) must_check;
+/* And may what is there be replaced? */
+int checkpoint_file_check(const char *path, const struct vm *vm, struct error *err) must_check;
+
+enum checkpoint_found {
+	CHECKPOINT_NONE,   /* neither, or a FILE without content */
+	CHECKPOINT_WAITS,  /* FILE */
+	CHECKPOINT_LOADED, /* FILE.loaded alone */
+};
+enum checkpoint_found checkpoint_file_find(const char *path);
+/* FILE was loaded and becomes FILE.loaded, in place of an earlier one of this VM. If that cannot be,
+ * the log says why: the label has it that FILE is spent. */
+void checkpoint_file_retire(const char *path, const struct vm *vm);
 #endif

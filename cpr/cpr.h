@@ -26,15 +26,21 @@ struct cpr_save_args {
 	uint64_t timeout_ns;
 };
 
-/* On success the checkpoint is durable, the run state is postmigrate and the VMM shall exit 0. */
+/* Exit status of a VMM that has saved its guest for a boot of the host: whoever starts VMMs again
+ * when they end must not do so before that. */
+#define CPR_EXIT_REBOOT 3
+
+/* On success the checkpoint is durable, the run state is postmigrate and the VMM shall end with
+ * vm->exit_status. */
 int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err) must_check;
-/* On success the guest runs, or is paused if it was when saved. file NULL: that of --cpr-file, or
- * FILE.new beside it if its save was killed just before the rename. */
+/* On success the guest runs, or is paused if it was when saved, and the file is FILE.loaded. file
+ * NULL: that of --cpr-file. */
 int cpr_load(struct vm *vm, const char *file, struct error *err) must_check;
 /* 0 if a save in this mode could work now, else why not (run state, RAM, a device without state). */
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err) must_check;
 /* At start: does this RAM hold a saved guest, and what then? Sets run state inmigrate and loads if
- * the options say so; leaves prelaunch for a boot. Refuses RAM saved by another VM. */
+ * the options say so; leaves prelaunch for a boot. Refuses RAM saved by another VM, and to boot a
+ * guest that --cpr-file could not be written for. */
 int cpr_start(struct vm *vm, struct error *err) must_check;
 /* Before guest RAM is first written for a boot: clears RAM that had another owner (or an unknown
  * one) and sets the label to running. A reboot of the guest finds all that done. */

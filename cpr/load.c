@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
+#include "cpr/checkpoint_file.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
 #include "vmm/clock.h"
@@ -29,6 +30,10 @@ static int step_open(void *ctx, struct error *err)
 	struct load *load = ctx;
 	int ret = checkpoint_read(&load->ckpt, AT_FDCWD, load->path, err);
 
+	if (ret == -ENOENT && checkpoint_file_find(load->path) == CHECKPOINT_LOADED)
+		return error_join(err, ret,
+				  "it was loaded already and is %s" CHECKPOINT_LOADED_SUFFIX " now",
+				  load->path);
 	return ret ? ret : snapshot_new(&load->snap, load->vm, true, err);
 }
 
@@ -363,6 +368,7 @@ int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct erro
 	if (!ret) {
 		resume(&load);
 		log_load(&load, took_ns, began_ns);
+		checkpoint_file_retire(path, vm);
 	} else {
 		vm_set_runstate(vm, load.former);
 	}
@@ -373,11 +379,9 @@ int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct erro
 
 int cpr_load(struct vm *vm, const char *file, struct error *err)
 {
-	char temp[PATH_MAX];
-
 	if (!file && !vm->opt->cpr_file)
 		return error_set(err, -EINVAL,
 				 "no file: give the argument 'file', or "
 				 "start with --cpr-file");
-	return load_at_start(vm, file ? file : cpr_file_with_guest(vm, temp), false, err);
+	return load_at_start(vm, file ? file : vm->opt->cpr_file, false, err);
 }

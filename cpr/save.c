@@ -21,7 +21,7 @@ struct save {
 	struct checkpoint ckpt;
 	struct checkpoint_file file;
 	uint64_t stopped_at_ns;
-	bool labelled; /* from here on it is quicker to be done than to undo */
+	bool labelled; /* committed: from here on there is no time limit */
 };
 
 static const enum ram_survives mode_needs[CPR_MODES] = {
@@ -127,7 +127,7 @@ static void undo_prepare(void *ctx)
 {
 	struct save *save = ctx;
 
-	checkpoint_file_remove(&save->file, false);
+	checkpoint_file_remove(&save->file);
 }
 
 /* Most of RAM is clean on the disk before the guest stops; the rest follows in sync-ram. */
@@ -247,6 +247,7 @@ static void undo_write(void *ctx)
 	struct save *save = ctx;
 
 	checkpoint_file_void(&save->file);
+	checkpoint_file_remove(&save->file);
 }
 
 static int step_sync_ram(void *ctx, struct error *err)
@@ -263,6 +264,20 @@ static int step_fsync(void *ctx, struct error *err)
 	struct save *save = ctx;
 
 	return checkpoint_file_sync(&save->file, err);
+}
+
+static int step_rename(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	return checkpoint_file_publish(&save->file, err);
+}
+
+static int step_fsync_folder(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
+	return checkpoint_file_sync_folder(&save->file, err);
 }
 
 static int write_label(struct save *save, enum label_state state, struct error *err)
@@ -302,27 +317,6 @@ static int step_label(void *ctx, struct error *err)
 	return ret;
 }
 
-static int step_rename(void *ctx, struct error *err)
-{
-	struct save *save = ctx;
-
-	return checkpoint_file_publish(&save->file, err);
-}
-
-static void undo_rename(void *ctx)
-{
-	struct save *save = ctx;
-
-	checkpoint_file_remove(&save->file, true);
-}
-
-static int step_fsync_folder(void *ctx, struct error *err)
-{
-	struct save *save = ctx;
-
-	return checkpoint_file_sync_folder(&save->file, err);
-}
-
 enum { SAVE_CHECK, SAVE_PREPARE, SAVE_PRESYNC, SAVE_PREFLUSH, SAVE_STOP };
 
 static const struct step save_step[] = {
@@ -339,10 +333,10 @@ static const struct step save_step[] = {
 	{"write", step_write, undo_write},
 	{"sync-ram", step_sync_ram, NULL},
 	{"fsync", step_fsync, NULL},
-	{"label", step_label, undo_label},
-	{"rename", step_rename, undo_rename},
-	/* Behind the last one the checkpoint is good and this process may not run the guest. */
+	{"rename", step_rename, NULL}, /* undone by that of "write" */
 	{"fsync-folder", step_fsync_folder, NULL},
+	/* Commits: behind it the checkpoint is good and this process may not run the guest. */
+	{"label", step_label, undo_label},
 };
 
 static int in_time(void *ctx, uint32_t step, struct error *err)
@@ -397,6 +391,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 		/* Of I/O that failed as it was drained: no later wake comes to report it. */
 		vm_report_posted(vm);
 		vm_set_runstate(vm, RUNSTATE_POSTMIGRATE);
+		vm->exit_status = args->mode == CPR_REBOOT ? CPR_EXIT_REBOOT : 0;
 		log_save(&save, took_ns, began_ns);
 	}
 	checkpoint_file_close(&save.file);

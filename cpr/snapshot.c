@@ -165,16 +165,21 @@ void snapshot_boot_id(char id[40])
 	id[n > 0 ? n : 0] = '\0';
 }
 
-/* Absolute, so that whoever looks for this RAM later need not know our working directory. */
+void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX])
+{
+	if (!ram->config.path || !realpath(ram->config.path, path))
+		path[0] = '\0';
+}
+
 static void describe_memory(struct memory_state *memory, const struct ram *ram)
 {
-	char *path = ram->config.path ? realpath(ram->config.path, NULL) : NULL;
+	char path[PATH_MAX];
 
 	memset(memory, 0, sizeof(*memory));
+	snapshot_real_ram_path(ram, path);
 	snprintf(memory->backend, sizeof(memory->backend), "%s", ram->backend->name);
-	snprintf(memory->path, sizeof(memory->path), "%s", path ? path : "");
+	snprintf(memory->path, sizeof(memory->path), "%s", path);
 	memory->offset_bytes = ram->config.offset_bytes;
-	free(path);
 }
 
 int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode, struct error *err)
@@ -199,6 +204,26 @@ int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode, 
 	machine_describe(&snap->machine, vm);
 	describe_memory(&snap->memory, &vm->ram);
 	return 0;
+}
+
+int snapshot_read_head(struct snapshot **out, int dir_fd, const char *path, struct error *err)
+{
+	struct snapshot *head = calloc(1, sizeof(*head));
+	struct checkpoint ckpt;
+	int ret;
+
+	if (!head)
+		return error_set(err, -ENOMEM, "out of memory");
+	snapshot_head_sections(head);
+	ret = checkpoint_read(&ckpt, dir_fd, path, err);
+	if (!ret)
+		ret = checkpoint_load(&ckpt, head->section, head->nsections, false, err);
+	checkpoint_free(&ckpt);
+	if (ret)
+		snapshot_free(head);
+	else
+		*out = head;
+	return ret;
 }
 
 void snapshot_drop_absent(struct snapshot *snap)

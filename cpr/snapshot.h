@@ -10,6 +10,7 @@
 #include "cpr/cpr.h"
 #include "cpr/machine.h"
 #include "vmm/vm.h"
+#include <limits.h>
 
 #define SNAPSHOT_MAX_SECTIONS (4 + OPTIONS_MAX_CPUS + 16 + DEVICES_MAX)
 
@@ -37,7 +38,7 @@ struct memory_state {
 	uint8_t hash[16]; /* XXH3-128 of all of it */
 	uint32_t nhash;	  /* 16, or 0: not hashed */
 	char backend[20];
-	char path[4096]; /* absolute; empty: none */
+	char path[PATH_MAX]; /* absolute; empty: none */
 };
 
 struct snapshot {
@@ -77,8 +78,15 @@ static inline const char *snapshot_ram_path(const struct vm *vm)
 	return vm->ram.config.path ? vm->ram.config.path : "memfd";
 }
 
+/* Absolute, so that whoever looks for this RAM later need not know our working directory; empty: a
+ * memfd. */
+void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX]);
+
 /* The head alone, for looking at a checkpoint without a VM: SNAPSHOT_HEAD_SECTIONS sections. */
 void snapshot_head_sections(struct snapshot *snap);
+/* That of a file, as checkpoint_read() takes it. snapshot_free() it. */
+int snapshot_read_head(struct snapshot **out, int dir_fd, const char *path,
+		       struct error *err) must_check;
 /* Calls fn for the table of every kind of node a checkpoint may have. */
 int snapshot_tables(void (*fn)(void *ctx, const struct state_desc *desc), void *ctx,
 		    struct error *err) must_check;

@@ -34,92 +34,129 @@ static int refuse_strangers(struct vm *vm, struct error *err)
 	return label_check_overlap(&vm->ram, vm->opt->uuid, vm->opt->discard_saved, err);
 }
 
-/* Is this file the checkpoint that the label waits for? */
-static bool goes_with_ram(const struct vm *vm, const char *path)
-{
-	struct snapshot *head = calloc(1, sizeof(*head));
-	struct checkpoint ckpt = {0};
-	bool ret = false;
-
-	if (!head)
-		return false;
-	snapshot_head_sections(head);
-	if (!checkpoint_read(&ckpt, AT_FDCWD, path, NULL))
-		ret = !checkpoint_load(&ckpt, head->section, head->nsections, false, NULL) &&
-		      !memcmp(head->root.id, vm->label.checkpoint_id, sizeof(head->root.id));
-	checkpoint_free(&ckpt);
-	free(head);
-	return ret;
-}
-
-/* A save killed between label and rename leaves the checkpoint whole in FILE.new. */
-const char *cpr_file_with_guest(const struct vm *vm, char temp[PATH_MAX])
-{
-	const char *file = vm->opt->cpr_file;
-
-	if (snprintf(temp, PATH_MAX, "%s" CHECKPOINT_TEMP_SUFFIX, file) >= PATH_MAX ||
-	    vm->label.state != LABEL_SAVED || !goes_with_ram(vm, temp))
-		return file;
-	log_info("%s holds the guest: its save was killed just before the end; loading that", temp);
-	return temp;
-}
-
-static void log_wait(const struct vm *vm, const char *why)
-{
-	char uuid[UUID_TEXT];
-
-	log_warn("RAM %s holds this VM, saved in checkpoint %s%s%s: waiting for cprload "
-		 "(--discard-saved boots instead)",
-		 snapshot_ram_path(vm), uuid_format(vm->label.checkpoint_id, uuid), why ? "; " : "",
-		 why ? why : "");
-}
-
 /* Waits for cprload, which only QMP can bring. */
-static int wait_for_load(const struct vm *vm, const char *why, struct error *err)
+static int wait_for_load(struct vm *vm, const struct error *why, struct error *err)
 {
-	char uuid[UUID_TEXT];
+	vm_set_runstate(vm, RUNSTATE_INMIGRATE);
+	if (!vm->opt->qmp_path)
+		return error_set(err, -EINVAL,
+				 "%s: load it with --incoming FILE or over --qmp, or boot with "
+				 "--discard-saved",
+				 why->msg);
+	log_warn("%s: waiting for cprload (--discard-saved boots instead)", why->msg);
+	return 0;
+}
 
-	log_wait(vm, why);
-	if (vm->opt->qmp_path)
-		return 0;
-	return error_set(err, -EINVAL,
-			 "RAM %s is saved in checkpoint %s: load it with --incoming FILE or over "
-			 "--qmp, or boot with --discard-saved",
-			 snapshot_ram_path(vm), uuid_format(vm->label.checkpoint_id, uuid));
+/* A supervisor that starts a VM again as soon as it has saved itself for a kexec must not bring the
+ * guest back: the host is about to kexec under it. Whoever wants it back here says so by cprload. */
+static bool is_for_next_boot(const char *path)
+{
+	struct snapshot *head;
+	char now[sizeof(head->vmm.host_boot_id)];
+	bool ret;
+
+	if (snapshot_read_head(&head, AT_FDCWD, path, NULL))
+		return false; /* the load tells why */
+	snapshot_boot_id(now);
+	ret = !strcmp(head->root.mode, cpr_mode_name[CPR_REBOOT]) &&
+	      !strcmp(head->vmm.host_boot_id, now);
+	snapshot_free(head);
+	return ret;
 }
 
 static int start_saved(struct vm *vm, struct error *err)
 {
-	char temp[PATH_MAX];
+	const char *file = vm->opt->incoming == INCOMING_DEFER ? NULL : vm->opt->cpr_file;
+	struct error why, reason = {""};
+	char uuid[UUID_TEXT];
+
+	if (file && is_for_next_boot(file)) {
+		error_set(&reason, -EBUSY,
+			  "%s was saved with mode=reboot, and the host has not been rebooted since",
+			  file);
+	} else if (file) {
+		vm_set_runstate(vm, RUNSTATE_INMIGRATE);
+		if (!load_at_start(vm, file, vm->opt->paused, &reason))
+			return 0;
+	}
+	error_set(&why, -EBUSY, "RAM %s holds this VM, saved in checkpoint %s%s%s",
+		  snapshot_ram_path(vm), uuid_format(vm->label.checkpoint_id, uuid),
+		  *reason.msg ? "; " : "", reason.msg);
+	return wait_for_load(vm, &why, err);
+}
+
+/* RAM has no label of this VM: it is new, or the label was lost. Where FILE was never loaded, that
+ * guest may be what is in this RAM. */
+static int start_without_label(struct vm *vm, struct error *err)
+{
+	const char *file = vm->opt->cpr_file;
 	struct error why;
 
-	vm_set_runstate(vm, RUNSTATE_INMIGRATE);
-	if (vm->opt->incoming == INCOMING_DEFER || !vm->opt->cpr_file)
-		return wait_for_load(vm, NULL, err);
-	if (load_at_start(vm, cpr_file_with_guest(vm, temp), vm->opt->paused, &why))
-		return wait_for_load(vm, why.msg, err);
+	switch (checkpoint_file_find(file)) {
+	case CHECKPOINT_WAITS:
+		error_set(
+			&why, -ENODATA,
+			"RAM %s has no label of this VM, though %s was never loaded: look whether "
+			"this is the guest's RAM",
+			snapshot_ram_path(vm), file);
+		return wait_for_load(vm, &why, err);
+	case CHECKPOINT_LOADED:
+		log_warn("RAM %s has no label of this VM, and %s" CHECKPOINT_LOADED_SUFFIX
+			 " was loaded: the last run ended without a save; booting",
+			 snapshot_ram_path(vm), file);
+		break;
+	case CHECKPOINT_NONE:
+		break;
+	}
+	return 0;
+}
+
+/* What is wrong with --cpr-file keeps a guest from booting, for it could not be saved later; but not
+ * one from coming back. */
+static int check_cpr_file(const struct vm *vm, bool boots, struct error *err)
+{
+	const char *file = vm->opt->cpr_file;
+	struct error why;
+	int ret;
+
+	if (!file)
+		return 0;
+	if (boots && !vm->opt->discard_saved)
+		ret = checkpoint_file_check(file, vm, &why);
+	else
+		ret = checkpoint_file_check_folder(file, &why);
+	if (!ret)
+		return 0;
+	if (boots)
+		return error_set(err, ret, "--cpr-file %s", why.msg);
+	log_warn("--cpr-file %s: cprsave without a file will be refused", why.msg);
 	return 0;
 }
 
 int cpr_start(struct vm *vm, struct error *err)
 {
 	const struct options *opt = vm->opt;
+	bool is_saved;
 	int ret;
 
 	label_read(&vm->ram, &vm->label);
+	is_saved = is_ours(vm) && vm->label.state == LABEL_SAVED && !opt->discard_saved;
 	ret = refuse_strangers(vm, err);
+	ret = ret ? ret : check_cpr_file(vm, !is_saved && opt->incoming == INCOMING_NO, err);
 	if (ret)
 		return ret;
 	if (opt->incoming == INCOMING_FILE) {
 		vm_set_runstate(vm, RUNSTATE_INMIGRATE);
 		return load_at_start(vm, opt->incoming_file, opt->paused, err);
 	}
-	if (is_ours(vm) && vm->label.state == LABEL_SAVED && !opt->discard_saved)
+	if (is_saved)
 		return start_saved(vm, err);
 	if (opt->incoming == INCOMING_DEFER) {
 		vm_set_runstate(vm, RUNSTATE_INMIGRATE);
 		return 0;
 	}
+	if (!is_ours(vm) && opt->cpr_file && !opt->discard_saved)
+		return start_without_label(vm, err);
 	if (is_ours(vm) && vm->label.state == LABEL_RUNNING)
 		log_warn("RAM %s: the last run of this VM ended without a save; booting",
 			 snapshot_ram_path(vm));

@@ -7,7 +7,6 @@
 #ifndef CPR_TABLES_H
 #define CPR_TABLES_H
 #include "cpr/steps.h"
-#include <limits.h>
 
 struct vm;
 
@@ -15,6 +14,4 @@ extern const struct step_table cpr_save_table, cpr_load_table;
 
 /* cpr_load() for main's start: stay_paused leaves a guest that ran when saved stopped. */
 int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct error *err) must_check;
-/* --cpr-file, or in temp the FILE.new beside it if that is what RAM waits for; the log tells. */
-const char *cpr_file_with_guest(const struct vm *vm, char temp[PATH_MAX]);
 #endif

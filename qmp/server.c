@@ -88,7 +88,7 @@ static void client_run(struct qmp *qmp)
 		}
 		/* The checkpoint is durable: the reply says so, and then this VMM is done. */
 		if (qmp->session.saved)
-			vm_quit(qmp->vm, false, "host-qmp-quit", 0);
+			vm_quit(qmp->vm, false, "host-qmp-quit", qmp->vm->exit_status);
 	}
 }
 

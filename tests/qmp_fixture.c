@@ -91,6 +91,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 	fake_cpr.ram_check = args->ram_check;
 	fake_cpr.timeout_ns = args->timeout_ns;
 	vm->runstate = RUNSTATE_POSTMIGRATE;
+	vm->exit_status = args->mode == CPR_REBOOT ? CPR_EXIT_REBOOT : 0;
 	return 0;
 }
 

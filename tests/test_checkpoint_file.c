@@ -7,9 +7,12 @@
 #include "tests/unit.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static char folder[] = "/tmp/stasis-test.XXXXXX";
@@ -18,11 +21,34 @@ static struct vm vm = {.opt = &opt};
 static struct ram ram;
 static char ram_path[100];
 
+static bool rename_reports_error;
+static uid_t user;
+
+/* In place of libc's: a rename that works and reports an error all the same, as of a network file
+ * system or a disk whose answer was lost. */
+int renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+	long ret = syscall(SYS_renameat2, from_fd, from, to_fd, to, 0);
+
+	if (ret || !rename_reports_error)
+		return (int)ret;
+	errno = EIO;
+	return -1;
+}
+
+uid_t geteuid(void)
+{
+	return user;
+}
+
 static void setup(void)
 {
+	user = getuid();
+
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(chdir(folder), 0);
 	snprintf(ram_path, sizeof(ram_path), "%s/ram", folder);
+	vm.ram.config.path = ram_path;
 }
 
 static void teardown(void)
@@ -92,7 +118,7 @@ static int try_create(const char *path, struct error *err)
 	err->msg[0] = ret ? err->msg[0] : '\0';
 	ret = ret ? ret : checkpoint_file_create(&file, &vm, 8192, err);
 	if (!ret)
-		checkpoint_file_remove(&file, false);
+		checkpoint_file_remove(&file);
 	checkpoint_file_close(&file);
 	return ret;
 }
@@ -155,7 +181,7 @@ START_TEST(test_undo)
 	ck_assert_int_eq(stat("FILE.new", &st), 0);
 	ck_assert_int_eq(st.st_size, 0);
 	ck_assert_int_eq(checkpoint_file_publish(&file, &err), 0);
-	checkpoint_file_remove(&file, true);
+	checkpoint_file_remove(&file);
 	checkpoint_file_close(&file);
 	ck_assert_int_ne(access("FILE", F_OK), 0);
 }
@@ -182,8 +208,8 @@ START_TEST(test_existing_file)
 
 	write_file("FILE", "a letter", 8);
 	create_refused("FILE", "exists and is not replaced");
-	write_file("FILE", "", 0);
-	create_refused("FILE", "exists and is not replaced");
+	write_file("FILE", "", 0); /* mktemp */
+	create_ok("FILE");
 	ck_assert_int_eq(unlink("FILE"), 0);
 	ck_assert_int_eq(symlink("elsewhere", "FILE"), 0);
 	create_refused("FILE", "symbolic link");
@@ -203,6 +229,172 @@ START_TEST(test_existing_file)
 	make_ram(LABEL_RUNNING, 0);
 	create_ok("FILE");
 	ck_assert_int_eq(access("FILE", F_OK), 0);
+}
+END_TEST
+
+static void opens_nothing_of(const char *path)
+{
+	char event[1000];
+	int fd = inotify_init1(IN_NONBLOCK);
+
+	ck_assert_int_ge(inotify_add_watch(fd, path, IN_OPEN), 0);
+	create_refused("FILE", path);
+	ck_assert_int_eq(read(fd, event, sizeof(event)), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	close(fd);
+}
+
+/* What a file names as its VM's RAM may be anything: a device, somebody's FIFO. */
+START_TEST(test_ram_of_another_path)
+{
+	char elsewhere[120];
+
+	make_ram(LABEL_RUNNING, 0);
+	make_file("FILE", opt.uuid, 5);
+	create_ok("FILE");
+	snprintf(elsewhere, sizeof(elsewhere), "%s/elsewhere", folder);
+	ck_assert_int_eq(rename(ram_path, elsewhere), 0);
+	vm.ram.config.path = elsewhere;
+	opens_nothing_of(elsewhere); /* FILE names the other one */
+	vm.ram.config.path = NULL;   /* a memfd */
+	ck_assert_int_eq(rename(elsewhere, ram_path), 0);
+	opens_nothing_of(ram_path);
+	/* The same place by another name. */
+	vm.ram.config.path = "./ram";
+	create_ok("FILE");
+}
+END_TEST
+
+/* Neither to be replaced nor, as FILE.new, to be removed. */
+START_TEST(test_owner)
+{
+	const char *const path[] = {"FILE", "FILE.new"};
+	struct error err;
+	struct checkpoint ckpt;
+
+	make_ram(LABEL_RUNNING, 0);
+	for (int i = 0; i < 2; i++) {
+		for (int whole = 0; whole < 2; whole++) {
+			write_file(path[i], "", 0);
+			if (whole)
+				make_file(path[i], opt.uuid, 5);
+			create_ok("FILE");
+			write_file(path[i], "", 0);
+			if (whole)
+				make_file(path[i], opt.uuid, 5);
+			if (!getuid())
+				ck_assert_int_eq(chown(path[i], 12345, 0), 0);
+			else
+				user = 12345;
+			create_refused("FILE", "neither to root nor to user");
+			ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, path[i], &err), -EPERM);
+			ck_assert_int_eq(access(path[i], F_OK), 0);
+			user = getuid();
+			ck_assert_int_eq(unlink(path[i]), 0);
+		}
+	}
+}
+END_TEST
+
+/* Nothing is left behind that would be in the way of the next save. */
+START_TEST(test_rename_that_reports_an_error)
+{
+	struct checkpoint_file file;
+	struct error err = {""};
+
+	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
+	ck_assert_int_eq(checkpoint_file_create(&file, &vm, 8192, &err), 0);
+	ck_assert_int_eq(checkpoint_file_write(&file, "x", 1, &err), 0);
+	rename_reports_error = true;
+	ck_assert_int_eq(checkpoint_file_publish(&file, &err), -EIO);
+	ck_assert_int_eq(access("FILE", F_OK), 0);
+	checkpoint_file_void(&file);
+	checkpoint_file_remove(&file);
+	checkpoint_file_close(&file);
+	ck_assert_int_ne(access("FILE", F_OK), 0);
+	ck_assert_int_ne(access("FILE.new", F_OK), 0);
+	rename_reports_error = false;
+	create_ok("FILE");
+}
+END_TEST
+
+/* Of what it has made itself, and of nothing else by that name. */
+START_TEST(test_remove)
+{
+	struct checkpoint_file file;
+	struct error err = {""};
+
+	write_file("FILE", "", 0);
+	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
+	ck_assert_int_eq(checkpoint_file_create(&file, &vm, 8192, &err), 0);
+	checkpoint_file_remove(&file);
+	checkpoint_file_close(&file);
+	ck_assert_int_eq(access("FILE", F_OK), 0);
+	ck_assert_int_ne(access("FILE.new", F_OK), 0);
+}
+END_TEST
+
+static void found(enum checkpoint_found want)
+{
+	ck_assert_int_eq(checkpoint_file_find("FILE"), want);
+}
+
+/* FILE becomes FILE.loaded, in place of an earlier one of this VM and of nothing else. */
+START_TEST(test_retire)
+{
+	const uint8_t other[16] = {9, 9};
+
+	found(CHECKPOINT_NONE);
+	write_file("FILE", "", 0);
+	found(CHECKPOINT_NONE);
+	for (uint8_t id = 1; id < 3; id++) {
+		make_file("FILE", opt.uuid, id);
+		found(CHECKPOINT_WAITS);
+		checkpoint_file_retire("FILE", &vm);
+		ck_assert_int_ne(access("FILE", F_OK), 0);
+		ck_assert_int_eq(access("FILE.loaded", F_OK), 0);
+		found(CHECKPOINT_LOADED);
+	}
+	make_file("FILE", opt.uuid, 3);
+	found(CHECKPOINT_WAITS);
+	make_file("FILE.loaded", other, 5);
+	checkpoint_file_retire("FILE", &vm);
+	ck_assert_int_eq(access("FILE", F_OK), 0);
+	write_file("FILE.loaded", "a letter", 8);
+	checkpoint_file_retire("FILE", &vm);
+	ck_assert_int_eq(access("FILE", F_OK), 0);
+	ck_assert_int_eq(unlink("FILE.loaded"), 0);
+	ck_assert_int_eq(mkdir("FILE.loaded", 0700), 0);
+	checkpoint_file_retire("FILE", &vm);
+	ck_assert_int_eq(access("FILE", F_OK), 0);
+	ck_assert_int_eq(rmdir("FILE.loaded"), 0);
+	/* What is retired already stays what it is. */
+	ck_assert_int_eq(rename("FILE", "FILE.loaded"), 0);
+	checkpoint_file_retire("FILE.loaded", &vm);
+	ck_assert_int_eq(access("FILE.loaded", F_OK), 0);
+}
+END_TEST
+
+/* What a start looks at. As root no mode of a folder is in the way, so it is another kind that is. */
+START_TEST(test_check)
+{
+	struct error err;
+
+	ck_assert_int_eq(checkpoint_file_check("FILE", &vm, &err), 0);
+	ck_assert_int_eq(checkpoint_file_check_folder("FILE", &err), 0);
+	ck_assert_int_eq(checkpoint_file_check_folder("no/FILE", &err), -ENOENT);
+	ck_assert_ptr_nonnull(strstr(err.msg, "no/FILE: folder no: "));
+	ck_assert_int_ne(checkpoint_file_check_folder("/proc/self/FILE", &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.msg, "/proc/self/FILE: its folder cannot be written to"));
+	write_file("FILE", "a letter", 8);
+	ck_assert_int_lt(checkpoint_file_check("FILE", &vm, &err), 0);
+	ck_assert_int_eq(checkpoint_file_check_folder("FILE", &err), 0);
+	make_file("FILE", opt.uuid, 5);
+	make_ram(LABEL_SAVED, 5);
+	ck_assert_int_eq(checkpoint_file_check("FILE", &vm, &err), -EEXIST);
+	make_ram(LABEL_RUNNING, 0);
+	ck_assert_int_eq(checkpoint_file_check("FILE", &vm, &err), 0);
+	ck_assert_int_ne(access("FILE.new", F_OK), 0);
 }
 END_TEST
 
@@ -243,7 +435,7 @@ START_TEST(test_two_at_a_time)
 	ck_assert_int_eq(checkpoint_file_create(&file, &vm, 8192, &err), 0);
 	create_refused("FILE", "another cprsave");
 	ck_assert_int_eq(access("FILE.new", F_OK), 0);
-	checkpoint_file_remove(&file, false);
+	checkpoint_file_remove(&file);
 	checkpoint_file_close(&file);
 	create_ok("FILE");
 }
@@ -409,6 +601,12 @@ int main(void)
 	tcase_add_test(tc, test_undo);
 	tcase_add_test(tc, test_wrong_paths);
 	tcase_add_test(tc, test_existing_file);
+	tcase_add_test(tc, test_ram_of_another_path);
+	tcase_add_test(tc, test_owner);
+	tcase_add_test(tc, test_rename_that_reports_an_error);
+	tcase_add_test(tc, test_remove);
+	tcase_add_test(tc, test_retire);
+	tcase_add_test(tc, test_check);
 	tcase_add_test(tc, test_leftover);
 	tcase_add_test(tc, test_two_at_a_time);
 	tcase_add_test(tc, test_read_refuses);

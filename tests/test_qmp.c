@@ -403,6 +403,7 @@ START_TEST(cprsave_defaults)
 	ck_assert_int_eq(fake_cpr.mode, CPR_REBOOT);
 	ck_assert(!fake_cpr.ram_check);
 	ck_assert_uint_eq(fake_cpr.timeout_ns, 10000000000);
+	ck_assert_int_eq(f.vm.exit_status, CPR_EXIT_REBOOT);
 }
 END_TEST
 

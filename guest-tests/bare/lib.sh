@@ -44,7 +44,7 @@ setup() {
 	faulty=$(find_binary stasis-fault)
 	guest_text=$(find_binary guest-text)
 	pid='' process=0 append='' cpus=1 on_reset=exit memory_mib=$GUEST_MIB extra=() fault=''
-	checkpoint=$dir/checkpoint vm_name=bare-${dir##*.} # another VM than that of a test beside this one
+	checkpoint=$dir/checkpoint ram=$dir/ram vm_name=bare-${dir##*.} # another VM than that of a test beside this one
 }
 
 cleanup() {
@@ -66,7 +66,7 @@ launch() {
 	fi
 	[ -z "$fault" ] || binary=$faulty
 	STASIS_FAULT=$fault "$binary" --name "$vm_name" --cpus "$cpus" \
-		--memory "size=${memory_mib}M,path=$dir/ram" --kernel "$guests/$guest.elf" \
+		--memory "size=${memory_mib}M,path=$ram" --kernel "$guests/$guest.elf" \
 		--append "$append" --serial "$serial" --qmp "unix:$dir/qmp" --on-reset "$on_reset" \
 		"${extra[@]}" "$@" <"$in" >"$out" 2>"${stderr:-$dir/log.$process}" &
 	pid=$!
@@ -149,10 +149,10 @@ load() {
 	ctl cprload "file=$checkpoint" >/dev/null || die "cprload failed"
 }
 boot() { launch; wait_qmp; wait_ok 3; }
-mailbox() { printf '\1' | dd of="$dir/ram" bs=1 seek=$MAILBOX_GPA conv=notrunc status=none; }
-counter() { od -An -tu8 -j $COUNTER_GPA -N 8 "$dir/ram" | tr -d ' '; }
-keep_ram() { cp "$dir/ram" "$dir/ram.kept"; }
-ram_as_kept() { cmp -s -n $((memory_mib << 20)) "$dir/ram" "$dir/ram.kept"; } # the label is behind it
+mailbox() { printf '\1' | dd of="$ram" bs=1 seek=$MAILBOX_GPA conv=notrunc status=none; }
+counter() { od -An -tu8 -j $COUNTER_GPA -N 8 "$ram" | tr -d ' '; }
+keep_ram() { cp "$ram" "$dir/ram.kept"; }
+ram_as_kept() { cmp -s -n $((memory_mib << 20)) "$ram" "$dir/ram.kept"; } # the label is behind it
 quit_vm() { ctl quit >/dev/null || die "quit failed"; exits 0; }
 
 # stands_still / moves : the guest's counter in RAM

@@ -189,12 +189,13 @@ vm_took() {
 
 # vm_save VM FILE MODE
 vm_save() {
-	local said
+	local said status=0
+	[[ $3 != reboot ]] || status=3
 	said=$(wc -l <"/tmp/vm$1.err")
 	! vm_is_lost "$1" || exit 125
 	mark "save-vm$1"
 	vm_ctl "$1" cprsave "file=$2" "mode=$3" || vm_fail "$1" "cprsave"
-	vm_ended "$1" 0
+	vm_ended "$1" $status
 	mark "saved-vm$1"
 	vm_took "$1" 'cprsave: .*: stopped N'
 	mark "in-flight-vm$1-$(tail -n +$((said + 1)) "/tmp/vm$1.err" |
