@@ -3,17 +3,80 @@
 #include "vmm/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 8
+#define BACKLOG	    8
+#define LOCK_SUFFIX ".lock"
+
+struct path_lock {
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path) + sizeof(LOCK_SUFFIX)];
+	int fd;
+};
 
 static int new_socket(void)
 {
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/* Ours may be left over from a process that was killed; then it is empty and unlocked. */
+static int check_lock_file(int fd, bool *is_current, struct path_lock *lock)
+{
+	struct stat st, named;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size || st.st_uid != geteuid())
+		return -EEXIST;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return -EADDRINUSE;
+	/* Who had it before may have removed it since. */
+	*is_current = !lstat(lock->path, &named) && named.st_dev == st.st_dev &&
+		      named.st_ino == st.st_ino;
+	return 0;
+}
+
+/* From the look at a socket that is there until its successor listens, the path is one process's:
+ * a socket that is bound and does not listen yet looks like one that was left behind. */
+static int lock_path(struct path_lock *lock, const char *option, const char *path,
+		     struct error *err)
+{
+	bool is_current = false;
+	int ret = 0;
+
+	snprintf(lock->path, sizeof(lock->path), "%s" LOCK_SUFFIX, path);
+	while (!ret && !is_current) {
+		lock->fd = open(lock->path,
+				O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+				0600);
+		if (lock->fd < 0 && errno != ELOOP)
+			return error_set(err, -errno, "%s unix:%s: %s", option, path,
+					 strerror(errno));
+		ret = lock->fd < 0 ? -EEXIST : check_lock_file(lock->fd, &is_current, lock);
+		if (lock->fd >= 0 && !is_current)
+			close(lock->fd);
+	}
+	if (ret == -EEXIST)
+		error_set(err, ret,
+			  "%s unix:%s: %s exists and is no lock of ours: remove it or choose "
+			  "another path",
+			  option, path, lock->path);
+	else if (ret)
+		error_set(err, ret,
+			  "%s unix:%s: another process is about to listen there: end it or choose "
+			  "another path",
+			  option, path);
+	return ret;
+}
+
+static void unlock_path(struct path_lock *lock)
+{
+	unlink(lock->path);
+	close(lock->fd);
 }
 
 /* A socket file that nobody listens on any more is left over from a process that was killed. */
@@ -72,6 +135,7 @@ static int bind_path(struct listen *listener, const char *option, struct error *
 int listen_open(struct listen *listener, const char *option, const char *path, struct error *err)
 {
 	const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+	struct path_lock lock = {.fd = -1};
 	int ret;
 
 	*listener = LISTEN_CLOSED;
@@ -85,7 +149,11 @@ int listen_open(struct listen *listener, const char *option, const char *path, s
 	if (listener->fd < 0)
 		ret = error_set(err, -errno, "socket: %s", strerror(errno));
 	else
+		ret = lock_path(&lock, option, path, err);
+	if (!ret) {
 		ret = bind_path(listener, option, err);
+		unlock_path(&lock);
+	}
 	if (ret)
 		listen_close(listener);
 	return ret;

@@ -18,7 +18,9 @@ struct listen {
 };
 #define LISTEN_CLOSED ((struct listen){.fd = -1, .reserve_fd = -1})
 
-/* Replaces the file of a socket that nobody listens on any more; path must outlive it. */
+/* Replaces the file of a socket that nobody listens on any more; path must outlive it. Of several
+ * processes that do so at once one gets the path and the others are refused; meanwhile PATH.lock is
+ * there. */
 int listen_open(struct listen *listener, const char *option, const char *path,
 		struct error *err) must_check;
 void listen_close(struct listen *listener);
