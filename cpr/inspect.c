@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
 #include "cpr/snapshot.h"
+#include "vmm/text.h"
 #include "vmm/uuid.h"
 #include "vmm/version.h"
 #include <errno.h>
@@ -39,48 +40,18 @@ static const struct state_desc *find_table(const struct tables *tables, const vo
 	return NULL;
 }
 
-/* Controls, and what ends a line or turns the direction of writing. */
-static bool is_steering(uint32_t c)
-{
-	return c < ' ' || (c >= 0x7f && c < 0xa0) || c == 0x61c || (c >= 0x200e && c <= 0x200f) ||
-	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
-}
-
-/* Bytes of the character that text begins with; 0: it is none of UTF-8 (RFC 3629) or steers. */
-static size_t harmless_bytes(const uint8_t *text, size_t len)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t n = text[0] < 0x80 ? 1 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
-	uint32_t c = n == 1 ? text[0] : text[0] & (0x7fu >> n);
-
-	if (n > len || (n > 1 && text[0] < 0xc0) || text[0] >= 0xf8)
-		return 0;
-	for (size_t i = 1; i < n; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (text[i] & 0x3f);
-	}
-	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) || is_steering(c))
-		return 0;
-	return n;
-}
-
 /* Text out of a file that anyone may have written: nothing in it steers a terminal. */
 static struct json_object *text_value(const char *from, size_t len, bool utf8)
 {
-	char *text = malloc(len + 1);
+	char *text = strndup(from, len);
 	struct json_object *value;
 
 	if (!text)
 		return NULL;
-	len = strnlen(from, len);
-	for (size_t i = 0; i < len; i++) {
-		size_t n = harmless_bytes((const uint8_t *)from + i, len - i);
-
-		text[i] = n == 1 || (n && utf8) ? from[i] : '?';
-		for (; n > 1 && utf8; n--, i++)
-			text[i + 1] = from[i + 1];
-	}
+	len = strlen(text);
+	text_clean(text, len);
+	for (size_t i = 0; i < len && !utf8; i++)
+		text[i] = text_ascii(text[i]);
 	value = json_object_new_string_len(text, (int)len);
 	free(text);
 	return value;
@@ -286,17 +257,23 @@ static void print_nodes(struct json_object *tree)
 static void print_person(const char *path, const struct checkpoint *ckpt, struct json_object *tree)
 {
 	struct snapshot *head = calloc(1, sizeof(*head));
+	char *shown = strdup(path);
 	struct error err;
 
-	if (!head)
-		return;
+	if (!head || !shown)
+		goto free_both;
+	text_clean(shown, strlen(shown));
 	snapshot_head_sections(head);
-	if (checkpoint_load(ckpt, head->section, head->nsections, false, &err))
+	if (checkpoint_load(ckpt, head->section, head->nsections, false, &err)) {
+		text_clean(err.msg, strlen(err.msg));
 		printf("checkpoint  %s: %zu bytes; stasis " STASIS_VERSION " cannot load it: %s\n",
-		       path, ckpt->size_bytes, err.msg);
-	else
-		print_summary(path, ckpt, head);
+		       shown, ckpt->size_bytes, err.msg);
+	} else {
+		print_summary(shown, ckpt, head);
+	}
 	print_nodes(tree);
+free_both:
+	free(shown);
 	free(head);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/state.h"
-#include "vmm/printable.h"
+#include "vmm/text.h"
 #include <endian.h>
 #include <errno.h>
 #include <libfdt.h>
@@ -155,7 +155,7 @@ const char *state_shown(const char *name, char text[STATE_SHOWN_BYTES])
 	size_t n = strnlen(name, STATE_SHOWN_BYTES - 1);
 
 	for (size_t i = 0; i < n; i++)
-		text[i] = printable(name[i]);
+		text[i] = text_ascii(name[i]);
 	text[n] = '\0';
 	return text;
 }

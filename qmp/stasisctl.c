@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stasisctl - a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
-#include "vmm/printable.h"
+#include "vmm/text.h"
 #include "vmm/version.h"
 #include <errno.h>
 #include <getopt.h>
@@ -236,11 +236,23 @@ static void send_command(struct client *client, const char *command, struct json
 	json_object_put(request);
 }
 
-/* At most so many bytes of it, of an agent only what is fit for a terminal. */
-static void put_text(const struct client *client, FILE *out, const char *text, size_t most)
+enum text_kind { TEXT_LINE, TEXT_JSON };
+
+/* At most so many bytes of it. A VM passes on what files, guests and other clients say; an agent is the
+ * guest: of that ASCII alone. Line feeds are json-c's or none. */
+static void put_text(const struct client *client, FILE *out, enum text_kind kind, const char *text,
+		     size_t most)
 {
-	for (size_t i = 0; i < most && text[i]; i++)
-		putc(client->is_agent && text[i] != '\n' ? printable(text[i]) : text[i], out);
+	size_t len = strnlen(text, most);
+
+	for (size_t i = 0, n; i < len; i += n ? n : 1) {
+		n = client->is_agent && (text[i] & 0x80) ? 0
+							 : text_harmless_bytes(text + i, len - i);
+		if (n)
+			fwrite(text + i, 1, n, out);
+		else
+			putc(kind == TEXT_JSON && text[i] == '\n' ? '\n' : '?', out);
+	}
 	putc('\n', out);
 }
 
@@ -252,7 +264,7 @@ static void die_refused(const struct client *client, const char *command, struct
 	const char *desc = json_object_get_string(json_object_object_get(error, "desc"));
 
 	fprintf(stderr, "stasisctl: %s: ", command);
-	put_text(client, stderr, desc ? desc : "refused without a word",
+	put_text(client, stderr, TEXT_LINE, desc ? desc : "refused without a word",
 		 client->is_agent ? AGENT_DESC_BYTES : SIZE_MAX);
 	exit(EXIT_FAILED);
 }
@@ -281,7 +293,8 @@ static void print(const struct client *client, struct json_object *value)
 	if (json_object_is_type(value, json_type_object) && !json_object_object_length(value))
 		puts("{}");
 	else
-		put_text(client, stdout, json_object_to_json_string_ext(value, style), SIZE_MAX);
+		put_text(client, stdout, TEXT_JSON, json_object_to_json_string_ext(value, style),
+			 SIZE_MAX);
 }
 
 static void print_part(const struct client *client, struct json_object *value, const char *pointer)
@@ -291,7 +304,7 @@ static void print_part(const struct client *client, struct json_object *value, c
 	if (json_pointer_get(value, pointer, &part))
 		die(EXIT_FAILED, "--get %s: the return value has no such part", pointer);
 	if (json_object_is_type(part, json_type_string))
-		put_text(client, stdout, json_object_get_string(part), SIZE_MAX);
+		put_text(client, stdout, TEXT_LINE, json_object_get_string(part), SIZE_MAX);
 	else
 		print(client, part);
 }

@@ -95,7 +95,7 @@ START_TEST(test_utf8)
 		{"\xe2\x80\x8fx", "???x"},		/* from right to left */
 		{"\xe2\x80\xa8\xe2\x80\xac", "??????"}, /* ends a line, a direction */
 	};
-	char path[] = "/tmp/stasis-inspect.XXXXXX";
+	char path[] = "/tmp/stasis\r-inspect.XXXXXX";
 	int fd = mkstemp(path);
 
 	for (size_t i = 0; i < sizeof(sample) / sizeof(sample[0]); i++) {
@@ -119,7 +119,7 @@ START_TEST(test_utf8)
 		json_object_put(tree);
 		ck_assert_int_eq(inspect(path, false, &err), 0);
 		for (const char *c = output; *c; c++)
-			ck_assert_int_ge(*c, '\n');
+			ck_assert(*c == '\n' || *c >= ' ');
 		checkpoint_free(&ckpt);
 		sections_free(snap);
 	}

@@ -141,9 +141,21 @@ START_TEST(torn_line)
 }
 END_TEST
 
+/* What a client names a file, or a checkpoint a VM, forges no line and steers no terminal. */
+START_TEST(hostile_text)
+{
+	log_to_full_pipe();
+	logged();
+	log_warn("%s: No such file", "/srv/K\xc3\xb6ln\nstasis vm1: error: \x1b[2J\r\xc2\x9b\xff");
+	ck_assert_str_eq(logged(), "stasis vm1: warn: /srv/K\xc3\xb6ln?stasis vm1: error: "
+				   "?[2J????: No such file\n");
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const tests[] = {full_pipe, full_pipe_watched, told_at_the_end, torn_line};
+	const TTest *const tests[] = {full_pipe, full_pipe_watched, told_at_the_end, torn_line,
+				      hostile_text};
 
 	return unit_run_case("log", tests, sizeof(tests) / sizeof(tests[0]), NULL, NULL, 60);
 }

@@ -347,6 +347,47 @@ START_TEST(agent)
 }
 END_TEST
 
+/* A VM that passes on what others say. */
+static void *serve_hostile_text(void *opaque)
+{
+	static const char hostile[] = "K\\u00f6ln\\nstasisctl: \\u001b[2J\\u009b\\u202e\\u007f";
+	int fd = accept(*(int *)opaque, NULL, NULL);
+	char text[256], reply[256];
+
+	client_send(fd, "{\"QMP\": {}}\n");
+	receive_text(fd, text, sizeof(text));
+	client_send(fd, "{\"return\": {}}\n");
+	receive_text(fd, text, sizeof(text));
+	if (strstr(text, "query-name"))
+		snprintf(reply, sizeof(reply), "{\"return\": {\"name\": \"%s\"}}\n", hostile);
+	else
+		snprintf(reply, sizeof(reply), "{\"error\": {\"desc\": \"%s\"}}\n", hostile);
+	client_send(fd, reply);
+	receive_text(fd, text, sizeof(text)); /* until it goes */
+	close(fd);
+	return NULL;
+}
+
+static const struct {
+	const char *arguments;
+	int status;
+	const char *output;
+} hostile_rows[] = {
+	{"$SOCKET.other stop", 1, "stasisctl: stop: K\xc3\xb6ln?stasisctl: ?[2J??????\n"},
+	{"--get /name $SOCKET.other query-name", 0, "K\xc3\xb6ln?stasisctl: ?[2J??????\n"},
+	{"$SOCKET.other query-name", 0,
+	 "{\n  \"name\": \"K\xc3\xb6ln\\nstasisctl: \\u001b[2J??????\"\n}\n"},
+};
+
+START_TEST(hostile_text)
+{
+	const int status = run_with_other(serve_hostile_text, hostile_rows[_i].arguments);
+
+	ck_assert_str_eq(output, hostile_rows[_i].output);
+	ck_assert_int_eq(status, hostile_rows[_i].status);
+}
+END_TEST
+
 /* A port that no agent has open takes what is sent and stays silent. */
 static void *serve_without_agent(void *opaque)
 {
@@ -395,6 +436,7 @@ int main(void)
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_test(tcase, tests[i]);
 	tcase_add_loop_test(tcase, agent, 0, sizeof(agent_rows) / sizeof(agent_rows[0]));
+	tcase_add_loop_test(tcase, hostile_text, 0, sizeof(hostile_rows) / sizeof(hostile_rows[0]));
 	tcase_add_loop_test(tcase, row, 0, sizeof(rows) / sizeof(rows[0]));
 	return unit_run(suite);
 }

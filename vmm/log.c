@@ -3,6 +3,7 @@
 #include "vmm/clock.h"
 #include "vmm/loop.h"
 #include "vmm/output.h"
+#include "vmm/text.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -111,6 +112,8 @@ void log_print(enum log_level level, const char *fmt, ...)
 	m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
 	va_end(ap);
 	n += m < (int)sizeof(line) - n - 1 ? m : (int)sizeof(line) - n - 2;
+	/* A client's file name, a checkpoint's, a guest's words: none of them forges a line. */
+	text_clean(line, (size_t)n);
 	line[n++] = '\n';
 	/* A log that cannot be written is no reason to stop a guest. */
 	pthread_mutex_lock(&out.lock);

@@ -6,10 +6,12 @@
 #include "vmm/identity.h"
 #include "vmm/log.h"
 #include "vmm/options.h"
+#include "vmm/text.h"
 #include "vmm/version.h"
 #include "vmm/vm.h"
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 static struct vm vm = VM_INIT; /* the only global: signal handlers get no argument */
@@ -129,6 +131,7 @@ int main(int argc, char **argv)
 		return 0;
 	ret = options_parse(&opt, argc, argv, &err);
 	if (ret) {
+		text_clean(err.msg, strlen(err.msg));
 		fprintf(stderr, "stasis: %s\n", err.msg);
 		return 1;
 	}
