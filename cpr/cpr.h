@@ -40,7 +40,8 @@ int cpr_load(struct vm *vm, const char *file, struct error *err) must_check;
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err) must_check;
 /* At start: does this RAM hold a saved guest, and what then? Sets run state inmigrate and loads if
  * the options say so; leaves prelaunch for a boot. Refuses RAM saved by another VM, and to boot a
- * guest that --cpr-file could not be written for. */
+ * guest that --cpr-file could not be written for. With --check it only looks: a load that would do
+ * leaves run state restore-vm. */
 int cpr_start(struct vm *vm, struct error *err) must_check;
 /* Before guest RAM is first written for a boot: clears RAM that had another owner (or an unknown
  * one) and sets the label to running. A reboot of the guest finds all that done. */

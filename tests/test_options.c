@@ -199,6 +199,7 @@ START_TEST(refusals)
 		{"--=x", "no option '--'"},
 		{"--log|loud", "--log loud"},
 		{"--kernel|k|--json", "--json"},
+		{"--inspect|f|--check", "--check goes with"},
 		{"--kernel|k|--paused", "--paused needs --qmp"},
 		{"--incoming|defer", "--incoming defer needs --qmp"},
 		{"--incoming|f|--discard-saved", "contradict"},

@@ -3,6 +3,7 @@
 #include "vmm/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,7 +81,7 @@ static void unlock_path(struct path_lock *lock)
 }
 
 /* A socket file that nobody listens on any more is left over from a process that was killed. */
-static int remove_stale(const char *option, const struct sockaddr_un *addr, struct error *err)
+static int check_stale(const char *option, const struct sockaddr_un *addr, struct error *err)
 {
 	const char *path = addr->sun_path;
 	struct stat st;
@@ -101,6 +102,16 @@ static int remove_stale(const char *option, const struct sockaddr_un *addr, stru
 				 "%s unix:%s: another process listens there: end it or choose "
 				 "another path",
 				 option, path);
+	return 0;
+}
+
+static int remove_stale(const char *option, const struct sockaddr_un *addr, struct error *err)
+{
+	const char *path = addr->sun_path;
+	int ret = check_stale(option, addr, err);
+
+	if (ret)
+		return ret;
 	if (unlink(path) && errno != ENOENT)
 		return error_set(err, -errno, "%s unix:%s: cannot replace the stale socket: %s",
 				 option, path, strerror(errno));
@@ -132,18 +143,46 @@ static int bind_path(struct listen *listener, const char *option, struct error *
 	return 0;
 }
 
-int listen_open(struct listen *listener, const char *option, const char *path, struct error *err)
+static int check_length(const char *option, const char *path, struct error *err)
 {
 	const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+
+	if (strlen(path) <= max)
+		return 0;
+	return error_set(err, -ENAMETOOLONG, "%s unix:%s: a socket's path has at most %zu bytes",
+			 option, path, max);
+}
+
+int listen_check(const char *option, const char *path, struct error *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char folder[sizeof(addr.sun_path)];
+	struct stat st;
+	int ret = check_length(option, path, err);
+
+	if (ret)
+		return ret;
+	memcpy(addr.sun_path, path, strlen(path));
+	if (!lstat(path, &st)) {
+		ret = check_stale(option, &addr, err);
+		if (ret)
+			return ret;
+	}
+	strcpy(folder, path);
+	if (access(dirname(folder), W_OK | X_OK))
+		return error_set(err, -errno, "%s unix:%s: %s", option, path, strerror(errno));
+	return 0;
+}
+
+int listen_open(struct listen *listener, const char *option, const char *path, struct error *err)
+{
 	struct path_lock lock = {.fd = -1};
-	int ret;
+	int ret = check_length(option, path, err);
 
 	*listener = LISTEN_CLOSED;
 	listener->path = path;
-	if (strlen(path) > max)
-		return error_set(err, -ENAMETOOLONG,
-				 "%s unix:%s: a socket's path has at most %zu bytes", option, path,
-				 max);
+	if (ret)
+		return ret;
 	listener->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	listener->fd = new_socket();
 	if (listener->fd < 0)

@@ -23,6 +23,8 @@ struct listen {
  * there. */
 int listen_open(struct listen *listener, const char *option, const char *path,
 		struct error *err) must_check;
+/* Could listen_open() listen there? Changes nothing. */
+int listen_check(const char *option, const char *path, struct error *err) must_check;
 void listen_close(struct listen *listener);
 /* The next client, non-blocking, or -1. One that finds no descriptor free is hung up on: left in
  * the queue it would wake the event loop for ever. */

@@ -2,6 +2,7 @@
 #include "cpr/cpr.h"
 #include "devices/chardev.h"
 #include "qmp/qmp.h"
+#include "vmm/check.h"
 #include "vmm/clock.h"
 #include "vmm/identity.h"
 #include "vmm/log.h"
@@ -94,7 +95,6 @@ static int run(const struct options *opt, struct error *err)
 	int lock_fd = -1, ret = 0;
 
 	handle_signals();
-	allow_descriptors();
 	if (opt->has_identity)
 		ret = identity_lock(opt->uuid, &lock_fd, err);
 	if (ret)
@@ -150,12 +150,13 @@ int main(int argc, char **argv)
 		ret = cpr_inspect_memory(&opt.memory, opt.json, &err);
 		break;
 	case JOB_RUN:
-		ret = run(&opt, &err);
+		allow_descriptors();
+		ret = opt.check ? check_start(&vm, &opt, &err) : run(&opt, &err);
 		break;
 	}
 	if (ret) {
 		log_error("%s", err.msg);
 		return 1;
 	}
-	return opt.job == JOB_RUN ? vm.exit_status : 0;
+	return opt.job == JOB_RUN && !opt.check ? vm.exit_status : 0;
 }

@@ -200,6 +200,8 @@ static const struct option_row process_rows[] = {
 	{"discard-saved", NULL, "boot even if this RAM holds a saved guest, which is lost",
 	 OPTION_MEMBER(discard_saved)},
 	{"on-reset", "reset|exit", "what a guest's reset does (default reset)", on_reset, 0, NULL},
+	{"check", NULL, "look whether this would start, and how, change nothing, and exit",
+	 OPTION_MEMBER(check)},
 	{"log", "LEVEL", "error, warn, info or debug (default info)", log_option, 0, NULL},
 	{"inspect", "FILE", "print a checkpoint", inspect, 0, NULL},
 	{"inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
@@ -224,7 +226,9 @@ void options_help(void)
 			for (const struct key_row *key = row->keys; key && key->key; key++)
 				printf("        %s=%s  %s\n", key->key, key->value, key->help);
 		}
-	puts("\nExit status: 0 after power-off, quit or a durable cprsave, 1 otherwise.");
+	puts("\nExit status: 0 after power-off, quit, a durable cprsave or a check that found no "
+	     "fault, "
+	     "1 otherwise.");
 }
 
 /* text: a name of `length` characters, and whatever follows. NULL: there is no such option. */
@@ -283,6 +287,8 @@ static int check(const struct options *opt, struct error *err)
 {
 	if (opt->json && opt->job == JOB_RUN)
 		return error_set(err, -EINVAL, "--json goes with --inspect or --inspect-memory");
+	if (opt->check && opt->job != JOB_RUN)
+		return error_set(err, -EINVAL, "--check goes with the options of a start");
 	if (opt->job != JOB_RUN)
 		return 0;
 	if (opt->incoming == INCOMING_DEFER && !opt->qmp_path)

@@ -88,6 +88,7 @@ struct options {
 	uint32_t vsock_cid;   /* 0: no vsock */
 	const char *qmp_path; /* NULL: no QMP */
 	bool paused, discard_saved;
+	bool check; /* look whether it would start; nothing is made, written or run */
 	enum incoming incoming;
 	const char *incoming_file;
 	const char *cpr_file;

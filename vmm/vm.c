@@ -75,15 +75,11 @@ static int add_memslots(struct vm *vm, struct error *err)
 	return ret;
 }
 
-static bool awaits_guest(const struct vm *vm)
+bool vm_awaits_guest(const struct options *opt, const struct label *label)
 {
-	struct label label;
-
-	if (vm->opt->incoming != INCOMING_NO)
-		return true;
-	label_read(&vm->ram, &label);
-	return label.state == LABEL_SAVED && !vm->opt->discard_saved &&
-	       !memcmp(label.vm_id, vm->opt->uuid, sizeof(label.vm_id));
+	return opt->incoming != INCOMING_NO ||
+	       (label->state == LABEL_SAVED && !opt->discard_saved &&
+		!memcmp(label->vm_id, opt->uuid, sizeof(label->vm_id)));
 }
 
 static void handle_requests(void *opaque);
@@ -111,7 +107,10 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 		return ret;
 	ret = timer_open(&vm->again_timer, CLOCK_MONOTONIC, &vm->loop, try_again, vm, NULL, err);
 	ret = ret ? ret : ram_open(&vm->ram, &opt->memory, err);
-	vm->awaits_guest = !ret && awaits_guest(vm);
+	if (!ret) {
+		label_read(&vm->ram, &vm->label);
+		vm->awaits_guest = vm_awaits_guest(opt, &vm->label);
+	}
 	for (uint32_t i = 0; !ret && i < sizeof(stage) / sizeof(stage[0]); i++)
 		ret = stage[i](vm, err);
 	if (ret)

@@ -130,6 +130,8 @@ struct vm {
  * vm: VM_INIT. */
 int vm_create(struct vm *vm, const struct options *opt, struct error *err) must_check;
 void vm_destroy(struct vm *vm);
+/* With these options, and RAM of this label: see awaits_guest. */
+bool vm_awaits_guest(const struct options *opt, const struct label *label);
 
 /* Boots (first time) or resumes; a guest that sleeps goes on sleeping. Refused in run states that
  * cannot run, by name. */

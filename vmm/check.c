@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/check.h"
+#include "cpr/cpr.h"
+#include "vmm/identity.h"
+#include "vmm/listen.h"
+#include "vmm/log.h"
+#include "vmm/vm.h"
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Can a file be made there, or be written if it is there? */
+static int check_file(const char *option, const char *path, struct error *err)
+{
+	char folder[PATH_MAX];
+	int ret = -ENAMETOOLONG;
+
+	if (snprintf(folder, sizeof(folder), "%s", path) < (int)sizeof(folder)) {
+		ret = access(path, W_OK) ? -errno : 0;
+		if (ret == -ENOENT)
+			ret = access(dirname(folder), W_OK | X_OK) ? -errno : 0;
+	}
+	return ret ? error_set(err, ret, "%s %s: %s", option, path, strerror(-ret)) : 0;
+}
+
+static int check_chardev(struct chardev_config *config, struct error *err)
+{
+	int ret = 0;
+
+	if (config->kind == CHARDEV_UNIX)
+		ret = listen_check(config->option, config->path, err);
+	else if (config->kind == CHARDEV_FILE)
+		ret = check_file(config->option, config->path, err);
+	config->kind = CHARDEV_NONE;
+	return ret;
+}
+
+/* A file that a start would make is a memfd here. */
+static int check_ram(struct options *opt, bool *is_new, struct error *err)
+{
+	struct ram_config *memory = &opt->memory;
+	int ret;
+
+	*is_new = memory->path && access(memory->path, F_OK) && errno == ENOENT;
+	if (!*is_new || memory->has_offset || !strncmp(memory->path, "/dev/dax", 8))
+		return 0; /* ram_open() has the words */
+	if (opt->incoming != INCOMING_NO)
+		return error_set(err, -ENOENT, "RAM %s is not there, and nor is a saved guest",
+				 memory->path);
+	ret = check_file("--memory path:", memory->path, err);
+	if (!ret)
+		memory->path = NULL;
+	return ret;
+}
+
+/* A tap that root's start would make for a boot is a socket here. */
+static int check_taps(struct options *opt, struct error *err)
+{
+	struct label label = {.state = LABEL_NONE};
+	bool awaits;
+
+	if (opt->memory.path)
+		(void)!label_peek(&opt->memory, &label, NULL);
+	awaits = vm_awaits_guest(opt, &label);
+
+	for (uint32_t i = 0; opt->net && i < opt->nnets; i++) {
+		struct net_config *nic = &opt->net[i];
+		int pair[2];
+
+		if (nic->kind != NET_TAP || awaits || geteuid() || if_nametoindex(nic->path))
+			continue;
+		log_info("%s: there is no tap %s: a start makes one that goes with it", nic->id,
+			 nic->path);
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+			return error_set(err, -errno, "socketpair: %s", strerror(errno));
+		close(pair[1]);
+		nic->kind = NET_FD;
+		nic->fd = pair[0];
+		nic->queues = 1;
+		nic->vhost = AUTO_OFF;
+	}
+	return 0;
+}
+
+static int check_host(struct options *opt, bool *is_new, struct error *err)
+{
+	struct chardev_config *const chardevs[] = {&opt->serial, &opt->console, &opt->agent};
+	int ret = opt->has_identity ? identity_check(opt->uuid, err) : 0;
+
+	if (!ret && opt->qmp_path)
+		ret = listen_check("--qmp", opt->qmp_path, err);
+	for (size_t i = 0; !ret && i < sizeof(chardevs) / sizeof(chardevs[0]); i++)
+		ret = check_chardev(chardevs[i], err);
+	ret = ret ? ret : check_ram(opt, is_new, err);
+	return ret ? ret : check_taps(opt, err);
+}
+
+static int check_guest(struct vm *vm, const char **would, struct error *err)
+{
+	int ret = cpr_start(vm, err);
+
+	if (ret)
+		return ret;
+	switch (vm->runstate) {
+	case RUNSTATE_RESTORE_VM:
+		*would = "load the saved guest";
+		return 0;
+	case RUNSTATE_INMIGRATE:
+		*would = "wait for cprload";
+		/* The log has why. */
+		return vm->opt->incoming == INCOMING_DEFER || !vm->opt->cpr_file
+			       ? 0
+			       : error_set(err, -EINVAL,
+					   "a start would not load the saved guest, but wait for "
+					   "cprload");
+	default:
+		*would = "boot";
+		return arch_boot_check(vm, err);
+	}
+}
+
+int check_start(struct vm *vm, struct options *opt, struct error *err)
+{
+	const char *path = opt->memory.path, *would = NULL;
+	bool is_new;
+	int ret = check_host(opt, &is_new, err);
+
+	if (ret)
+		return ret;
+	ret = vm_create(vm, opt, err);
+	if (ret)
+		return ret;
+	ret = check_guest(vm, &would, err);
+	if (!ret)
+		printf("%s: no fault found: a start would %s%s%s\n", opt->name, would,
+		       is_new ? ", in new RAM " : "", is_new ? path : "");
+	vm_destroy(vm);
+	return ret;
+}
