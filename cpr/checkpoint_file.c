@@ -87,7 +87,7 @@ static int check_spent(const struct snapshot *head, const struct vm *vm, struct 
 	if (ret)
 		return ret;
 	snapshot_real_ram_path(&vm->ram, ram_path);
-	if (!where.path || (*ram_path && strcmp(ram_path, head->memory.path)))
+	if (!where.path || strcmp(ram_path, head->memory.path))
 		return error_set(err, -EEXIST,
 				 "holds a checkpoint of this VM whose RAM is %s, and this RAM is "
 				 "%s: remove the file if it is not needed, or choose another",
@@ -138,6 +138,16 @@ static int check_replaceable(const struct checkpoint_file *file, const char *nam
 	return ret;
 }
 
+/* FILE.new of a save that is under way is locked. */
+static int lock(int fd, struct error *err)
+{
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return 0;
+	return errno == EWOULDBLOCK
+		       ? error_set(err, -EBUSY, "another cprsave is writing it")
+		       : error_set(err, -errno, "it cannot be locked: %s", strerror(errno));
+}
+
 /* What a killed save leaves is nothing, the beginning of a tree, or all of a checkpoint. */
 static int check_leftover(const struct checkpoint_file *file, int fd, const struct vm *vm,
 			  struct error *err)
@@ -150,10 +160,11 @@ static int check_leftover(const struct checkpoint_file *file, int fd, const stru
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return error_set(err, -EEXIST, "is not a regular file: remove it");
 	ret = checkpoint_check_owner(&st, err);
+	ret = ret ? ret : lock(fd, err);
 	if (ret)
 		return ret;
 	/* The lock may have been got because its holder has just renamed the file. */
-	if (flock(fd, LOCK_EX | LOCK_NB) || !is_named(file->dir_fd, file->temp, &st))
+	if (!is_named(file->dir_fd, file->temp, &st))
 		return error_set(err, -EBUSY, "another cprsave is writing it");
 	if (!st.st_size)
 		return 0;
@@ -191,19 +202,23 @@ static int clear_leftover(const struct checkpoint_file *file, const struct vm *v
 
 static int create_temp(struct checkpoint_file *file, size_t room_bytes, struct error *err)
 {
+	int ret;
+
 	/* Nobody else ever had this file open, and nobody but its owner will. */
 	file->fd = openat(file->dir_fd, file->temp,
 			  O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (file->fd < 0)
 		return error_set(err, -errno, "%s" CHECKPOINT_TEMP_SUFFIX ": %s", file->path,
 				 strerror(errno));
-	if (flock(file->fd, LOCK_EX | LOCK_NB)) {
+	ret = lock(file->fd, err);
+	if (ret) {
+		error_prefix(err, "%s" CHECKPOINT_TEMP_SUFFIX, file->path);
+		if (ret != -EBUSY)
+			return ret;
 		/* Another save took it for a leftover and will remove it: it is not ours any more. */
 		close(file->fd);
 		file->fd = -1;
-		return error_set(err, -EBUSY,
-				 "%s" CHECKPOINT_TEMP_SUFFIX ": another cprsave is writing it",
-				 file->path);
+		return ret;
 	}
 	/* No space is better known while the guest still runs. */
 	if (fallocate(file->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)room_bytes) && errno != EOPNOTSUPP &&

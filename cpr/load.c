@@ -136,10 +136,13 @@ static int check_boot(const struct load *load, struct error *err)
 {
 	const struct snapshot *snap = load->snap;
 	char now[sizeof(snap->vmm.host_boot_id)];
+	int ret;
 
 	if (strcmp(snap->root.mode, cpr_mode_name[CPR_RESTART]) || !load->vm->ram.backend->sync)
 		return 0;
-	snapshot_boot_id(now);
+	ret = snapshot_boot_id(now, err);
+	if (ret)
+		return ret;
 	if (!strcmp(now, snap->vmm.host_boot_id))
 		return 0;
 	return error_set(

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define BOOT_ID_CHARS 36
+
 const char *const cpr_mode_name[CPR_MODES] = {
 	[CPR_REBOOT] = "reboot",
 	[CPR_RESTART] = "restart",
@@ -155,14 +157,20 @@ void snapshot_free(struct snapshot *snap)
 	free(snap);
 }
 
-void snapshot_boot_id(char id[40])
+int snapshot_boot_id(char id[40], struct error *err)
 {
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, id, 36);
+	static const char path[] = "/proc/sys/kernel/random/boot_id";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, id, BOOT_ID_CHARS);
+	int ret = 0;
 
+	if (n != BOOT_ID_CHARS)
+		ret = error_set(err, n < 0 ? -errno : -EIO, "%s: %s", path,
+				n < 0 ? strerror(errno) : "is shorter than an id");
 	if (fd >= 0)
 		close(fd);
-	id[n > 0 ? n : 0] = '\0';
+	id[ret ? 0 : BOOT_ID_CHARS] = '\0';
+	return ret;
 }
 
 void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX])
@@ -171,21 +179,26 @@ void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX])
 		path[0] = '\0';
 }
 
-static void describe_memory(struct memory_state *memory, const struct ram *ram)
+/* Absolute, so that whoever looks for this RAM later need not know our working directory. */
+static int describe_memory(struct memory_state *memory, const struct ram *ram, struct error *err)
 {
 	char path[PATH_MAX];
 
-	memset(memory, 0, sizeof(*memory));
 	snapshot_real_ram_path(ram, path);
+	if (ram->config.path && !path[0])
+		return error_set(err, -errno, "RAM %s: %s", ram->config.path, strerror(errno));
+	memset(memory, 0, sizeof(*memory));
 	snprintf(memory->backend, sizeof(memory->backend), "%s", ram->backend->name);
 	snprintf(memory->path, sizeof(memory->path), "%s", path);
 	memory->offset_bytes = ram->config.offset_bytes;
+	return 0;
 }
 
 int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode, struct error *err)
 {
 	struct timespec now;
 	struct utsname host;
+	int ret;
 
 	snprintf(snap->root.compatible, sizeof(snap->root.compatible), CHECKPOINT_COMPATIBLE);
 	snprintf(snap->root.mode, sizeof(snap->root.mode), "%s", cpr_mode_name[mode]);
@@ -200,10 +213,9 @@ int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode, 
 	snap->vmm.saved_at_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	snprintf(snap->vmm.version, sizeof(snap->vmm.version), STASIS_VERSION);
 	snprintf(snap->vmm.host_kernel, sizeof(snap->vmm.host_kernel), "%s", host.release);
-	snapshot_boot_id(snap->vmm.host_boot_id);
 	machine_describe(&snap->machine, vm);
-	describe_memory(&snap->memory, &vm->ram);
-	return 0;
+	ret = snapshot_boot_id(snap->vmm.host_boot_id, err);
+	return ret ? ret : describe_memory(&snap->memory, &vm->ram, err);
 }
 
 int snapshot_read_head(struct snapshot **out, int dir_fd, const char *path, struct error *err)

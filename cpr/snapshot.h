@@ -70,8 +70,8 @@ const struct state_section *snapshot_of_device(const struct snapshot *snap,
 /* From scratch into the devices. */
 void snapshot_commit_devices(const struct snapshot *snap, struct vm *vm);
 
-/* random(4), /proc/sys/kernel/random/boot_id; empty if there is none. */
-void snapshot_boot_id(char id[40]);
+/* random(4), /proc/sys/kernel/random/boot_id. */
+int snapshot_boot_id(char id[40], struct error *err) must_check;
 /* For messages. */
 static inline const char *snapshot_ram_path(const struct vm *vm)
 {

@@ -57,9 +57,9 @@ static bool is_for_next_boot(const char *path)
 
 	if (snapshot_read_head(&head, AT_FDCWD, path, NULL))
 		return false; /* the load tells why */
-	snapshot_boot_id(now);
+	/* Where the host does not tell its boot id, somebody has to decide by cprload. */
 	ret = !strcmp(head->root.mode, cpr_mode_name[CPR_REBOOT]) &&
-	      !strcmp(head->vmm.host_boot_id, now);
+	      (snapshot_boot_id(now, NULL) || !strcmp(head->vmm.host_boot_id, now));
 	snapshot_free(head);
 	return ret;
 }
