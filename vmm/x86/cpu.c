@@ -136,7 +136,9 @@ int cpu_save(int kvm_fd, int vcpu_fd, uint32_t xsave_bytes, const struct kvm_cpu
 		return error_set(err, -errno, "KVM_GET_XSAVE: %s", strerror(errno));
 	state->nxsave = xsave_bytes;
 	khz = ioctl(vcpu_fd, KVM_GET_TSC_KHZ, 0);
-	state->tsc_khz = khz > 0 ? (uint32_t)khz : 0;
+	if (khz < 0)
+		return error_set(err, -errno, "KVM_GET_TSC_KHZ: %s", strerror(errno));
+	state->tsc_khz = (uint32_t)khz;
 	cpuid_to_state(cpuid, state);
 	return msr_save(kvm_fd, vcpu_fd, model, state, err);
 }

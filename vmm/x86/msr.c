@@ -114,10 +114,14 @@ static int add_range(struct cpu_state *state, struct range range, struct error *
 static int add_machine_check(int vcpu_fd, struct cpu_state *state, struct error *err)
 {
 	uint32_t banks;
-	uint64_t cap;
+	uint64_t cap = 0;
+	int ret = msr_get(vcpu_fd, MSR_MCG_CAP, &cap);
 
-	if (msr_get(vcpu_fd, MSR_MCG_CAP, &cap))
+	if (ret == -ENOTSUP)
 		return 0;
+	if (ret)
+		return error_set(err, ret, "KVM_GET_MSRS: MSR %#x: %s", MSR_MCG_CAP,
+				 strerror(-ret));
 	banks = cap & 0xff;
 	return banks ? add_range(state, (struct range){MSR_MC0_CTL, MSR_MC0_CTL + 4 * banks - 1},
 				 err)
@@ -186,9 +190,10 @@ int msr_save(int kvm_fd, int vcpu_fd, bool model, struct cpu_state *state, struc
 int msr_get(int vcpu_fd, uint32_t index, uint64_t *value)
 {
 	struct kvm_msr_batch batch = {.head.nmsrs = 1, .entry[0].index = index};
+	int done = ioctl(vcpu_fd, KVM_GET_MSRS, &batch);
 
-	if (ioctl(vcpu_fd, KVM_GET_MSRS, &batch) != 1)
-		return -ENOTSUP;
+	if (done != 1)
+		return done < 0 ? -errno : -ENOTSUP;
 	*value = batch.entry[0].data;
 	return 0;
 }
@@ -207,12 +212,12 @@ int msr_set(int vcpu_fd, uint32_t index, uint64_t value)
  * host does not have and in which the guest has left nothing. */
 static int check_refused(int vcpu_fd, const struct kvm_msr_entry *entry, struct error *err)
 {
-	uint64_t value;
+	uint64_t value = 0;
 	int ret = msr_get(vcpu_fd, entry->index, &value);
 
 	if (!ret && value == entry->data)
 		return 0;
-	if (ret && !entry->data) {
+	if (ret == -ENOTSUP && !entry->data) {
 		log_debug("MSR %#x, which is 0 in the checkpoint, is not known to this host's KVM",
 			  entry->index);
 		return 0;

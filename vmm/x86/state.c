@@ -130,8 +130,9 @@ static int load_tsc_rate(struct vm *vm, const struct arch_state *state, struct e
 	uint32_t khz = state->cpu[0].tsc_khz;
 	int host_khz = ioctl(vm->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
 
-	(void)err;
-	if (host_khz <= 0 || !khz || (uint32_t)host_khz == khz)
+	if (host_khz < 0)
+		return error_set(err, -errno, "KVM_GET_TSC_KHZ: %s", strerror(errno));
+	if (!host_khz || !khz || (uint32_t)host_khz == khz)
 		return 0;
 	log_warn("the guest's TSC ran at %u kHz, this host's runs at %d kHz", khz, host_khz);
 	if (ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) <= 0)
