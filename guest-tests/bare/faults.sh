@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash disable=SC2034,SC2154 # the variables are those of lib.sh
-# faults.sh - saves and loads that fail or are killed at each of their steps. Sourced by run.
+# faults.sh - saves and loads that fail or are killed at each of their steps, or of which any one call fails. Sourced
+# by run.
 
 # steps TABLE : the names of the steps of a table, from the build with fault injection
 steps() {
@@ -179,4 +180,35 @@ do_kill_load() {
 		outcome
 		echo "$step: $outcome"
 	done
+}
+
+# inject MODE STEP : each call of a save and of a load fails in turn, with all devices that this host can give; of
+# kinds with many calls every STEPth. RAM is on a disk, where there is most to fail.
+inject() {
+	local files devices=(--rng --console "file:$dir/console" --agent "unix:$dir/agent")
+	fresh
+	guest=counter append="devices calm" memory_mib=8
+	files=$(mktemp -d "${STASIS_TEST_DISK:-/var/tmp}/stasis-bare.XXXXXX") || die "no folder on a disk"
+	disk_dir=$files
+	truncate -s 1M "$files/disk" || die "no disk"
+	devices+=(--disk "path=$files/disk,cache=writeback,queues=2" --net "stream=unix:$dir/net")
+	if [ -c /dev/vhost-vsock ]; then
+		devices+=(--vsock cid=4711)
+	else
+		echo "without vsock: this host has no /dev/vhost-vsock"
+	fi
+	# A sanitizer wants to come first, and finds all that it needs without.
+	ASAN_OPTIONS=verify_asan_link_order=0 "$(find_binary fail-each)" "$dir" "$files" "$1" "$memory_mib" "$2" \
+		"$build/fail-nth.so" "$stasis" --name bare --memory "size=${memory_mib}M,path=$files/ram" \
+		--kernel "$guests/$guest.elf" --append "$append" --qmp "unix:$dir/qmp" "${devices[@]}" >"$dir/injected" ||
+		die "mode=$1: $(grep -a WRONG "$dir/injected")"
+	process=$(sed -n 's/^processes //p' "$dir/injected")
+	check_text
+	grep -v '^processes' "$dir/injected"
+	rm -rf "$files"
+}
+do_inject() { inject reboot 8; }
+do_inject_all() {
+	inject reboot 1
+	inject restart 1
 }
