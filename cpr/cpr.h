@@ -38,6 +38,16 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 int cpr_load(struct vm *vm, const char *file, struct error *err) must_check;
 /* 0 if a save in this mode could work now, else why not (run state, RAM, a device without state). */
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err) must_check;
+/* How far a save or load is. */
+struct cpr_status {
+	const char *operation; /* "cprsave", "cprload" */
+	const char *step;
+	uint64_t done_bytes, total_bytes; /* of RAM, in this step */
+};
+/* False: none is under way. */
+bool cpr_query(const struct vm *vm, struct cpr_status *status);
+/* It will soon fail with a message that says so, and all is as before it. */
+int cpr_cancel(struct vm *vm, struct error *err) must_check;
 /* At start: does this RAM hold a saved guest, and what then? Sets run state inmigrate and loads if
  * the options say so; leaves prelaunch for a boot. Refuses RAM saved by another VM, and to boot a
  * guest that --cpr-file could not be written for. With --check it only looks: a load that would do

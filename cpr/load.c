@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
 #include "cpr/checkpoint_file.h"
+#include "cpr/job.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
 #include "vmm/clock.h"
@@ -15,6 +16,7 @@
 
 struct load {
 	struct vm *vm;
+	struct cpr_job job;
 	const char *path;
 	bool stay_paused;
 	enum runstate former; /* comes back if a step fails */
@@ -170,23 +172,37 @@ static void name_way_out(const struct load *load, struct error *err)
 	snprintf(err->msg + used, sizeof(err->msg) - used, "%s", way_out);
 }
 
+static int go_on(void *ctx, uint64_t done_bytes, struct error *err)
+{
+	return job_go_on(ctx, done_bytes, err);
+}
+
+static int check_hash(struct load *load, struct error *err)
+{
+	const struct memory_state *memory = &load->snap->memory;
+	const struct ram_watch watch = {go_on, &load->job};
+	uint8_t hash[sizeof(memory->hash)];
+	int ret;
+
+	if (!memory->nhash)
+		return 0;
+	job_walk(&load->job, "check");
+	ret = ram_hash(&load->vm->ram, &watch, hash, err);
+	if (!ret && memcmp(hash, memory->hash, sizeof(hash)))
+		ret = error_set(err, -EIO,
+				"RAM %s has changed since it was saved: its hash is another",
+				snapshot_ram_path(load->vm));
+	return ret;
+}
+
 static int step_check(void *ctx, struct error *err)
 {
 	struct load *load = ctx;
-	const struct memory_state *memory = &load->snap->memory;
-	uint8_t hash[sizeof(memory->hash)];
 	int ret = check_boot(load, err);
 
+	ret = ret ? ret : check_hash(load, err);
 	if (ret)
 		return ret;
-	if (memory->nhash) {
-		ram_hash(&load->vm->ram, hash);
-		if (memcmp(hash, memory->hash, sizeof(hash)))
-			return error_set(
-				err, -EIO,
-				"RAM %s has changed since it was saved: its hash is another",
-				snapshot_ram_path(load->vm));
-	}
 	ret = arch_state_check(load->vm, load->snap->arch, err);
 	if (ret)
 		name_way_out(load, err);
@@ -377,8 +393,10 @@ int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct erro
 	if (ret)
 		return ret;
 	vm_set_runstate(vm, RUNSTATE_RESTORE_VM);
+	job_begin(&load.job, vm, "cprload");
 	ret = vm->opt->check ? look(&load, took_ns, err)
 			     : steps_run(&cpr_load_table, &load, took_ns, err);
+	job_end(&load.job);
 	if (!ret && !vm->opt->check) {
 		resume(&load);
 		log_load(&load, took_ns, began_ns);

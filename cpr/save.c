@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
 #include "cpr/checkpoint_file.h"
+#include "cpr/job.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
 #include "vmm/clock.h"
@@ -11,6 +12,7 @@
 
 struct save {
 	struct vm *vm;
+	struct cpr_job job;
 	const char *path;
 	enum cpr_mode mode;
 	bool ram_check;
@@ -21,7 +23,24 @@ struct save {
 	struct checkpoint ckpt;
 	struct checkpoint_file file;
 	uint64_t stopped_at_ns;
+	uint32_t walk; /* the step that walks through RAM */
 	bool labelled; /* committed: from here on there is no time limit */
+};
+
+/* Those that others name. */
+enum {
+	SAVE_CHECK,
+	SAVE_PREPARE,
+	SAVE_PRESYNC,
+	SAVE_PREFLUSH,
+	SAVE_STOP,
+	SAVE_PAUSE,
+	SAVE_FLUSH,
+	SAVE_COLLECT,
+	SAVE_HASH,
+	SAVE_BUILD,
+	SAVE_WRITE,
+	SAVE_SYNC_RAM,
 };
 
 static const enum ram_survives mode_needs[CPR_MODES] = {
@@ -130,14 +149,34 @@ static void undo_prepare(void *ctx)
 	checkpoint_file_remove(&save->file);
 }
 
+static int in_time(void *ctx, uint32_t step, struct error *err);
+
+/* In the midst of a walk through RAM. */
+static int go_on(void *ctx, uint64_t done_bytes, struct error *err)
+{
+	struct save *save = ctx;
+	int ret = job_go_on(&save->job, done_bytes, err);
+
+	return ret ? ret : in_time(save, save->walk, err);
+}
+
+static struct ram_watch walk(struct save *save, uint32_t step)
+{
+	save->walk = step;
+	job_walk(&save->job, cpr_save_table.step[step].name);
+	return (struct ram_watch){go_on, save};
+}
+
 /* Most of RAM is clean on the disk before the guest stops; the rest follows in sync-ram. */
 static int step_presync(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
+	struct ram_watch watch;
 
 	if (save->mode != CPR_REBOOT || !save->live)
 		return 0;
-	return ram_sync(&save->vm->ram, err);
+	watch = walk(save, SAVE_PRESYNC);
+	return ram_sync(&save->vm->ram, &watch, err);
 }
 
 /* Says whose fault it is and what to do, once. */
@@ -221,15 +260,24 @@ static int step_collect(void *ctx, struct error *err)
 	return arch_state_save(save->vm, save->snap->arch, err);
 }
 
-static int step_build(void *ctx, struct error *err)
+/* A step of its own: it reads all of RAM, and may be broken off. */
+static int step_hash(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
 	struct memory_state *memory = &save->snap->memory;
+	struct ram_watch watch;
 
-	if (save->ram_check) {
-		ram_hash(&save->vm->ram, memory->hash);
-		memory->nhash = sizeof(memory->hash);
-	}
+	if (!save->ram_check)
+		return 0;
+	watch = walk(save, SAVE_HASH);
+	memory->nhash = sizeof(memory->hash);
+	return ram_hash(&save->vm->ram, &watch, memory->hash, err);
+}
+
+static int step_build(void *ctx, struct error *err)
+{
+	struct save *save = ctx;
+
 	return checkpoint_build(&save->ckpt, save->snap->section, save->snap->nsections, err);
 }
 
@@ -253,7 +301,8 @@ static void undo_write(void *ctx)
 static int step_sync_ram(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
-	int ret = save->mode == CPR_REBOOT ? ram_sync(&save->vm->ram, err) : 0;
+	struct ram_watch watch = walk(save, SAVE_SYNC_RAM);
+	int ret = save->mode == CPR_REBOOT ? ram_sync(&save->vm->ram, &watch, err) : 0;
 
 	/* RAM may have lost a page since the first look. */
 	return ret ? ret : ram_check_survives(&save->vm->ram, mode_needs[save->mode], err);
@@ -317,7 +366,6 @@ static int step_label(void *ctx, struct error *err)
 	return ret;
 }
 
-enum { SAVE_CHECK, SAVE_PREPARE, SAVE_PRESYNC, SAVE_PREFLUSH, SAVE_STOP };
 
 static const struct step save_step[] = {
 	[SAVE_CHECK] = {"check", step_check, NULL},
@@ -326,12 +374,13 @@ static const struct step save_step[] = {
 	[SAVE_PREFLUSH] = {"preflush", step_preflush, NULL},
 	/* From here on the guest waits. */
 	[SAVE_STOP] = {"stop-vcpus", step_stop_vcpus, undo_stop_vcpus},
-	{"pause-devices", step_pause_devices, undo_pause_devices},
-	{"flush-devices", step_flush, NULL},
-	{"collect", step_collect, NULL},
-	{"build", step_build, NULL},
-	{"write", step_write, undo_write},
-	{"sync-ram", step_sync_ram, NULL},
+	[SAVE_PAUSE] = {"pause-devices", step_pause_devices, undo_pause_devices},
+	[SAVE_FLUSH] = {"flush-devices", step_flush, NULL},
+	[SAVE_COLLECT] = {"collect", step_collect, NULL},
+	[SAVE_HASH] = {"hash-ram", step_hash, NULL},
+	[SAVE_BUILD] = {"build", step_build, NULL},
+	[SAVE_WRITE] = {"write", step_write, undo_write},
+	[SAVE_SYNC_RAM] = {"sync-ram", step_sync_ram, NULL},
 	{"fsync", step_fsync, NULL},
 	{"rename", step_rename, NULL}, /* undone by that of "write" */
 	{"fsync-folder", step_fsync_folder, NULL},
@@ -386,7 +435,9 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 				 "no file: give the argument 'file', or start "
 				 "with --cpr-file");
 	save.deadline_ns = began_ns + save.timeout_ns;
+	job_begin(&save.job, vm, "cprsave");
 	ret = steps_run(&cpr_save_table, &save, took_ns, err);
+	job_end(&save.job);
 	if (!ret) {
 		/* Of I/O that failed as it was drained: no later wake comes to report it. */
 		vm_report_posted(vm);

@@ -33,13 +33,16 @@ uint64_t place_file_align(const struct ram_place *place);
 int devdax_query(const struct ram_place *place, uint64_t *size_bytes, uint64_t *align_bytes,
 		 struct error *err) must_check;
 
-/* "what: 3 of 16 GiB" in the log, at most once a second and not in the first one. */
+/* "what: 3 of 16 GiB" in the log, at most once a second and not in the first one; and the watch, if any,
+ * whose word it returns. */
 struct ram_progress {
 	const char *what, *path;
+	const struct ram_watch *watch;
 	uint64_t total_bytes, next_ns;
 };
-struct ram_progress progress_start(const char *what, const struct ram *ram);
-void progress_report(struct ram_progress *progress, uint64_t done_bytes);
+struct ram_progress progress_start(const char *what, const struct ram *ram,
+				   const struct ram_watch *watch);
+int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err);
 
 /* -EAGAIN if any byte of the range is in use. The lock ends with the last close of fd. */
 int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes,

@@ -13,8 +13,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Large enough that the flush at the end of each msync does not count, small enough to report. */
-#define SYNC_BYTES (256ull << 20)
+/* Writing goes in pieces small enough to be broken off between them; each msync, at whose end is a flush
+ * of the disk, then finds little left to do, and is large enough for that flush not to count. */
+#define WRITE_BYTES (8ull << 20)
+#define SYNC_BYTES  (256ull << 20)
 
 static int set_size(struct ram *ram, uint64_t bytes, bool allocate, struct error *err)
 {
@@ -84,12 +86,26 @@ static int open_sparse(struct ram *ram, const struct ram_place *place, struct er
 	return open_file(ram, place, false, err);
 }
 
+static int sync_failed(const struct ram *ram, struct error *err)
+{
+	return error_set(err, -errno, "%s: cannot write RAM back: %s", ram->config.path,
+			 strerror(errno));
+}
+
 static int sync_range(const struct ram *ram, uint8_t *hva, uint64_t bytes, struct error *err)
 {
-	if (msync(hva, bytes, MS_SYNC))
-		return error_set(err, -errno, "%s: cannot write RAM back: %s", ram->config.path,
-				 strerror(errno));
-	return 0;
+	return msync(hva, bytes, MS_SYNC) ? sync_failed(ram, err) : 0;
+}
+
+/* Content only; metadata and the disk's own cache are msync's. */
+static int write_range(const struct ram *ram, uint64_t at, uint64_t bytes, struct error *err)
+{
+	const unsigned int all =
+		SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+
+	return sync_file_range(ram->fd, (off_t)(ram->config.offset_bytes + at), (off_t)bytes, all)
+		       ? sync_failed(ram, err)
+		       : 0;
 }
 
 /* A file made by this process is durable only once its folder is. */
@@ -109,18 +125,22 @@ static int sync_folder(const struct ram *ram, struct error *err)
 	return ret;
 }
 
-static int file_sync(struct ram *ram, struct error *err)
+static int file_sync(struct ram *ram, const struct ram_watch *watch, struct error *err)
 {
-	struct ram_progress progress = progress_start("written to disk", ram);
-	uint64_t size_bytes = ram->config.size_bytes, at, bytes;
+	struct ram_progress progress = progress_start("written to disk", ram, watch);
+	uint64_t size_bytes = ram->config.size_bytes, synced = 0, at, bytes;
 	int ret;
 
 	for (at = 0; at < size_bytes; at += bytes) {
-		bytes = size_bytes - at < SYNC_BYTES ? size_bytes - at : SYNC_BYTES;
-		ret = sync_range(ram, ram->hva + at, bytes, err);
+		bytes = size_bytes - at < WRITE_BYTES ? size_bytes - at : WRITE_BYTES;
+		ret = write_range(ram, at, bytes, err);
+		if (!ret && (at + bytes == size_bytes || at + bytes - synced == SYNC_BYTES)) {
+			ret = sync_range(ram, ram->hva + synced, at + bytes - synced, err);
+			synced = at + bytes;
+		}
+		ret = ret ? ret : progress_report(&progress, at + bytes, err);
 		if (ret)
 			return ret;
-		progress_report(&progress, at + bytes);
 	}
 	return ram->created ? sync_folder(ram, err) : 0;
 }

@@ -296,9 +296,9 @@ int ram_check_whole(const struct ram *ram, struct error *err)
 			 ram->config.path ? ram->config.path : "memfd");
 }
 
-int ram_sync(struct ram *ram, struct error *err)
+int ram_sync(struct ram *ram, const struct ram_watch *watch, struct error *err)
 {
-	int ret = ram->backend->sync ? ram->backend->sync(ram, err) : 0;
+	int ret = ram->backend->sync ? ram->backend->sync(ram, watch, err) : 0;
 
 	return ret ? ret : ram_check_whole(ram, err);
 }

@@ -37,6 +37,7 @@ struct ram_region {
 
 struct ram;
 struct ram_place;
+struct ram_watch;
 
 /* One row a backend; ram.c walks the table and takes the first that claims the place. */
 struct ram_backend {
@@ -48,7 +49,8 @@ struct ram_backend {
 	bool (*claims)(const struct ram_place *place);
 	/* Sets align_bytes (and fd, if the place has none) and sees to the size. */
 	int (*open)(struct ram *ram, const struct ram_place *place, struct error *err);
-	int (*sync)(struct ram *ram, struct error *err); /* NULL: nothing to do */
+	/* NULL: nothing to do. watch may be NULL, too */
+	int (*sync)(struct ram *ram, const struct ram_watch *watch, struct error *err);
 	/* Of the unit at label_hva, not always this VM's own. NULL: nothing to do */
 	int (*sync_label)(const struct ram *ram, void *label_hva, struct error *err);
 };
@@ -92,16 +94,25 @@ bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa);
 /* Has the file become too short since it was opened? Then the GPA of the first byte that is gone. */
 bool ram_truncated(const struct ram *ram, uint64_t *gpa);
 
-/* Makes RAM's content durable as far as the backend promises; logs progress of long runs. */
-int ram_sync(struct ram *ram, struct error *err) must_check;
+/* Who wants to know how far a long walk through RAM is; called behind every few MiB. Not 0: the walk ends
+ * there and returns that. */
+struct ram_watch {
+	int (*fn)(void *opaque, uint64_t done_bytes, struct error *err);
+	void *opaque;
+};
+/* Makes RAM's content durable as far as the backend promises; logs progress of long runs. watch may be
+ * NULL. */
+int ram_sync(struct ram *ram, const struct ram_watch *watch, struct error *err) must_check;
 /* 0, or -EOPNOTSUPP with the backend, the path and what to use instead; -EIO if RAM has lost a
  * page, for then nothing of it is worth saving. */
 int ram_check_survives(const struct ram *ram, enum ram_survives want, struct error *err) must_check;
 /* What an open file, folder or block device outlives by what its bytes lie in; for checkpoints and
  * disks too. */
 enum ram_survives ram_fd_survives(int fd);
-/* XXH3-128 of all of RAM, in xxHash's canonical byte order. Holes of sparse files stay holes. */
-void ram_hash(const struct ram *ram, uint8_t hash[16]);
+/* XXH3-128 of the XXH3-128 of each 2 MiB of RAM, all in xxHash's canonical byte order. Holes of sparse files
+ * stay holes. Fails only if the watch, which may be NULL, wants it to. */
+int ram_hash(const struct ram *ram, const struct ram_watch *watch, uint8_t hash[16],
+	     struct error *err) must_check;
 /* Makes all of RAM read as zeroes, with progress in the log. */
 void ram_zero(struct ram *ram);
 

@@ -47,7 +47,7 @@ static void check_backend(const char *path, const char *name, enum ram_survives 
 	ck_assert_uint_eq((uintptr_t)ram.hva % RAM_GRAIN_BYTES, 0);
 	ck_assert_ptr_eq(ram.label_hva, ram.hva + 4 * MIB);
 	memset(ram.hva, 0x5a, 4 * MIB);
-	assert_ok(ram_sync(&ram, &fixture_err));
+	assert_ok(ram_sync(&ram, NULL, &fixture_err));
 	ram_close(&ram);
 	if (!path)
 		return;

@@ -42,7 +42,7 @@ static void check_open(unsigned long align_bytes)
 	ck_assert_uint_eq((uintptr_t)ram.hva % align_bytes, 0);
 	ck_assert_ptr_eq(ram.label_hva, ram.hva + 2 * GIB);
 	assert_ok(ram_check_survives(&ram, RAM_SURVIVES_KEXEC, &fixture_err));
-	assert_ok(ram_sync(&ram, &fixture_err));
+	assert_ok(ram_sync(&ram, NULL, &fixture_err));
 	assert_ok(label_write(&ram, &label, &fixture_err));
 	label_read(&ram, &found);
 	ck_assert_int_eq(found.state, LABEL_RUNNING);
@@ -122,13 +122,13 @@ START_TEST(hash_and_zero)
 
 	set_device(64 * MIB, 2 * MIB);
 	assert_ok(open_at(DEVICE, 0, 16 * MIB));
-	ram_hash(&ram, before);
+	assert_ok(ram_hash(&ram, NULL, before, &fixture_err));
 	ram.hva[16 * MIB - 1] = 1;
-	ram_hash(&ram, after);
+	assert_ok(ram_hash(&ram, NULL, after, &fixture_err));
 	ck_assert_mem_ne(before, after, 16);
 	ram_zero(&ram);
 	ck_assert_int_eq(ram.hva[16 * MIB - 1], 0);
-	ram_hash(&ram, after);
+	assert_ok(ram_hash(&ram, NULL, after, &fixture_err));
 	ck_assert_mem_eq(before, after, 16);
 	ram_close(&ram);
 }

@@ -134,16 +134,18 @@ START_TEST(gpa_of)
 }
 END_TEST
 
-/* The hash as xxHash itself has it of the bytes in one piece. */
+/* The hash as xxHash itself has it of the bytes, piece by piece. */
 static void check_hash(void)
 {
 	uint8_t *copy = malloc(RAM_BYTES), hash[16];
-	XXH128_canonical_t want;
+	XXH128_canonical_t want, piece[RAM_BYTES / (2 * MIB)];
 
 	ck_assert_ptr_nonnull(copy);
-	ram_hash(&ram, hash);
+	assert_ok(ram_hash(&ram, NULL, hash, &fixture_err));
 	memcpy(copy, ram.hva, RAM_BYTES);
-	XXH128_canonicalFromHash(&want, XXH3_128bits(copy, RAM_BYTES));
+	for (size_t i = 0; i < RAM_BYTES / (2 * MIB); i++)
+		XXH128_canonicalFromHash(&piece[i], XXH3_128bits(copy + i * 2 * MIB, 2 * MIB));
+	XXH128_canonicalFromHash(&want, XXH3_128bits(piece, sizeof(piece)));
 	free(copy);
 	ck_assert_mem_eq(hash, want.digest, 16);
 }
@@ -161,17 +163,17 @@ static void check_hash_and_zero(const char *path)
 	uint8_t before[16], after[16];
 
 	open_ram(path);
-	ram_hash(&ram, before);
+	assert_ok(ram_hash(&ram, NULL, before, &fixture_err));
 	memset(ram.hva + 3 * MIB + 12345, 0xa5, 20000);
 	ram.hva[0] = 1;
 	check_hash();
 	ram.hva[RAM_BYTES - 1] ^= 0x80;
-	ram_hash(&ram, after);
+	assert_ok(ram_hash(&ram, NULL, after, &fixture_err));
 	ck_assert_mem_ne(before, after, 16);
 	check_hash();
 	memset(ram.label_hva, 0x11, 4096); /* not part of it */
 	ram_zero(&ram);
-	ram_hash(&ram, after);
+	assert_ok(ram_hash(&ram, NULL, after, &fixture_err));
 	ck_assert_mem_eq(before, after, 16);
 	for (size_t at = 0; at < RAM_BYTES; at++)
 		if (ram.hva[at])
@@ -196,7 +198,7 @@ START_TEST(holes_stay_holes)
 	fixture_mount("tmpfs", "size=64m");
 	open_ram(fixture_path("fs/ram"));
 	ram.hva[5 * MIB] = 1;
-	ram_hash(&ram, hash);
+	assert_ok(ram_hash(&ram, NULL, hash, &fixture_err));
 	ck_assert_uint_eq(allocated_bytes(), 4096);
 	check_hash(); /* reads all through the mapping: right, and no hole any more */
 	ck_assert_uint_gt(allocated_bytes(), 4096);
@@ -235,7 +237,7 @@ START_TEST(zero_stays_allocated)
 {
 	open_ram(fixture_path("ram"));
 	memset(ram.hva, 1, RAM_BYTES);
-	assert_ok(ram_sync(&ram, &fixture_err));
+	assert_ok(ram_sync(&ram, NULL, &fixture_err));
 	ram_zero(&ram);
 	ck_assert_uint_ge(allocated_bytes(), RAM_BYTES);
 	ram_close(&ram);
@@ -310,12 +312,12 @@ START_TEST(truncated_file)
 	ck_assert_int_eq(hva[4 * MIB + 8192], 0);
 	ck_assert_int_eq(patched, 2);
 	ck_assert_int_eq(hva[0], 42);
-	ram_hash(&ram, hash);
+	assert_ok(ram_hash(&ram, NULL, hash, &fixture_err));
 	ck_assert_int_gt(patched, 2);
 
 	assert_refused(ram_check_survives(&ram, RAM_SURVIVES_PROCESS, &fixture_err), -EIO,
 		       WORDS("fs/ram", "lost"));
-	assert_refused(ram_sync(&ram, &fixture_err), -EIO, WORDS("fs/ram", "lost"));
+	assert_refused(ram_sync(&ram, NULL, &fixture_err), -EIO, WORDS("fs/ram", "lost"));
 	assert_refused(label_write(&ram, &label, &fixture_err), -EIO, WORDS("fs/ram", "lost"));
 	ck_assert_uint_eq(patched_gpa, RAM_NO_GPA);
 	ck_assert_int_eq(not_ram, 0);
@@ -369,27 +371,60 @@ START_TEST(patch_outside_ram)
 	ck_assert(!ram_patch_hole(&ram, ram.hva + RAM_BYTES + ram.align_bytes, &gpa));
 	ck_assert(!ram_patch_hole(&ram, NULL, &gpa));
 	ck_assert(!atomic_load(&ram.holed));
-	assert_ok(ram_sync(&ram, &fixture_err));
+	assert_ok(ram_sync(&ram, NULL, &fixture_err));
 	ram_close(&ram);
 	ck_assert(!ram_patch_hole(&ram, NULL, &gpa));
 }
 END_TEST
 
+static int refuse(void *opaque, uint64_t done_bytes, struct error *err)
+{
+	uint64_t *seen = opaque;
+
+	ck_assert_uint_gt(done_bytes, *seen);
+	*seen = done_bytes;
+	return done_bytes < RAM_BYTES / 2 ? 0 : error_set(err, -ECANCELED, "enough");
+}
+
+static int look(void *opaque, uint64_t done_bytes, struct error *err)
+{
+	(void)err;
+	*(uint64_t *)opaque = done_bytes;
+	return 0;
+}
+
+/* Each walk tells how far it is, and ends where the watch says so. */
+START_TEST(walks_are_watched)
+{
+	uint64_t seen = 0;
+	const struct ram_watch no = {refuse, &seen}, yes = {look, &seen};
+	uint8_t hash[16], again[16];
+
+	open_ram(fixture_path("ram"));
+	memset(ram.hva, 1, RAM_BYTES);
+	assert_refused(ram_hash(&ram, &no, hash, &fixture_err), -ECANCELED, WORDS("enough"));
+	ck_assert_uint_eq(seen, RAM_BYTES / 2);
+	assert_ok(ram_hash(&ram, &yes, hash, &fixture_err));
+	ck_assert_uint_eq(seen, RAM_BYTES);
+	assert_ok(ram_hash(&ram, NULL, again, &fixture_err));
+	ck_assert_mem_eq(hash, again, sizeof(hash));
+	seen = 0;
+	assert_refused(ram_sync(&ram, &no, &fixture_err), -ECANCELED, WORDS("enough"));
+	assert_ok(ram_sync(&ram, &yes, &fixture_err));
+	ck_assert_uint_eq(seen, RAM_BYTES);
+	ram_close(&ram);
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const test[] = {regions_refused,
-				     gate_pointers,
-				     gate_copies,
-				     gpa_of,
-				     hash_and_zero,
-				     holes_stay_holes,
-				     pinned_pages_stay,
-				     zero_stays_allocated,
-				     zero_and_hash_keep_to_the_range,
-				     truncated_file,
-				     truncated_label,
-				     tmpfs_runs_full,
-				     patch_outside_ram};
+	const TTest *const test[] = {regions_refused,	gate_pointers,
+				     gate_copies,	gpa_of,
+				     hash_and_zero,	holes_stay_holes,
+				     pinned_pages_stay, zero_stays_allocated,
+				     walks_are_watched, zero_and_hash_keep_to_the_range,
+				     truncated_file,	truncated_label,
+				     tmpfs_runs_full,	patch_outside_ram};
 
 	return fixture_main("ram_gate", test, sizeof(test) / sizeof(test[0]));
 }

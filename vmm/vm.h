@@ -115,7 +115,11 @@ struct vm {
 	_Atomic uint64_t broken_gpa; /* of the last SIGBUS; RAM_NO_GPA: the label */
 	int exit_status;
 	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */
-	void *event_opaque;
+	/* In the midst of a long step of a save or load: QMP serves clients that have something to ask;
+	 * may be NULL */
+	void (*serve)(void *opaque);
+	void *event_opaque;	     /* of both */
+	struct cpr_job *cpr;	     /* the save or load under way, cpr/'s own; NULL: none */
 	pthread_mutex_t posted_lock; /* leaf; guards posted, nposted */
 	struct vm_event posted[VM_EVENTS_WAITING];
 	uint32_t nposted;
@@ -139,7 +143,7 @@ int vm_cont(struct vm *vm, struct error *err) must_check;
 /* Stops vCPUs and devices; takes the clock's snapshot. A VM that is not live: nothing to do. */
 int vm_stop(struct vm *vm, struct error *err) must_check;
 int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err) must_check;
-/* The power button. It wakes a guest that sleeps, as on any PC. */
+/* The power button. It wakes a guest that sleeps, as on any PC, and stays pressed for one that is stopped. */
 int vm_powerdown(struct vm *vm, struct error *err) must_check;
 /* Wakes a guest that sleeps (run state suspended); all others are refused. */
 int vm_wakeup(struct vm *vm, struct error *err) must_check;
