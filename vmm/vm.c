@@ -411,7 +411,8 @@ int vm_powerdown(struct vm *vm, struct error *err)
 {
 	if (vm->runstate == RUNSTATE_SUSPENDED)
 		return vm_wakeup(vm, err);
-	if (vm->runstate != RUNSTATE_RUNNING)
+	/* A guest that is stopped finds the button pressed when it goes on, or after a save and load. */
+	if (vm->runstate != RUNSTATE_RUNNING && vm->runstate != RUNSTATE_PAUSED)
 		return error_set(err, -EBUSY, "the guest does not run (%s): it cannot power down",
 				 runstate_name[vm->runstate]);
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_POWERDOWN});
