@@ -3,22 +3,22 @@
 #include <errno.h>
 #include <string.h>
 
-static const char *type_name(enum json_type type)
-{
-	switch (type) {
-	case json_type_int:
-		return "integer";
-	default:
-		return json_type_to_name(type);
-	}
-}
+static const struct {
+	const char *name;
+	enum json_kind kind;
+} types[] = {
+	[QMP_STRING] = {"string", JSON_STRING},
+	[QMP_INTEGER] = {"integer", JSON_NUMBER},
+	[QMP_BOOLEAN] = {"boolean", JSON_BOOLEAN},
+	[QMP_ARRAY] = {"array", JSON_ARRAY},
+};
 
-static const struct qmp_arg *find(const struct qmp_command *command, const char *name)
+static bool is_known(const struct qmp_command *command, const struct json_node *node)
 {
 	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++)
-		if (!strcmp(command->arg[i].name, name))
-			return &command->arg[i];
-	return NULL;
+		if (json_text_is(node->name, node->name_len, command->arg[i].name))
+			return true;
+	return false;
 }
 
 /* arg->nvalues: it is none of them. */
@@ -31,116 +31,117 @@ static uint32_t value_index(const struct qmp_arg *arg, const char *value)
 	return i;
 }
 
-static int check_range(const struct qmp_arg *arg, struct json_object *value, struct error *err)
+static int check_integer(const struct qmp_arg *arg, const struct json_node *value,
+			 struct error *err)
 {
-	const int64_t number = json_object_get_int64(value);
+	int64_t number;
 
+	if (!json_int64(value, &number))
+		return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: integer",
+				 arg->name);
 	if ((!arg->min && !arg->max) || (number >= arg->min && number <= arg->max))
 		return 0;
 	return error_set(err, -EINVAL, "Parameter '%s' expects %lld to %lld", arg->name,
 			 (long long)arg->min, (long long)arg->max);
 }
 
-static int check_value(const struct qmp_arg *arg, struct json_object *value, struct error *err)
+static int check_value(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
 {
-	const char *text;
-
-	if (json_object_get_type(value) != arg->type)
+	if (value->kind != types[arg->type].kind)
 		return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: %s",
-				 arg->name, type_name(arg->type));
-	if (arg->type == json_type_int)
-		return check_range(arg, value, err);
-	if (arg->type != json_type_string)
+				 arg->name, types[arg->type].name);
+	if (arg->type == QMP_INTEGER)
+		return check_integer(arg, value, err);
+	if (arg->type != QMP_STRING)
 		return 0;
-	text = json_object_get_string(value);
-	if (strlen(text) != (size_t)json_object_get_string_len(value))
+	if (strlen(value->text) != value->text_len)
 		return error_set(err, -EINVAL, "Parameter '%s' contains a NUL character",
 				 arg->name);
-	if (arg->nvalues && value_index(arg, text) == arg->nvalues)
+	if (arg->nvalues && value_index(arg, value->text) == arg->nvalues)
 		return error_set(err, -EINVAL, "Parameter '%s' does not accept value '%s'",
-				 arg->name, text);
+				 arg->name, value->text);
 	return 0;
 }
 
 int args_check(const struct qmp_call *call, struct error *err)
 {
 	const struct qmp_command *command = call->command;
-	struct json_object *value;
 	int ret;
 
 	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++) {
 		const struct qmp_arg *arg = &command->arg[i];
+		const struct json_node *value = json_member(call->args, arg->name);
 
-		if (!json_object_object_get_ex(call->args, arg->name, &value)) {
-			if (arg->optional)
-				continue;
+		if (!value && !arg->optional)
 			return error_set(err, -EINVAL, "Parameter '%s' is missing", arg->name);
-		}
-		ret = check_value(arg, value, err);
+		ret = value ? check_value(arg, value, err) : 0;
 		if (ret)
 			return ret;
 	}
 	if (!call->args)
 		return 0;
-	json_object_object_foreach (call->args, name, unused) {
-		(void)unused;
-		if (!find(command, name))
-			return error_set(err, -EINVAL, "Parameter '%s' is unexpected", name);
-	}
+	for (const struct json_node *node = call->args->first; node; node = node->next)
+		if (!is_known(command, node))
+			return error_set(err, -EINVAL, "Parameter '%s' is unexpected", node->name);
 	return 0;
 }
 
 const char *args_string(const struct qmp_call *call, const char *name)
 {
-	return json_object_get_string(json_object_object_get(call->args, name));
+	const struct json_node *value = json_member(call->args, name);
+
+	return value ? value->text : NULL;
 }
 
 int64_t args_int(const struct qmp_call *call, const char *name, int64_t dflt)
 {
-	struct json_object *value;
+	const struct json_node *value = json_member(call->args, name);
+	int64_t number;
 
-	return json_object_object_get_ex(call->args, name, &value) ? json_object_get_int64(value)
-								   : dflt;
+	return value && json_int64(value, &number) ? number : dflt;
 }
 
 bool args_bool(const struct qmp_call *call, const char *name, bool dflt)
 {
-	struct json_object *value;
+	const struct json_node *value = json_member(call->args, name);
 
-	return json_object_object_get_ex(call->args, name, &value) ? json_object_get_boolean(value)
-								   : dflt;
+	return value ? value->boolean : dflt;
 }
 
 uint32_t args_enum(const struct qmp_call *call, const char *name, uint32_t dflt)
 {
 	const char *value = args_string(call, name);
+	const struct qmp_arg *arg = call->command->arg;
 
-	return value ? value_index(find(call->command, name), value) : dflt;
+	while (value && strcmp(arg->name, name) != 0)
+		arg++;
+	return value ? value_index(arg, value) : dflt;
 }
 
-struct json_object *args_describe(const struct qmp_command *command)
+void args_describe(struct json_out *out, const struct qmp_command *command)
 {
-	struct json_object *list = json_object_new_array();
-
+	json_out_open(out, NULL, '{');
+	json_out_string(out, "name", command->name);
+	json_out_open(out, "arguments", '[');
 	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++) {
 		const struct qmp_arg *arg = &command->arg[i];
-		struct json_object *row = json_object_new_object();
-		struct json_object *values = json_object_new_array();
 
-		json_object_object_add(row, "name", json_object_new_string(arg->name));
-		json_object_object_add(row, "type", json_object_new_string(type_name(arg->type)));
-		json_object_object_add(row, "optional", json_object_new_boolean(arg->optional));
-		for (uint32_t v = 0; v < arg->nvalues; v++)
-			json_object_array_add(values, json_object_new_string(arg->values[v]));
-		if (arg->nvalues)
-			json_object_object_add(row, "values", values);
-		else
-			json_object_put(values);
-		if (arg->min || arg->max) {
-			json_object_object_add(row, "min", json_object_new_int64(arg->min));
-			json_object_object_add(row, "max", json_object_new_int64(arg->max));
+		json_out_open(out, NULL, '{');
+		json_out_string(out, "name", arg->name);
+		json_out_string(out, "type", types[arg->type].name);
+		json_out_bool(out, "optional", arg->optional);
+		if (arg->nvalues) {
+			json_out_open(out, "values", '[');
+			for (uint32_t v = 0; v < arg->nvalues; v++)
+				json_out_string(out, NULL, arg->values[v]);
+			json_out_close(out, ']');
 		}
-		json_object_array_add(list, row);
+		if (arg->min || arg->max) {
+			json_out_int(out, "min", arg->min);
+			json_out_int(out, "max", arg->max);
+		}
+		json_out_close(out, '}');
 	}
-	return list;
+	json_out_close(out, ']');
+	json_out_close(out, '}');
 }

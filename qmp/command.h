@@ -3,12 +3,14 @@
  * Owns: nothing; tables are const.
  * Threads: main only.
  * Units: none.
- * Errors: every fault of a request becomes a reply in QEMU's words and with QEMU's error class. */
+ * Errors: every fault of a request becomes a reply in QEMU's words and with QEMU's error class. Where memory
+ *	fails the reply's json_out says so, and the client is cut off; commands that change something
+ *	have their reply's memory before they run. */
 #ifndef QMP_COMMAND_H
 #define QMP_COMMAND_H
+#include "qmp/json_out.h"
 #include "vmm/error.h"
 #include "vmm/vm.h"
-#include <json-c/json.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,6 +21,8 @@
 #define COMMAND_NOT_FOUND "CommandNotFound"
 #define DEVICE_NOT_FOUND  "DeviceNotFound"
 
+#define RETURN "return"
+
 /* One client, from greeting to hang-up. */
 struct qmp_session {
 	struct vm *vm;
@@ -26,9 +30,11 @@ struct qmp_session {
 	bool saved;	 /* cprsave is done: vm_quit() as soon as its reply is queued */
 };
 
+enum qmp_type { QMP_STRING, QMP_INTEGER, QMP_BOOLEAN, QMP_ARRAY };
+
 struct qmp_arg {
 	const char *name; /* NULL ends the list */
-	enum json_type type;
+	enum qmp_type type;
 	bool optional;
 	const char *const *values; /* enum: what a string may be; NULL: anything */
 	uint32_t nvalues;
@@ -39,9 +45,10 @@ struct qmp_command;
 struct qmp_call {
 	struct qmp_session *session;
 	const struct qmp_command *command;
-	struct json_object *args; /* checked against the table; NULL: none */
-	struct json_object *ret;  /* what the handler answers; NULL stands for {} */
-	const char *error_class;  /* of the handler's error: GENERIC_ERROR unless it says another */
+	const struct json_node *args; /* checked against the table; NULL: none */
+	/* The handler adds its answer with the name RETURN; nothing stands for {}. */
+	struct json_out *out;
+	const char *error_class; /* of the handler's error: GENERIC_ERROR unless it says another */
 };
 
 struct qmp_command {
@@ -49,6 +56,7 @@ struct qmp_command {
 	int (*run)(struct qmp_call *call, struct error *err);
 	struct qmp_arg arg[QMP_MAX_ARGS];
 	bool negotiates; /* allowed before negotiation, and only then */
+	bool meanwhile;	 /* allowed while another client's cprsave or cprload is under way */
 };
 
 /* Defines the handler of a command. */
@@ -67,14 +75,17 @@ int64_t args_int(const struct qmp_call *call, const char *name, int64_t dflt);
 bool args_bool(const struct qmp_call *call, const char *name, bool dflt);
 /* Index of a checked enum argument's value; dflt if it is absent. */
 uint32_t args_enum(const struct qmp_call *call, const char *name, uint32_t dflt);
-/* The table's rows as query-commands shows them. */
-struct json_object *args_describe(const struct qmp_command *command);
+/* The table's row as query-commands shows it. */
+void args_describe(struct json_out *out, const struct qmp_command *command);
 
-struct json_object *dispatch_greeting(void);
+/* Each a line. */
+void dispatch_greeting(struct json_out *out);
+void dispatch_request(struct qmp_session *session, const struct json_node *request,
+		      struct json_out *out);
+void dispatch_error(struct json_out *out, const char *class, const char *desc);
+void events_line(struct json_out *out, const struct vm_event *event);
 /* {"qemu": {...}, "package": ...}: QEMU's clients know the member by that name. */
-struct json_object *dispatch_version(void);
-struct json_object *dispatch_request(struct qmp_session *session, struct json_object *request);
-struct json_object *dispatch_error(const char *class, const char *desc);
+void dispatch_version(struct json_out *out, const char *name);
 
 /* commands_devices.c: what the rows of the table in commands.c call. */
 QMP_HANDLER(commands_query_block);
@@ -85,6 +96,6 @@ QMP_HANDLER(commands_query_rx_filter);
 QMP_HANDLER(commands_set_link);
 QMP_HANDLER(commands_announce_self);
 QMP_HANDLER(commands_block_resize);
-
-struct json_object *events_json(const struct vm_event *event);
+/* QEMU's clients want a path to a disk; it leads nowhere here. */
+void commands_disk_path(struct json_out *out, const char *name, const char *id);
 #endif

@@ -2,7 +2,6 @@
 /* The commands and their table. What a run state forbids, vm.c and cpr/ refuse by name. */
 #include "qmp/command.h"
 #include "cpr/cpr.h"
-#include "qmp/add.h"
 #include "vmm/uuid.h"
 #include <errno.h>
 #include <stdio.h>
@@ -12,18 +11,18 @@
 
 HANDLER(qmp_capabilities)
 {
-	struct json_object *enable = json_object_object_get(call->args, "enable");
+	const struct json_node *enable = json_member(call->args, "enable");
 
-	if (enable && json_object_array_length(enable))
+	if (enable && enable->first)
 		return error_set(err, -EINVAL, "Capability %s not available",
-				 json_object_get_string(json_object_array_get_idx(enable, 0)));
+				 enable->first->text ? enable->first->text : "of another type");
 	call->session->negotiated = true;
 	return 0;
 }
 
 HANDLER(query_version)
 {
-	call->ret = dispatch_version();
+	dispatch_version(call->out, RETURN);
 	return 0;
 }
 
@@ -31,16 +30,18 @@ HANDLER(query_status)
 {
 	const enum runstate state = call->session->vm->runstate;
 
-	call->ret = json_object_new_object();
-	add_string(call->ret, "status", runstate_name[state]);
-	add_bool(call->ret, "running", state == RUNSTATE_RUNNING);
+	json_out_open(call->out, RETURN, '{');
+	json_out_string(call->out, "status", runstate_name[state]);
+	json_out_bool(call->out, "running", state == RUNSTATE_RUNNING);
+	json_out_close(call->out, '}');
 	return 0;
 }
 
 HANDLER(query_current_machine)
 {
-	call->ret = json_object_new_object();
-	add_bool(call->ret, "wakeup-suspend-support", call->session->vm->opt->s3);
+	json_out_open(call->out, RETURN, '{');
+	json_out_bool(call->out, "wakeup-suspend-support", call->session->vm->opt->s3);
+	json_out_close(call->out, '}');
 	return 0;
 }
 
@@ -48,9 +49,10 @@ HANDLER(query_name)
 {
 	const char *name = call->session->vm->opt->name;
 
-	call->ret = json_object_new_object();
+	json_out_open(call->out, RETURN, '{');
 	if (name)
-		add_string(call->ret, "name", name);
+		json_out_string(call->out, "name", name);
+	json_out_close(call->out, '}');
 	return 0;
 }
 
@@ -58,59 +60,62 @@ HANDLER(query_uuid)
 {
 	char text[UUID_TEXT];
 
-	call->ret = json_object_new_object();
-	add_string(call->ret, "UUID", uuid_format(call->session->vm->opt->uuid, text));
+	json_out_open(call->out, RETURN, '{');
+	json_out_string(call->out, "UUID", uuid_format(call->session->vm->opt->uuid, text));
+	json_out_close(call->out, '}');
 	return 0;
 }
 
 HANDLER(query_kvm)
 {
-	call->ret = json_object_new_object();
-	add_bool(call->ret, "enabled", true);
-	add_bool(call->ret, "present", true);
+	json_out_open(call->out, RETURN, '{');
+	json_out_bool(call->out, "enabled", true);
+	json_out_bool(call->out, "present", true);
+	json_out_close(call->out, '}');
 	return 0;
 }
 
 HANDLER(query_cpus_fast)
 {
 	const struct vm *vm = call->session->vm;
+	struct json_out *out = call->out;
 	char path[32];
 
-	call->ret = json_object_new_array();
+	json_out_open(out, RETURN, '[');
 	for (uint32_t i = 0; i < vm->nvcpus; i++) {
-		struct json_object *cpu = add_row(call->ret), *props;
-
 		/* QEMU's clients want a path; it leads nowhere here. */
 		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
-		add_uint(cpu, "cpu-index", i);
-		add_string(cpu, "qom-path", path);
-		add_uint(cpu, "thread-id", (uint64_t)vm->vcpu[i].tid);
-		add_string(cpu, "target", arch_name);
-		props = add_object(cpu, "props");
-		add_uint(props, "socket-id", 0);
-		add_uint(props, "core-id", i);
-		add_uint(props, "thread-id", 0);
+		json_out_open(out, NULL, '{');
+		json_out_uint(out, "cpu-index", i);
+		json_out_string(out, "qom-path", path);
+		json_out_uint(out, "thread-id", (uint64_t)vm->vcpu[i].tid);
+		json_out_string(out, "target", arch_name);
+		json_out_open(out, "props", '{');
+		json_out_uint(out, "socket-id", 0);
+		json_out_uint(out, "core-id", i);
+		json_out_uint(out, "thread-id", 0);
+		json_out_close(out, '}');
+		json_out_close(out, '}');
 	}
+	json_out_close(out, ']');
 	return 0;
 }
 
 HANDLER(query_memory_size_summary)
 {
-	call->ret = json_object_new_object();
-	add_uint(call->ret, "base-memory", call->session->vm->ram.config.size_bytes);
-	add_uint(call->ret, "plugged-memory", 0);
+	json_out_open(call->out, RETURN, '{');
+	json_out_uint(call->out, "base-memory", call->session->vm->ram.config.size_bytes);
+	json_out_uint(call->out, "plugged-memory", 0);
+	json_out_close(call->out, '}');
 	return 0;
 }
 
 HANDLER(query_commands)
 {
-	call->ret = json_object_new_array();
-	for (uint32_t i = 0; i < qmp_ncommands; i++) {
-		struct json_object *row = add_row(call->ret);
-
-		add_string(row, "name", qmp_commands[i].name);
-		json_object_object_add(row, "arguments", args_describe(&qmp_commands[i]));
-	}
+	json_out_open(call->out, RETURN, '[');
+	for (uint32_t i = 0; i < qmp_ncommands; i++)
+		args_describe(call->out, &qmp_commands[i]);
+	json_out_close(call->out, ']');
 	return 0;
 }
 
@@ -198,55 +203,102 @@ static const char *chardev_name(enum chardev_kind kind)
 	return "none";
 }
 
+static void add_modes(struct json_out *out, struct vm *vm)
+{
+	struct error reason[CPR_MODES];
+	int ret[CPR_MODES];
+
+	json_out_open(out, "modes", '[');
+	for (uint32_t mode = 0; mode < CPR_MODES; mode++) {
+		ret[mode] = cpr_possible(vm, (enum cpr_mode)mode, &reason[mode]);
+		if (!ret[mode])
+			json_out_string(out, NULL, cpr_mode_name[mode]);
+	}
+	json_out_close(out, ']');
+	json_out_open(out, "refused", '[');
+	for (uint32_t mode = 0; mode < CPR_MODES; mode++) {
+		if (!ret[mode])
+			continue;
+		json_out_open(out, NULL, '{');
+		json_out_string(out, "mode", cpr_mode_name[mode]);
+		json_out_string(out, "reason", reason[mode].msg);
+		if (ret[mode] == -EAGAIN)
+			json_out_bool(out, "needs-suspend", true);
+		json_out_close(out, '}');
+	}
+	json_out_close(out, ']');
+}
+
+static void add_ram(struct json_out *out, const struct ram *ram)
+{
+	json_out_open(out, "ram", '{');
+	json_out_string(out, "backend", ram->backend->name);
+	if (ram->config.path)
+		json_out_string(out, "path", ram->config.path);
+	json_out_uint(out, "offset", ram->config.offset_bytes);
+	json_out_uint(out, "size", ram->config.size_bytes);
+	json_out_close(out, '}');
+}
+
 /* Beyond the modes: what a script must know of this process to start it again elsewhere in time. */
 HANDLER(cprinfo)
 {
 	struct vm *vm = call->session->vm;
-	struct json_object *modes, *refused, *ram, *devices, *row;
-	struct error reason;
-	int ret;
+	struct json_out *out = call->out;
 
-	call->ret = json_object_new_object();
-	modes = add_array(call->ret, "modes");
-	refused = add_array(call->ret, "refused");
-	for (uint32_t mode = 0; mode < CPR_MODES; mode++) {
-		ret = cpr_possible(vm, (enum cpr_mode)mode, &reason);
-		if (!ret) {
-			json_object_array_add(modes, json_object_new_string(cpr_mode_name[mode]));
-			continue;
-		}
-		row = add_row(refused);
-		add_string(row, "mode", cpr_mode_name[mode]);
-		add_string(row, "reason", reason.msg);
-		if (ret == -EAGAIN)
-			add_bool(row, "needs-suspend", true);
-	}
-	ram = add_object(call->ret, "ram");
-	add_string(ram, "backend", vm->ram.backend->name);
-	if (vm->ram.config.path)
-		add_string(ram, "path", vm->ram.config.path);
-	add_uint(ram, "offset", vm->ram.config.offset_bytes);
-	add_uint(ram, "size", vm->ram.config.size_bytes);
-	devices = add_array(call->ret, "devices");
+	json_out_open(out, RETURN, '{');
+	add_modes(out, vm);
+	add_ram(out, &vm->ram);
+	json_out_open(out, "devices", '[');
 	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		row = add_row(devices);
-		add_string(row, "name", vm->device[i]->name);
-		add_string(row, "type", vm->device[i]->ops->type);
+		json_out_open(out, NULL, '{');
+		json_out_string(out, "name", vm->device[i]->name);
+		json_out_string(out, "type", vm->device[i]->ops->type);
+		json_out_close(out, '}');
 	}
-	add_uint(call->ret, "pid", (uint64_t)getpid());
-	add_string(call->ret, "serial", chardev_name(vm->opt->serial.kind));
+	json_out_close(out, ']');
+	json_out_uint(out, "pid", (uint64_t)getpid());
+	json_out_string(out, "serial", chardev_name(vm->opt->serial.kind));
 	if (vm->opt->cpr_file)
-		add_string(call->ret, "cpr-file", vm->opt->cpr_file);
+		json_out_string(out, "cpr-file", vm->opt->cpr_file);
+	json_out_close(out, '}');
 	return 0;
+}
+
+HANDLER(query_cpr)
+{
+	struct cpr_status status;
+
+	json_out_open(call->out, RETURN, '{');
+	if (cpr_query(call->session->vm, &status)) {
+		json_out_string(call->out, "operation", status.operation);
+		json_out_string(call->out, "step", status.step);
+		json_out_uint(call->out, "done", status.done_bytes);
+		json_out_uint(call->out, "total", status.total_bytes);
+	} else {
+		json_out_string(call->out, "operation", "none");
+	}
+	json_out_close(call->out, '}');
+	return 0;
+}
+
+HANDLER(cancel)
+{
+	return cpr_cancel(call->session->vm, err);
 }
 
 #define DAY_MS		  (24ll * 3600 * 1000)
 #define COUNT(array)	  (sizeof(array) / sizeof((array)[0]))
-#define ANY_STRING	  .type = json_type_string
-#define ANY_INTEGER	  .type = json_type_int
-#define BOOLEAN		  .type = json_type_boolean
-#define INTEGER(from, to) .type = json_type_int, .min = (from), .max = (to)
-#define ONE_OF(list)	  .type = json_type_string, .values = (list), .nvalues = COUNT(list)
+#define ANY_STRING	  .type = QMP_STRING
+#define ANY_INTEGER	  .type = QMP_INTEGER
+#define BOOLEAN		  .type = QMP_BOOLEAN
+#define INTEGER(from, to) .type = QMP_INTEGER, .min = (from), .max = (to)
+#define ONE_OF(list)	  .type = QMP_STRING, .values = (list), .nvalues = COUNT(list)
+/* One that a save or load under way does not mind. */
+#define QUERY(command, fn, ...)                                                           \
+	{                                                                                 \
+		.name = (command), .run = (fn), .meanwhile = true, .arg = { __VA_ARGS__ } \
+	}
 #define COMMAND(command, fn, ...)                                      \
 	{                                                              \
 		.name = (command), .run = (fn), .arg = { __VA_ARGS__ } \
@@ -254,22 +306,22 @@ HANDLER(cprinfo)
 
 /* clang-format off */
 const struct qmp_command qmp_commands[] = {
-	{.name = "qmp_capabilities", .run = qmp_capabilities, .negotiates = true,
-	 .arg = {{"enable", .type = json_type_array, .optional = true}}},
-	COMMAND("query-version", query_version),
-	COMMAND("query-status", query_status),
-	COMMAND("query-current-machine", query_current_machine),
-	COMMAND("query-name", query_name),
-	COMMAND("query-uuid", query_uuid),
-	COMMAND("query-kvm", query_kvm),
-	COMMAND("query-cpus-fast", query_cpus_fast),
-	COMMAND("query-memory-size-summary", query_memory_size_summary),
-	COMMAND("query-commands", query_commands),
-	COMMAND("query-block", commands_query_block),
-	COMMAND("query-blockstats", commands_query_blockstats),
-	COMMAND("query-chardev", commands_query_chardev),
-	COMMAND("query-pci", commands_query_pci),
-	COMMAND("query-rx-filter", commands_query_rx_filter,
+	{.name = "qmp_capabilities", .run = qmp_capabilities, .negotiates = true, .meanwhile = true,
+	 .arg = {{"enable", .type = QMP_ARRAY, .optional = true}}},
+	QUERY("query-version", query_version),
+	QUERY("query-status", query_status),
+	QUERY("query-current-machine", query_current_machine),
+	QUERY("query-name", query_name),
+	QUERY("query-uuid", query_uuid),
+	QUERY("query-kvm", query_kvm),
+	QUERY("query-cpus-fast", query_cpus_fast),
+	QUERY("query-memory-size-summary", query_memory_size_summary),
+	QUERY("query-commands", query_commands),
+	QUERY("query-block", commands_query_block),
+	QUERY("query-blockstats", commands_query_blockstats),
+	QUERY("query-chardev", commands_query_chardev),
+	QUERY("query-pci", commands_query_pci),
+	QUERY("query-rx-filter", commands_query_rx_filter,
 		{"name", ANY_STRING, .optional = true}),
 	COMMAND("stop", stop),
 	COMMAND("cont", cont),
@@ -286,7 +338,7 @@ const struct qmp_command qmp_commands[] = {
 		{"max", ANY_INTEGER, .optional = true},
 		{"rounds", ANY_INTEGER, .optional = true},
 		{"step", ANY_INTEGER, .optional = true},
-		{"interfaces", .type = json_type_array, .optional = true},
+		{"interfaces", .type = QMP_ARRAY, .optional = true},
 		{"id", ANY_STRING, .optional = true}),
 	COMMAND("block_resize", commands_block_resize,
 		{"device", ANY_STRING, .optional = true},
@@ -299,7 +351,9 @@ const struct qmp_command qmp_commands[] = {
 		{"timeout-ms", INTEGER(1, DAY_MS), .optional = true}),
 	COMMAND("cprload", cprload,
 		{"file", ANY_STRING, .optional = true}),
-	COMMAND("cprinfo", cprinfo),
+	QUERY("cprinfo", cprinfo),
+	QUERY("query-cpr", query_cpr),
+	QUERY("cpr-cancel", cancel),
 };
 /* clang-format on */
 const uint32_t qmp_ncommands = COUNT(qmp_commands);

@@ -4,12 +4,10 @@
 #include "devices/console.h"
 #include "devices/net.h"
 #include "devices/pci.h"
-#include "qmp/add.h"
 #include "qmp/command.h"
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* The next device from *index on that is one of these; NULL: no more. */
@@ -38,64 +36,75 @@ static void query_disk(struct device *dev, struct blk_info *info)
 	pthread_mutex_unlock(&dev->lock);
 }
 
-/* The next disk from *index on, and what every answer about one begins with; NULL: no more. */
-static struct json_object *next_disk(const struct qmp_call *call, uint32_t *index,
-				     struct blk_info *info)
+void commands_disk_path(struct json_out *out, const char *name, const char *id)
 {
-	struct device *dev = next(call->session->vm, blk_is, index);
-	struct json_object *row;
+	char path[OPTIONS_ID_BYTES + 48];
 
-	if (!dev)
-		return NULL;
-	query_disk(dev, info);
-	row = add_row(call->ret);
-	add_string(row, "device", info->config->id);
-	add_disk_path(row, "qdev", info->config->id);
-	return row;
+	snprintf(path, sizeof(path), "/machine/peripheral/%s/virtio-backend", id);
+	json_out_string(out, name, path);
 }
 
-static void add_inserted(struct json_object *row, const struct blk_info *info)
+/* Opens the row of the next disk from *index on, with what every answer about one begins with; false: no
+ * more. */
+static bool next_disk(const struct qmp_call *call, uint32_t *index, struct blk_info *info)
+{
+	struct device *dev = next(call->session->vm, blk_is, index);
+
+	if (!dev)
+		return false;
+	query_disk(dev, info);
+	json_out_open(call->out, NULL, '{');
+	json_out_string(call->out, "device", info->config->id);
+	commands_disk_path(call->out, "qdev", info->config->id);
+	return true;
+}
+
+static void add_inserted(struct json_out *out, const struct blk_info *info)
 {
 	/* What QEMU says of a disk that is not throttled. */
 	static const char *const no_limit[] = {"bps",  "bps_rd",  "bps_wr",
 					       "iops", "iops_rd", "iops_wr"};
-	struct json_object *inserted = add_object(row, "inserted"), *image, *cache;
 
-	add_string(inserted, "file", info->config->path);
-	add_string(inserted, "node-name", info->config->id);
-	add_bool(inserted, "ro", info->config->readonly);
-	add_string(inserted, "drv", "raw");
-	add_int(inserted, "backing_file_depth", 0);
-	add_bool(inserted, "active", true);
-	add_bool(inserted, "encrypted", false);
-	add_string(inserted, "detect_zeroes", "off");
+	json_out_open(out, "inserted", '{');
+	json_out_string(out, "file", info->config->path);
+	json_out_string(out, "node-name", info->config->id);
+	json_out_bool(out, "ro", info->config->readonly);
+	json_out_string(out, "drv", "raw");
+	json_out_int(out, "backing_file_depth", 0);
+	json_out_bool(out, "active", true);
+	json_out_bool(out, "encrypted", false);
+	json_out_string(out, "detect_zeroes", "off");
 	for (uint32_t i = 0; i < sizeof(no_limit) / sizeof(no_limit[0]); i++)
-		add_int(inserted, no_limit[i], 0);
-	add_int(inserted, "write_threshold", 0);
-	image = add_object(inserted, "image");
-	add_string(image, "filename", info->config->path);
-	add_string(image, "format", "raw");
-	add_uint(image, "virtual-size", info->size_bytes);
-	add_bool(image, "dirty-flag", false);
-	cache = add_object(inserted, "cache");
-	add_bool(cache, "writeback", info->writeback);
-	add_bool(cache, "direct", info->config->cache == DISK_CACHE_NONE);
-	add_bool(cache, "no-flush", false);
+		json_out_int(out, no_limit[i], 0);
+	json_out_int(out, "write_threshold", 0);
+	json_out_open(out, "image", '{');
+	json_out_string(out, "filename", info->config->path);
+	json_out_string(out, "format", "raw");
+	json_out_uint(out, "virtual-size", info->size_bytes);
+	json_out_bool(out, "dirty-flag", false);
+	json_out_close(out, '}');
+	json_out_open(out, "cache", '{');
+	json_out_bool(out, "writeback", info->writeback);
+	json_out_bool(out, "direct", info->config->cache == DISK_CACHE_NONE);
+	json_out_bool(out, "no-flush", false);
+	json_out_close(out, '}');
+	json_out_close(out, '}');
 }
 
 QMP_HANDLER(commands_query_block)
 {
-	struct json_object *row;
 	struct blk_info info;
 	uint32_t index = 0;
 
-	call->ret = json_object_new_array();
-	while ((row = next_disk(call, &index, &info))) {
-		add_string(row, "type", "unknown");
-		add_bool(row, "removable", false);
-		add_bool(row, "locked", false);
-		add_inserted(row, &info);
+	json_out_open(call->out, RETURN, '[');
+	while (next_disk(call, &index, &info)) {
+		json_out_string(call->out, "type", "unknown");
+		json_out_bool(call->out, "removable", false);
+		json_out_bool(call->out, "locked", false);
+		add_inserted(call->out, &info);
+		json_out_close(call->out, '}');
 	}
+	json_out_close(call->out, ']');
 	return 0;
 }
 
@@ -109,16 +118,16 @@ static const struct {
 	{"unmap", BLK_UNMAP, true}, {"zone_append", BLK_KINDS, true},
 };
 
-static void add_stat(struct json_object *stats, const char *before, const char *name,
-		     const char *behind, uint64_t value)
+static void add_stat(struct json_out *out, const char *before, const char *name, const char *behind,
+		     uint64_t value)
 {
 	char text[48];
 
 	snprintf(text, sizeof(text), "%s%s%s", before, name, behind);
-	add_uint(stats, text, value);
+	json_out_uint(out, text, value);
 }
 
-static void add_stats(struct json_object *stats, const struct blk_info *info)
+static void add_stats(struct json_out *out, const struct blk_info *info)
 {
 	static const struct blk_counter none;
 
@@ -127,33 +136,37 @@ static void add_stats(struct json_object *stats, const struct blk_info *info)
 		const struct blk_counter *counter =
 			counters[i].kind == BLK_KINDS ? &none : &info->counter[counters[i].kind];
 
-		add_stat(stats, "", name, "_operations", counter->operations);
-		add_stat(stats, "failed_", name, "_operations", counter->failed);
-		add_stat(stats, "invalid_", name, "_operations", counter->invalid);
-		add_stat(stats, "", name, "_total_time_ns", counter->total_ns);
+		add_stat(out, "", name, "_operations", counter->operations);
+		add_stat(out, "failed_", name, "_operations", counter->failed);
+		add_stat(out, "invalid_", name, "_operations", counter->invalid);
+		add_stat(out, "", name, "_total_time_ns", counter->total_ns);
 		if (!counters[i].moves_data)
 			continue;
-		add_stat(stats, "", name, "_bytes", counter->bytes);
-		add_stat(stats, "", name, "_merged", 0);
+		add_stat(out, "", name, "_bytes", counter->bytes);
+		add_stat(out, "", name, "_merged", 0);
 	}
-	add_uint(stats, "wr_highest_offset", info->written_end);
+	json_out_uint(out, "wr_highest_offset", info->written_end);
 	/* Failed and invalid requests are counted. */
-	add_bool(stats, "account_failed", true);
-	add_bool(stats, "account_invalid", true);
-	add_array(stats, "timed_stats");
+	json_out_bool(out, "account_failed", true);
+	json_out_bool(out, "account_invalid", true);
+	json_out_open(out, "timed_stats", '[');
+	json_out_close(out, ']');
 }
 
 QMP_HANDLER(commands_query_blockstats)
 {
-	struct json_object *row;
 	struct blk_info info;
 	uint32_t index = 0;
 
-	call->ret = json_object_new_array();
-	while ((row = next_disk(call, &index, &info))) {
-		add_string(row, "node-name", info.config->id);
-		add_stats(add_object(row, "stats"), &info);
+	json_out_open(call->out, RETURN, '[');
+	while (next_disk(call, &index, &info)) {
+		json_out_string(call->out, "node-name", info.config->id);
+		json_out_open(call->out, "stats", '{');
+		add_stats(call->out, &info);
+		json_out_close(call->out, '}');
+		json_out_close(call->out, '}');
 	}
+	json_out_close(call->out, ']');
 	return 0;
 }
 
@@ -195,92 +208,85 @@ QMP_HANDLER(commands_block_resize)
 
 /* --- network cards */
 
-/* Large: the table of VLANs. NULL: out of memory. */
-static struct net_info *query_net(struct device *dev)
+static void query_net(struct device *dev, struct net_info *info)
 {
-	struct net_info *info = calloc(1, sizeof(*info));
-
-	if (!info)
-		return NULL;
 	pthread_mutex_lock(&dev->lock);
 	net_query(dev, info);
 	pthread_mutex_unlock(&dev->lock);
-	return info;
 }
 
-static struct json_object *mac_string(const uint8_t mac[NET_MAC_BYTES])
+static void add_mac(struct json_out *out, const char *name, const uint8_t mac[NET_MAC_BYTES])
 {
 	char text[3 * NET_MAC_BYTES];
 
 	for (uint32_t i = 0; i < NET_MAC_BYTES; i++)
 		snprintf(text + (size_t)3 * i, 4, i < NET_MAC_BYTES - 1 ? "%02x:" : "%02x", mac[i]);
-	return json_object_new_string(text);
+	json_out_string(out, name, text);
 }
 
-static void add_macs(struct json_object *row, const char *name,
-		     const uint8_t table[][NET_MAC_BYTES], uint32_t n)
+static void add_macs(struct json_out *out, const char *name, const uint8_t table[][NET_MAC_BYTES],
+		     uint32_t n)
 {
-	struct json_object *macs = add_array(row, name);
-
+	json_out_open(out, name, '[');
 	for (uint32_t i = 0; i < n; i++)
-		json_object_array_add(macs, mac_string(table[i]));
+		add_mac(out, NULL, table[i]);
+	json_out_close(out, ']');
 }
 
-static void add_rx_filter(struct json_object *row, const struct net_info *info)
+static void add_rx_filter(struct json_out *out, const struct net_info *info)
 {
 	static const char *const rx_state[] = {
 		[NET_RX_NORMAL] = "normal", [NET_RX_NONE] = "none", [NET_RX_ALL] = "all"};
-	struct json_object *vlans;
 
-	add_string(row, "name", info->id);
-	add_bool(row, "promiscuous", info->promiscuous);
-	add_string(row, "multicast", rx_state[info->multicast]);
-	add_string(row, "unicast", rx_state[info->unicast]);
-	add_string(row, "vlan", rx_state[info->vlan]);
-	add_bool(row, "broadcast-allowed", info->broadcast_allowed);
-	add_bool(row, "multicast-overflow", info->multicast_overflow);
-	add_bool(row, "unicast-overflow", info->unicast_overflow);
-	json_object_object_add(row, "main-mac", mac_string(info->mac));
-	vlans = add_array(row, "vlan-table");
+	json_out_open(out, NULL, '{');
+	json_out_string(out, "name", info->id);
+	json_out_bool(out, "promiscuous", info->promiscuous);
+	json_out_string(out, "multicast", rx_state[info->multicast]);
+	json_out_string(out, "unicast", rx_state[info->unicast]);
+	json_out_string(out, "vlan", rx_state[info->vlan]);
+	json_out_bool(out, "broadcast-allowed", info->broadcast_allowed);
+	json_out_bool(out, "multicast-overflow", info->multicast_overflow);
+	json_out_bool(out, "unicast-overflow", info->unicast_overflow);
+	add_mac(out, "main-mac", info->mac);
+	json_out_open(out, "vlan-table", '[');
 	for (int i = 0; info->vlan == NET_RX_NORMAL && i < NET_VLANS; i++)
 		if (info->vlan_table[i / 8] >> i % 8 & 1)
-			json_object_array_add(vlans, json_object_new_int(i));
-	add_macs(row, "unicast-table", info->unicast_table, info->nunicast);
-	add_macs(row, "multicast-table", info->multicast_table, info->nmulticast);
+			json_out_int(out, NULL, i);
+	json_out_close(out, ']');
+	add_macs(out, "unicast-table", info->unicast_table, info->nunicast);
+	add_macs(out, "multicast-table", info->multicast_table, info->nmulticast);
+	json_out_close(out, '}');
 }
 
 QMP_HANDLER(commands_query_rx_filter)
 {
 	const char *name = args_string(call, "name");
+	bool found = !name;
+	struct net_info info;
 	struct device *dev;
 	uint32_t index = 0;
 
-	call->ret = json_object_new_array();
+	json_out_open(call->out, RETURN, '[');
 	while ((dev = next(call->session->vm, net_is, &index))) {
-		struct net_info *info = query_net(dev);
-
-		if (!info)
-			return error_set(err, -ENOMEM, "out of memory");
-		if (!name || !strcmp(name, info->id))
-			add_rx_filter(add_row(call->ret), info);
-		free(info);
+		query_net(dev, &info);
+		if (name && strcmp(name, info.id) != 0)
+			continue;
+		add_rx_filter(call->out, &info);
+		found = true;
 	}
-	if (name && !json_object_array_length(call->ret))
-		return error_set(err, -ENODEV, "invalid net client name: %s", name);
-	return 0;
+	json_out_close(call->out, ']');
+	return found ? 0 : error_set(err, -ENODEV, "invalid net client name: %s", name);
 }
 
 static struct device *find_net(const struct vm *vm, const char *id)
 {
+	struct net_info info;
 	struct device *dev;
 	uint32_t index = 0;
 
 	while ((dev = next(vm, net_is, &index))) {
-		struct net_info *info = query_net(dev);
-		bool found = info && !strcmp(info->id, id);
-
-		free(info);
-		if (found)
+		query_net(dev, &info);
+		if (!strcmp(info.id, id))
 			return dev;
 	}
 	return NULL;
@@ -311,15 +317,13 @@ static void announce(struct device *dev)
 /* All cards, or those of `interfaces`; as from QEMU, a name that is none is no error. */
 QMP_HANDLER(commands_announce_self)
 {
-	struct json_object *names = json_object_object_get(call->args, "interfaces");
+	const struct json_node *names = json_member(call->args, "interfaces");
 	const struct vm *vm = call->session->vm;
 	struct device *dev;
 	uint32_t index = 0;
 
-	for (size_t i = 0; names && i < json_object_array_length(names); i++) {
-		const char *name = json_object_get_string(json_object_array_get_idx(names, i));
-
-		dev = name ? find_net(vm, name) : NULL;
+	for (const struct json_node *name = names ? names->first : NULL; name; name = name->next) {
+		dev = name->kind == JSON_STRING ? find_net(vm, name->text) : NULL;
 		if (dev)
 			announce(dev);
 	}
@@ -335,7 +339,7 @@ static uint32_t config_word(const struct pci_func *func, uint32_t offset)
 	return func->state->config[offset] | (uint32_t)func->state->config[offset + 1] << 8;
 }
 
-static void add_class(struct json_object *row, uint32_t class)
+static void add_class(struct json_out *out, uint32_t class)
 {
 	static const struct {
 		uint32_t class;
@@ -344,79 +348,86 @@ static void add_class(struct json_object *row, uint32_t class)
 		     {0x0200, "Ethernet controller"},
 		     {0x0600, "Host bridge"},
 		     {0x0601, "ISA bridge"}};
-	struct json_object *info = add_object(row, "class_info");
 
-	add_uint(info, "class", class);
+	json_out_open(out, "class_info", '{');
+	json_out_uint(out, "class", class);
 	for (uint32_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (known[i].class == class)
-			add_string(info, "desc", known[i].desc);
+			json_out_string(out, "desc", known[i].desc);
+	json_out_close(out, '}');
 }
 
-static void add_regions(struct json_object *row, const struct pci_func *func)
+static void add_region(struct json_out *out, const struct pci_func *func, uint32_t i)
 {
-	struct json_object *regions = add_array(row, "regions");
+	const struct pci_bar *bar = &func->bar[i];
 
-	for (uint32_t i = 0; i < PCI_BARS; i++) {
-		const struct pci_bar *bar = &func->bar[i];
-		struct json_object *region;
-
-		if (!bar->size_bytes)
-			continue;
-		region = add_row(regions);
-		add_uint(region, "bar", i);
-		add_string(region, "type", bar->is_io ? "io" : "memory");
-		add_int(region, "address", bar->mapped ? (int64_t)bar->gpa : -1);
-		add_uint(region, "size", bar->size_bytes);
-		if (bar->is_io)
-			continue;
-		add_bool(region, "prefetch",
-			 func->state->config[PCI_BASE_ADDRESS_0 + 4 * i] &
-				 PCI_BASE_ADDRESS_MEM_PREFETCH);
-		add_bool(region, "mem_type_64", bar->is_64bit);
+	json_out_open(out, NULL, '{');
+	json_out_uint(out, "bar", i);
+	json_out_string(out, "type", bar->is_io ? "io" : "memory");
+	json_out_int(out, "address", bar->mapped ? (int64_t)bar->gpa : -1);
+	json_out_uint(out, "size", bar->size_bytes);
+	if (!bar->is_io) {
+		json_out_bool(out, "prefetch",
+			      func->state->config[PCI_BASE_ADDRESS_0 + 4 * i] &
+				      PCI_BASE_ADDRESS_MEM_PREFETCH);
+		json_out_bool(out, "mem_type_64", bar->is_64bit);
 	}
+	json_out_close(out, '}');
 }
 
-static void add_function(struct json_object *row, const struct pci_func *func, uint32_t slot)
+static void add_function(struct json_out *out, const struct pci_func *func, uint32_t slot)
 {
 	const uint32_t pin = func->state->config[PCI_INTERRUPT_PIN];
-	struct json_object *id;
 
-	add_uint(row, "bus", 0);
-	add_uint(row, "slot", slot);
-	add_uint(row, "function", 0);
-	add_class(row, config_word(func, PCI_CLASS_DEVICE));
-	id = add_object(row, "id");
-	add_uint(id, "vendor", config_word(func, PCI_VENDOR_ID));
-	add_uint(id, "device", config_word(func, PCI_DEVICE_ID));
-	add_uint(id, "subsystem-vendor", config_word(func, PCI_SUBSYSTEM_VENDOR_ID));
-	add_uint(id, "subsystem", config_word(func, PCI_SUBSYSTEM_ID));
-	add_uint(row, "irq_pin", pin);
+	json_out_open(out, NULL, '{');
+	json_out_uint(out, "bus", 0);
+	json_out_uint(out, "slot", slot);
+	json_out_uint(out, "function", 0);
+	add_class(out, config_word(func, PCI_CLASS_DEVICE));
+	json_out_open(out, "id", '{');
+	json_out_uint(out, "vendor", config_word(func, PCI_VENDOR_ID));
+	json_out_uint(out, "device", config_word(func, PCI_DEVICE_ID));
+	json_out_uint(out, "subsystem-vendor", config_word(func, PCI_SUBSYSTEM_VENDOR_ID));
+	json_out_uint(out, "subsystem", config_word(func, PCI_SUBSYSTEM_ID));
+	json_out_close(out, '}');
+	json_out_uint(out, "irq_pin", pin);
 	if (pin)
-		add_uint(row, "irq", func->state->config[PCI_INTERRUPT_LINE]);
-	add_string(row, "qdev_id", func->dev->name);
-	add_regions(row, func);
+		json_out_uint(out, "irq", func->state->config[PCI_INTERRUPT_LINE]);
+	json_out_string(out, "qdev_id", func->dev->name);
+	json_out_open(out, "regions", '[');
+	for (uint32_t i = 0; i < PCI_BARS; i++)
+		if (func->bar[i].size_bytes)
+			add_region(out, func, i);
+	json_out_close(out, ']');
+	json_out_close(out, '}');
 }
 
-QMP_HANDLER(commands_query_pci)
+static void add_bus(struct json_out *out, struct vm *vm)
 {
-	struct vm *vm = call->session->vm;
-	struct json_object *devices, *bus;
-
-	call->ret = json_object_new_array();
-	if (!vm->pci)
-		return 0;
-	bus = add_row(call->ret);
-	add_uint(bus, "bus", 0);
-	devices = add_array(bus, "devices");
+	json_out_open(out, NULL, '{');
+	json_out_uint(out, "bus", 0);
+	json_out_open(out, "devices", '[');
 	for (uint32_t slot = 0; slot < PCI_SLOTS; slot++) {
 		struct pci_func *func = pci_at(vm, slot);
 
 		if (!func)
 			continue;
 		pthread_mutex_lock(&func->dev->lock);
-		add_function(add_row(devices), func, slot);
+		add_function(out, func, slot);
 		pthread_mutex_unlock(&func->dev->lock);
 	}
+	json_out_close(out, ']');
+	json_out_close(out, '}');
+}
+
+QMP_HANDLER(commands_query_pci)
+{
+	struct vm *vm = call->session->vm;
+
+	json_out_open(call->out, RETURN, '[');
+	if (vm->pci)
+		add_bus(call->out, vm);
+	json_out_close(call->out, ']');
 	return 0;
 }
 
@@ -427,16 +438,16 @@ static const struct {
 	bool (*query)(const struct device *dev, uint32_t i, struct chardev_info *info);
 } chardev_owners[] = {{"serial", serial_query}, {"virtio-console", console_query}};
 
-static void add_chardev(struct json_object *list, const struct chardev_info *info)
+static void add_chardev(struct json_out *out, const struct chardev_info *info)
 {
-	struct json_object *row = add_row(list);
-
-	add_string(row, "label", info->label);
-	add_string(row, "filename", info->filename);
-	add_bool(row, "frontend-open", info->frontend_open);
+	json_out_open(out, NULL, '{');
+	json_out_string(out, "label", info->label);
+	json_out_string(out, "filename", info->filename);
+	json_out_bool(out, "frontend-open", info->frontend_open);
+	json_out_close(out, '}');
 }
 
-static void add_chardevs_of(struct json_object *list, struct device *dev)
+static void add_chardevs_of(struct json_out *out, struct device *dev)
 {
 	struct chardev_info info;
 
@@ -445,7 +456,7 @@ static void add_chardevs_of(struct json_object *list, struct device *dev)
 			continue;
 		pthread_mutex_lock(&dev->lock);
 		for (uint32_t port = 0; chardev_owners[i].query(dev, port, &info); port++)
-			add_chardev(list, &info);
+			add_chardev(out, &info);
 		pthread_mutex_unlock(&dev->lock);
 	}
 }
@@ -456,10 +467,11 @@ QMP_HANDLER(commands_query_chardev)
 	const struct vm *vm = call->session->vm;
 	struct chardev_info qmp = {.label = "qmp", .frontend_open = true};
 
-	call->ret = json_object_new_array();
+	json_out_open(call->out, RETURN, '[');
 	for (uint32_t i = 0; i < vm->ndevices; i++)
-		add_chardevs_of(call->ret, vm->device[i]);
+		add_chardevs_of(call->out, vm->device[i]);
 	snprintf(qmp.filename, sizeof(qmp.filename), "unix:%s,server=on", vm->opt->qmp_path);
-	add_chardev(call->ret, &qmp);
+	add_chardev(call->out, &qmp);
+	json_out_close(call->out, ']');
 	return 0;
 }

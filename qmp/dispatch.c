@@ -1,103 +1,120 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cpr/cpr.h"
 #include "qmp/command.h"
 #include "vmm/version.h"
 #include <errno.h>
-#include <string.h>
 
-struct json_object *dispatch_version(void)
+/* The longest error, every byte of it escaped, and an id of common size. */
+#define REPLY_BYTES (6 * ERROR_MAX + 1024)
+
+void dispatch_version(struct json_out *out, const char *name)
 {
-	struct json_object *version = json_object_new_object();
-	struct json_object *triple = json_object_new_object();
-
-	json_object_object_add(triple, "major", json_object_new_int(STASIS_MAJOR));
-	json_object_object_add(triple, "minor", json_object_new_int(STASIS_MINOR));
-	json_object_object_add(triple, "micro", json_object_new_int(STASIS_MICRO));
-	json_object_object_add(version, "qemu", triple);
-	json_object_object_add(version, "package",
-			       json_object_new_string("stasis " STASIS_VERSION));
-	return version;
+	json_out_open(out, name, '{');
+	json_out_open(out, "qemu", '{');
+	json_out_int(out, "major", STASIS_MAJOR);
+	json_out_int(out, "minor", STASIS_MINOR);
+	json_out_int(out, "micro", STASIS_MICRO);
+	json_out_close(out, '}');
+	json_out_string(out, "package", "stasis " STASIS_VERSION);
+	json_out_close(out, '}');
 }
 
-struct json_object *dispatch_greeting(void)
+void dispatch_greeting(struct json_out *out)
 {
-	struct json_object *greeting = json_object_new_object();
-	struct json_object *qmp = json_object_new_object();
-
-	json_object_object_add(qmp, "version", dispatch_version());
-	json_object_object_add(qmp, "capabilities", json_object_new_array());
-	json_object_object_add(greeting, "QMP", qmp);
-	return greeting;
+	json_out_open(out, NULL, '{');
+	json_out_open(out, "QMP", '{');
+	dispatch_version(out, "version");
+	json_out_open(out, "capabilities", '[');
+	json_out_close(out, ']');
+	json_out_close(out, '}');
+	json_out_close(out, '}');
+	json_out_end_line(out);
 }
 
-struct json_object *dispatch_error(const char *class, const char *desc)
+static void add_error(struct json_out *out, const char *class, const char *desc)
 {
-	struct json_object *reply = json_object_new_object();
-	struct json_object *error = json_object_new_object();
-
-	json_object_object_add(error, "class", json_object_new_string(class));
-	json_object_object_add(error, "desc", json_object_new_string(desc));
-	json_object_object_add(reply, "error", error);
-	return reply;
+	json_out_open(out, "error", '{');
+	json_out_string(out, "class", class);
+	json_out_string(out, "desc", desc);
+	json_out_close(out, '}');
 }
 
-static int check_shape(struct json_object *request, struct error *err)
+void dispatch_error(struct json_out *out, const char *class, const char *desc)
 {
-	if (!json_object_is_type(request, json_type_object))
+	json_out_open(out, NULL, '{');
+	add_error(out, class, desc);
+	json_out_close(out, '}');
+	json_out_end_line(out);
+}
+
+static int check_shape(const struct json_node *request, struct error *err)
+{
+	if (request->kind != JSON_OBJECT)
 		return error_set(err, -EINVAL, "QMP input must be a JSON object");
-	json_object_object_foreach (request, name, value) {
-		if (!strcmp(name, "execute")) {
-			if (!json_object_is_type(value, json_type_string))
+	for (const struct json_node *node = request->first; node; node = node->next) {
+		if (json_text_is(node->name, node->name_len, "execute")) {
+			if (node->kind != JSON_STRING)
 				return error_set(err, -EINVAL,
 						 "QMP input member 'execute' must be a string");
-		} else if (!strcmp(name, "arguments")) {
-			if (!json_object_is_type(value, json_type_object))
+		} else if (json_text_is(node->name, node->name_len, "arguments")) {
+			if (node->kind != JSON_OBJECT)
 				return error_set(err, -EINVAL,
 						 "QMP input member 'arguments' must be an object");
-		} else if (strcmp(name, "id") != 0) {
-			return error_set(err, -EINVAL, "QMP input member '%s' is unexpected", name);
+		} else if (!json_text_is(node->name, node->name_len, "id")) {
+			return error_set(err, -EINVAL, "QMP input member '%s' is unexpected",
+					 node->name);
 		}
 	}
-	if (!json_object_object_get_ex(request, "execute", NULL))
+	if (!json_member(request, "execute"))
 		return error_set(err, -EINVAL, "QMP input lacks member 'execute'");
 	return 0;
 }
 
-static const struct qmp_command *find(struct json_object *name)
+static const struct qmp_command *find(const struct json_node *name)
 {
 	for (uint32_t i = 0; i < qmp_ncommands; i++)
-		if (strlen(qmp_commands[i].name) == (size_t)json_object_get_string_len(name) &&
-		    !strcmp(qmp_commands[i].name, json_object_get_string(name)))
+		if (json_text_is(name->text, name->text_len, qmp_commands[i].name))
 			return &qmp_commands[i];
 	return NULL;
 }
 
-/* *class is the error's, if it is one. */
-static int execute(struct qmp_call *call, struct json_object *request, const char **class,
-		   struct error *err)
+/* Finds the command. *class is the error's, if it is one. */
+static int choose(struct qmp_call *call, const struct json_node *request, const char **class,
+		  struct error *err)
 {
 	const bool negotiated = call->session->negotiated;
-	struct json_object *name;
-	int ret;
+	const struct json_node *name;
+	struct cpr_status status;
 
 	*class = GENERIC_ERROR;
-	ret = check_shape(request, err);
-	if (ret)
-		return ret;
+	if (check_shape(request, err))
+		return -EINVAL;
 	*class = COMMAND_NOT_FOUND;
-	name = json_object_object_get(request, "execute");
+	name = json_member(request, "execute");
 	call->command = find(name);
 	if (!negotiated && !(call->command && call->command->negotiates))
 		return error_set(err, -EPERM,
 				 "Expecting capabilities negotiation with 'qmp_capabilities'");
 	if (!call->command)
-		return error_set(err, -ENOENT, "The command %s has not been found",
-				 json_object_get_string(name));
+		return error_set(err, -ENOENT, "The command %s has not been found", name->text);
 	if (negotiated && call->command->negotiates)
 		return error_set(err, -EALREADY,
 				 "Capabilities negotiation is already complete, command ignored");
 	*class = GENERIC_ERROR;
-	call->args = json_object_object_get(request, "arguments");
-	ret = args_check(call, err);
+	call->args = json_member(request, "arguments");
+	if (!call->command->meanwhile && cpr_query(call->session->vm, &status))
+		return error_set(err, -EBUSY,
+				 "%s: %s is under way (query-cpr): wait for its end or end it by "
+				 "cpr-cancel",
+				 call->command->name, status.operation);
+	return args_check(call, err);
+}
+
+static int execute(struct qmp_call *call, const struct json_node *request, const char **class,
+		   struct error *err)
+{
+	int ret = choose(call, request, class, err);
+
 	if (ret)
 		return ret;
 	ret = call->command->run(call, err);
@@ -106,24 +123,30 @@ static int execute(struct qmp_call *call, struct json_object *request, const cha
 	return ret;
 }
 
-struct json_object *dispatch_request(struct qmp_session *session, struct json_object *request)
+void dispatch_request(struct qmp_session *session, const struct json_node *request,
+		      struct json_out *out)
 {
-	struct qmp_call call = {.session = session};
-	struct json_object *reply, *id;
+	struct qmp_call call = {.session = session, .out = out};
+	const struct json_node *id = json_member(request, "id");
 	struct error err = {""};
 	const char *class;
+	size_t begun;
 
+	/* What cannot be answered is not done. */
+	if (json_out_reserve(out, REPLY_BYTES))
+		return;
+	json_out_open(out, NULL, '{');
+	begun = out->len;
 	if (execute(&call, request, &class, &err)) {
-		json_object_put(call.ret);
-		reply = dispatch_error(class, err.msg);
-	} else {
-		reply = json_object_new_object();
-		json_object_object_add(reply, "return",
-				       call.ret ? call.ret : json_object_new_object());
+		json_out_rewind(out, begun);
+		add_error(out, class, err.msg);
+	} else if (out->len == begun) {
+		json_out_open(out, RETURN, '{');
+		json_out_close(out, '}');
 	}
 	/* null is an id too. */
-	if (json_object_is_type(request, json_type_object) &&
-	    json_object_object_get_ex(request, "id", &id))
-		json_object_object_add(reply, "id", json_object_get(id));
-	return reply;
+	if (id)
+		json_out_node(out, "id", id);
+	json_out_close(out, '}');
+	json_out_end_line(out);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qmp/qmp.h - the QMP server: one unix socket, QEMU's wire protocol.
- * Owns: the listening socket (removed at close), the client's connection and its buffers.
+ * Owns: the listening socket (removed at close), the connections of up to 8 clients and their buffers.
  * Threads: main only.
  * Units: none.
- * Errors: 0 or -errno with one message. A client's faults are answered, never fatal.
+ * Errors: 0 or -errno with one message. A client's faults are answered, never fatal; memory that fails costs
+ *	that client its connection.
  *	QEMU docs/interop/qmp-spec. */
 #ifndef QMP_QMP_H
 #define QMP_QMP_H

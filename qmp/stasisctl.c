@@ -14,13 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT };
 
-#define BUSY_HINT_MS 2000
+#define BUSY_HINT_MS  2000
+#define OUT_OF_MEMORY "out of memory"
 
 /* An agent is whatever the guest makes of it. */
 #define AGENT_ANSWER_BYTES (1 << 20)
@@ -80,6 +82,20 @@ static void die(int status, const char *fmt, ...)
 	exit(status);
 }
 
+/* What json-c makes is NULL where memory fails. */
+static struct json_object *made(struct json_object *object)
+{
+	if (!object)
+		die(EXIT_FAILED, OUT_OF_MEMORY);
+	return object;
+}
+
+static void add(struct json_object *object, const char *key, struct json_object *value)
+{
+	if (json_object_object_add(object, key, value))
+		die(EXIT_FAILED, OUT_OF_MEMORY);
+}
+
 static double now_s(void)
 {
 	struct timespec now;
@@ -112,7 +128,7 @@ static void die_timeout(const struct client *client)
 		die(EXIT_TIMEOUT, "%s: not served within %g s, nothing was sent: %s",
 		    client->socket, limit->s,
 		    client->is_agent ? "does the guest's agent run?"
-				     : "is another client connected?");
+				     : "is the VM in the midst of something long?");
 	die(EXIT_TIMEOUT, "%s: timed out after %g s", client->socket, limit->s);
 }
 
@@ -224,14 +240,16 @@ static void send_bytes(struct client *client, const char *text, size_t len)
 /* Takes the arguments. */
 static void send_command(struct client *client, const char *command, struct json_object *arguments)
 {
-	struct json_object *request = json_object_new_object();
+	struct json_object *request = made(json_object_new_object());
 	const char *text;
 	size_t len;
 
-	json_object_object_add(request, "execute", json_object_new_string(command));
+	add(request, "execute", made(json_object_new_string(command)));
 	if (arguments)
-		json_object_object_add(request, "arguments", arguments);
+		add(request, "arguments", arguments);
 	text = json_object_to_json_string_length(request, JSON_C_TO_STRING_PLAIN, &len);
+	if (!text)
+		die(EXIT_FAILED, OUT_OF_MEMORY);
 	send_bytes(client, text, len);
 	json_object_put(request);
 }
@@ -264,7 +282,8 @@ static void die_refused(const struct client *client, const char *command, struct
 	const char *desc = json_object_get_string(json_object_object_get(error, "desc"));
 
 	fprintf(stderr, "stasisctl: %s: ", command);
-	put_text(client, stderr, TEXT_LINE, desc ? desc : "refused without a word",
+	put_text(client, stderr, TEXT_LINE,
+		 desc ? desc : "the command failed without an error message",
 		 client->is_agent ? AGENT_DESC_BYTES : SIZE_MAX);
 	exit(EXIT_FAILED);
 }
@@ -315,6 +334,8 @@ static bool parse_json(const char *text, struct json_object **value)
 	struct json_tokener *tokener = json_tokener_new();
 	bool ok;
 
+	if (!tokener)
+		die(EXIT_FAILED, OUT_OF_MEMORY);
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	/* With the terminating zero, or a number could still go on. */
 	*value = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
@@ -337,12 +358,12 @@ static struct json_object *guess_value(const char *text)
 					  isfinite(json_object_get_double(value)))))
 		return value;
 	json_object_put(value);
-	return json_object_new_string(text);
+	return made(json_object_new_string(text));
 }
 
 static struct json_object *parse_arguments(char **arg)
 {
-	struct json_object *arguments = json_object_new_object(), *value;
+	struct json_object *arguments = made(json_object_new_object()), *value;
 
 	for (; *arg; arg++) {
 		char *equals = strchr(*arg, '=');
@@ -355,7 +376,7 @@ static struct json_object *parse_arguments(char **arg)
 		else if (!parse_json(equals + 1, &value))
 			die(EXIT_FAILED, "%s: what follows := must be JSON", *arg);
 		equals[-is_json] = '\0';
-		json_object_object_add(arguments, *arg, value);
+		add(arguments, *arg, value);
 	}
 	return arguments;
 }
@@ -368,6 +389,27 @@ static void limit_blocking(const struct client *client)
 
 	timeout.tv_usec = (suseconds_t)((s - (double)timeout.tv_sec) * 1e6);
 	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+}
+
+/* Says why there is no connection, for each cause has its own way out. */
+static void die_unconnected(const struct client *client, int code)
+{
+	struct stat st;
+
+	if (code == EAGAIN)
+		die_timeout(client);
+	if (code == ENOENT)
+		die(EXIT_FAILED,
+		    "%s: no such file: no VM runs with this socket, or it is in another folder",
+		    client->socket);
+	if (code == ECONNREFUSED && !stat(client->socket, &st) && !S_ISSOCK(st.st_mode))
+		die(EXIT_FAILED, "%s: is no socket", client->socket);
+	if (code == ECONNREFUSED)
+		die(EXIT_FAILED,
+		    "%s: left over by a VM that ended: nobody listens there; a VM that starts "
+		    "with this socket replaces it",
+		    client->socket);
+	die(EXIT_FAILED, "%s: %s", client->socket, strerror(code));
 }
 
 static void connect_to(struct client *client, const char *path)
@@ -388,25 +430,24 @@ static void connect_to(struct client *client, const char *path)
 	limit_blocking(client);
 	if (!connect(client->fd, (struct sockaddr *)&addr, sizeof(addr)))
 		return;
-	if (errno == EAGAIN)
-		die_timeout(client);
-	die(EXIT_FAILED, "%s: %s", path, strerror(errno));
+	die_unconnected(client, errno);
 }
 
-/* Clients are served one after another. */
+/* The main thread serves all clients; while it waits for a device, or clears RAM, it serves none. */
 static void wait_turn(struct client *client)
 {
 	if (!wait_input(client, BUSY_HINT_MS) && !wait_input(client, 0))
-		fprintf(stderr, "stasisctl: %s: no answer yet: another client may be connected\n",
-			client->socket);
+		fprintf(stderr, "stasisctl: %s: no answer yet: the VM is busy\n", client->socket);
 }
 
 static void negotiate(struct client *client)
 {
-	struct json_object *greeting;
+	struct json_object *greeting, *error;
 
 	wait_turn(client);
 	greeting = receive_reply(client);
+	if (json_object_object_get_ex(greeting, "error", &error))
+		die_refused(client, client->socket, error); /* too many clients */
 	if (!json_object_object_get_ex(greeting, "QMP", NULL))
 		die(EXIT_FAILED, "%s: does not speak QMP", client->socket);
 	json_object_put(greeting);
@@ -426,11 +467,11 @@ static void skip_to(struct client *client, char delimiter)
 static void synchronize(struct client *client)
 {
 	static const char delimiter = '\xff';
-	struct json_object *arguments = json_object_new_object(), *reply;
+	struct json_object *arguments = made(json_object_new_object()), *reply;
 	const int64_t id = (int64_t)(now_s() * 1e6);
 	bool is_ours = false;
 
-	json_object_object_add(arguments, "id", json_object_new_int64(id));
+	add(arguments, "id", made(json_object_new_int64(id)));
 	send_bytes(client, &delimiter, 1);
 	send_command(client, "guest-sync-delimited", arguments);
 	wait_turn(client);
@@ -512,6 +553,8 @@ int main(int argc, char **argv)
 	if (command)
 		arguments = parse_arguments(argv + optind + 2);
 	client.tokener = json_tokener_new();
+	if (!client.tokener)
+		die(EXIT_FAILED, OUT_OF_MEMORY);
 	connect_to(&client, argv[optind]);
 	if (client.is_agent)
 		synchronize(&client);

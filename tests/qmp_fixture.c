@@ -82,8 +82,41 @@ void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status)
 	loop_quit(&vm->loop);
 }
 
+/* The job is under way while vm->cpr says so. */
+static bool is_cancelled;
+
+bool cpr_query(const struct vm *vm, struct cpr_status *status)
+{
+	*status = (struct cpr_status){"cprsave", "presync", 3 << 20, 1 << 30};
+	return vm->cpr;
+}
+
+int cpr_cancel(struct vm *vm, struct error *err)
+{
+	if (!vm->cpr)
+		return error_set(err, -EINVAL, "nothing is under way");
+	is_cancelled = true;
+	return 0;
+}
+
+static int long_step(struct vm *vm, struct error *err)
+{
+	is_cancelled = false;
+	vm->cpr = (struct cpr_job *)&fake_cpr; /* nobody looks into it */
+	while (!is_cancelled && atomic_load(&fake_cpr.save_is_long)) {
+		vm->serve(vm->event_opaque);
+		usleep(1000);
+	}
+	vm->cpr = NULL;
+	return is_cancelled ? error_set(err, -ECANCELED, "cprsave was cancelled") : 0;
+}
+
 int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 {
+	int ret = long_step(vm, err);
+
+	if (ret)
+		return ret;
 	if (fake_cpr.save_fails)
 		return error_set(err, -ENOSPC, "cprsave: %s: No space left on device", args->file);
 	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", args->file ? args->file : "(default)");

@@ -32,6 +32,7 @@ struct fixture {
 /* What the fake CPR does and saw. */
 extern struct fake_cpr {
 	bool save_fails, needs_suspend;
+	atomic_bool save_is_long; /* until it is cancelled or this becomes false */
 	char file[256];
 	int mode;
 	bool ram_check;

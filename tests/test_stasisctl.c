@@ -77,7 +77,10 @@ static const struct {
 	{"$SOCKET cprload file", 1, "stasisctl: file: must be KEY=VALUE or KEY:=JSON\n"},
 	{"$SOCKET cprload =x", 1, "stasisctl: =x: must be KEY=VALUE or KEY:=JSON\n"},
 	{"$SOCKET cprload :=1", 1, "stasisctl: :=1: must be KEY=VALUE or KEY:=JSON\n"},
-	{"/no/such stop", 1, "stasisctl: /no/such: No such file or directory\n"},
+	{"/no/such stop", 1,
+	 "stasisctl: /no/such: no such file: no VM runs with this socket, or it is in another "
+	 "folder\n"},
+	{"/etc/passwd stop", 1, "stasisctl: /etc/passwd: is no socket\n"},
 	{"", 1, "stasisctl: which SOCKET? See stasisctl --help\n"},
 	{"$SOCKET", 1, "stasisctl: which COMMAND? See stasisctl --help\n"},
 	{"--timeout 0 $SOCKET stop", 1,
@@ -173,24 +176,71 @@ START_TEST(timeout_without_event)
 }
 END_TEST
 
-START_TEST(timeout_behind_another_client)
+/* What runs with $SOCKET.other, served by a thread of its own; its exit status. */
+static int run_with_other(void *(*serve)(void *), const char *arguments)
 {
-	int fd = client_open(&f);
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), status;
+	pthread_t thread;
 
-	ck_assert_int_eq(run("--timeout 0.2 $SOCKET stop"), 2);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s.other", f.socket);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, serve, &fd), 0);
+	status = run(arguments);
+	pthread_join(thread, NULL);
 	close(fd);
+	unlink(addr.sun_path);
+	return status;
+}
+
+/* What is in the midst of something long, as a VM that is clearing RAM: it does not even accept. */
+static void *serve_nobody(void *opaque)
+{
+	(void)opaque;
+	return NULL;
+}
+
+START_TEST(timeout_of_busy_vm)
+{
+	ck_assert_int_eq(run_with_other(serve_nobody, "--timeout 0.2 $SOCKET.other stop"), 2);
 }
 END_TEST
 
-START_TEST(connect_timeout_behind_another_client)
+START_TEST(connect_timeout_of_busy_vm)
 {
-	int fd = client_open(&f);
-
-	ck_assert_int_eq(run("--connect-timeout 0.2 $SOCKET stop"), 2);
+	ck_assert_int_eq(run_with_other(serve_nobody, "--connect-timeout 0.2 $SOCKET.other stop"),
+			 2);
 	ck_assert_msg(strstr(output, "not served within 0.2 s, nothing was sent"), "%s", output);
-	ck_assert_int_eq(run("--connect-timeout 10 --timeout 0.2 $SOCKET stop"), 2);
+	ck_assert_int_eq(run_with_other(serve_nobody,
+					"--connect-timeout 10 --timeout 0.2 $SOCKET.other stop"),
+			 2);
 	ck_assert_msg(strstr(output, "timed out after 0.2 s"), "%s", output);
+}
+END_TEST
+
+/* The ninth is told by the VM, and whoever has left his socket behind is no VM. */
+START_TEST(busy_or_left_over)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int client[8], fd;
+
+	for (int i = 0; i < 8; i++)
+		client[i] = client_open(&f);
+	ck_assert_int_eq(run("$SOCKET stop 2>&1 | sed 's/.*: busy/busy/'"), 0);
+	ck_assert_str_eq(output, "busy: 8 clients are connected already, and no more are served at "
+				 "once: close one of them\n");
+	close(client[0]);
+	ck_assert_int_eq(run("$SOCKET stop"), 0);
+	for (int i = 1; i < 8; i++)
+		close(client[i]);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s.old", f.socket);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	close(fd);
+	ck_assert_int_eq(run("$SOCKET.old stop"), 1);
+	ck_assert_msg(strstr(output, "left over by a VM that ended"), "%s", output);
+	unlink(addr.sun_path);
 }
 END_TEST
 
@@ -201,13 +251,10 @@ START_TEST(connect_timeout_ends_with_connecting)
 }
 END_TEST
 
-START_TEST(hint_behind_another_client)
+START_TEST(hint_of_busy_vm)
 {
-	int fd = client_open(&f);
-
-	ck_assert_int_eq(run("--timeout 6 $SOCKET stop"), 2);
-	ck_assert_msg(strstr(output, "another client may be connected"), "%s", output);
-	close(fd);
+	ck_assert_int_eq(run_with_other(serve_nobody, "--timeout 6 $SOCKET.other stop"), 2);
+	ck_assert_msg(strstr(output, "no answer yet: the VM is busy"), "%s", output);
 }
 END_TEST
 
@@ -226,24 +273,6 @@ static void *speak_garbage(void *opaque)
 	client_send(fd, "SSH-2.0-OpenSSH\r\n");
 	close(fd);
 	return NULL;
-}
-
-/* What runs with $SOCKET.other, served by a thread of its own; its exit status. */
-static int run_with_other(void *(*serve)(void *), const char *arguments)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), status;
-	pthread_t thread;
-
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s.other", f.socket);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	ck_assert_int_eq(listen(fd, 1), 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, serve, &fd), 0);
-	status = run(arguments);
-	pthread_join(thread, NULL);
-	close(fd);
-	unlink(addr.sun_path);
-	return status;
 }
 
 START_TEST(not_qmp)
@@ -328,7 +357,7 @@ static const struct {
 	 "stasisctl: guest-suspend-ram: not today\n"},
 	{"--agent $SOCKET.other guest-shout", 1, "stasisctl: guest-shout: ?[2J???\n"},
 	{"--agent $SOCKET.other guest-fault", 1,
-	 "stasisctl: guest-fault: refused without a word\n"},
+	 "stasisctl: guest-fault: the command failed without an error message\n"},
 	{"--agent --get /a $SOCKET.other guest-info", 0, "?]0;x???\n"},
 	{"--agent $SOCKET.other guest-info", 0, "{\n  \"a\": \"\\u001b]0;x???\"\n}\n"},
 	{"--agent $SOCKET.other guest-talk 2>&1 | sed 's/.*: answer/answer/'", 0,
@@ -419,11 +448,12 @@ int main(void)
 		event_within_command,
 		event_alone,
 		timeout_without_event,
-		timeout_behind_another_client,
-		connect_timeout_behind_another_client,
+		timeout_of_busy_vm,
+		connect_timeout_of_busy_vm,
 		connect_timeout_ends_with_connecting,
-		hint_behind_another_client,
+		hint_of_busy_vm,
 		closed_before_event,
+		busy_or_left_over,
 		not_qmp,
 		no_agent,
 	};

@@ -212,3 +212,32 @@ do_inject_all() {
 	inject reboot 1
 	inject restart 1
 }
+
+# A save that hashes much RAM, which is sparse, is seen by others and ended by one of them; and its time limit holds
+# in the midst of the hash.
+hashes() { ctl query-cpr >"$dir/query" && grep -q hash-ram "$dir/query"; }
+do_save_cancelled() {
+	local saver
+	guest=counter memory_mib=65536
+	boot
+	ctl cprsave "file=$checkpoint" mode=restart ram-check=full timeout-ms=86400000 >"$dir/answer" 2>&1 &
+	saver=$!
+	vm_await hashes || die "no save to be seen: $(cat "$dir/answer")"
+	[ "$(ctl query-cpr --get /operation)" = cprsave ] || die "query-cpr: $(cat "$dir/query")"
+	[ "$(ctl query-cpr --get /total)" = $((memory_mib << 20)) ] || die "query-cpr: $(cat "$dir/query")"
+	ctl quit >"$dir/quit" 2>&1 && die "quit within a save"
+	grep -q "quit: cprsave is under way" "$dir/quit" || die "quit: $(cat "$dir/quit")"
+	ctl cpr-cancel >/dev/null || die "cpr-cancel failed"
+	wait $saver && die "a cancelled save succeeded"
+	grep -q "cprsave was cancelled by cpr-cancel in step hash-ram" "$dir/answer" || die "$(cat "$dir/answer")"
+	[ "$(status)" = running ] || die "run state $(status)"
+	[ "$(ctl query-cpr --get /operation)" = none ] || die "query-cpr after the end"
+	[ -e "$checkpoint" ] && die "a checkpoint was left behind"
+	wait_ok 2
+	ctl cprsave "file=$checkpoint" mode=restart ram-check=full timeout-ms=200 >"$dir/answer" 2>&1 &&
+		die "65536 MiB were hashed in 0.2 s"
+	grep -q "passed in step hash-ram" "$dir/answer" || die "$(cat "$dir/answer")"
+	wait_ok 2
+	quit_vm
+	check_text
+}
