@@ -26,6 +26,8 @@ int place_open(struct ram_place *place, const struct ram_config *config, bool *c
 /* Fills place from an open fd. */
 int place_look(struct ram_place *place, int fd, const char *path, struct error *err) must_check;
 bool place_is_hugetlbfs(const struct ram_place *place);
+/* What is left in it; UINT64_MAX if it does not say. */
+uint64_t place_free_bytes(const struct statfs *fs);
 /* Alignment of offset, mapping and label in a file of this place. */
 uint64_t place_file_align(const struct ram_place *place);
 

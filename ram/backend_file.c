@@ -42,6 +42,34 @@ static int set_size(struct ram *ram, uint64_t bytes, bool allocate, struct error
 	return 0;
 }
 
+/* What is not there when the guest first touches it costs the guest. A file that may hold a saved
+ * guest is opened all the same. */
+static int check_space(const struct ram *ram, const struct ram_place *place, uint64_t need_bytes,
+		       struct error *err)
+{
+	uint64_t has_bytes = (uint64_t)place->st.st_blocks * 512;
+	uint64_t free_bytes = place_free_bytes(&place->fs);
+
+	/* Huge pages are reserved by the mapping. */
+	if (place_is_hugetlbfs(place) || need_bytes <= has_bytes ||
+	    need_bytes - has_bytes <= free_bytes)
+		return 0;
+	if (ram->created)
+		return error_set(
+			err, -ENOSPC,
+			"%s: size=%" PRIu64 " needs %" PRIu64 " MiB, its file system has %" PRIu64
+			" MiB left: give a smaller size=, free some, or enlarge it (tmpfs: "
+			"mount -o remount,size=)",
+			ram->config.path, ram->config.size_bytes, need_bytes >> 20,
+			free_bytes >> 20);
+	log_warn(
+		"%s: %" PRIu64 " MiB of it are not allocated yet, and its file system has %" PRIu64
+		" MiB left: the guest stops as internal-error if it needs more: enlarge it (tmpfs: "
+		"mount -o remount,size=)",
+		ram->config.path, (need_bytes - has_bytes) >> 20, free_bytes >> 20);
+	return 0;
+}
+
 static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_bytes,
 		      struct error *err)
 {
@@ -68,12 +96,17 @@ static int open_file(struct ram *ram, const struct ram_place *place, bool alloca
 		     struct error *err)
 {
 	uint64_t need_bytes;
+	int ret;
 
 	ram->align_bytes = place_file_align(place);
 	need_bytes = ram->config.offset_bytes + ram->config.size_bytes + ram->align_bytes;
-	if (ram->created)
-		return set_size(ram, need_bytes, allocate, err);
-	return check_size(ram, (uint64_t)place->st.st_size, need_bytes, err);
+	if (!ram->created) {
+		ret = check_size(ram, (uint64_t)place->st.st_size, need_bytes, err);
+		need_bytes = (uint64_t)place->st.st_size; /* other VMs' too */
+		return ret ? ret : check_space(ram, place, need_bytes, err);
+	}
+	ret = check_space(ram, place, need_bytes, err);
+	return ret ? ret : set_size(ram, need_bytes, allocate, err);
 }
 
 static int open_allocated(struct ram *ram, const struct ram_place *place, struct error *err)

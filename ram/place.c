@@ -29,6 +29,12 @@ int place_look(struct ram_place *place, int fd, const char *path, struct error *
 	return 0;
 }
 
+uint64_t place_free_bytes(const struct statfs *fs)
+{
+	/* No blocks at all: it has no limit of its own. */
+	return fs->f_blocks ? (uint64_t)fs->f_bfree * (uint64_t)fs->f_frsize : UINT64_MAX;
+}
+
 static int open_failed(const char *path, int error_number, struct error *err)
 {
 	if (error_number == ENOENT)

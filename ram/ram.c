@@ -275,16 +275,31 @@ bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa)
 	return false;
 }
 
-bool ram_truncated(const struct ram *ram, uint64_t *gpa)
+bool ram_fault_reason(const struct ram *ram, struct error *reason)
 {
+	struct statfs fs;
 	struct stat st;
-	uint64_t have_bytes;
+	uint64_t have_bytes, gpa;
 
-	if (fstat(ram->fd, &st) || !S_ISREG(st.st_mode))
+	if (!ram->config.path || fstat(ram->fd, &st) || !S_ISREG(st.st_mode) ||
+	    fstatfs(ram->fd, &fs))
 		return false;
 	have_bytes = (uint64_t)st.st_size;
 	have_bytes -= have_bytes < ram->config.offset_bytes ? have_bytes : ram->config.offset_bytes;
-	return have_bytes < ram->config.size_bytes && ram_gpa_of(ram, ram->hva + have_bytes, gpa);
+	if (have_bytes < ram->config.size_bytes && ram_gpa_of(ram, ram->hva + have_bytes, &gpa)) {
+		error_set(reason, -EFAULT,
+			  "guest RAM from GPA %#" PRIx64 " on is gone: %s was truncated", gpa,
+			  ram->config.path);
+		return true;
+	}
+	/* Whoever else writes there may have freed some since. */
+	if (place_free_bytes(&fs) >= RAM_GRAIN_BYTES)
+		return false;
+	error_set(reason, -ENOSPC,
+		  "guest RAM cannot grow: the file system of %s is full: free some or enlarge it "
+		  "(tmpfs: mount -o remount,size=) before this VM boots again",
+		  ram->config.path);
+	return true;
 }
 
 int ram_check_whole(const struct ram *ram, struct error *err)

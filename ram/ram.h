@@ -91,8 +91,9 @@ int ram_write(const struct ram *ram, uint64_t gpa, const void *from,
 /* GPA of an address inside the mapping, for reports; false if it is not guest RAM. */
 bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa);
 
-/* Has the file become too short since it was opened? Then the GPA of the first byte that is gone. */
-bool ram_truncated(const struct ram *ram, uint64_t *gpa);
+/* Why guest RAM cannot be reached, as far as its file tells: it was truncated, or its file system is
+ * full. Sets nothing and returns false if it tells nothing. */
+bool ram_fault_reason(const struct ram *ram, struct error *reason);
 
 /* Who wants to know how far a long walk through RAM is; called behind every few MiB. Not 0: the walk ends
  * there and returns that. */

@@ -374,6 +374,42 @@ START_TEST(things_refused)
 }
 END_TEST
 
+/* What cannot fit is refused before the file system is filled, and nothing stays behind. */
+START_TEST(no_space)
+{
+	const char *path = fixture_path("fs/ram");
+	struct error reason = {""};
+	struct statfs fs;
+
+	fixture_mount("tmpfs", "size=8m");
+	assert_refused(try_open(config_of(path, 8 * MIB)), -ENOSPC,
+		       WORDS(path, "size=8388608", "8 MiB left", "smaller", "remount"));
+	ck_assert_msg(access(path, F_OK), "%s stays", path);
+	assert_ok(try_open(config_of(path, 6 * MIB)));
+	/* Where a guest may be saved it is only said. */
+	ck_assert_int_eq(mount("none", fixture_path("fs"), NULL, MS_REMOUNT, "size=4m"), 0);
+	assert_ok(ram_open(&ram, &(struct ram_config){.path = path, .size_bytes = 6 * MIB},
+			   &fixture_err));
+	assert_ok(ram_add_region(&ram, 0, 6 * MIB, &fixture_err));
+	ck_assert(!ram_fault_reason(&ram, &reason));
+	memset(ram.hva, 1, 3 * MIB);
+	ck_assert(ram_fault_reason(&ram, &reason));
+	ck_assert_msg(strstr(reason.msg, path) && strstr(reason.msg, "is full"), "%s", reason.msg);
+	ck_assert_int_eq(truncate(path, 2 * MIB), 0);
+	ck_assert(ram_fault_reason(&ram, &reason));
+	ck_assert_msg(strstr(reason.msg, "GPA 0x200000 on is gone"), "%s", reason.msg);
+	ram_close(&ram);
+	/* On a disk, too, where allocating would have filled it. */
+	path = fixture_path("ram");
+	ck_assert_int_eq(statfs(fixture_folder, &fs), 0);
+	assert_refused(
+		try_open(config_of(path, ((uint64_t)fs.f_bfree * (uint64_t)fs.f_frsize + 64 * MIB) &
+						 ~(RAM_GRAIN_BYTES - 1ull))),
+		-ENOSPC, WORDS(path, "MiB left"));
+	ck_assert_msg(access(path, F_OK), "%s stays", path);
+}
+END_TEST
+
 /* No space is no half a file. */
 START_TEST(failed_creation_leaves_nothing)
 {
@@ -497,6 +533,7 @@ int main(void)
 				     sizes_refused,
 				     other_size_refused,
 				     things_refused,
+				     no_space,
 				     failed_creation_leaves_nothing,
 				     two_ranges_in_one_file,
 				     locks_between_processes,

@@ -49,6 +49,16 @@ static void fail(struct vcpu *vcpu, const char *what)
 	vm_request(vcpu->vm, VM_REQUEST_ERROR);
 }
 
+/* With the cause, if its file tells one. */
+static void ram_failed(struct vcpu *vcpu, const char *what)
+{
+	struct error why = {""};
+
+	if (ram_fault_reason(&vcpu->vm->ram, &why))
+		error_prefix(&why, "%s", what);
+	fail(vcpu, *why.msg ? why.msg : what);
+}
+
 static void serve_internal_error(struct vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->run;
@@ -72,7 +82,7 @@ static void serve_mmio(struct vcpu *vcpu)
 	if (ram_ptr(&vcpu->vm->ram, run->mmio.phys_addr, 1)) {
 		snprintf(what, sizeof(what), "guest RAM at GPA %#llx cannot be reached",
 			 (unsigned long long)run->mmio.phys_addr);
-		fail(vcpu, what);
+		ram_failed(vcpu, what);
 		return;
 	}
 	bus_access(&vcpu->vm->bus, BUS_MMIO, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
@@ -114,19 +124,17 @@ static void run_failed(struct vcpu *vcpu, int error)
 {
 	struct memory_fault_exit fault;
 	char what[200];
-	uint64_t gpa;
 
 	memcpy(&fault, &vcpu->run->internal, sizeof(fault));
 	if (vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT)
 		snprintf(what, sizeof(what), "guest RAM at GPA %#llx cannot be reached: %s",
 			 (unsigned long long)fault.gpa, strerror(error));
-	else if (error == EFAULT && ram_truncated(&vcpu->vm->ram, &gpa))
-		snprintf(what, sizeof(what),
-			 "guest RAM from GPA %#llx on is gone: %s was truncated",
-			 (unsigned long long)gpa, vcpu->vm->ram.config.path);
 	else
 		snprintf(what, sizeof(what), "KVM_RUN: %s", strerror(error));
-	fail(vcpu, what);
+	if (error == EFAULT)
+		ram_failed(vcpu, what);
+	else
+		fail(vcpu, what);
 }
 
 /* A vCPU that can go on stops nowhere but here, at EINTR: only then has KVM completed the access it

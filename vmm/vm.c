@@ -530,7 +530,10 @@ static void report_broken_ram(struct vm *vm)
 {
 	uint64_t gpa = atomic_load(&vm->broken_gpa);
 	const char *path = vm->ram.config.path ? vm->ram.config.path : "memfd";
+	struct error reason;
 
+	if (ram_fault_reason(&vm->ram, &reason))
+		log_error("%s", reason.msg);
 	if (gpa == RAM_NO_GPA)
 		log_error("%s: the label behind guest RAM cannot be reached (SIGBUS)", path);
 	else
