@@ -157,12 +157,27 @@ START_TEST(everything)
 }
 END_TEST
 
+struct refusal {
+	const char *words, *says;
+};
+
 /* Every refusal names what it refuses. */
+static void check_refusals(const char *before, const struct refusal *bad, size_t n)
+{
+	char words[512];
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(words, sizeof(words), "%s%s", before, bad[i].words);
+		ck_assert_msg(parse(words), "accepted: %s", words);
+		ck_assert_msg(strstr(err.msg, bad[i].says), "%s: says '%s', not '%s'", words,
+			      err.msg, bad[i].says);
+		ck_assert_msg(!strchr(err.msg, '\n'), "%s: more than one line", words);
+	}
+}
+
 START_TEST(refusals)
 {
-	static const struct {
-		const char *words, *says;
-	} bad[] = {
+	static const struct refusal bad[] = {
 		{"--name|v", "--kernel is missing"},
 		{"", "'' is no option"},
 		{"kernel", "'kernel' is no option"},
@@ -207,29 +222,18 @@ START_TEST(refusals)
 		{"--inspect-memory|f,size=3", "--inspect-memory: size=3"},
 	};
 
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		ck_assert_msg(parse(bad[i].words), "accepted: %s", bad[i].words);
-		ck_assert_msg(strstr(err.msg, bad[i].says), "%s: says '%s', not '%s'", bad[i].words,
-			      err.msg, bad[i].says);
-		ck_assert_msg(!strchr(err.msg, '\n'), "%s: more than one line", bad[i].words);
-	}
+	check_refusals("", bad, sizeof(bad) / sizeof(bad[0]));
 }
 END_TEST
 
 /* The devices' options, as one that is refused or accepted with a kernel. */
 START_TEST(device_refusals)
 {
-	static const struct {
-		const char *words, *says;
-	} bad[] = {
+	static const struct refusal bad[] = {
 		{"--disk|id=d", "--disk id=d: path= is missing"},
 		{"--disk|/dev/sda",
 		 "'/dev/sda' is not of the form key=value: did you mean path=/dev/sda?"},
 		{"--disk|a,id=d", "did you mean path=a?"},
-		{"--net|tap0", "did you mean tap=tap0?"},
-		{"--net|user", "--net user: Stasis has no network stack of its own: run passt(1)"},
-		{"--net|user,id=n", "stream=unix:PATH"},
-		{"--net|user0", "did you mean tap=user0?"},
 		{"--disk|path=a,path=b", "path= comes twice"},
 		{"--disk|path=a,id=1d", "id=1d: must be ID: a letter, then"},
 		{"--disk|path=a,id=d/d", "id=d/d"},
@@ -273,6 +277,27 @@ START_TEST(device_refusals)
 		 "vfio0 and vfio1 have the same host=0000:01:0a.0"},
 		{"--vfio|host=01:00.0|--disk|path=a,id=vfio0", "id=vfio0: two devices have it"},
 		{"--vfio|host=01:00.0,id=x|--vfio|host=01:00.1,id=x", "id=x: two devices"},
+		{"--console|tty", "--console tty: stdio, unix:PATH"},
+		{"--console|stdio|--serial|stdio", "one of them only"},
+		{"--agent|/s", "--agent /s: must be unix:PATH"},
+		{"--agent|unix:", "--agent unix:"},
+		{"--agent|stdio", "--agent stdio"},
+		{"--rng=yes", "--rng takes no value"},
+		{"--vsock|3", "did you mean cid=3?"},
+		{"--vsock|cid=2", "cid=2: must be N: 3 to"},
+		{"--vsock|cid=4294967295", "cid=4294967295"},
+	};
+	check_refusals("--kernel|k|--name|v|", bad, sizeof(bad) / sizeof(bad[0]));
+}
+END_TEST
+
+START_TEST(net_refusals)
+{
+	static const struct refusal bad[] = {
+		{"--net|tap0", "did you mean tap=tap0?"},
+		{"--net|user", "--net user: Stasis has no network stack of its own: run passt(1)"},
+		{"--net|user,id=n", "stream=unix:PATH"},
+		{"--net|user0", "did you mean tap=user0?"},
 		{"--net|id=n", "exactly one of tap=IFNAME, stream=unix:PATH and fd=N"},
 		{"--net|tap=t,fd=3", "exactly one of"},
 		{"--net|tap=t,stream=unix:/s", "exactly one of"},
@@ -299,25 +324,9 @@ START_TEST(device_refusals)
 		{"--net|tap=t,vhost=maybe", "vhost=maybe: must be auto|off|on"},
 		{"--net|tap=a,mac=02:00:00:00:00:01|--net|tap=b,mac=02:00:00:00:00:01",
 		 "net0 and net1 have the same mac="},
-		{"--console|tty", "--console tty: stdio, unix:PATH"},
-		{"--console|stdio|--serial|stdio", "one of them only"},
-		{"--agent|/s", "--agent /s: must be unix:PATH"},
-		{"--agent|unix:", "--agent unix:"},
-		{"--agent|stdio", "--agent stdio"},
-		{"--rng=yes", "--rng takes no value"},
-		{"--vsock|3", "did you mean cid=3?"},
-		{"--vsock|cid=2", "cid=2: must be N: 3 to"},
-		{"--vsock|cid=4294967295", "cid=4294967295"},
 	};
-	char words[512];
 
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		snprintf(words, sizeof(words), "--kernel|k|--name|v|%s", bad[i].words);
-		ck_assert_msg(parse(words), "accepted: %s", words);
-		ck_assert_msg(strstr(err.msg, bad[i].says), "%s: says '%s', not '%s'", words,
-			      err.msg, bad[i].says);
-		ck_assert_msg(!strchr(err.msg, '\n'), "%s: more than one line", words);
-	}
+	check_refusals("--kernel|k|--name|v|", bad, sizeof(bad) / sizeof(bad[0]));
 }
 END_TEST
 
@@ -512,6 +521,7 @@ int main(void)
 	tcase_add_test(tcase, everything);
 	tcase_add_test(tcase, refusals);
 	tcase_add_test(tcase, device_refusals);
+	tcase_add_test(tcase, net_refusals);
 	tcase_add_test(tcase, too_many);
 	tcase_add_test(tcase, long_path);
 	tcase_add_test(tcase, disks);

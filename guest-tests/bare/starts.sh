@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2034,SC2154 # the variables are those of lib.sh
+# starts.sh - starts that are refused, and those that are only looked at (--check). Sourced by run.
+
+# other_vm OPTION... : a VM of the same name, in other RAM, which is refused; its lock's path in $lock
+other_vm() {
+	"$stasis" --name "$vm_name" --kernel "$guests/counter.elf" --serial none "$@" </dev/null >"$dir/other" 2>&1 &&
+		die "two VMs of one identity run"
+	lock=$(sed -n 's/.*has the lock \([^;]*\.lock\);.*/\1/p' "$dir/other")
+	[ -f "$lock" ] || die "the refusal names no lock: $(cat "$dir/other")"
+}
+do_identity() {
+	guest=counter
+	boot
+	other_vm
+	other_vm --memory "size=32M,path=$dir/other.ram"
+	[ ! -e "$dir/other.ram" ] || die "a VM that is refused makes RAM"
+	moves
+	save
+	[ ! -e "$lock" ] || die "a saved VM leaves its lock"
+	load
+	wait_ok 3
+	other_vm
+	kill -9 "$pid"
+	exits any
+	[ -e "$lock" ] || die "who removed $lock?"
+	boot
+	quit_vm
+	[ ! -e "$lock" ] || die "a VM that was ended leaves its lock"
+	check_text 2
+}
+# checks STATUS WORDS [OPTION...] : so says --check with the same arguments and these, and all files are as they were
+checks() {
+	local before running=$pid
+	before=$(all_files)
+	launch --check "${@:3}"
+	exits "$1"
+	cat "$dir/out.$process" "$dir/log.$process" >"$dir/answer"
+	grep -q -e "$2" "$dir/answer" || die "--check does not say '$2' but $(cat "$dir/answer")"
+	[ "$(all_files)" = "$before" ] || die "--check changes files: $before; $(all_files)"
+	process=$((process - 1)) pid=$running
+}
+all_files() {
+	find "$dir" -mindepth 1 ! -name 'out.*' ! -name 'log.*' ! -name answer ! -name other -printf '%P %s %T@ %m %i\n' | sort
+	[ ! -e "${lock:-}" ] || echo "$lock"
+}
+do_check() {
+	guest=counter extra=(--cpr-file "$checkpoint" --console "unix:$dir/console" --agent "unix:$dir/agent" --rng)
+	truncate -s 1M "$dir/disk"
+	extra+=(--disk "path=$dir/disk,cache=writeback")
+	checks 0 "a start would boot, in new RAM $dir/ram"
+	checks 1 "$dir/none: No such file" --kernel "$dir/none"
+	checks 1 "--qmp unix:$dir/disk: exists and is no socket" --qmp "unix:$dir/disk"
+	checks 1 "$dir/none/s: No such file" --serial "file:$dir/none/s"
+	checks 1 "disk $dir/none: No such file" --disk "path=$dir/none"
+	checks 1 "RAM $dir/none is not there" --memory "size=32M,path=$dir/none" --incoming defer
+	boot
+	other_vm
+	ctl stop >/dev/null || die "stop failed"
+	checks 1 "runs on this host already"
+	ctl cont >/dev/null || die "cont failed"
+	save
+	checks 0 "a start would load the saved guest"
+	checks 0 "a start would wait for cprload" --incoming defer
+	checks 0 "a start would load the saved guest" --incoming "$checkpoint"
+	checks 0 "a start would boot" --discard-saved
+	checks 1 "checkpoint has 1 vCPU, the command line gives 2" --cpus 2
+	checks 1 "holds another VM, saved" --name other
+	mv "$checkpoint" "$dir/away"
+	checks 1 "would not load the saved guest, but wait for cprload"
+	mv "$dir/away" "$checkpoint"
+	launch
+	wait_ok 3
+	quit_vm
+	checks 0 "a start would boot"
+	check_text
+}
+
+# A tap that the VMM made goes with it. Then the saved guest stays saved, and the same command brings it back once there
+# is a tap again.
+do_net_tap_missing() {
+	local peer
+	[ "${STASIS_NETNS:-}" ] || {
+		rm -rf "$dir"
+		STASIS_NETNS=1 exec unshare -n "$0" net-tap-missing "$build"
+	}
+	guest=counter extra=(--net "tap=stasis0,vhost=off" --cpr-file "$checkpoint")
+	checks 0 "net0: there is no tap stasis0: a start makes one"
+	! grep stasis0 /proc/net/dev || die "--check makes a tap"
+	boot
+	save
+	keep_ram
+	checks 1 "net0: there is no tap stasis0, to which a saved guest comes back"
+	launch
+	vm_await qmp_or_dead
+	! alive || die "it starts without its tap"
+	exits 1
+	grep -q "net0: there is no tap stasis0, .* run the same command again" "$dir/log.$process" ||
+		die "the refusal does not name the tap: $(cat "$dir/log.$process")"
+	ram_as_kept || die "a refused start changed RAM"
+	"$(find_binary net-peer)" tap:stasis0 >"$dir/peer" & # makes one that stays
+	peer=$!
+	vm_await peer_ready tap:stasis0 || die "net-peer: $(cat "$dir/peer")"
+	launch
+	wait_ok 3
+	quit_vm
+	kill -TERM $peer
+	check_text
+}
