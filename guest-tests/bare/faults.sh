@@ -182,16 +182,19 @@ do_kill_load() {
 	done
 }
 
-# inject MODE STEP : each call of a save and of a load fails in turn, with all devices that this host can give; of
-# kinds with many calls every STEPth. RAM is on a disk, where there is most to fail.
+# inject MODE STEP GUEST COMMAND_LINE : each call of a save and of a load fails in turn, with all devices that this host
+# can give; of kinds with many calls every STEPth. RAM is on a disk, where there is most to fail.
 inject() {
 	local files devices=(--rng --console "file:$dir/console" --agent "unix:$dir/agent")
 	fresh
-	guest=counter append="devices calm" memory_mib=8
+	guest=$3 append=$4 memory_mib=8
 	files=$(mktemp -d "${STASIS_TEST_DISK:-/var/tmp}/stasis-bare.XXXXXX") || die "no folder on a disk"
 	disk_dir=$files
-	truncate -s 1M "$files/disk" || die "no disk"
-	devices+=(--disk "path=$files/disk,cache=writeback,queues=2" --net "stream=unix:$dir/net")
+	truncate -s 512K "$files/disk" || die "no disk"
+	devices+=(--disk "path=$files/disk,cache=writeback,queues=2,queue-size=64,serial=BARE")
+	"$(find_binary net-peer)" "unix:$dir/net" >"$dir/peer" &
+	vm_await peer_ready "unix:$dir/net" || die "net-peer: $(cat "$dir/peer")"
+	devices+=(--net "stream=unix:$dir/net")
 	if [ -c /dev/vhost-vsock ]; then
 		devices+=(--vsock cid=4711)
 	else
@@ -205,12 +208,13 @@ inject() {
 	process=$(sed -n 's/^processes //p' "$dir/injected")
 	check_text
 	grep -v '^processes' "$dir/injected"
-	rm -rf "$files"
+	kill $! && rm -rf "$files"
 }
-do_inject() { inject reboot 8; }
+do_inject() { inject reboot 8 counter "devices calm"; }
 do_inject_all() {
-	inject reboot 1
-	inject restart 1
+	inject reboot 1 counter "devices calm"
+	inject restart 1 counter "devices calm"
+	inject reboot 1 blk "mode=msix indirect event" # with requests on their way
 }
 
 # A save that hashes much RAM, which is sparse, is seen by others and ended by one of them; and its time limit holds
