@@ -22,7 +22,7 @@ static const struct {
 	{"\xc2\xa0", NULL},
 	{"\xe2\x80\x8fx\xd8\x9c", "???x??"},	/* from right to left */
 	{"\xe2\x80\xa8\xe2\x80\xac", "??????"}, /* ends a line, a direction */
-	{"\xe2\x81\xa6", "???"},
+	{"\xe2\x81\xa9", "???"},
 };
 
 START_TEST(row)
