@@ -87,7 +87,7 @@ static int check_spent(const struct snapshot *head, const struct vm *vm, struct 
 	if (ret)
 		return ret;
 	snapshot_real_ram_path(&vm->ram, ram_path);
-	if (!where.path || strcmp(ram_path, head->memory.path))
+	if (!where.path || (*ram_path && strcmp(ram_path, head->memory.path)))
 		return error_set(err, -EEXIST,
 				 "holds a checkpoint of this VM whose RAM is %s, and this RAM is "
 				 "%s: remove the file if it is not needed, or choose another",
