@@ -153,37 +153,59 @@ void json_out_bool(struct json_out *out, const char *name, bool value)
 	put_text(out, value ? "true" : "false");
 }
 
-/* Without a name, for that is not one of C's strings. */
+static bool is_nest(const struct json_node *node)
+{
+	return node->kind == JSON_ARRAY || node->kind == JSON_OBJECT;
+}
+
+static void put_scalar(struct json_out *out, const struct json_node *node)
+{
+	if (node->kind == JSON_STRING)
+		put_string(out, node->text, node->text_len);
+	else if (node->kind == JSON_NUMBER)
+		put(out, node->text, node->text_len);
+	else if (node->kind == JSON_BOOLEAN)
+		put_text(out, node->boolean ? "true" : "false");
+	else
+		put_text(out, "null");
+}
+
+static void put_bracket(struct json_out *out, const struct json_node *node, const char *of_array,
+			const char *of_object)
+{
+	put_text(out, node->kind == JSON_ARRAY ? of_array : of_object);
+}
+
+/* With all that is in it; its own name is json_out_node()'s. */
 static void put_node(struct json_out *out, const struct json_node *node)
 {
-	const bool is_array = node->kind == JSON_ARRAY;
+	const struct json_node *open[JSON_IN_MAX_DEPTH] = {NULL};
+	uint32_t depth = 0;
 
-	switch (node->kind) {
-	case JSON_NULL:
-		put_text(out, "null");
-		break;
-	case JSON_BOOLEAN:
-		put_text(out, node->boolean ? "true" : "false");
-		break;
-	case JSON_NUMBER:
-		put(out, node->text, node->text_len);
-		break;
-	case JSON_STRING:
-		put_string(out, node->text, node->text_len);
-		break;
-	case JSON_ARRAY:
-	case JSON_OBJECT:
-		put(out, is_array ? "[" : "{", 1);
-		for (const struct json_node *of = node->first; of; of = of->next) {
-			if (of != node->first)
-				put(out, ",", 1);
-			if (!is_array) {
-				put_string(out, of->name, of->name_len);
-				put(out, ":", 1);
-			}
-			put_node(out, of); /* no deeper than JSON_IN_MAX_DEPTH */
+	for (;;) {
+		if (depth && node->name) {
+			put_string(out, node->name, node->name_len);
+			put(out, ":", 1);
 		}
-		put(out, is_array ? "]" : "}", 1);
+		if (is_nest(node)) {
+			put_bracket(out, node, "[", "{");
+			if (node->first) {
+				open[depth++] = node;
+				node = node->first;
+				continue;
+			}
+			put_bracket(out, node, "]", "}");
+		} else {
+			put_scalar(out, node);
+		}
+		while (depth && !node->next) {
+			node = open[--depth];
+			put_bracket(out, node, "]", "}");
+		}
+		if (!depth)
+			return;
+		put(out, ",", 1);
+		node = node->next;
 	}
 }
 
