@@ -64,8 +64,10 @@ static int step_label(void *ctx, struct error *err)
 	struct vm *vm = load->vm;
 	const char *path = snapshot_ram_path(vm);
 	char of_ram[UUID_TEXT], of_file[UUID_TEXT];
+	int ret = label_read(&vm->ram, &vm->label, err);
 
-	label_read(&vm->ram, &vm->label);
+	if (ret)
+		return ret;
 	if (vm->label.state == LABEL_NONE)
 		return error_set(err, -ENODATA,
 				 "RAM %s has no label: what the guest had in memory is not there",

@@ -137,9 +137,10 @@ int cpr_start(struct vm *vm, struct error *err)
 {
 	const struct options *opt = vm->opt;
 	bool is_saved;
-	int ret;
+	int ret = label_read(&vm->ram, &vm->label, err);
 
-	label_read(&vm->ram, &vm->label);
+	if (ret)
+		return ret;
 	is_saved = is_ours(vm) && vm->label.state == LABEL_SAVED && !opt->discard_saved;
 	ret = refuse_strangers(vm, err);
 	ret = ret ? ret : check_cpr_file(vm, !is_saved && opt->incoming == INCOMING_NO, err);

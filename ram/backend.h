@@ -55,10 +55,22 @@ bool lock_is_taken(int fd, uint64_t offset_bytes, uint64_t size_bytes);
 /* -EIO if ram_patch_hole() was needed. */
 int ram_check_whole(const struct ram *ram, struct error *err) must_check;
 
-/* One label unit's first page as it is on media. */
-#define LABEL_MEDIA_BYTES 4096u
+/* What a label unit begins with on media: a page for each copy. */
+#define LABEL_COPIES	  2
+#define LABEL_PAGE_BYTES  4096ul
+#define LABEL_MEDIA_BYTES (LABEL_COPIES * LABEL_PAGE_BYTES)
+/* Size of a label unit where offsets, sizes and mappings are aligned so. */
+static inline uint64_t label_unit_bytes(uint64_t align_bytes)
+{
+	return align_bytes > LABEL_MEDIA_BYTES ? align_bytes : LABEL_MEDIA_BYTES;
+}
 void label_decode(const void *media, struct label *label);
-void label_encode(void *media, const struct label *label);
+/* Writes the copy that does not count, so that the other one is valid until this one is. Returns
+ * which. */
+uint32_t label_encode(void *media, const struct label *label);
+
+/* True, once: the label was touched where it cannot be reached (SIGBUS), and is mapped anew. */
+bool ram_label_hole(struct ram *ram);
 
 /* On return the lines have left the CPU's caches for memory. */
 void writeback_lines(const void *hva, size_t size_bytes);

@@ -132,11 +132,11 @@ static int devdax_open(struct ram *ram, const struct ram_place *place, struct er
 	return 0;
 }
 
-static int devdax_sync_label(const struct ram *ram, void *label_hva, struct error *err)
+static int devdax_sync_label(const struct ram *ram, void *hva, uint64_t bytes, struct error *err)
 {
 	(void)ram;
 	(void)err;
-	writeback_lines(label_hva, LABEL_MEDIA_BYTES);
+	writeback_lines(hva, bytes);
 	return 0;
 }
 

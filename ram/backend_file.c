@@ -74,6 +74,7 @@ static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_b
 		      struct error *err)
 {
 	const struct ram_config *config = &ram->config;
+	uint64_t label_bytes = label_unit_bytes(ram->align_bytes);
 
 	if (has_bytes == need_bytes || (config->has_offset && has_bytes > need_bytes))
 		return 0;
@@ -82,11 +83,17 @@ static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_b
 				 "%s: has %" PRIu64 " bytes, offset=%" PRIu64 ",size=%" PRIu64
 				 " needs %" PRIu64 " (%" PRIu64 " for the label): enlarge it",
 				 config->path, has_bytes, config->offset_bytes, config->size_bytes,
-				 need_bytes, ram->align_bytes);
+				 need_bytes, label_bytes);
+	if (has_bytes == config->size_bytes + LABEL_PAGE_BYTES)
+		return error_set(err, -EINVAL,
+				 "%s: was made by a version of Stasis whose label was one page: "
+				 "truncate -s %" PRIu64
+				 " makes room for both, and keeps what is in it",
+				 config->path, need_bytes);
 	return error_set(err, -EINVAL,
 			 "%s: has %" PRIu64 " bytes, size=%" PRIu64 " needs %" PRIu64 " (%" PRIu64
 			 " for the label): %s",
-			 config->path, has_bytes, config->size_bytes, need_bytes, ram->align_bytes,
+			 config->path, has_bytes, config->size_bytes, need_bytes, label_bytes,
 			 has_bytes > need_bytes
 				 ? "give its size, or offset=0 if it holds more VMs"
 				 : "give its size, or remove it to have it made anew");
@@ -99,7 +106,8 @@ static int open_file(struct ram *ram, const struct ram_place *place, bool alloca
 	int ret;
 
 	ram->align_bytes = place_file_align(place);
-	need_bytes = ram->config.offset_bytes + ram->config.size_bytes + ram->align_bytes;
+	need_bytes = ram->config.offset_bytes + ram->config.size_bytes +
+		     label_unit_bytes(ram->align_bytes);
 	if (!ram->created) {
 		ret = check_size(ram, (uint64_t)place->st.st_size, need_bytes, err);
 		need_bytes = (uint64_t)place->st.st_size; /* other VMs' too */
@@ -178,9 +186,9 @@ static int file_sync(struct ram *ram, const struct ram_watch *watch, struct erro
 	return ram->created ? sync_folder(ram, err) : 0;
 }
 
-static int file_sync_label(const struct ram *ram, void *label_hva, struct error *err)
+static int file_sync_label(const struct ram *ram, void *hva, uint64_t bytes, struct error *err)
 {
-	return sync_range(ram, label_hva, ram->align_bytes, err);
+	return sync_range(ram, hva, bytes, err);
 }
 
 static bool file_claims(const struct ram_place *place)

@@ -16,7 +16,7 @@ static bool memfd_claims(const struct ram_place *place)
 
 static int memfd_open(struct ram *ram, const struct ram_place *place, struct error *err)
 {
-	uint64_t need_bytes = ram->config.size_bytes + PAGE_BYTES;
+	uint64_t need_bytes = ram->config.size_bytes + label_unit_bytes(PAGE_BYTES);
 
 	(void)place;
 	ram->align_bytes = PAGE_BYTES;

@@ -2,13 +2,15 @@
 #define XXH_INLINE_ALL
 #include "ram/label.h"
 #include "ram/backend.h"
+#include "vmm/log.h"
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
 
-#define COPIES	   2
-#define COPY_BYTES ((size_t)LABEL_MEDIA_BYTES / COPIES)
+/* Where copies lie. The last one was that of older versions, and is not written any more. */
+static const uint32_t place[] = {0, LABEL_PAGE_BYTES, 2048};
+#define PLACES (sizeof(place) / sizeof(place[0]))
 
 static const char magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'L', 'B'};
 
@@ -47,14 +49,14 @@ static bool is_valid(const struct record *record)
 	       size_bytes % RAM_GRAIN_BYTES == 0;
 }
 
-/* The copy that counts, or -1. */
+/* The place that counts, or -1. */
 static int find_newest(const void *media, struct record *newest)
 {
 	struct record record;
 	int found = -1;
 
-	for (size_t i = 0; i < COPIES; i++) {
-		memcpy(&record, (const uint8_t *)media + i * COPY_BYTES, sizeof(record));
+	for (size_t i = 0; i < PLACES; i++) {
+		memcpy(&record, (const uint8_t *)media + place[i], sizeof(record));
 		if (!is_valid(&record))
 			continue;
 		if (found >= 0 &&
@@ -79,11 +81,12 @@ void label_decode(const void *media, struct label *label)
 	memcpy(label->checkpoint_id, record.checkpoint_id, sizeof(label->checkpoint_id));
 }
 
-/* Writes the older copy, so that the newer one stays valid until this one is. */
-void label_encode(void *media, const struct label *label)
+uint32_t label_encode(void *media, const struct label *label)
 {
 	struct record newest, record = {.state = htole32((uint32_t)label->state)};
 	int found = find_newest(media, &newest);
+	/* The second one, too, where an older version's counts, which lies in the first one's page. */
+	uint32_t copy = found == 0 || found == LABEL_COPIES;
 	uint64_t sequence = found < 0 ? 1 : le64toh(newest.sequence) + 1;
 
 	memcpy(record.magic, magic, sizeof(magic));
@@ -93,24 +96,84 @@ void label_encode(void *media, const struct label *label)
 	if (label->state == LABEL_SAVED)
 		memcpy(record.checkpoint_id, label->checkpoint_id, sizeof(record.checkpoint_id));
 	hash_record(&record, record.hash);
-	memcpy((uint8_t *)media + (found == 0 ? COPY_BYTES : 0), &record, sizeof(record));
+	memcpy((uint8_t *)media + place[copy], &record, sizeof(record));
+	return copy;
 }
 
-void label_read(const struct ram *ram, struct label *label)
+/* Both pages as they are; what cannot be read is zero, and counted. */
+static uint32_t fetch(struct ram *ram, uint8_t media[LABEL_MEDIA_BYTES])
 {
-	label_decode(ram->label_hva, label);
+	uint32_t lost = 0;
+
+	for (uint32_t at = 0; at < LABEL_MEDIA_BYTES; at += LABEL_PAGE_BYTES) {
+		memcpy(media + at, (const uint8_t *)ram->label_hva + at, LABEL_PAGE_BYTES);
+		if (!ram_label_hole(ram))
+			continue;
+		memset(media + at, 0, LABEL_PAGE_BYTES);
+		lost++;
+	}
+	return lost;
+}
+
+static const char *path_of(const struct ram *ram)
+{
+	return ram->config.path ? ram->config.path : "memfd";
+}
+
+/* One bad page costs nothing but a line in the log. */
+static int judge_lost(const struct ram *ram, uint32_t lost, const char *what, struct error *err)
+{
+	if (lost == LABEL_COPIES)
+		return error_set(err, -EIO, "%s: the label behind guest RAM cannot be %s (SIGBUS)",
+				 path_of(ram), what);
+	if (lost)
+		log_warn("%s: one copy of the label behind guest RAM cannot be %s (SIGBUS); the "
+			 "other one is good",
+			 path_of(ram), what);
+	return 0;
+}
+
+int label_read(struct ram *ram, struct label *label, struct error *err)
+{
+	uint8_t media[LABEL_MEDIA_BYTES];
+	uint32_t lost = fetch(ram, media);
+
+	label_decode(media, label);
+	return judge_lost(ram, lost, "read", err);
+}
+
+/* The copies that could not be stored. One that was stored but not synced is an error: the reason may
+ * be a page of guest RAM. */
+static int put_copies(struct ram *ram, const uint8_t *media, uint32_t first, uint32_t *lost,
+		      struct error *err)
+{
+	for (uint32_t i = 0; i < LABEL_COPIES; i++) {
+		uint8_t *hva = (uint8_t *)ram->label_hva + place[(first + i) % LABEL_COPIES];
+		int ret = 0;
+
+		memcpy(hva, media + place[first], sizeof(struct record));
+		if (ram_label_hole(ram))
+			++*lost;
+		else if (ram->backend->sync_label)
+			ret = ram->backend->sync_label(ram, hva, LABEL_PAGE_BYTES, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
 }
 
 int label_write(struct ram *ram, const struct label *label, struct error *err)
 {
 	struct label sized = *label;
+	uint8_t media[LABEL_MEDIA_BYTES];
+	uint32_t lost = 0;
 	int ret;
 
 	if (label->state != LABEL_RUNNING && label->state != LABEL_SAVED)
 		return error_set(err, -EINVAL, "label: no such state: %d", (int)label->state);
 	sized.ram_size_bytes = ram->config.size_bytes;
-	label_encode(ram->label_hva, &sized);
-	ret = ram->backend->sync_label ? ram->backend->sync_label(ram, ram->label_hva, err) : 0;
-	/* Had the unit been lost, the label would be in a private page that nobody ever sees. */
+	(void)fetch(ram, media);
+	ret = put_copies(ram, media, label_encode(media, &sized), &lost, err);
+	ret = ret ? ret : judge_lost(ram, lost, "written", err);
 	return ret ? ret : ram_check_whole(ram, err);
 }

@@ -3,11 +3,14 @@
  * Owns: one alignment unit behind guest RAM, which no memslot maps.
  * Threads: main only.
  * Units: bytes; ids are 128 bits.
- * Errors: 0 or -errno. Two copies with sequence number and XXH3-128; the newer valid one counts,
- *	so a torn write leaves the older one.
+ * Errors: 0 or -errno. Two copies with sequence number and XXH3-128, written one after the other;
+ *	the newer valid one counts, so a torn write leaves the older one. Both say the same when
+ *	label_write() returns, each in a page of its own: one bad page takes neither the label
+ *	nor, for it stays writable, the guest.
  *
- * On media: copies at 0 and 2048 of the unit, little-endian, 128 bytes each; what is "zero" is
- * hashed but not looked at, so that later versions may use it.
+ * On media: copies at 0 and 4096 of the unit, little-endian, 128 bytes each; what is "zero" is
+ * hashed but not looked at, so that later versions may use it. Earlier versions had the second copy at
+ * 2048, where it counts as long as it is the newest.
  *	0	8	"STASISLB"
  *	8	8	sequence; the newer of two valid copies is the one ahead, modulo 2^64
  *	16	8	size of RAM: RAM lies this far before the unit
@@ -32,8 +35,8 @@ struct label {
 	uint64_t ram_size_bytes;
 };
 
-/* LABEL_NONE if neither copy is valid: RAM that never had a VM. */
-void label_read(const struct ram *ram, struct label *label);
+/* LABEL_NONE if neither copy is valid: RAM that never had a VM. -EIO if neither can be read. */
+int label_read(struct ram *ram, struct label *label, struct error *err) must_check;
 /* On return the label is as durable as the backend's sync makes it. */
 int label_write(struct ram *ram, const struct label *label, struct error *err) must_check;
 /* For the first boot in RAM that has no label of this VM: another size= or offset= may have left a

@@ -16,7 +16,7 @@ struct media {
 	const char *path;
 	int fd;
 	bool can_read; /* else it can only be mapped */
-	uint64_t size_bytes, unit_bytes;
+	uint64_t size_bytes, align_bytes, unit_bytes;
 	/* Offsets and sizes are multiples of RAM_GRAIN_BYTES, so labels are this far apart. */
 	uint64_t step_bytes;
 };
@@ -25,10 +25,14 @@ static int read_label(const struct media *media, uint64_t at, struct label *labe
 		      struct error *err)
 {
 	uint8_t unit[LABEL_MEDIA_BYTES] = {0};
+	uint32_t bad = 0;
 	void *hva;
 
 	if (media->can_read) {
-		if (pread(media->fd, unit, sizeof(unit), (off_t)at) < 0)
+		for (uint32_t page = 0; page < LABEL_MEDIA_BYTES; page += LABEL_PAGE_BYTES)
+			bad += pread(media->fd, unit + page, LABEL_PAGE_BYTES, (off_t)(at + page)) <
+			       0;
+		if (bad == LABEL_COPIES)
 			return error_set(err, -errno, "%s: cannot read at %" PRIu64 ": %s",
 					 media->path, at, strerror(errno));
 		label_decode(unit, label);
@@ -104,15 +108,16 @@ static int describe(struct media *media, struct error *err)
 	if (ret)
 		return ret;
 	if (S_ISCHR(place.st.st_mode)) {
-		ret = devdax_query(&place, &media->size_bytes, &media->unit_bytes, err);
+		ret = devdax_query(&place, &media->size_bytes, &media->align_bytes, err);
 	} else if (S_ISREG(place.st.st_mode)) {
 		media->can_read = true;
 		media->size_bytes = (uint64_t)place.st.st_size;
-		media->unit_bytes = place_file_align(&place);
+		media->align_bytes = place_file_align(&place);
 	} else {
 		ret = error_set(err, -EINVAL, "%s: guest RAM can be a DAX device or a regular file",
 				media->path);
 	}
+	media->unit_bytes = label_unit_bytes(media->align_bytes);
 	media->step_bytes =
 		media->unit_bytes > RAM_GRAIN_BYTES ? media->unit_bytes : RAM_GRAIN_BYTES;
 	return ret;
@@ -124,11 +129,11 @@ static int peek(const struct media *media, const struct ram_config *config, stru
 	uint64_t size_bytes = config->size_bytes, offset_bytes = config->offset_bytes;
 	uint64_t last = last_unit(media);
 
-	if (offset_bytes % media->unit_bytes || size_bytes % media->unit_bytes)
+	if (offset_bytes % media->align_bytes || size_bytes % media->align_bytes)
 		return error_set(err, -EINVAL,
 				 "%s: offset=%" PRIu64 ",size=%" PRIu64
 				 ": both must be multiples of its page size %" PRIu64,
-				 media->path, offset_bytes, size_bytes, media->unit_bytes);
+				 media->path, offset_bytes, size_bytes, media->align_bytes);
 	if (offset_bytes >= last || size_bytes > last - offset_bytes)
 		return error_set(err, -EINVAL,
 				 "%s: has %" PRIu64 " bytes: no RAM of size=%" PRIu64
@@ -141,7 +146,7 @@ static int peek(const struct media *media, const struct ram_config *config, stru
 
 int label_peek(const struct ram_config *config, struct label *label, struct error *err)
 {
-	struct media media = {.path = config->path, .unit_bytes = 1};
+	struct media media = {.path = config->path, .align_bytes = 1};
 	int ret;
 
 	media.fd = open(config->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -180,7 +185,7 @@ static int spend_ours(struct ram *ram, const struct finding *found, struct error
 		 media->path, found->offset_bytes, found->label.ram_size_bytes);
 	memset(hva, 0, LABEL_MEDIA_BYTES);
 	if (ram->backend->sync_label)
-		ret = ram->backend->sync_label(ram, hva, err);
+		ret = ram->backend->sync_label(ram, hva, LABEL_MEDIA_BYTES, err);
 	munmap(hva, media->unit_bytes);
 	return ret;
 }
@@ -220,7 +225,7 @@ static bool overlaps(const struct ram *ram, uint64_t at, const struct label *lab
 
 	return label->state == LABEL_SAVED && label->ram_size_bytes <= at &&
 	       (at != own_label || label->ram_size_bytes != config->size_bytes) &&
-	       at - label->ram_size_bytes < own_label + ram->align_bytes;
+	       at - label->ram_size_bytes < own_label + ram->label_bytes;
 }
 
 typedef int (*finding_fn)(struct ram *ram, const struct finding *found, struct error *err);

@@ -78,6 +78,7 @@ static int open_backend(struct ram *ram, struct error *err)
 	ret = ram->backend->open(ram, &place, err);
 	if (ret)
 		return ret;
+	ram->label_bytes = label_unit_bytes(ram->align_bytes);
 	return check_alignment(ram, err);
 }
 
@@ -85,7 +86,7 @@ static int open_backend(struct ram *ram, struct error *err)
 static int map(struct ram *ram, struct error *err)
 {
 	uint64_t align = ram->align_bytes > RAM_GRAIN_BYTES ? ram->align_bytes : RAM_GRAIN_BYTES;
-	uint64_t bytes = ram->config.size_bytes + ram->align_bytes;
+	uint64_t bytes = ram->config.size_bytes + ram->label_bytes;
 	uint8_t *hva;
 	void *map_hva;
 
@@ -116,7 +117,7 @@ static void advise(const struct ram *ram)
 {
 	(void)madvise(ram->hva, ram->config.size_bytes, MADV_HUGEPAGE);
 	if (ram->align_bytes < RAM_GRAIN_BYTES)
-		(void)madvise(ram->label_hva, ram->align_bytes, MADV_NOHUGEPAGE);
+		(void)madvise(ram->label_hva, ram->label_bytes, MADV_NOHUGEPAGE);
 	(void)madvise(ram->hva, ram->config.size_bytes, MADV_DONTDUMP);
 }
 
@@ -135,7 +136,7 @@ int ram_open(struct ram *ram, const struct ram_config *config, struct error *err
 	/* Nobody else can reach a memfd. */
 	if (config->path) {
 		ret = lock_range(ram->fd, config->path, config->offset_bytes,
-				 config->size_bytes + ram->align_bytes, err);
+				 config->size_bytes + ram->label_bytes, err);
 		if (ret)
 			goto close_ram;
 	}
@@ -335,7 +336,7 @@ bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa)
 	int saved_errno = errno;
 	void *patch;
 
-	if (!ram->hva || at >= ram->config.size_bytes + ram->align_bytes)
+	if (!ram->hva || at >= ram->config.size_bytes + ram->label_bytes)
 		return false;
 	patch = mmap(ram->hva + (at & ~(ram->align_bytes - 1)), ram->align_bytes,
 		     PROT_READ | PROT_WRITE,
@@ -343,8 +344,21 @@ bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa)
 	errno = saved_errno;
 	if (patch == MAP_FAILED)
 		return false;
-	atomic_store(&ram->holed, true);
 	if (!ram_gpa_of(ram, hva, gpa))
 		*gpa = RAM_NO_GPA;
+	atomic_store(at < ram->config.size_bytes ? &ram->holed : &ram->label_holed, true);
+	return true;
+}
+
+bool ram_label_hole(struct ram *ram)
+{
+	off_t offset = (off_t)(ram->config.offset_bytes + ram->config.size_bytes);
+
+	if (!atomic_exchange(&ram->label_holed, false))
+		return false;
+	/* Where pages are large, the patch has taken what lay beside the bad one, too. If this fails
+	 * the patch stays, and its zeroes are no label. */
+	(void)mmap(ram->label_hva, ram->label_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		   ram->fd, offset);
 	return true;
 }

@@ -51,8 +51,8 @@ struct ram_backend {
 	int (*open)(struct ram *ram, const struct ram_place *place, struct error *err);
 	/* NULL: nothing to do. watch may be NULL, too */
 	int (*sync)(struct ram *ram, const struct ram_watch *watch, struct error *err);
-	/* Of the unit at label_hva, not always this VM's own. NULL: nothing to do */
-	int (*sync_label)(const struct ram *ram, void *label_hva, struct error *err);
+	/* Of pages of a label, not always this VM's own. NULL: nothing to do */
+	int (*sync_label)(const struct ram *ram, void *hva, uint64_t bytes, struct error *err);
 };
 
 struct ram {
@@ -61,11 +61,13 @@ struct ram {
 	int fd;
 	bool created;	      /* the file is new: there is no label and no former content */
 	uint64_t align_bytes; /* page size of the backend: alignment of mapping, offset and label */
+	uint64_t label_bytes; /* label_unit_bytes() of it */
 	uint8_t *hva;	      /* size_bytes of guest RAM, one mapping */
 	void *label_hva;      /* one unit behind it: no memslot maps it */
 	void *map_hva;	      /* what is reserved around both, for ram_close() */
 	uint64_t map_bytes;
 	atomic_bool holed; /* ram_patch_hole() was needed: what is here is not what is on media */
+	atomic_bool label_holed; /* the same of the label, until label.c takes note */
 	bool pinned; /* functions of the host have these very pages by DMA: none may be swapped
 			      for another */
 	struct ram_region region[RAM_MAX_REGIONS];
@@ -118,7 +120,7 @@ int ram_hash(const struct ram *ram, const struct ram_watch *watch, uint8_t hash[
 void ram_zero(struct ram *ram);
 
 /* SIGBUS on RAM or its label: puts private zero pages over the broken unit so that whoever touched
- * it goes on, and tells the GPA (RAM_NO_GPA: the label). False if hva is neither. From then on
- * this RAM cannot be synced or saved. Async-signal-safe. */
+ * it goes on, and tells the GPA. From then on this RAM cannot be synced or saved. RAM_NO_GPA: it was
+ * the label, and whoever reads or writes that sees to it. False if hva is neither. Async-signal-safe. */
 bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa);
 #endif

@@ -26,9 +26,9 @@ static uid_t user;
 
 /* In place of libc's: a rename that works and reports an error all the same, as of a network file
  * system or a disk whose answer was lost. */
-int renameat(int from_fd, const char *from, int to_fd, const char *to)
+int renameat(int oldfd, const char *old, int newfd, const char *new)
 {
-	long ret = syscall(SYS_renameat2, from_fd, from, to_fd, to, 0);
+	long ret = syscall(SYS_renameat2, oldfd, old, newfd, new, 0);
 
 	if (ret || !rename_reports_error)
 		return (int)ret;

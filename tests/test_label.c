@@ -5,7 +5,7 @@
 #include <xxhash.h>
 
 #define RECORD_BYTES 128 /* label.h: one copy on media */
-#define SECOND_COPY  2048
+#define SECOND_COPY  4096
 
 static uint8_t media[LABEL_MEDIA_BYTES];
 
@@ -188,6 +188,25 @@ START_TEST(nonsense_is_no_label)
 }
 END_TEST
 
+/* The place of the second copy in earlier versions: it counts while it is the newest. */
+START_TEST(older_version)
+{
+	struct label older = saved_label(1, 2 * MIB), newer = saved_label(2, 2 * MIB), label;
+
+	label_encode(media, &older);
+	label_encode(media, &newer);
+	memcpy(media + 2048, media + SECOND_COPY, RECORD_BYTES);
+	memset(media + SECOND_COPY, 0, RECORD_BYTES);
+	assert_media(&newer);
+	for (uint8_t id = 3; id < 8; id++) {
+		label = saved_label(id, 2 * MIB);
+		/* Not into its page before there is another. */
+		ck_assert_int_eq(label_encode(media, &label), id % 2);
+		assert_media(&label);
+	}
+}
+END_TEST
+
 static struct ram ram;
 
 static void open_at(const char *path, uint64_t offset_bytes, uint64_t size_bytes)
@@ -223,14 +242,14 @@ static void check_file(const char *path)
 	struct label label, running = {.state = LABEL_RUNNING}, saved = saved_label(9, 4 * MIB);
 
 	assert_ok(ram_open(&ram, &config, &fixture_err));
-	label_read(&ram, &label);
+	assert_ok(label_read(&ram, &label, &fixture_err));
 	ck_assert_int_eq(label.state, LABEL_NONE);
 	assert_refused(label_write(&ram, &label, &fixture_err), -EINVAL, WORDS("state"));
 	memset(running.vm_id, 9, sizeof(running.vm_id));
 	running.ram_size_bytes = 1; /* not what counts */
 	assert_ok(label_write(&ram, &running, &fixture_err));
 	running.ram_size_bytes = 4 * MIB;
-	label_read(&ram, &label);
+	assert_ok(label_read(&ram, &label, &fixture_err));
 	assert_same(&label, &running);
 	/* Works beside the VM that has the lock. */
 	assert_ok(peek(path, 0, 4 * MIB, &label));
@@ -238,7 +257,7 @@ static void check_file(const char *path)
 	assert_ok(label_write(&ram, &saved, &fixture_err));
 	ram_close(&ram);
 	assert_ok(ram_open(&ram, &config, &fixture_err));
-	label_read(&ram, &label);
+	assert_ok(label_read(&ram, &label, &fixture_err));
 	assert_same(&label, &saved);
 	for (size_t at = 0; at < 4 * MIB; at += 4096)
 		ck_assert_int_eq(ram.hva[at], 0);
@@ -260,6 +279,30 @@ START_TEST(on_tmpfs)
 }
 END_TEST
 
+/* A bad page takes neither the label nor what it said last, whichever page it is. */
+START_TEST(one_page_lost)
+{
+	struct ram_config config = {.path = fixture_path("ram"), .size_bytes = 4 * MIB};
+	struct label label, saved = saved_label(9, 4 * MIB), running = {.state = LABEL_RUNNING};
+
+	running.ram_size_bytes = 4 * MIB;
+	memset(running.vm_id, 9, sizeof(running.vm_id));
+	assert_ok(ram_open(&ram, &config, &fixture_err));
+	for (int i = 0; i < 8; i++) {
+		const struct label *now = i % 2 ? &saved : &running;
+
+		assert_ok(label_write(&ram, now, &fixture_err));
+		memset((uint8_t *)ram.label_hva + (i / 2 % 2 ? SECOND_COPY : 0), i / 4 ? 0xff : 0,
+		       4096);
+		assert_ok(label_read(&ram, &label, &fixture_err));
+		assert_same(&label, now);
+		assert_ok(peek(config.path, 0, 4 * MIB, &label));
+		assert_same(&label, now);
+	}
+	ram_close(&ram);
+}
+END_TEST
+
 START_TEST(peek_refused)
 {
 	const char *path = fixture_path("ram");
@@ -268,9 +311,9 @@ START_TEST(peek_refused)
 	assert_refused(peek(path, 0, 0, &label), -ENOENT, WORDS(path, "No such file"));
 	fixture_make_file(path, 0);
 	assert_refused(peek(path, 0, 0, &label), -EINVAL, WORDS(path, "0 bytes"));
-	fixture_make_file(path, 4 * MIB + 4096);
-	assert_refused(peek(path, 0, 6 * MIB, &label), -EINVAL, WORDS(path, "4198400", "6291456"));
-	assert_refused(peek(path, 4 * MIB, 0, &label), -EINVAL, WORDS(path, "4198400"));
+	fixture_make_file(path, 4 * MIB + 8192);
+	assert_refused(peek(path, 0, 6 * MIB, &label), -EINVAL, WORDS(path, "4202496", "6291456"));
+	assert_refused(peek(path, 4 * MIB, 0, &label), -EINVAL, WORDS(path, "4202496"));
 	assert_refused(peek(path, UINT64_MAX - 4095, 4 * MIB, &label), -EINVAL, WORDS(path));
 	assert_refused(peek(path, 0, UINT64_MAX - 4095, &label), -EINVAL, WORDS(path));
 	assert_refused(peek(path, 1, 2 * MIB, &label), -EINVAL, WORDS(path, "4096"));
@@ -312,7 +355,7 @@ START_TEST(peek_forged)
 	const char *path = fixture_path("ram");
 	struct label forged = saved_label(0x66, 2 * MIB), label, want;
 
-	fixture_make_file(path, 8 * MIB + 4096);
+	fixture_make_file(path, 8 * MIB + 8192);
 	put_label(path, 0, 8 * MIB, 1);
 	open_at(path, 0, 8 * MIB);
 	label_encode(ram.hva + 2 * MIB, &forged);
@@ -431,10 +474,11 @@ END_TEST
 int main(void)
 {
 	const TTest *const test[] = {
-		layout,	     nothing_is_no_label,   newer_counts,	  sequence_wraps,
-		torn_writes, flipped_bits,	    nonsense_is_no_label, on_disk,
-		on_tmpfs,    peek_refused,	    peek_shared,	  peek_forged,
-		overlap,     overlap_of_another_vm, overlap_in_use};
+		layout,	      nothing_is_no_label,   newer_counts,	   sequence_wraps,
+		torn_writes,  flipped_bits,	     nonsense_is_no_label, on_disk,
+		on_tmpfs,     peek_refused,	     peek_shared,	   peek_forged,
+		overlap,      overlap_of_another_vm, overlap_in_use,	   older_version,
+		one_page_lost};
 
 	return fixture_main("label", test, sizeof(test) / sizeof(test[0]));
 }

@@ -44,7 +44,7 @@ static void check_open(unsigned long align_bytes)
 	assert_ok(ram_check_survives(&ram, RAM_SURVIVES_KEXEC, &fixture_err));
 	assert_ok(ram_sync(&ram, NULL, &fixture_err));
 	assert_ok(label_write(&ram, &label, &fixture_err));
-	label_read(&ram, &found);
+	assert_ok(label_read(&ram, &found, &fixture_err));
 	ck_assert_int_eq(found.state, LABEL_RUNNING);
 	ram.hva[2 * GIB - 1] = 1;
 	ram_close(&ram);

@@ -318,26 +318,73 @@ START_TEST(truncated_file)
 	assert_refused(ram_check_survives(&ram, RAM_SURVIVES_PROCESS, &fixture_err), -EIO,
 		       WORDS("fs/ram", "lost"));
 	assert_refused(ram_sync(&ram, NULL, &fixture_err), -EIO, WORDS("fs/ram", "lost"));
-	assert_refused(label_write(&ram, &label, &fixture_err), -EIO, WORDS("fs/ram", "lost"));
+	ck_assert_int_eq(label_read(&ram, &label, &fixture_err), -EIO);
 	ck_assert_uint_eq(patched_gpa, RAM_NO_GPA);
 	ck_assert_int_eq(not_ram, 0);
 	ram_close(&ram);
 }
 END_TEST
 
-/* A label that cannot be written is no success, even if nothing else was lost. */
+/* A label that cannot be written is no success, even if nothing else was lost; nor is one that cannot be
+ * read a RAM without a label. */
 START_TEST(truncated_label)
 {
 	struct label label = {.state = LABEL_RUNNING};
 
 	open_ram(fixture_path("ram"));
 	catch_sigbus();
+	assert_ok(label_write(&ram, &label, &fixture_err));
 	ck_assert_int_eq(ftruncate(ram.fd, RAM_BYTES), 0);
-	label_read(&ram, &label);
-	ck_assert_int_eq(label.state, LABEL_NONE);
+	assert_refused(label_read(&ram, &label, &fixture_err), -EIO, WORDS("ram", "be read"));
 	label.state = LABEL_SAVED;
-	assert_refused(label_write(&ram, &label, &fixture_err), -EIO, WORDS("lost"));
-	ck_assert_int_eq(patched, 1);
+	assert_refused(label_write(&ram, &label, &fixture_err), -EIO, WORDS("ram", "be written"));
+	ck_assert(!atomic_load(&ram.holed));
+	ram_close(&ram);
+}
+END_TEST
+
+/* With one page of it gone the label is read and written as before. */
+START_TEST(truncated_copy)
+{
+	static const enum label_state next[] = {LABEL_SAVED, LABEL_RUNNING, LABEL_SAVED};
+	struct label label = {.state = LABEL_RUNNING};
+	struct ram_config peeked;
+
+	open_ram(fixture_path("ram"));
+	catch_sigbus();
+	assert_ok(label_write(&ram, &label, &fixture_err));
+	ck_assert_int_eq(ftruncate(ram.fd, RAM_BYTES + 4096), 0);
+	for (size_t i = 0; i < sizeof(next) / sizeof(next[0]); i++) {
+		assert_ok(label_read(&ram, &label, &fixture_err));
+		ck_assert_int_eq(label.state, i ? next[i - 1] : LABEL_RUNNING);
+		label.state = next[i];
+		assert_ok(label_write(&ram, &label, &fixture_err));
+	}
+	ck_assert_int_ge(patched, 6);
+	ck_assert(!atomic_load(&ram.holed));
+	peeked = ram.config;
+	ram_close(&ram);
+	ck_assert_int_eq(truncate(fixture_path("ram"), (off_t)RAM_BYTES + 8192), 0);
+	peeked.path = fixture_path("ram");
+	assert_ok(label_peek(&peeked, &label, &fixture_err));
+	ck_assert_int_eq(label.state, LABEL_SAVED);
+}
+END_TEST
+
+/* Where pages are large, the patch takes both copies from the mapping: the one that is good is mapped
+ * anew. */
+START_TEST(label_in_a_large_page)
+{
+	struct label label = {.state = LABEL_RUNNING};
+
+	open_ram(fixture_path("ram"));
+	assert_ok(label_write(&ram, &label, &fixture_err));
+	ck_assert_ptr_eq(mmap(ram.label_hva, ram.label_bytes, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 ram.label_hva);
+	atomic_store(&ram.label_holed, true); /* as ram_patch_hole() does */
+	assert_ok(label_read(&ram, &label, &fixture_err));
+	ck_assert_int_eq(label.state, LABEL_RUNNING);
 	ram_close(&ram);
 }
 END_TEST
@@ -368,7 +415,7 @@ START_TEST(patch_outside_ram)
 	open_ram(NULL);
 	ck_assert(!ram_patch_hole(&ram, &local, &gpa));
 	ck_assert(!ram_patch_hole(&ram, ram.hva - 1, &gpa));
-	ck_assert(!ram_patch_hole(&ram, ram.hva + RAM_BYTES + ram.align_bytes, &gpa));
+	ck_assert(!ram_patch_hole(&ram, ram.hva + RAM_BYTES + ram.label_bytes, &gpa));
 	ck_assert(!ram_patch_hole(&ram, NULL, &gpa));
 	ck_assert(!atomic_load(&ram.holed));
 	assert_ok(ram_sync(&ram, NULL, &fixture_err));
@@ -418,13 +465,22 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const test[] = {regions_refused,	gate_pointers,
-				     gate_copies,	gpa_of,
-				     hash_and_zero,	holes_stay_holes,
-				     pinned_pages_stay, zero_stays_allocated,
-				     walks_are_watched, zero_and_hash_keep_to_the_range,
-				     truncated_file,	truncated_label,
-				     tmpfs_runs_full,	patch_outside_ram};
+	const TTest *const test[] = {regions_refused,
+				     gate_pointers,
+				     gate_copies,
+				     gpa_of,
+				     hash_and_zero,
+				     holes_stay_holes,
+				     pinned_pages_stay,
+				     zero_stays_allocated,
+				     walks_are_watched,
+				     zero_and_hash_keep_to_the_range,
+				     truncated_file,
+				     truncated_label,
+				     truncated_copy,
+				     label_in_a_large_page,
+				     tmpfs_runs_full,
+				     patch_outside_ram};
 
 	return fixture_main("ram_gate", test, sizeof(test) / sizeof(test[0]));
 }

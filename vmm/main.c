@@ -43,6 +43,8 @@ static void ram_broke(int signal_number, siginfo_t *info, void *context)
 		die_tidily(signal_number);
 		return;
 	}
+	if (gpa == RAM_NO_GPA)
+		return; /* the label, which the guest needs not: who uses it sees to it */
 	atomic_store(&vm.broken_gpa, gpa);
 	vm_request(&vm, VM_REQUEST_BROKEN_RAM);
 }

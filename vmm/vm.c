@@ -534,11 +534,8 @@ static void report_broken_ram(struct vm *vm)
 
 	if (ram_fault_reason(&vm->ram, &reason))
 		log_error("%s", reason.msg);
-	if (gpa == RAM_NO_GPA)
-		log_error("%s: the label behind guest RAM cannot be reached (SIGBUS)", path);
-	else
-		log_error("%s: guest RAM at GPA %#llx cannot be reached (SIGBUS)", path,
-			  (unsigned long long)gpa);
+	log_error("%s: guest RAM at GPA %#llx cannot be reached (SIGBUS)", path,
+		  (unsigned long long)gpa);
 	vcpus_pause(vm);
 	for (uint32_t i = 0; i < vm->nvcpus; i++)
 		arch_log_registers(&vm->vcpu[i]);

@@ -112,7 +112,7 @@ struct vm {
 	bool reset_waits; /* so does what the guest asks for, until again_timer expires */
 	bool wake_waits;  /* a wake-up is to be tried again then */
 	struct timer again_timer;
-	_Atomic uint64_t broken_gpa; /* of the last SIGBUS; RAM_NO_GPA: the label */
+	_Atomic uint64_t broken_gpa; /* of the last SIGBUS */
 	int exit_status;
 	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */
 	/* In the midst of a long step of a save or load: QMP serves clients that have something to ask;
