@@ -97,7 +97,8 @@ START_TEST(terminals)
 	own = output_reopen(tty, O_WRONLY);
 	ck_assert(blocks(tty) && !blocks(own));
 	ck_assert_uint_gt(fill(own), 0);
-	ck_assert_uint_eq(fill(tty), 0);
+	while (fill(tty)) /* the kernel moves it on to the reader's buffer meanwhile */
+		;
 	ck_assert_int_eq(tcflush(tty, TCIOFLUSH), 0);
 	ck_assert_uint_gt(fill(tty), 0);
 	ck_assert_int_eq(tcflush(tty, TCIOFLUSH), 0);
