@@ -217,13 +217,13 @@ static int net(struct options *opt, char *value, struct error *err)
 
 	if (!nets)
 		return -EINVAL;
+	opt->net = nets;
 	if (!strncmp(value, "user", 4) && (!value[4] || value[4] == ','))
 		return error_set(err, -EINVAL,
 				 "--net %s: Stasis has no network stack of its own: run passt(1), "
 				 "which wants no privileges, and give its socket: --net "
 				 "stream=unix:PATH",
 				 value);
-	opt->net = nets;
 	config = &nets[opt->nnets];
 	config->queues = 1;
 	snprintf(config->id, sizeof(config->id), "net%u", opt->nnets++);
