@@ -26,6 +26,7 @@
 static struct vm vm;
 static struct options opt;
 static struct error err;
+static struct boot_files files = BOOT_FILES_NONE;
 static uint8_t image[8192];
 static int kernel_fd, initrd_fd;
 static char kernel_path[32], initrd_path[32];
@@ -161,7 +162,8 @@ static void *gpa(uint64_t at, uint64_t size)
 static int check(void)
 {
 	err.msg[0] = 0;
-	return boot_check(&opt, vm.ram.config.size_bytes, &err);
+	boot_files_close(&files);
+	return boot_check(&files, &opt, vm.ram.config.size_bytes, &err);
 }
 
 static void check_refused(const char *what)
@@ -173,7 +175,8 @@ static void check_refused(const char *what)
 static void place(struct boot_entry *entry)
 {
 	err.msg[0] = 0;
-	ck_assert_msg(!boot_place(&vm, entry, &err), "%s", err.msg);
+	boot_files_close(&files);
+	ck_assert_msg(!boot_place(&vm, &files, entry, &err), "%s", err.msg);
 }
 
 /* What an MMU would make of it. */
@@ -381,7 +384,11 @@ START_TEST(test_initrd)
 	opt.initrd = initrd_path;
 	check_refused("empty");
 	ck_assert_int_eq(ftruncate(initrd_fd, 400L << 20), 0);
-	check_refused("--initrd");
+	check_refused("give it more with --memory size=");
+	/* What no RAM makes room for. */
+	ck_assert_int_eq(ftruncate(initrd_fd, 3L << 30), 0);
+	check_refused("take a smaller one");
+	ck_assert_ptr_null(strstr(err.msg, "give it more"));
 	/* 16 MiB + 3 MiB of kernel leave 237 MiB. */
 	ck_assert_int_eq(ftruncate(initrd_fd, 237L << 20), 0);
 	ck_assert_int_eq(check(), 0);
@@ -427,8 +434,33 @@ START_TEST(test_changed_file)
 	make_elf();
 	ck_assert_int_eq(check(), 0);
 	ck_assert_int_eq(ftruncate(kernel_fd, 2000), 0);
-	ck_assert_int_lt(boot_place(&vm, &entry, &err), 0);
+	ck_assert_int_lt(boot_place(&vm, &files, &entry, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, kernel_path));
+}
+END_TEST
+
+/* Hosts remove old kernels while guests run. */
+START_TEST(test_removed_files)
+{
+	char kernel[] = "/tmp/stasis-test-XXXXXX", initrd[] = "/tmp/stasis-test-XXXXXX";
+	struct boot_entry entry;
+
+	make_elf();
+	opt.kernel = kernel;
+	opt.initrd = initrd;
+	kernel_fd = mkstemp(kernel);
+	fill_file(kernel_fd, image, ELF_BYTES);
+	initrd_fd = mkstemp(initrd);
+	fill_file(initrd_fd, image, 100);
+	ck_assert_int_eq(check(), 0);
+	unlink(kernel);
+	unlink(initrd);
+	ck_assert_msg(!boot_place(&vm, &files, &entry, &err), "%s", err.msg);
+	ck_assert_msg(!boot_check(&files, &opt, vm.ram.config.size_bytes, &err), "%s", err.msg);
+	boot_files_close(&files);
+	ck_assert_int_lt(boot_place(&vm, &files, &entry, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.msg, kernel));
+	ck_assert_int_eq(files.kernel.fd, -1);
 }
 END_TEST
 
@@ -627,6 +659,7 @@ int main(void)
 	tcase_add_test(tc, test_bzimage_relocation);
 	tcase_add_loop_test(tc, test_e820, 0, 5);
 	tcase_add_test(tc, test_initrd);
+	tcase_add_test(tc, test_removed_files);
 	tcase_add_test(tc, test_kernel_file);
 	tcase_add_test(tc, test_changed_file);
 	tcase_add_test(tc, test_cmdline);

@@ -42,8 +42,8 @@ int arch_ram_layout(struct vm *vm, struct error *err) must_check;
 /* Interrupt controllers and timers; after the memslots (cheaper then), before the vCPUs. */
 int arch_vm_create(struct vm *vm, struct error *err) must_check;
 void arch_vm_destroy(struct vm *vm);
-/* Opens and checks kernel and initrd without touching RAM, so that a wrong file is told at start.
- */
+/* Opens and checks kernel and initrd without touching RAM, so that a wrong file is told at start. They
+ * stay open for later resets. */
 int arch_boot_check(const struct vm *vm, struct error *err) must_check;
 /* Places kernel, initrd, command line and tables in RAM and sets the first vCPU on its entry. */
 int arch_boot(struct vm *vm, struct error *err) must_check;

@@ -81,13 +81,17 @@ static void allow_descriptors(void)
 static int start(bool paused, struct error *err)
 {
 	int ret = cpr_start(&vm, err);
+	bool boots = !ret && vm.runstate == RUNSTATE_PRELAUNCH;
 
-	if (!ret && vm.runstate == RUNSTATE_PRELAUNCH) {
-		ret = arch_boot_check(&vm, err);
-		if (!ret && !paused)
-			ret = vm_cont(&vm, err);
-	}
-	return ret;
+	if (ret)
+		return ret;
+	ret = arch_boot_check(&vm, err);
+	if (boots)
+		return ret || paused ? ret : vm_cont(&vm, err);
+	/* A load does without, but the files are held for a reset of its guest. */
+	if (ret)
+		log_warn("a guest that is loaded here could not be reset: %s", err->msg);
+	return 0;
 }
 
 static int run(const struct options *opt, struct error *err)

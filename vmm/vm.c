@@ -447,6 +447,11 @@ static void guest_reset(struct vm *vm)
 		vm_quit(vm, true, "guest-reset", 1);
 		return;
 	}
+	if (arch_boot_check(vm, &err)) {
+		log_error("ends: the guest was reset, and cannot be booted again: %s", err.msg);
+		vm_quit(vm, true, "guest-reset", 1);
+		return;
+	}
 	ret = vm_reset(vm, true, "guest-reset", &err);
 	if (ret == -ETIMEDOUT) {
 		log_guest("guest reset: %s; it is tried again", err.msg);

@@ -56,6 +56,7 @@ int arch_vm_create(struct vm *vm, struct error *err)
 	vm->arch = calloc(1, sizeof(*vm->arch));
 	if (!vm->arch)
 		return error_set(err, -ENOMEM, "no memory");
+	vm->arch->files = (struct boot_files)BOOT_FILES_NONE;
 	for (uint32_t i = 0; i < vm->opt->cpus; i++) {
 		vm->arch->cpuid[i] = cpu_cpuid_new();
 		if (!vm->arch->cpuid[i])
@@ -75,6 +76,7 @@ void arch_vm_destroy(struct vm *vm)
 {
 	if (!vm->arch)
 		return;
+	boot_files_close(&vm->arch->files);
 	for (uint32_t i = 0; i < OPTIONS_MAX_CPUS; i++)
 		free(vm->arch->cpuid[i]);
 	free(vm->arch);
@@ -83,7 +85,7 @@ void arch_vm_destroy(struct vm *vm)
 
 int arch_boot_check(const struct vm *vm, struct error *err)
 {
-	return boot_check(vm->opt, vm->opt->memory.size_bytes, err);
+	return boot_check(&vm->arch->files, vm->opt, vm->opt->memory.size_bytes, err);
 }
 
 /* Not in the CPUID that KVM says it supports before Linux 6.14. */
@@ -130,7 +132,7 @@ int arch_boot(struct vm *vm, struct error *err)
 	if (!vm->arch->cpuid_set)
 		ret = set_cpuid(vm, err);
 	if (!ret)
-		ret = boot_place(vm, &entry, err);
+		ret = boot_place(vm, &vm->arch->files, &entry, err);
 	if (ret)
 		return ret;
 	if (ioctl(bsp, KVM_GET_SREGS2, &sregs))

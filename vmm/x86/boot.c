@@ -72,7 +72,8 @@ static int file_open(struct boot_file *file, const char *option, const char *pat
 
 	file->path = path;
 	/* Without O_NONBLOCK a FIFO would hold us here for ever. */
-	file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (file->fd < 0)
+		file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (file->fd < 0 || fstat(file->fd, &st))
 		return error_set(err, -errno, "%s %s: %s", option, path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
@@ -83,12 +84,17 @@ static int file_open(struct boot_file *file, const char *option, const char *pat
 	return 0;
 }
 
-static void plan_close(struct boot_plan *plan)
+static void file_close(struct boot_file *file)
 {
-	if (plan->kernel.fd >= 0)
-		close(plan->kernel.fd);
-	if (plan->initrd.fd >= 0)
-		close(plan->initrd.fd);
+	if (file->fd >= 0)
+		close(file->fd);
+	file->fd = -1;
+}
+
+void boot_files_close(struct boot_files *files)
+{
+	file_close(&files->kernel);
+	file_close(&files->initrd);
 }
 
 static int plan_parse_kernel(struct boot_plan *plan, struct error *err)
@@ -113,21 +119,25 @@ static int plan_parse_kernel(struct boot_plan *plan, struct error *err)
 /* The protocol wants it as high as possible: early allocations of the kernel come from below. */
 static int plan_place_initrd(struct boot_plan *plan, struct error *err)
 {
-	uint64_t size = plan->initrd.size_bytes, end = plan->low_ram_end_gpa;
+	uint64_t size = plan->initrd.size_bytes, limit = LAYOUT_LOW_RAM_END_GPA;
+	uint64_t end = plan->low_ram_end_gpa;
 
 	if (plan->initrd.fd < 0)
 		return 0;
-	if (end - 1 > plan->initrd_max_gpa)
-		end = plan->initrd_max_gpa + 1;
+	if (limit - 1 > plan->initrd_max_gpa)
+		limit = plan->initrd_max_gpa + 1;
+	if (end > limit)
+		end = limit;
 	if (end >= size)
 		plan->initrd_gpa = (end - size) & ~(PAGE_BYTES - 1);
 	if (end < size || plan->initrd_gpa < plan->kernel_end_gpa)
 		return error_set(err, -ENOSPC,
 				 "--initrd %s: %llu MiB do not fit between the kernel's end at "
-				 "%llu MiB and %llu MiB of RAM: give it more with --memory size=",
+				 "%llu MiB and %llu MiB: %s",
 				 plan->initrd.path, (unsigned long long)(size / MIB + 1),
 				 (unsigned long long)(plan->kernel_end_gpa / MIB + 1),
-				 (unsigned long long)(end / MIB));
+				 (unsigned long long)(end / MIB),
+				 boot_way_out(plan->kernel_end_gpa, size + PAGE_BYTES - 1, limit));
 	return 0;
 }
 
@@ -151,14 +161,15 @@ static void plan_memmap(struct boot_plan *plan, uint64_t ram_size_bytes)
 		   BOOT_MEM_RAM);
 }
 
-/* On failure the files are closed again. */
-static int plan_make(struct boot_plan *plan, const struct options *opt, uint64_t ram_size_bytes,
-		     struct error *err)
+/* Files that were opened here are closed again on failure: the next try takes what the paths are then. */
+static int plan_make(struct boot_plan *plan, struct boot_files *files, const struct options *opt,
+		     uint64_t ram_size_bytes, struct error *err)
 {
 	int ret;
 
 	memset(plan, 0, sizeof(*plan));
-	plan->kernel.fd = plan->initrd.fd = -1;
+	plan->kernel = files->kernel;
+	plan->initrd = files->initrd;
 	plan->cmdline = opt->append ? opt->append : "";
 	plan->low_ram_end_gpa =
 		ram_size_bytes < LAYOUT_LOW_RAM_END_GPA ? ram_size_bytes : LAYOUT_LOW_RAM_END_GPA;
@@ -179,19 +190,23 @@ static int plan_make(struct boot_plan *plan, const struct options *opt, uint64_t
 	if (!ret)
 		ret = plan_place_initrd(plan, err);
 	plan_memmap(plan, ram_size_bytes);
-	if (ret)
-		plan_close(plan);
+	if (!ret) {
+		*files = (struct boot_files){plan->kernel, plan->initrd};
+		return 0;
+	}
+	if (files->kernel.fd < 0)
+		file_close(&plan->kernel);
+	if (files->initrd.fd < 0)
+		file_close(&plan->initrd);
 	return ret;
 }
 
-int boot_check(const struct options *opt, uint64_t ram_size_bytes, struct error *err)
+int boot_check(struct boot_files *files, const struct options *opt, uint64_t ram_size_bytes,
+	       struct error *err)
 {
 	struct boot_plan plan;
-	int ret = plan_make(&plan, opt, ram_size_bytes, err);
 
-	if (!ret)
-		plan_close(&plan);
-	return ret;
+	return plan_make(&plan, files, opt, ram_size_bytes, err);
 }
 
 /* The kernel writes straight into guest RAM: no copy of ours in between. */
@@ -264,12 +279,12 @@ static int place_page_tables(const struct ram *ram, struct error *err)
 	return 0;
 }
 
-int boot_place(struct vm *vm, struct boot_entry *entry, struct error *err)
+int boot_place(struct vm *vm, struct boot_files *files, struct boot_entry *entry, struct error *err)
 {
 	const struct ram *ram = &vm->ram;
 	struct arch_pci_layout pci;
 	struct boot_plan plan;
-	int ret = plan_make(&plan, vm->opt, ram->config.size_bytes, err);
+	int ret = plan_make(&plan, files, vm->opt, ram->config.size_bytes, err);
 
 	if (ret)
 		return ret;
@@ -285,7 +300,6 @@ int boot_place(struct vm *vm, struct boot_entry *entry, struct error *err)
 		ret = place_gdt(ram, entry->long_mode, err);
 	if (!ret && entry->long_mode)
 		ret = place_page_tables(ram, err);
-	plan_close(&plan);
 	return ret;
 }
 

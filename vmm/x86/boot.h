@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/x86/boot.h - from --kernel, --initrd and --append to a guest that can enter its kernel.
- * Owns: nothing between calls: files are opened, read into guest RAM and closed again.
+ * Owns: struct boot_files its descriptors, from boot_check() to boot_files_close(): a reset finds the
+ *	kernel that the guest was booted with, even if its file has been removed meanwhile.
  * Threads: main only, vCPUs paused.
  * Units: GPAs and bytes.
  * Errors: 0 or -errno with one message that names the file. Linux
@@ -23,10 +24,27 @@ struct boot_entry {
 	uint64_t rbx; /* PVH: hvm_start_info */
 };
 
-/* Opens the files, reads their headers and checks that all fits; touches no RAM. */
-int boot_check(const struct options *opt, uint64_t ram_size_bytes, struct error *err) must_check;
+struct boot_file {
+	const char *path;
+	int fd; /* -1: none */
+	uint64_t size_bytes;
+};
+struct boot_files {
+	struct boot_file kernel, initrd;
+};
+#define BOOT_FILES_NONE                          \
+	{                                        \
+		.kernel.fd = -1, .initrd.fd = -1 \
+	}
+
+/* Opens the files unless they are open, reads their headers and checks that all fits; touches no RAM.
+ * On failure files is as it was. */
+int boot_check(struct boot_files *files, const struct options *opt, uint64_t ram_size_bytes,
+	       struct error *err) must_check;
 /* The same once more, then writes everything into guest RAM; for each boot and each reset. */
-int boot_place(struct vm *vm, struct boot_entry *entry, struct error *err) must_check;
+int boot_place(struct vm *vm, struct boot_files *files, struct boot_entry *entry,
+	       struct error *err) must_check;
+void boot_files_close(struct boot_files *files);
 /* sregs: as KVM gives them for a vCPU after power-on; regs: written in full. */
 void boot_set_registers(const struct boot_entry *entry, struct kvm_sregs2 *sregs,
 			struct kvm_regs *regs);

@@ -45,9 +45,10 @@ static int choose_address(const struct boot_plan *plan, uint64_t size_bytes, uin
 	}
 	return error_set(err, -ENOSPC,
 			 "--kernel %s: needs %llu MiB of RAM at %llu MiB, there is RAM up to %llu "
-			 "MiB: give it more with --memory size=",
+			 "MiB: %s",
 			 plan->kernel.path, (unsigned long long)((size_bytes >> 20) + 1),
-			 (unsigned long long)(*gpa >> 20), (unsigned long long)(end >> 20));
+			 (unsigned long long)(*gpa >> 20), (unsigned long long)(end >> 20),
+			 boot_way_out(*gpa, size_bytes, LAYOUT_LOW_RAM_END_GPA));
 }
 
 static int check_header(const struct boot_plan *plan, struct error *err)

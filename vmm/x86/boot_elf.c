@@ -85,11 +85,13 @@ static int add_segment(struct boot_plan *plan, const Elf64_Phdr *phdr, struct er
 		return bad(plan, err,
 			   "a segment wants to be below 1 MiB, where the boot tables are");
 	if (!boot_fits(phdr->p_paddr, phdr->p_memsz, plan->low_ram_end_gpa))
-		return error_set(err, -ENOSPC,
-				 "--kernel %s: a segment of 0x%llx bytes at GPA 0x%llx is outside "
-				 "of RAM: give it more with --memory size=",
-				 plan->kernel.path, (unsigned long long)phdr->p_memsz,
-				 (unsigned long long)phdr->p_paddr);
+		return error_set(
+			err, -ENOSPC,
+			"--kernel %s: a segment of 0x%llx bytes at GPA 0x%llx is outside "
+			"of RAM: %s",
+			plan->kernel.path, (unsigned long long)phdr->p_memsz,
+			(unsigned long long)phdr->p_paddr,
+			boot_way_out(phdr->p_paddr, phdr->p_memsz, LAYOUT_LOW_RAM_END_GPA));
 	*seg = (struct boot_segment){phdr->p_paddr, phdr->p_offset, phdr->p_filesz, phdr->p_memsz};
 	for (uint32_t i = 0; i < plan->nsegments; i++)
 		if (overlaps(&plan->segment[i], seg))

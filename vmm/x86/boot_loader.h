@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/x86/boot_loader.h - between boot.c and the kernel formats: one row a format.
- * Owns: struct boot_plan's file descriptors belong to boot.c.
+ * Owns: nothing; struct boot_plan's files are boot.c's.
  * Threads: main only.
  * Units: GPAs and bytes; offsets are file offsets.
  * Errors: 0 or -errno with one message that names the file. Headers are hostile: every offset
@@ -14,12 +14,6 @@
 #define BOOT_HEAD_BYTES	  4096 /* of the kernel file, read once: enough for every header */
 #define BOOT_MAX_SEGMENTS 32
 #define BOOT_MAX_MEMMAP	  8
-
-struct boot_file {
-	const char *path;
-	int fd; /* -1: none */
-	uint64_t size_bytes;
-};
 
 /* A piece of the kernel file on its way to RAM; what it has more in memory is zeroed. */
 struct boot_segment {
@@ -68,6 +62,13 @@ int boot_read(const struct boot_file *file, uint64_t offset, void *to, uint64_t 
 static inline bool boot_fits(uint64_t offset, uint64_t size_bytes, uint64_t end)
 {
 	return offset <= end && size_bytes <= end - offset;
+}
+/* What to do about [gpa, gpa + size), which is not in RAM and cannot lie above limit_gpa. */
+static inline const char *boot_way_out(uint64_t gpa, uint64_t size_bytes, uint64_t limit_gpa)
+{
+	return boot_fits(gpa, size_bytes, limit_gpa)
+		       ? "give it more with --memory size="
+		       : "it cannot lie higher, whatever --memory size= is: take a smaller one";
 }
 /* The gate for small structures; the message names what. */
 int boot_write(const struct ram *ram, uint64_t gpa, const void *from, uint64_t size_bytes,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/x86/x86.h - what the files of vmm/x86/ share: the VM's x86 part and its saved state.
- * Owns: struct arch_vm owns its CPUID tables; struct arch_state its vCPU states.
+ * Owns: struct arch_vm owns its CPUID tables and boot files; struct arch_state its vCPU states.
  * Threads: main only, vCPUs paused.
  * Units: ns for kvmclock, cycles for TSC values and offsets.
  * Errors: 0 or -errno with one message. Documentation/virt/kvm/api.rst, devices/vcpu.rst. */
@@ -9,6 +9,7 @@
 #include "cpr/state.h"
 #include "vmm/error.h"
 #include "vmm/options.h"
+#include "vmm/x86/boot.h"
 #include "vmm/x86/cpuid.h"
 #include <linux/kvm.h>
 #include <stdbool.h>
@@ -68,6 +69,7 @@ struct arch_state {
 };
 
 struct arch_vm {
+	struct boot_files files; /* open from the first arch_boot_check() on */
 	bool cpuid_set;
 	bool catch_up; /* the next resume lets kvmclock jump over the downtime */
 	uint32_t xsave_bytes;
