@@ -107,10 +107,8 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 		return ret;
 	ret = timer_open(&vm->again_timer, CLOCK_MONOTONIC, &vm->loop, try_again, vm, NULL, err);
 	ret = ret ? ret : ram_open(&vm->ram, &opt->memory, err);
-	if (!ret) {
-		label_read(&vm->ram, &vm->label);
-		vm->awaits_guest = vm_awaits_guest(opt, &vm->label);
-	}
+	ret = ret ? ret : label_read(&vm->ram, &vm->label, err);
+	vm->awaits_guest = !ret && vm_awaits_guest(opt, &vm->label);
 	for (uint32_t i = 0; !ret && i < sizeof(stage) / sizeof(stage[0]); i++)
 		ret = stage[i](vm, err);
 	if (ret)
