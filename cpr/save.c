@@ -366,7 +366,6 @@ static int step_label(void *ctx, struct error *err)
 	return ret;
 }
 
-
 static const struct step save_step[] = {
 	[SAVE_CHECK] = {"check", step_check, NULL},
 	[SAVE_PREPARE] = {"prepare", step_prepare, undo_prepare},

@@ -114,8 +114,7 @@ static void client_answer(struct client *client, const struct json_node *request
 	client_send(client);
 	/* The checkpoint is durable: the reply says so, and then this VMM is done. */
 	if (client->session.saved)
-		vm_quit(client->qmp->vm, false, "host-qmp-quit",
-			client->qmp->vm->exit_status);
+		vm_quit(client->qmp->vm, false, "host-qmp-quit", client->qmp->vm->exit_status);
 }
 
 /* What was read from it, as far as its answers have room. */

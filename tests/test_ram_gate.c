@@ -467,22 +467,14 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const test[] = {regions_refused,
-				     gate_pointers,
-				     gate_copies,
-				     gpa_of,
-				     hash_and_zero,
-				     holes_stay_holes,
-				     pinned_pages_stay,
-				     zero_stays_allocated,
-				     walks_are_watched,
-				     zero_and_hash_keep_to_the_range,
-				     truncated_file,
-				     truncated_label,
-				     truncated_copy,
-				     label_in_a_large_page,
-				     tmpfs_runs_full,
-				     patch_outside_ram};
+	const TTest *const test[] = {regions_refused,	gate_pointers,
+				     gate_copies,	gpa_of,
+				     hash_and_zero,	holes_stay_holes,
+				     pinned_pages_stay, zero_stays_allocated,
+				     walks_are_watched, zero_and_hash_keep_to_the_range,
+				     truncated_file,	truncated_label,
+				     truncated_copy,	label_in_a_large_page,
+				     tmpfs_runs_full,	patch_outside_ram};
 
 	return fixture_main("ram_gate", test, sizeof(test) / sizeof(test[0]));
 }

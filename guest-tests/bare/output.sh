@@ -32,7 +32,7 @@ do_file_limit() {
 drain_log() { dd if="$stderr" iflag=nonblock bs=64K 2>/dev/null | tr -d '\0' >>"$dir/drained"; }
 told_lost() {
 	drain_log
-	grep -q "stasis bare: warn: [1-9][0-9]* lines\? of this log could not be written" "$dir/drained"
+	grep -q "stasis $vm_name: warn: [1-9][0-9]* lines\? of this log could not be written" "$dir/drained"
 }
 do_log_full() {
 	guest=counter stderr=$dir/stderr
