@@ -323,6 +323,7 @@ static void resume(struct load *load)
 	load->downtime_ns = arch_state_downtime_ns(load->snap->arch);
 	vm->needs_reset = false;
 	vm->has_run = true;
+	memcpy(vm->loaded_id, load->snap->root.id, sizeof(vm->loaded_id));
 	vm->suspended = load->suspended;
 	if (load->live)
 		vm_go_on(vm);

@@ -5,6 +5,7 @@
 #include "vmm/uuid.h"
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define HANDLER(name) static QMP_HANDLER(name)
@@ -245,6 +246,7 @@ HANDLER(cprinfo)
 {
 	struct vm *vm = call->session->vm;
 	struct json_out *out = call->out;
+	char id[UUID_TEXT];
 
 	json_out_open(out, RETURN, '{');
 	add_modes(out, vm);
@@ -261,6 +263,8 @@ HANDLER(cprinfo)
 	json_out_string(out, "serial", chardev_name(vm->opt->serial.kind));
 	if (vm->opt->cpr_file)
 		json_out_string(out, "cpr-file", vm->opt->cpr_file);
+	if (memcmp(vm->loaded_id, (uint8_t[sizeof(vm->loaded_id)]){0}, sizeof(vm->loaded_id)))
+		json_out_string(out, "loaded", uuid_format(vm->loaded_id, id));
 	json_out_close(out, '}');
 	return 0;
 }

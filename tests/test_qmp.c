@@ -226,6 +226,22 @@ START_TEST(cprinfo)
 }
 END_TEST
 
+START_TEST(cprinfo_loaded)
+{
+	struct json_object *line, *loaded;
+	int fd = client_open(&f);
+
+	for (uint8_t i = 0; i < sizeof(f.vm.loaded_id); i++)
+		f.vm.loaded_id[i] = i;
+	client_send(fd, "{\"execute\":\"cprinfo\"}");
+	line = client_line(fd);
+	ck_assert_int_eq(json_pointer_get(line, "/return/loaded", &loaded), 0);
+	ck_assert_str_eq(json_object_get_string(loaded), "00010203-0405-0607-0809-0a0b0c0d0e0f");
+	json_object_put(line);
+	close(fd);
+}
+END_TEST
+
 START_TEST(cprinfo_needs_suspend)
 {
 	struct json_object *line, *refused;
@@ -655,6 +671,7 @@ int main(void)
 		greeting_and_negotiation,
 		query_commands,
 		cprinfo,
+		cprinfo_loaded,
 		cprinfo_needs_suspend,
 		split_and_joined,
 		events,

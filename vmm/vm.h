@@ -107,7 +107,8 @@ struct vm {
 	 * of the host must be there, and nothing is made in its place. Set before devices attach. */
 	bool awaits_guest;
 	bool has_run; /* the guest has run in this process: cprload is refused, PCI slots stay */
-	bool needs_reset; /* a load failed half-way: the next boot starts from power-on */
+	uint8_t loaded_id[16]; /* of the checkpoint whose guest this is; zero: it booted here */
+	bool needs_reset;      /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
 	bool reset_waits; /* so does what the guest asks for, until again_timer expires */
 	bool wake_waits;  /* a wake-up is to be tried again then */
