@@ -8,6 +8,8 @@ problem() {
 	complain "$@"
 	problems=$((problems + 1))
 }
+exec {notes}>&1 # where it is not taken for what a check finds out
+note() { say "note: $*" >&"$notes"; }
 
 # device_of FILE: of the file system it is on, MAJOR:MINOR
 device_of() {
@@ -79,23 +81,55 @@ check_host() {
 			problem "${folder##*/} is not back from the last update: run kexec-resume --state-dir $state_dir first"
 	done
 	while read -r word; do
-		say "note: the new command line drops '$word'"
+		note "the new command line drops '$word'"
 	done < <(lost_words "$memory_words")
+	check_kexec
+}
+
+# word_at FILE BYTES OFFSET: the little-endian number there
+word_at() { od -An -tu"$2" -j "$3" -N "$2" "$1" 2>/dev/null | tr -d ' '; }
+
+# is_signed FILE: has it a table of certificates, as a signed EFI program? Whose they are is the kernel's to judge.
+is_signed() {
+	local header bytes
+	header=$(word_at "$1" 4 $((0x3c))) && [[ -n $header && $(word_at "$1" 4 "$header") == $((0x4550)) ]] &&
+		bytes=$(word_at "$1" 4 $((header + 0xac))) && [[ ${bytes:-0} -gt 0 ]]
+}
+
+# check_kexec: does this host let another kernel be loaded at all?
+check_kexec() {
+	local lockdown=/sys/kernel/security/lockdown level
+	if [[ $(cat /proc/sys/kernel/kexec_load_disabled 2>/dev/null) == 1 ]]; then
+		problem "kexec is switched off until this host's next boot (sysctl kernel.kexec_load_disabled): take that out of its configuration and boot"
+	elif [[ $(cat /proc/sys/kernel/kexec_load_limit_reboot 2>/dev/null) == 0 ]]; then
+		problem "no more kernels may be loaded until this host's next boot (sysctl kernel.kexec_load_limit_reboot): take that out of its configuration and boot"
+	fi
+	level=$(sed -n 's/.*\[\(.*\)\].*/\1/p' "$lockdown" 2>/dev/null)
+	if [[ -n $level && $level != none ]]; then
+		if [[ -r $kernel ]] && ! is_signed "$kernel"; then
+			problem "--kernel $kernel: is not signed, and this host is locked down ($level), as with Secure Boot: take a signed kernel, sign it (sbsign) by a key that mokutil --import has enrolled, or switch Secure Boot off"
+		else
+			note "this host is locked down ($level): it loads only a kernel that is signed by a key it trusts"
+		fi
+	fi
 }
 
 # The functions below use these variables of check_vm: socket, name, state, pid, serial, file, ram,
-# needs_suspend, refusal, cwd. Paths that are relative are so to the VM's working directory.
+# needs_suspend, refusal, cwd, ram_range. Paths that are relative are so to the VM's working directory.
 in_cwd() { [[ $1 == /* ]] && echo "$1" || echo "$cwd/$1"; }
 
 # ask_vm: sets them
 ask_vm() {
-	name=$(qmp --get /name "$socket" query-name)
-	state=$(qmp --get /status "$socket" query-status)
-	{ read -r pid; read -r serial; read -r file; read -r ram; read -r needs_suspend; read -r refusal; } < <(
-		qmp "$socket" cprinfo | jq -r '.pid, .serial, (."cpr-file" // ""), (.ram.path // ""),
+	local info
+	reach "$socket" || return 1
+	state=$run_state
+	why="no answer to cprinfo; is this the QMP socket of a stasis?"
+	name=$(qmp --get /name "$socket" query-name) && info=$(qmp "$socket" cprinfo) || return 1
+	{ read -r pid; read -r serial; read -r file; read -r ram; read -r ram_range; read -r needs_suspend; read -r refusal; } < <(
+		jq -r '.pid, .serial, (."cpr-file" // ""), (.ram.path // ""), ",offset=\(.ram.offset),size=\(.ram.size)",
 			([.refused[]? | select(.mode == "reboot" and ."needs-suspend") | 1][0] // ""),
 			(if .modes | index("reboot") then "" else
-			[.refused[]? | select(.mode == "reboot").reason][0] // "no reason given" end)')
+			[.refused[]? | select(.mode == "reboot").reason][0] // "no reason given" end)' <<<"$info")
 	[[ -n $pid && -n $name ]]
 }
 
@@ -138,6 +172,49 @@ check_save() {
 	fi
 }
 
+# check_stays FILE WHAT WAY_OUT: will the VM find this file after the boot?
+check_stays() {
+	if ! [[ /proc/$pid/root$1 -ef $1 || ! -e /proc/$pid/root$1 ]]; then
+		problem "$name: $2 $1 is another file in its mount namespace than here, where it comes back"
+	elif [[ ! -b $1 ]] && ! on_disk "$(readlink -f "$1")"; then
+		problem "$name: $2 $1 would not outlive a boot; $3"
+	fi
+}
+
+# check_boot_file FILE: that of --kernel or --initrd. A load does not need it, a later reset of the guest does.
+check_boot_file() {
+	if [[ ! -r $1 ]]; then
+		problem "$name: its $1 is gone, which the guest needs when it resets: put that or another there"
+	elif [[ $1 -ef /proc/$pid/root$1 ]] && ! on_disk "$(readlink -f "$1")"; then
+		note "$name: its $1 would not outlive a boot; the guest needs it when it resets"
+	fi
+}
+
+# is_fixed_name PATH: does it lead to its block device by a link that udev makes, or by a name that device-mapper keeps?
+is_fixed_name() {
+	local path=$1
+	until [[ ! -L $path || $path == /dev/* ]]; do
+		path=$(cd "${path%/*}/" && realpath -s "$(readlink "$path")")
+	done
+	[[ -L $path || $path == /dev/mapper/* ]]
+}
+
+# check_disk_name PATH: another disk may have this name after the boot
+check_disk_name() {
+	local number loop link
+	! is_fixed_name "$1" || return 0
+	number=$(stat -L -c %t:%T "$1")
+	loop=/sys/dev/block/$((0x${number%:*})):$((0x${number#*:}))/loop/backing_file
+	if [[ -e $loop ]]; then
+		note "$name: another file may be behind its disk $1 after the boot; start it with $(<"$loop")"
+		return
+	fi
+	link=$(stat -L -c '%t:%T %n' /dev/disk/by-{id,partuuid,uuid,path}/* 2>/dev/null | sed -n "s/^$number //p" | head -n 1)
+	note "$name: another disk may be $1 after the boot; $(
+		[[ -n $link ]] && echo "start it with $link" || echo "udev has no lasting name for it (/dev/disk): make it one"
+	)"
+}
+
 # check_devices: would what they stand on be there after the boot? Taps and bridges are the host's own
 # configuration to make.
 check_devices() {
@@ -146,8 +223,10 @@ check_devices() {
 	for i in "${!args[@]}"; do
 		option=${args[i]%%=*} value=${args[i]#*=}
 		[[ ${args[i]} == --*=* ]] || value=${args[i + 1]-}
+		path=$value
 		value=${value//,,/$'\n'} # a comma within a value
 		case $option,$value in
+		--kernel,* | --initrd,*) check_boot_file "$(in_cwd "$path")" ;;
 		--console,stdio)
 			problem "$name: its console is on stdio, which ends with this boot; start it with --console unix:PATH"
 			;;
@@ -160,8 +239,8 @@ check_devices() {
 			path=${path##*,path=}
 			path=${path%%,*}
 			path=$(in_cwd "${path//$'\n'/,}")
-			[[ -b $path ]] || on_disk "$(readlink -f "$path")" ||
-				problem "$name: its disk $path would not outlive a boot; copy it to a disk"
+			check_stays "$path" "its disk" "copy it to a disk"
+			[[ ! -b $path ]] || check_disk_name "$path"
 			;;
 		esac
 	done
@@ -191,7 +270,7 @@ check_suspend() {
 		problem "$name: its guest cannot sleep: start it without --machine s3=off"
 	elif ! path=$(agent_of_vm) || [[ -z $path ]]; then
 		problem "$name: has no agent to put its guest to sleep by: start it with --agent unix:PATH, or let the guest suspend itself first"
-	elif ! qmp --agent --connect-timeout "$qmp_timeout_s" "$path" guest-ping >/dev/null; then
+	elif ! qmp --agent --connect-timeout "$answer_timeout_s" "$path" guest-ping >/dev/null; then
 		problem "$name: its guest's agent does not answer: start qemu-guest-agent in the guest, or let the guest suspend itself first"
 	else
 		agent=$path
@@ -208,28 +287,57 @@ check_memory() {
 	done < <(lost_words "$memory_words")
 }
 
-# check_vm SOCKET: adds the VM to the arrays
+# check_vm SOCKET: prints what it finds out for take_vm
 check_vm() {
-	local socket name state pid serial file ram needs_suspend refusal cwd agent=''
+	local socket name='' state pid serial file='' ram='' ram_range='' needs_suspend refusal cwd agent=''
 	socket=$(absolute "$1")
-	ask_vm || {
-		problem "$1: no answer to cprinfo; is this the QMP socket of a stasis?"
-		return
-	}
-	is_its_process || {
+	if ! ask_vm; then
+		problem "$1: $why"
+		name=''
+	elif ! is_its_process; then
 		problem "$name: process $pid is not to be seen here as what serves $1; run this as root on the VM's host"
+		name=''
+	else
+		cwd=$(readlink "/proc/$pid/cwd")
+		[[ $name != .* ]] || problem "$1: a folder cannot be named as VM $name is"
+		check_process
+		check_kept
+		check_save
+		check_memory
+		check_devices
+		check_suspend
+		[[ -z $file ]] || file=$(in_cwd "$file")
+	fi
+	printf '%s\0' "$problems" "$name" "$socket" "${pid-}" "$file" "$ram" "${ram//,/,,}$ram_range" "$agent"
+}
+
+# take_vm SOCKET FD: adds the VM of check_vm's answer to the arrays
+take_vm() {
+	local found name
+	mapfile -d '' -t found <&"$2"
+	[[ ${#found[@]} == 8 ]] || {
+		problem "$1: could not be looked at"
 		return
 	}
-	cwd=$(readlink "/proc/$pid/cwd")
+	problems=$((problems + found[0])) name=${found[1]}
+	[[ -n $name ]] || return
 	[[ " ${names[*]-} " != *" $name "* ]] || problem "$1: there are two VMs named $name"
-	[[ $name != .* ]] || problem "$1: a folder cannot be named as VM $name is"
-	check_process
-	check_save
-	check_memory
-	check_devices
-	check_suspend
-	names+=("$name") sockets+=("$socket") pids+=("$pid") own_files+=("$file") rams+=("$ram") agents+=("$agent")
-	files+=("$([[ -n $file ]] && in_cwd "$file" || echo "$state_dir/vm/$name/cpr/checkpoint")")
+	names+=("$name") sockets+=("${found[2]}") pids+=("${found[3]}") own_files+=("${found[4]}") rams+=("${found[5]}")
+	ram_ranges+=("${found[6]}") agents+=("${found[7]}")
+	files+=("${found[4]:-$state_dir/vm/$name/cpr/checkpoint}")
+}
+
+# check_vms SOCKET...: at the same time: one that does not answer holds up no other
+check_vms() {
+	local socket fd fds=()
+	for socket; do
+		exec {fd}< <(problems=0; check_vm "$socket")
+		fds+=("$fd")
+	done
+	for socket; do
+		take_vm "$socket" "${fds[0]}"
+		fds=("${fds[@]:1}")
+	done
 }
 
 # is_vm PID: runs a program named stasis, or one that a VM of this update runs

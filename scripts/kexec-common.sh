@@ -1,33 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # variables for the other files
 # kexec-common.sh - what kexec-update and kexec-resume share (sourced, not run).
 #
 # The record of an update: one folder a VM, $state_dir/vm/NAME.
 #   args        the VM's command line from the program's name on, NUL separated, made fit for
 #               waiting for cprload
 #   program     the binary;  cwd: its working directory;  umask;  ids: its uid, gid and groups
+#   netns, slice, nice, oom, cpus, limits: what else its process had, see kexec-process.sh
 #   socket      its QMP socket
+#   ram         its RAM as stasis --inspect-memory takes it
+#   process     boot id, process id and start time of its process; once it is back: of the new one
 #   folders     of its sockets and its serial file, a line each: mode, uid, gid, path
 #   file        the checkpoint that cprload is told; empty: the VM has its own --cpr-file
 #   cpr/        where checkpoints go that have no --cpr-file
+#   id          of the checkpoint that the save has made
 #   wake        there while the guest may sleep because the update asked it to: kexec-resume wakes
 #               it. Until when (seconds since 1970) one that has no t-asleep may still fall asleep
 #   t-NAME      stamps: asked, asleep, begin, saved, start, ready, loaded, woken, resumed.
 #               Microseconds of wall-clock time
-# A VM is to be resumed if it has t-begin and has no t-resumed: whether it was saved is known to
-# its RAM and its checkpoint alone. One that has wake but no t-begin was never to be saved. Started
-# from this record it waits for cprload and never boots.
+# A VM is to be resumed if it has t-begin and has no t-resumed. What became of its guest is asked of
+# its socket and of the label of its RAM: stamps only say what was tried. One that has wake but no
+# t-begin was never to be saved. Started from this record it waits for cprload and never boots.
 # What a resumed VM prints goes to $state_dir/log/NAME, which outlives its record.
 #
 # Needs: bash, jq, kexec, stasisctl (PATH, or STASISCTL names it), coreutils, sed, awk, grep, and of
-# util-linux flock, setsid, and setpriv for VMs that run as another user. (busybox has most of it.)
+# util-linux flock and setsid (busybox has most of it); for a VM that had what they give: setpriv,
+# nsenter, taskset, prlimit; systemd-run where systemd runs.
 # What runs while guests are down does without starting programs where bash can do it.
 
 set -uo pipefail
 export LC_ALL=C
 umask 077
 state_dir=/var/lib/stasis/update
-qmp_timeout_s=10
+answer_timeout_s=60
 stasisctl=${STASISCTL:-stasisctl}
 
 # A reader that is gone (kexec-update | tee) is no reason to fail
@@ -40,6 +45,44 @@ die() {
 
 # usage: the comment at the head of the script
 usage() { sed -n '3,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
+version() {
+	local text
+	text=$("$stasisctl" --version) || die "cannot ask $stasisctl for the version"
+	say "${text##* }"
+}
+
+# take_options WORD...: sets the variables of the options and rest=() to what follows them. Of the
+# script's table `options` a value is "VARIABLE [WHAT]": WHAT is none, for a switch; =WORD for one
+# that takes that word or nothing; or what the option needs, of which SECONDS are looked at.
+declare -A options
+take_options() {
+	local option variable what value
+	while [[ ${1-} == -* ]]; do
+		option=${1%%=*} value=1
+		case $1 in
+		-h | --help) usage && exit 0 ;;
+		-V | --version) version && exit 0 ;;
+		esac
+		read -r variable what <<<"${options[$option]-}"
+		[[ -n $variable ]] || die "'$1' is no option; see --help"
+		case $what,$1 in
+		,*=*) die "$1: $option takes no value" ;;
+		=*,*=*)
+			[[ =${1#*=} == "$what" ]] || die "$1: must be $option or $option$what"
+			value=${1#*=}
+			;;
+		,* | =*) ;;
+		*=*) value=${1#*=} ;;
+		*) value=${2-} && shift ;;
+		esac
+		[[ -n $value ]] || die "$option: needs $what"
+		[[ $what != SECONDS || ($value =~ ^[1-9][0-9]{0,4}$ && $value -le 86400) ]] ||
+			die "$option $value: must be 1 to 86400 seconds"
+		printf -v "$variable" %s "$value"
+		shift
+	done
+	rest=("$@")
+}
 
 # absolute PATH
 absolute() { [[ $1 == /* ]] && echo "$1" || echo "$PWD/$1"; }
@@ -54,13 +97,46 @@ need_tools() {
 	stasisctl=$(absolute "$(command -v "$stasisctl")")
 }
 
-# need_number OPTION TEXT
-need_number() { [[ $2 =~ ^[0-9]{1,6}$ ]] || die "$1 $2: must be a whole number of seconds"; }
-# need_limit OPTION TEXT: a time limit
-need_limit() { [[ $2 =~ ^[1-9][0-9]{0,4}$ && $2 -le 86400 ]] || die "$1 $2: 1 to 86400 seconds"; }
+# qmp SOCKET COMMAND [KEY=VALUE...]: prints what it returns; --get POINTER before it: that part. A VM
+# that ends meanwhile ends the wait; the limit is for one that lives and serves somebody else.
+qmp() { "$stasisctl" --timeout "$answer_timeout_s" "$@"; }
 
-# qmp SOCKET COMMAND [KEY=VALUE...]: prints what it returns; --get POINTER before it: that part
-qmp() { "$stasisctl" --timeout "$qmp_timeout_s" "$@"; }
+# reach SOCKET: asks who serves it. 0: a VM, whose run state is $run_state; 1: nobody; 2: somebody who
+# does not answer, or nobody knows. $why says what is wrong.
+reach() {
+	local status=0
+	why=''
+	run_state=$(qmp "$1" --get /status query-status 2>/dev/null) || status=$?
+	case $status in
+	0) return 0 ;;
+	2)
+		why="busy: a VM serves it, but no answer for $answer_timeout_s s: is another client connected to it?"
+		return 2
+		;;
+	esac
+	if [[ ! -e $1 && ! -L $1 ]]; then
+		why="there is no such file"
+	elif [[ ! -S $1 ]]; then
+		why="is no socket"
+	else
+		why=$(qmp "$1" query-status 2>&1 >/dev/null)
+		[[ $why == *"Connection refused"* ]] || return 2
+		why="left over by a VM that ended: nobody serves it"
+	fi
+	return 1
+}
+
+# read_label FOLDER: of a VM's RAM; sets label to none, running or saved, and label_id to that of the
+# checkpoint which saved RAM waits for. 1: cannot be read, $why says why
+read_label() {
+	local program cwd ram
+	label='' label_id=''
+	IFS= read -r program <"$1/program" && IFS= read -r cwd <"$1/cwd" && IFS= read -r ram <"$1/ram" &&
+		why=$(cd "$cwd" && "$program" --inspect-memory "$ram" --json 2>&1) || return 1
+	[[ $why =~ \"state\":\ *\"([a-z]+)\" ]] || return 1
+	label=${BASH_REMATCH[1]}
+	[[ ! $why =~ \"checkpoint\":\ *\"([0-9a-f-]+)\" ]] || label_id=${BASH_REMATCH[1]}
+}
 
 # While guests are down nothing may end a script, neither Ctrl-C nor an output that nobody reads
 signals=(INT QUIT TERM HUP PIPE TSTP)
@@ -82,6 +158,34 @@ lives() {
 	stat=${stat##*) }
 	[[ $stat != [ZX]* ]]
 } 2>/dev/null
+
+# process_of PID: its boot id, process id and start time, which no other process ever has
+process_of() {
+	local boot stat
+	read -r boot </proc/sys/kernel/random/boot_id && stat=$(<"/proc/$1/stat") || return 1
+	read -ra stat <<<"${stat##*) }"
+	echo "$boot $1 ${stat[19]}"
+} 2>/dev/null
+
+# same_boot FOLDER: did the process of the record run in this boot of the host?
+same_boot() {
+	local boot now
+	read -r boot _ <"$1/process" && read -r now </proc/sys/kernel/random/boot_id && [[ $boot == "$now" ]]
+}
+
+# for_all FUNCTION INDEX...: at the same time; 1 if one fails
+for_all() {
+	local function=$1 i jobs=() status=0
+	shift
+	for i; do
+		"$function" "$i" &
+		jobs+=($!)
+	done
+	for i in "${jobs[@]}"; do
+		wait "$i" || status=1
+	done
+	return "$status"
+}
 
 # put FOLDER NAME VALUE
 put() { printf '%s\n' "$3" >"$1/$2"; }
