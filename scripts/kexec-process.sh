@@ -5,8 +5,8 @@
 #
 # What is kept, each a file of the VM's record:
 #   netns    its network namespace if that is another than the host's: a path below /run/netns
-#   slice    its slice, where systemd runs: it comes back in a scope of its own there, lest it ends with
-#            the unit that starts it
+#   slice    its slice. Where systemd runs it comes back in a scope of its own there, lest it ends with the
+#            unit that starts it; system.slice if it was in none
 #   nice     its niceness;  oom: its oom_score_adj
 #   cpus     those it may run on, a list; empty if that is all that init may
 #   limits   its resource limits, as /proc shows them
@@ -101,8 +101,8 @@ become() {
 	done <"$1/limits"
 	cpus=${cpus:-$(status_of 1 Cpus_allowed_list)}
 	words=()
-	[[ -z $slice ]] ||
-		words+=(systemd-run --scope --quiet --collect --slice="$slice" --description="stasis VM ${1##*/}" --)
+	! runs_systemd ||
+		words+=(systemd-run --scope --quiet --collect --slice="${slice:-system.slice}" --description="stasis VM ${1##*/}" --)
 	[[ -z $netns ]] || words+=(nsenter --net="$netns" --)
 	[[ $cpus == "$(status_of self Cpus_allowed_list)" ]] || words+=(taskset -c "$cpus")
 	[[ ${#limits[@]} == 0 ]] || words+=(prlimit "${limits[@]}" --)
