@@ -231,8 +231,8 @@ START_TEST(cprinfo_loaded)
 	struct json_object *line, *loaded;
 	int fd = client_open(&f);
 
-	for (uint8_t i = 0; i < sizeof(f.vm.loaded_id); i++)
-		f.vm.loaded_id[i] = i;
+	for (size_t i = 0; i < sizeof(f.vm.loaded_id); i++)
+		f.vm.loaded_id[i] = (uint8_t)i;
 	client_send(fd, "{\"execute\":\"cprinfo\"}");
 	line = client_line(fd);
 	ck_assert_int_eq(json_pointer_get(line, "/return/loaded", &loaded), 0);
