@@ -120,7 +120,7 @@ reach() {
 		why="is no socket"
 	else
 		why=$(qmp "$1" query-status 2>&1 >/dev/null)
-		[[ $why == *"Connection refused"* ]] || return 2
+		[[ $why == *"left over by a VM that ended"* ]] || return 2
 		why="left over by a VM that ended: nobody serves it"
 	fi
 	return 1
