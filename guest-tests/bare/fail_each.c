@@ -95,7 +95,7 @@ struct look {
 static void give_up(const char *what)
 {
 	printf("WRONG: fail_each: %s: %s\n", what, strerror(errno));
-	if (pid)
+	if (pid > 0) /* -1 is everybody */
 		kill(pid, SIGKILL);
 	exit(1);
 }
