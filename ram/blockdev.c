@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -40,13 +41,16 @@ bool blockdev_read(dev_t dev, const char *name, char *text, size_t size)
 
 static bool read_number(dev_t dev, const char *name, dev_t *out)
 {
-	unsigned int major_number, minor_number;
-	char text[32];
+	unsigned long major_number, minor_number;
+	char text[32], *end;
 
-	if (!blockdev_read(dev, name, text, sizeof(text)) ||
-	    sscanf(text, "%u:%u", &major_number, &minor_number) != 2)
+	if (!blockdev_read(dev, name, text, sizeof(text)))
 		return false;
-	*out = makedev(major_number, minor_number);
+	major_number = strtoul(text, &end, 10);
+	if (end == text || *end != ':')
+		return false;
+	minor_number = strtoul(end + 1, NULL, 10);
+	*out = makedev((unsigned int)major_number, (unsigned int)minor_number);
 	return true;
 }
 

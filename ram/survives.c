@@ -28,7 +28,7 @@ static void unescape(char *text)
 
 	for (; *text; text++) {
 		if (text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] && text[3]) {
-			*to++ = (char)((text[1] - '0') << 6 | (text[2] - '0') << 3 |
+			*to++ = (char)((text[1] - '0') * 64 + (text[2] - '0') * 8 +
 				       (text[3] - '0'));
 			text += 3;
 		} else {
@@ -88,6 +88,7 @@ static int open_of_mount(int fd, const char *key, int skip)
 	return found_fd;
 }
 
+/* Devices lie on devices; depth bounds the recursion. NOLINTBEGIN(misc-no-recursion) */
 static bool is_lost_closing(int fd, uint32_t depth)
 {
 	bool lost = fd < 0 || is_lost(fd, depth);
@@ -147,6 +148,7 @@ static bool is_lost(int fd, uint32_t depth)
 		return mounted_is_lost(fd, st.st_dev, depth);
 	}
 }
+/* NOLINTEND(misc-no-recursion) */
 
 enum ram_survives ram_fd_survives(int fd)
 {
