@@ -179,7 +179,6 @@ void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX])
 		path[0] = '\0';
 }
 
-/* Absolute, so that whoever looks for this RAM later need not know our working directory. */
 static int describe_memory(struct memory_state *memory, const struct ram *ram, struct error *err)
 {
 	char path[PATH_MAX];
