@@ -34,8 +34,10 @@ struct cpr_save_args {
  * vm->exit_status. */
 int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err) must_check;
 /* On success the guest runs, or is paused if it was when saved, and the file is FILE.loaded. file
- * NULL: that of --cpr-file. */
-int cpr_load(struct vm *vm, const char *file, struct error *err) must_check;
+ * NULL: that of --cpr-file. accept_disks: NULL, or names, up to a NULL, of disks that are taken
+ * although they are not those which were saved. */
+int cpr_load(struct vm *vm, const char *file, const char *const *accept_disks,
+	     struct error *err) must_check;
 /* 0 if a save in this mode could work now, else why not (run state, RAM, a device without state). */
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err) must_check;
 /* How far a save or load is. */

@@ -19,7 +19,8 @@ struct load {
 	struct cpr_job job;
 	const char *path;
 	bool stay_paused;
-	enum runstate former; /* comes back if a step fails */
+	const char *const *accept; /* disks; NULL: none */
+	enum runstate former;	   /* comes back if a step fails */
 	struct checkpoint ckpt;
 	struct snapshot *snap;
 	bool live;	/* the guest ran when it was saved, or slept */
@@ -104,32 +105,72 @@ static int step_parse(void *ctx, struct error *err)
 	return checkpoint_load(&load->ckpt, load->snap->section, load->snap->nsections, true, err);
 }
 
+static bool is_accepted(const struct load *load, const struct device *dev)
+{
+	for (const char *const *name = load->accept; name && *name; name++)
+		if (!strcmp(*name, dev->name))
+			return true;
+	return false;
+}
+
+static int compare(const struct load *load, struct device *dev, const void *saved,
+		   struct error *err)
+{
+	struct error why = {""}, who = {""};
+	int ret = 0;
+
+	pthread_mutex_lock(&dev->lock);
+	if (dev->ops->compare && dev->ops->compare(dev, saved, &why))
+		ret = error_join(err, -EINVAL, "%s: %s", dev->name, why.msg);
+	else if (dev->ops->may_save && !load->suspended)
+		ret = error_join(err, -EINVAL,
+				 "%s: saved with a guest that is awake, which no save does: this "
+				 "checkpoint was made up",
+				 dev->name);
+	if (dev->ops->recognize && dev->ops->recognize(dev, saved, &who)) {
+		if (is_accepted(load, dev))
+			log_warn("%s is accepted: %s", dev->name, who.msg);
+		else
+			ret = error_join(
+				err, -ESTALE,
+				"%s is not as it was saved: %s: give it the disk that it "
+				"had, or take this one by cprload accept-disks:='[\"%s\"]'",
+				dev->name, who.msg, dev->name);
+	}
+	pthread_mutex_unlock(&dev->lock);
+	return ret;
+}
+
+/* Whoever accepts a disk that is not there has meant another one. */
+static int check_accepted(const struct load *load, struct error *err)
+{
+	for (const char *const *name = load->accept; name && *name; name++) {
+		const struct device *dev = devices_find(load->vm, *name);
+		char shown[STATE_SHOWN_BYTES];
+
+		if (!dev || !dev->ops->recognize)
+			return error_join(err, -EINVAL, "accept-disks: this VM has no disk '%s'",
+					  state_shown(*name, shown));
+	}
+	return 0;
+}
+
 /* Does what was saved fit the devices of this command line and host? All differences at once. */
 static int step_compare(void *ctx, struct error *err)
 {
 	struct load *load = ctx;
-	int ret = 0;
+	struct error local = {""};
+	int ret, bad;
 
-	if (err)
-		err->msg[0] = '\0';
+	err = err ? err : &local;
+	err->msg[0] = '\0';
+	ret = check_accepted(load, err);
 	for (uint32_t i = 0; i < load->vm->ndevices; i++) {
 		struct device *dev = load->vm->device[i];
 		const struct state_section *section = snapshot_of_device(load->snap, dev);
-		struct error why = {""};
-		int bad;
 
-		if (!section || !dev->ops->compare)
-			continue;
-		pthread_mutex_lock(&dev->lock);
-		bad = dev->ops->compare(dev, section->state, &why);
-		pthread_mutex_unlock(&dev->lock);
-		if (bad)
-			ret = error_join(err, bad, "%s: %s", dev->name, why.msg);
-		else if (dev->ops->may_save && !load->suspended)
-			ret = error_join(err, -EINVAL,
-					 "%s: saved with a guest that is awake, which no save "
-					 "does: this checkpoint was made up",
-					 dev->name);
+		bad = section ? compare(load, dev, section->state, err) : 0;
+		ret = bad ? bad : ret;
 	}
 	return ret;
 }
@@ -382,12 +423,14 @@ static int check_allowed(const struct vm *vm, struct error *err)
 	return 0;
 }
 
-int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct error *err)
+static int run(struct vm *vm, const char *path, bool stay_paused, const char *const *accept,
+	       struct error *err)
 {
 	struct load load = {
 		.vm = vm,
 		.path = path,
 		.stay_paused = stay_paused,
+		.accept = accept,
 		.former = vm->runstate,
 	};
 	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = clock_now_ns();
@@ -412,11 +455,16 @@ int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct erro
 	return ret;
 }
 
-int cpr_load(struct vm *vm, const char *file, struct error *err)
+int load_at_start(struct vm *vm, const char *path, bool stay_paused, struct error *err)
+{
+	return run(vm, path, stay_paused, NULL, err);
+}
+
+int cpr_load(struct vm *vm, const char *file, const char *const *accept_disks, struct error *err)
 {
 	if (!file && !vm->opt->cpr_file)
 		return error_set(err, -EINVAL,
 				 "no file: give the argument 'file', or "
 				 "start with --cpr-file");
-	return load_at_start(vm, file ? file : vm->opt->cpr_file, false, err);
+	return run(vm, file ? file : vm->opt->cpr_file, false, accept_disks, err);
 }

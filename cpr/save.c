@@ -36,6 +36,7 @@ enum {
 	SAVE_STOP,
 	SAVE_PAUSE,
 	SAVE_FLUSH,
+	SAVE_IDENTIFY,
 	SAVE_COLLECT,
 	SAVE_HASH,
 	SAVE_BUILD,
@@ -196,12 +197,20 @@ static int flush(struct save *save, struct error *err)
 	return late(save, vm_flush_devices(save->vm, save->deadline_ns, err), err);
 }
 
-/* Most of what the disks have to write, so that little is left when the guest stands still. */
+/* What a load recognizes the disks by. */
+static int identify(struct save *save, struct error *err)
+{
+	return late(save, vm_identify_devices(save->vm, save->deadline_ns, err), err);
+}
+
+/* Most of what the disks have to write, so that little is left when the guest stands still; and what is
+ * to be read of them then is in a cache, be it the drive's. */
 static int step_preflush(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
+	int ret = save->live ? flush(save, err) : 0;
 
-	return save->live ? flush(save, err) : 0;
+	return ret || !save->live ? ret : identify(save, err);
 }
 
 static int step_stop_vcpus(void *ctx, struct error *err)
@@ -251,6 +260,12 @@ static void undo_pause_devices(void *ctx)
 static int step_flush(void *ctx, struct error *err)
 {
 	return flush(ctx, err);
+}
+
+/* Behind the flush, which is the last that a file's time of change comes from. */
+static int step_identify(void *ctx, struct error *err)
+{
+	return identify(ctx, err);
 }
 
 static int step_collect(void *ctx, struct error *err)
@@ -375,6 +390,7 @@ static const struct step save_step[] = {
 	[SAVE_STOP] = {"stop-vcpus", step_stop_vcpus, undo_stop_vcpus},
 	[SAVE_PAUSE] = {"pause-devices", step_pause_devices, undo_pause_devices},
 	[SAVE_FLUSH] = {"flush-devices", step_flush, NULL},
+	[SAVE_IDENTIFY] = {"identify", step_identify, NULL},
 	[SAVE_COLLECT] = {"collect", step_collect, NULL},
 	[SAVE_HASH] = {"hash-ram", step_hash, NULL},
 	[SAVE_BUILD] = {"build", step_build, NULL},

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/device.h - the contract between a device and the house.
  * Owns: struct device, its state and its host part are allocated by devices.c from the ops' sizes.
- * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush, may_save and power excepted:
- *	they may run). Bus and loop callbacks: any thread. Whoever calls (bus.c, loop.c, vm.c, cpr/) holds dev->lock
- *	around all of them but attach, detach and flush, so that devices never lock. flush may take
- *	as long as a disk does, and uses a lock of the device's own.
+ * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush, identify, may_save and power
+ *	excepted: they may run). Bus and loop callbacks: any thread. Whoever calls (bus.c, loop.c, vm.c, cpr/) holds dev->lock
+ *	around all of them but attach, detach, flush and identify, so that devices never lock. These
+ *	two may take as long as a disk does, and use a lock of the device's own.
  * Units: deadlines are clock_now_ns(); for others see each device.
  * Errors: 0 or -errno with one message. A guest's fault never ends the VMM. */
 #ifndef DEVICES_DEVICE_H
@@ -54,9 +54,14 @@ struct device_ops {
 	int (*pause)(struct device *dev, uint64_t deadline_ns, struct error *err);
 	/* On return everything that the guest was told is written is durable. The device may run. */
 	int (*flush)(struct device *dev, uint64_t deadline_ns, struct error *err);
+	/* For a save: puts what the host keeps for it into the state, so that a load can recognize it.
+	 * Before that the guest may run. */
+	int (*identify)(struct device *dev, uint64_t deadline_ns, struct error *err);
 	/* Before a load commits anything: does the saved state fit what command line and host give
 	 * (sizes, MACs, queues, features)? Joins each difference by error_join(). */
 	int (*compare)(struct device *dev, const void *saved, struct error *err);
+	/* The same of what identify has put there. The operator may accept what differs. */
+	int (*recognize)(struct device *dev, const void *saved, struct error *err);
 	int (*post_load)(struct device *dev,
 			 struct error *err); /* host side from state; no guest RAM, no host I/O */
 	void (*resume)(struct device *dev); /* timers, kicks, interrupt levels again; cannot fail */

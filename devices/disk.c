@@ -49,14 +49,14 @@ static const char *probe_format(const struct disk *disk)
 	return NULL;
 }
 
-static int refuse_formats(const struct disk *disk, bool was_raw, struct error *err)
+static int refuse_formats(const struct disk *disk, bool saved, struct error *err)
 {
 	const char *path = disk->config->path;
 	const char *format = disk->config->is_raw ? NULL : probe_format(disk);
 
 	if (!format)
 		return 0;
-	if (was_raw) {
+	if (saved) {
 		log_warn("%s looks like a %s image now; the saved guest had it as a raw disk, and "
 			 "has it again (format=raw says so for good)",
 			 path, format);
@@ -117,8 +117,12 @@ static int lock(const struct disk *disk, struct error *err)
 	return 0;
 }
 
+#define WAIT                                                                                   \
+	": the saved guest needs the one that it had: wait for it, then run the same command " \
+	"again"
+
 /* O_EXCL: no file system, volume manager or swap of the host has the device either. */
-static int open_lock_fd(struct disk *disk, struct error *err)
+static int open_lock_fd(struct disk *disk, bool saved, struct error *err)
 {
 	const struct disk_config *config = disk->config;
 	int flags = O_CLOEXEC | O_NONBLOCK | (config->readonly ? O_RDONLY : O_RDWR);
@@ -126,7 +130,9 @@ static int open_lock_fd(struct disk *disk, struct error *err)
 
 	if (stat(config->path, &st))
 		return error_set(err, -errno, "disk %s: %s%s", config->path, strerror(errno),
-				 errno == ENOENT ? ": create it (truncate -s 10G FILE)" : "");
+				 saved		   ? WAIT
+				 : errno == ENOENT ? ": create it (truncate -s 10G FILE)"
+						   : "");
 	disk->is_block = S_ISBLK(st.st_mode);
 	if (!disk->is_block && !S_ISREG(st.st_mode))
 		return error_set(err, -EINVAL, "disk %s: neither a regular file nor a block device",
@@ -248,13 +254,13 @@ static int measure_size(const struct disk *disk, uint64_t *bytes, struct error *
 	return 0;
 }
 
-static int check_size(const struct disk *disk, uint64_t bytes, struct error *err)
+static int check_size(const struct disk *disk, uint64_t bytes, bool saved, struct error *err)
 {
 	uint64_t rest = bytes % disk->block_bytes;
 
 	if (!bytes)
-		return error_set(err, -EINVAL, "disk %s is empty: give it a size (truncate -s 10G)",
-				 disk->config->path);
+		return error_set(err, -EINVAL, "disk %s is empty%s", disk->config->path,
+				 saved ? WAIT : ": give it a size (truncate -s 10G)");
 	if (bytes > INT64_MAX)
 		return error_set(err, -EFBIG, "disk %s: %" PRIu64 " bytes are too many",
 				 disk->config->path, bytes);
@@ -268,7 +274,7 @@ static int check_size(const struct disk *disk, uint64_t bytes, struct error *err
 	return 0;
 }
 
-static int measure(struct disk *disk, struct error *err)
+static int measure(struct disk *disk, bool saved, struct error *err)
 {
 	struct stat st;
 	int ret = 0;
@@ -286,25 +292,25 @@ static int measure(struct disk *disk, struct error *err)
 	if (disk->physical_bytes < disk->block_bytes)
 		disk->physical_bytes = disk->block_bytes;
 	disk->discard_align = disk->physical_bytes;
-	return ret ? ret : check_size(disk, disk->size_bytes, err);
+	return ret ? ret : check_size(disk, disk->size_bytes, saved, err);
 }
 
-int disk_open(struct disk *disk, const struct disk_config *config, bool was_raw, struct error *err)
+int disk_open(struct disk *disk, const struct disk_config *config, bool saved, struct error *err)
 {
 	int ret;
 
 	*disk = (struct disk){.config = config, .fd = -1, .lock_fd = -1};
-	ret = open_lock_fd(disk, err);
+	ret = open_lock_fd(disk, saved, err);
 	if (!ret)
 		ret = lock(disk, err);
 	if (!ret)
 		ret = measure_size(disk, &disk->size_bytes, err);
 	if (!ret)
-		ret = refuse_formats(disk, was_raw, err);
+		ret = refuse_formats(disk, saved, err);
 	if (!ret)
 		ret = open_fd(disk, err);
 	if (!ret)
-		ret = measure(disk, err);
+		ret = measure(disk, saved, err);
 	if (ret)
 		disk_close(disk);
 	return ret;

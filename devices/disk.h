@@ -26,9 +26,10 @@ struct disk {
 	uint32_t discard_align;	 /* of what a hole can be made of */
 };
 
-/* Opens, refuses what is not raw, locks and measures; writes nothing. was_raw: the guest has had it
- * as a raw disk before, so that what it looks like is what that guest has written. */
-int disk_open(struct disk *disk, const struct disk_config *config, bool was_raw,
+/* Opens, refuses what is not raw, locks and measures; writes nothing. saved: a guest that is saved has
+ * this disk. Then what it looks like is what that guest has written, and one that is missing is to
+ * be waited for, not to be made. */
+int disk_open(struct disk *disk, const struct disk_config *config, bool saved,
 	      struct error *err) must_check;
 /* Idempotent after disk_open(). */
 void disk_close(struct disk *disk);

@@ -142,7 +142,7 @@ static void prepare(struct disk_uring *u, struct disk_op *op)
 
 	if (op->kind == DISK_FLUSH || op->is_syncing) {
 		op->covers = u->written;
-		io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
+		io_uring_prep_fsync(sqe, 0, op == &u->flush ? 0 : IORING_FSYNC_DATASYNC);
 	} else if (is_transfer(u, op)) {
 		prepare_transfer(u, op, sqe);
 	} else {
@@ -197,18 +197,22 @@ static void finish(struct disk_uring *u, struct disk_op *op, int result)
 			op->result = u->flush_error;
 		if (!op->result && u->flushed < op->covers)
 			u->flushed = op->covers;
+		if (!op->result && op == &u->flush)
+			u->stamped = op->covers;
 	}
 	if (op->kind != DISK_READ && op->kind != DISK_FLUSH)
 		u->written++;
 	if (op == &u->flush)
 		u->flush_busy = false;
+	else if (op->is_ours)
+		u->nreads--;
 	else
 		u->client->done(u->opaque, op);
 }
 
-static bool needs_flush(const struct disk_uring *u)
+static bool needs_flush(const struct disk_uring *u, const struct disk_op *op)
 {
-	return u->written != u->flushed || u->flush_error;
+	return u->written != (op == &u->flush ? u->stamped : u->flushed) || u->flush_error;
 }
 
 void disk_uring_submit(struct disk_uring *u, struct disk_op *op)
@@ -221,7 +225,7 @@ void disk_uring_submit(struct disk_uring *u, struct disk_op *op)
 	op->way = u->way[op->kind];
 	op->is_bounced = !is_aligned(u, op);
 	u->busy_bytes += cost_bytes(op);
-	if (op->kind == DISK_FLUSH && !needs_flush(u)) {
+	if (op->kind == DISK_FLUSH && !needs_flush(u, op)) {
 		finish(u, op, 0);
 		return;
 	}
@@ -318,6 +322,8 @@ static void *run(void *opaque)
 			u->flush_busy = true;
 			disk_uring_submit(u, &u->flush);
 		}
+		for (; u->nread_due; u->nread_due--, u->read_due++)
+			disk_uring_submit(u, *u->read_due);
 		u->client->serve(u->opaque, u->serving);
 		pthread_cond_broadcast(&u->idle);
 	}
@@ -334,6 +340,11 @@ void disk_uring_wake(struct disk_uring *u)
 static bool is_idle(const struct disk_uring *u)
 {
 	return !u->in_flight;
+}
+
+static bool is_read(const struct disk_uring *u)
+{
+	return !u->nreads;
 }
 
 static bool is_flushed(const struct disk_uring *u)
@@ -403,8 +414,8 @@ int disk_uring_start(struct disk_uring *u, const struct disk *disk, uint32_t max
 		ret = error_set(err, -errno, "disk %s: %s", disk->config->path, strerror(errno));
 		goto free_bounce;
 	}
-	/* One more for the flush of disk_uring_flush(). */
-	ret = create_ring(u, max_ops + 1 + u->nfds, err);
+	/* And those of disk_uring_flush() and disk_uring_read(). */
+	ret = create_ring(u, max_ops + 1 + DISK_URING_MAX_READS + u->nfds, err);
 	if (ret)
 		goto free_bounce;
 	ret = iothread_create(&u->thread, name, run, u, err);
@@ -486,12 +497,35 @@ int disk_uring_drain(struct disk_uring *u, uint64_t deadline_ns, struct error *e
 			 left == 1 ? "s" : "ve");
 }
 
+int disk_uring_read(struct disk_uring *u, struct disk_op *const *op, uint32_t n,
+		    uint64_t deadline_ns, struct error *err)
+{
+	bool ended;
+
+	pthread_mutex_lock(&u->lock);
+	ended = wait_until(u, is_read, deadline_ns); /* some of an earlier call may hang */
+	if (ended) {
+		for (uint32_t i = 0; i < n; i++)
+			op[i]->is_ours = true;
+		u->read_due = op;
+		u->nread_due = u->nreads = n;
+		disk_uring_wake(u);
+		ended = wait_until(u, is_read, deadline_ns);
+		u->nreads -= u->nread_due; /* has the thread not come to it at all? */
+		u->nread_due = 0;
+	}
+	pthread_mutex_unlock(&u->lock);
+	return ended ? 0
+		     : error_set(err, -ETIMEDOUT, "%s (%s) was not read within the time limit",
+				 u->disk->config->id, u->disk->config->path);
+}
+
 int disk_uring_flush(struct disk_uring *u, uint64_t deadline_ns, struct error *err)
 {
 	int ret = 0;
 
 	pthread_mutex_lock(&u->lock);
-	if (needs_flush(u)) {
+	if (needs_flush(u, &u->flush)) {
 		/* One that is on its way may have begun too early. */
 		u->flush_due = true;
 		disk_uring_wake(u);

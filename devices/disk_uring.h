@@ -2,7 +2,7 @@
 /* devices/disk_uring.h - a disk's thread: takes requests from its client and does them by io_uring.
  * Owns: the ring and the thread, from disk_uring_start() to disk_uring_stop(). A disk_op is the
  *	thread's from disk_uring_submit() until the client's done().
- * Threads: start, stop, drain, serve: one at a time, any but the disk's own; flush: one at a time,
+ * Threads: start, stop, drain, serve: one at a time, any but the disk's own; flush, read: one at a time,
  *	between start and stop, be it during a drain. Callbacks and
  *	disk_uring_submit(): the disk's thread, with u->lock held: it holds that lock whenever it does
  *	not wait or submit, so that others may look at what it uses under the lock.
@@ -15,7 +15,8 @@
 #include <pthread.h>
 #include <sys/uio.h>
 
-#define DISK_URING_MAX_FDS 8
+#define DISK_URING_MAX_FDS   8
+#define DISK_URING_MAX_READS 16 /* of disk_uring_read() at a time */
 /* A pause waits for what is in flight, so that is no more than any storage does in seconds. */
 #define DISK_URING_BUSY_BYTES (256u << 20)
 
@@ -41,6 +42,7 @@ struct disk_op {
 	/* disk_uring.c's */
 	bool is_bounced;
 	bool is_syncing; /* done but for the flush that makes it durable */
+	bool is_ours;	 /* not the client's: of disk_uring_read() or disk_uring_flush() */
 	uint8_t way;
 	uint64_t done_bytes;
 	uint64_t covers; /* flush: the writes that it makes durable */
@@ -70,12 +72,15 @@ struct disk_uring {
 	uint32_t in_flight;
 	uint64_t busy_bytes;	   /* what those in flight cost */
 	uint64_t written, flushed; /* writes that have ended, and those that a flush has covered */
+	uint64_t stamped;	   /* those of which the file's time of change is durable, too */
 	/* The page cache has lost writes: no flush can succeed any more, as long as this process
 	 * lives, whether the guest resets or not. */
 	int flush_error;
 	uint8_t way[DISK_OP_KINDS]; /* the first one that this disk does not refuse */
 	struct disk_op flush;
 	bool flush_due, flush_busy;
+	struct disk_op *const *read_due; /* for disk_uring_read(); NULL: none, or in flight */
+	uint32_t nread_due, nreads;	 /* nreads of them have not ended yet */
 	/* Unaligned requests of direct I/O take turns at one buffer. */
 	uint8_t *bounce;
 	struct disk_op *bounced, **bounced_end;
@@ -95,7 +100,11 @@ void disk_uring_serve(struct disk_uring *u);
  * again if it might before; but not if the deadline was 0: that is a reset's, and its driver gives
  * nothing more. */
 int disk_uring_drain(struct disk_uring *u, uint64_t deadline_ns, struct error *err) must_check;
-/* All writes that have ended before are durable. */
+/* Reads them in the disk's thread, each with a result of its own, even during a drain. The ops, what
+ * they point to and the array stay the caller's, but at -ETIMEDOUT those of the ops must stay. */
+int disk_uring_read(struct disk_uring *u, struct disk_op *const *op, uint32_t n,
+		    uint64_t deadline_ns, struct error *err) must_check;
+/* All writes that have ended before are durable, and so is the file's time of change. */
 int disk_uring_flush(struct disk_uring *u, uint64_t deadline_ns, struct error *err) must_check;
 /* serve() is called soon. */
 void disk_uring_wake(struct disk_uring *u);

@@ -29,7 +29,8 @@
 	F(T, readonly)                \
 	F(T, writeback)               \
 	F(T, serial)                  \
-	A(T, size_max, 0)
+	A(T, size_max, 0)             \
+	DISK_IDENTITY_ROWS(A, T, identity)
 
 static bool is_power_of_two(uint32_t value)
 {
@@ -77,7 +78,7 @@ static const char *virtio_blk_check(const void *state)
 		return "readonly and writeback are 0 or 1, and the features say so too";
 	if (!memchr(s->serial, 0, VIRTIO_BLK_ID_BYTES + 1))
 		return "a serial number of more than 20 bytes";
-	return NULL;
+	return disk_identity_check(&s->identity);
 }
 STATE_DEFINE(virtio_blk_state, VIRTIO_BLK_STATE, "virtio-blk", virtio_blk_check);
 
@@ -298,6 +299,27 @@ static int flush(struct device *dev, uint64_t deadline_ns, struct error *err)
 	return disk_uring_flush(&blk->io, deadline_ns, err);
 }
 
+/* The driver sees nothing of it, so it may run. */
+static int identify(struct device *dev, uint64_t deadline_ns, struct error *err)
+{
+	struct virtio_blk_state *s = dev->state;
+	struct blk *blk = dev->host;
+
+	return disk_identity_read(&s->identity, &blk->io, s->capacity * DISK_SECTOR_BYTES,
+				  deadline_ns, err);
+}
+
+static int recognize(struct device *dev, const void *saved, struct error *err)
+{
+	const struct virtio_blk_state *was = saved;
+	struct blk *blk = dev->host;
+	struct disk_identity now;
+	int ret = disk_identity_read(&now, &blk->io, was->capacity * DISK_SECTOR_BYTES,
+				     clock_now_ns() + VM_PAUSE_NS, err);
+
+	return ret ? ret : disk_identity_compare(&was->identity, &now, blk->disk.config->path, err);
+}
+
 static int compare(struct device *dev, const void *saved, struct error *err)
 {
 	const struct virtio_blk_state *was = saved, *is = dev->state;
@@ -364,7 +386,9 @@ const struct device_ops virtio_blk_ops = {
 	.reset = power_on,
 	.pause = virtio_pause,
 	.flush = flush,
+	.identify = identify,
 	.compare = compare,
+	.recognize = recognize,
 	.post_load = post_load,
 	.resume = virtio_resume,
 };

@@ -7,6 +7,7 @@
 #ifndef DEVICES_VIRTIO_BLK_H
 #define DEVICES_VIRTIO_BLK_H
 #include "devices/blk.h"
+#include "devices/disk_identity.h"
 #include "devices/disk_uring.h"
 #include "devices/virtio.h"
 #include <linux/virtio_blk.h>
@@ -30,6 +31,7 @@ struct virtio_blk_state {
 	uint8_t readonly, writeback;
 	char serial[24];
 	uint64_t size_max; /* bytes; as wide as this leaves no padding. 0: not offered */
+	struct disk_identity identity; /* the host's disk; of the last save or load */
 };
 
 struct blk_request {

@@ -183,10 +183,24 @@ HANDLER(cprsave)
 
 HANDLER(cprload)
 {
-	const char *file;
+	const struct json_node *list = json_member(call->args, "accept-disks");
+	const char *accept[OPTIONS_MAX_DISKS + 1] = {NULL}, *file;
+	uint32_t n = 0;
 	int ret = cpr_file(call, &file, err);
 
-	return ret ? ret : cpr_load(call->session->vm, file, err);
+	for (const struct json_node *name = list ? list->first : NULL; name; name = name->next) {
+		if (name->kind != JSON_STRING || strlen(name->text) != name->text_len)
+			return error_set(
+				err, -EINVAL,
+				"Invalid parameter type for 'accept-disks', expected: array "
+				"of strings");
+		if (n == OPTIONS_MAX_DISKS)
+			return error_set(err, -EINVAL,
+					 "Parameter 'accept-disks' has more than %d names",
+					 OPTIONS_MAX_DISKS);
+		accept[n++] = name->text;
+	}
+	return ret ? ret : cpr_load(call->session->vm, file, accept, err);
 }
 
 static const char *chardev_name(enum chardev_kind kind)
@@ -354,7 +368,8 @@ const struct qmp_command qmp_commands[] = {
 		{"ram-check", ONE_OF(ram_check_name), .optional = true},
 		{"timeout-ms", INTEGER(1, DAY_MS), .optional = true}),
 	COMMAND("cprload", cprload,
-		{"file", ANY_STRING, .optional = true}),
+		{"file", ANY_STRING, .optional = true},
+		{"accept-disks", .type = QMP_ARRAY, .optional = true}),
 	QUERY("cprinfo", cprinfo),
 	QUERY("query-cpr", query_cpr),
 	QUERY("cpr-cancel", cancel),

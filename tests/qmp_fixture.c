@@ -128,11 +128,17 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 	return 0;
 }
 
-int cpr_load(struct vm *vm, const char *file, struct error *err)
+int cpr_load(struct vm *vm, const char *file, const char *const *accept, struct error *err)
 {
 	if (vm->has_run)
 		return error_set(err, -EBUSY, "cprload: the guest has run in this process");
 	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", file ? file : "(default)");
+	for (; accept && *accept; accept++) {
+		size_t used = strlen(fake_cpr.accepted);
+
+		snprintf(fake_cpr.accepted + used, sizeof(fake_cpr.accepted) - used, "%s ",
+			 *accept);
+	}
 	vm->runstate = RUNSTATE_PAUSED;
 	return vm_cont(vm, err);
 }

@@ -37,6 +37,7 @@ extern struct fake_cpr {
 	int mode;
 	bool ram_check;
 	uint64_t timeout_ns;
+	char accepted[64]; /* "disk0 disk1 " */
 } fake_cpr;
 
 /* What the fake devices were told. */

@@ -8,6 +8,7 @@
 #define TESTS_SYSFS_FIXTURE_H
 #include "ram/blockdev.h"
 #include "tests/ram_fixture.h"
+#include <sys/sysmacros.h>
 
 /* From here on this process sees no other block devices. */
 static inline void sys_begin(void)

@@ -109,13 +109,13 @@ START_TEST(test_load_on_another_kernel)
 
 	make_checkpoint("6.1.0-old\x1b");
 	vm.runstate = RUNSTATE_PRELAUNCH;
-	ck_assert_int_lt(cpr_load(&vm, "checkpoint", &err), 0);
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
 	says("; it was saved on Linux 6.1.0-old?: boot that one to load it");
 	ck_assert_int_eq(vm.runstate, RUNSTATE_PRELAUNCH);
 	/* Nor is this one's name a way out. */
 	uname(&host);
 	make_checkpoint(host.release);
-	ck_assert_int_lt(cpr_load(&vm, "checkpoint", &err), 0);
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
 	ck_assert_ptr_null(strstr(err.msg, "boot that one"));
 }
 END_TEST
@@ -238,13 +238,13 @@ START_TEST(test_devices_that_differ)
 	fake_state[0].size_bytes = 200;
 	fake_state[1].size_bytes = 300;
 	vm.runstate = RUNSTATE_PRELAUNCH;
-	ck_assert_int_lt(cpr_load(&vm, "checkpoint", &err), 0);
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
 	ck_assert_str_eq(err.msg, "fake0: had 100 bytes, has 200; fake1: had 100 bytes, has 300");
 	ck_assert_uint_eq(fake_state[0].size_bytes, 200);
 	ck_assert_int_eq(vm.runstate, RUNSTATE_PRELAUNCH);
 	/* The same sizes: on to the next step. */
 	fake_state[0].size_bytes = fake_state[1].size_bytes = 100;
-	ck_assert_int_lt(cpr_load(&vm, "checkpoint", &err), 0);
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
 	ck_assert_ptr_null(strstr(err.msg, "fake"));
 }
 END_TEST

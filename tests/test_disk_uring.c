@@ -470,6 +470,46 @@ START_TEST(test_drain)
 }
 END_TEST
 
+/* What the VMM itself reads has a time limit, too, and is none of the client's. */
+START_TEST(test_own_reads)
+{
+	struct iovec iov[2] = {{data, 4096}, {data, 4096}};
+	struct disk_op op[2] = {{.niov = 1, .iov = &iov[0], .bytes = 4096},
+				{.niov = 1, .iov = &iov[1], .bytes = 4096}};
+	struct disk_op *const list[] = {&op[0], &op[1]};
+	uint8_t buffer[8192];
+	uint64_t began_ns;
+
+	open_hanging();
+	memset(buffer, 7, sizeof(buffer));
+	iov[0].iov_base = data;
+	iov[1].iov_base = data + 4096;
+	began_ns = clock_now_ns();
+	assert_refused(disk_uring_read(&uring, list, 2, began_ns + 50 * MS_NS, &fixture_err),
+		       -ETIMEDOUT, WORDS("disk0", config.path, "time limit"));
+	ck_assert_uint_ge(clock_now_ns() - began_ns, 50 * MS_NS);
+	/* As long as they hang there are no others. */
+	assert_refused(disk_uring_read(&uring, list, 2, clock_now_ns() + 20 * MS_NS, &fixture_err),
+		       -ETIMEDOUT, WORDS("time limit"));
+	ck_assert_int_eq(write(pipe_fd[1], buffer, 8192), 8192);
+	assert_ok(disk_uring_drain(&uring, UINT64_MAX, &fixture_err));
+	ck_assert_int_eq(op[0].result, 0);
+	ck_assert_int_eq(data[8191], 7);
+	/* With nothing being served. */
+	memset(data, 0, 8192);
+	for (uint32_t i = 0; i < 2; i++) {
+		iov[i] = (struct iovec){data + i * 4096ul, 4096};
+		op[i] = (struct disk_op){.niov = 1, .iov = &iov[i], .bytes = 4096};
+	}
+	ck_assert_int_eq(write(pipe_fd[1], buffer, 8192), 8192);
+	assert_ok(disk_uring_read(&uring, list, 2, UINT64_MAX, &fixture_err));
+	ck_assert_int_eq(data[0], 7);
+	ck_assert_int_eq(data[8191], 7);
+	ck_assert_uint_eq(ndone, 0);
+	end();
+}
+END_TEST
+
 /* A driver that resets gives nothing more, even while something is in flight. */
 START_TEST(test_drain_for_a_reset)
 {
@@ -607,6 +647,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_file_became_shorter, 0, 2);
 	tcase_add_loop_test(tcase, test_file_size_limit, 0, 2);
 	tcase_add_test(tcase, test_drain);
+	tcase_add_test(tcase, test_own_reads);
 	tcase_add_test(tcase, test_drain_for_a_reset);
 	tcase_add_test(tcase, test_short_reads);
 	tcase_add_test(tcase, test_flush);

@@ -411,6 +411,29 @@ START_TEST(cprsave)
 }
 END_TEST
 
+START_TEST(cprload_accepts_disks)
+{
+	int fd = client_open(&f);
+
+	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/c\","
+			"\"accept-disks\":[\"disk0\",7]}}");
+	client_expect(fd, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"Invalid parameter "
+			  "type for 'accept-disks', expected: array of strings\"}}");
+	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/c\","
+			"\"accept-disks\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
+			"\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]}}");
+	client_expect(fd, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"Parameter "
+			  "'accept-disks' has more than 16 names\"}}");
+	ck_assert_str_eq(fake_cpr.accepted, "");
+	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/c\","
+			"\"accept-disks\":[\"disk0\",\"disk1\"]}}");
+	json_object_put(client_line(fd));
+	close(fd);
+	ck_assert_str_eq(fake_cpr.accepted, "disk0 disk1 ");
+	ck_assert_str_eq(fake_cpr.file, "/d/c");
+}
+END_TEST
+
 START_TEST(cprsave_defaults)
 {
 	int fd = client_open(&f);
@@ -679,6 +702,7 @@ int main(void)
 		cprsave,
 		cprsave_defaults,
 		cprload,
+		cprload_accepts_disks,
 		half_closed_client,
 		client_that_does_not_read,
 		slow_reader_gets_all,

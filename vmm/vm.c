@@ -218,19 +218,38 @@ static void resume_devices(struct vm *vm, uint32_t n)
 	}
 }
 
+static int named(const struct device *dev, int ret, struct error *err)
+{
+	if (ret)
+		error_prefix(err, "%s", dev->name);
+	return ret;
+}
+
 /* Without dev->lock: a vCPU that touches the device need not wait for the disk. */
 int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
 {
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		struct device *dev = vm->device[i];
-		int ret = dev->ops->flush ? dev->ops->flush(dev, deadline_ns, err) : 0;
+	int ret = 0;
 
-		if (ret) {
-			error_prefix(err, "%s", dev->name);
-			return ret;
-		}
+	for (uint32_t i = 0; !ret && i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (dev->ops->flush)
+			ret = named(dev, dev->ops->flush(dev, deadline_ns, err), err);
 	}
-	return 0;
+	return ret;
+}
+
+int vm_identify_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; !ret && i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (dev->ops->identify)
+			ret = named(dev, dev->ops->identify(dev, deadline_ns, err), err);
+	}
+	return ret;
 }
 
 /* True: the guest, if it sleeps, wants to be woken. */
@@ -259,9 +278,7 @@ static int pause_device(struct device *dev, uint64_t deadline_ns, struct error *
 	pthread_mutex_lock(&dev->lock);
 	ret = dev->ops->pause(dev, deadline_ns, err);
 	pthread_mutex_unlock(&dev->lock);
-	if (ret)
-		error_prefix(err, "%s", dev->name);
-	return ret;
+	return named(dev, ret, err);
 }
 
 int vm_pause_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)

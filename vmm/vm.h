@@ -171,6 +171,8 @@ void vm_resume_vcpus(struct vm *vm); /* clock and TSC go on from the snapshot, v
 int vm_pause_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) must_check;
 /* What the guest was told is written is durable on return; the guest may run. */
 int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) must_check;
+/* What the host keeps for devices is in their states, for a load to recognize it; the guest may run. */
+int vm_identify_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) must_check;
 void vm_resume_devices(struct vm *vm);
 /* Devices, then vCPUs: the guest runs, or sleeps on if it did; event RESUME. */
 void vm_go_on(struct vm *vm);
