@@ -47,6 +47,7 @@ static const struct way {
 	{FAIL_write, ENOSPC, INSTEAD},	{FAIL_send, EPIPE, INSTEAD},
 	{FAIL_stat, EIO, INSTEAD},	{FAIL_path, EACCES, INSTEAD},
 	{FAIL_sync, EIO, INSTEAD},	{FAIL_rename, EROFS, INSTEAD},
+	{FAIL_rename, EIO, AFTERWARDS}, {FAIL_memory, ENOMEM, INSTEAD},
 	{FAIL_unlink, EROFS, INSTEAD},	{FAIL_unlink, EIO, AFTERWARDS},
 	{FAIL_truncate, EIO, INSTEAD},	{FAIL_allocate, ENOSPC, INSTEAD},
 	{FAIL_lock, ENOLCK, INSTEAD},	{FAIL_map, ENOMEM, INSTEAD},
