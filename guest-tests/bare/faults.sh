@@ -222,14 +222,8 @@ do_inject_all() {
 hashes() { ctl query-cpr >"$dir/query" && grep -q hash-ram "$dir/query"; }
 do_save_cancelled() {
 	local saver
-	[ "${STASIS_MOUNTS:-}" ] || {
-		rm -rf "$dir"
-		STASIS_MOUNTS=1 exec unshare -m "$0" save-cancelled "$build"
-	}
-	guest=counter memory_mib=65536 ram=$dir/fs/ram
-	mkdir "$dir/fs"
-	trap 'umount -l "$dir/fs"; cleanup' EXIT
-	mount -t tmpfs -o size=70G none "$dir/fs" || die "no tmpfs of its own"
+	own_tmpfs 70G
+	guest=counter memory_mib=65536
 	boot
 	ctl cprsave "file=$checkpoint" mode=restart ram-check=full timeout-ms=86400000 >"$dir/answer" 2>&1 &
 	saver=$!

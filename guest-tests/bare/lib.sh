@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash disable=SC2154 # build, guests and guest are set by run
+# shellcheck shell=bash disable=SC2154 # scenario, build, guests and guest are set by run
 # lib.sh - start, save and load a VM, and judge what its guest printed. Sourced by run.
 #
 # One VM at a time in a folder of its own on tmpfs. Each process of the VM has a number: serial.N and
@@ -52,6 +52,21 @@ cleanup() {
 	exec 8>&- 2>/dev/null
 	wait 2>/dev/null
 	rm -rf "$dir" ${disk_dir:+"$disk_dir"}
+}
+
+# own_tmpfs SIZE : RAM lies on a tmpfs of that size, which this scenario alone sees: the machine's own may be
+# smaller. Starts the scenario again in a mount namespace, so it comes first.
+own_tmpfs() {
+	local user=()
+	[ $EUID = 0 ] || user=(--map-root-user)
+	[ "${STASIS_MOUNTS:-}" ] || {
+		rm -rf "$dir"
+		STASIS_MOUNTS=1 exec unshare "${user[@]}" --mount "$0" "$scenario" "$build"
+	}
+	ram=$dir/fs/ram
+	mkdir "$dir/fs"
+	trap 'umount -l "$dir/fs"; cleanup' EXIT
+	mount -t tmpfs -o "size=$1" none "$dir/fs" || die "no tmpfs of its own"
 }
 
 # launch [OPTION...] : a new process of the VM, with the same arguments each time but OPTION.

@@ -123,14 +123,8 @@ do_ram_gone() {
 }
 # Its tmpfs of its own runs full while the guest runs: the log names the cause, be it KVM or SIGBUS that tells.
 do_ram_full() {
-	[ "${STASIS_MOUNTS:-}" ] || {
-		rm -rf "$dir"
-		STASIS_MOUNTS=1 exec unshare -m "$0" ram-full "$build"
-	}
-	guest=ram memory_mib=64 ram=$dir/fs/ram
-	mkdir "$dir/fs"
-	trap 'umount -l "$dir/fs"; cleanup' EXIT
-	mount -t tmpfs -o size=60M none "$dir/fs" || die "no tmpfs of its own"
+	own_tmpfs 60M
+	guest=ram memory_mib=64
 	launch
 	exits 1
 	grep -q "$ram: size=.* its file system has 60 MiB left" "$dir/log.1" || die "the refusal names no cause"
