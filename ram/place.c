@@ -64,6 +64,11 @@ int place_open(struct ram_place *place, const struct ram_config *config, bool *c
 					 "%s: no such file: with offset= it must exist and be "
 					 "large enough for all its VMs (fallocate -l)",
 					 path);
+		if (config->must_exist)
+			return error_set(
+				err, -ENOENT,
+				"RAM %s is not there, and nor is the guest that was saved in it",
+				path);
 		fd = open(path, flags | O_CREAT | O_EXCL, 0600);
 		*created = fd >= 0;
 	}

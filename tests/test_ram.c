@@ -377,6 +377,12 @@ START_TEST(things_refused)
 	assert_refused(try_open(config_of("/dev/dax9.9", 2 * MIB)), -ENOENT,
 		       WORDS("/dev/dax9.9", "no such DAX device", "daxctl list"));
 	ck_assert_msg(access("/dev/dax9.9", F_OK), "a plain file in /dev");
+	/* A saved guest cannot be in memory that is made for it. */
+	assert_refused(try_open((struct ram_config){.path = fixture_path("saved"),
+						    .size_bytes = 2 * MIB,
+						    .must_exist = true}),
+		       -ENOENT, WORDS("saved", "not there"));
+	ck_assert_msg(access(fixture_path("saved"), F_OK), "memory was made for a saved guest");
 }
 END_TEST
 

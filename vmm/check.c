@@ -47,11 +47,9 @@ static int check_ram(struct options *opt, bool *is_new, struct error *err)
 	int ret;
 
 	*is_new = memory->path && access(memory->path, F_OK) && errno == ENOENT;
-	if (!*is_new || memory->has_offset || !strncmp(memory->path, "/dev/dax", 8))
+	if (!*is_new || memory->has_offset || memory->must_exist ||
+	    !strncmp(memory->path, "/dev/dax", 8))
 		return 0; /* ram_open() has the words */
-	if (opt->incoming != INCOMING_NO)
-		return error_set(err, -ENOENT, "RAM %s is not there, and nor is a saved guest",
-				 memory->path);
 	ret = check_file("--memory path:", memory->path, err);
 	if (!ret)
 		memory->path = NULL;

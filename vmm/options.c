@@ -340,5 +340,6 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 		return -EINVAL;
 	if (options_devices_finish(opt, err))
 		return -EINVAL;
+	opt->memory.must_exist = opt->incoming != INCOMING_NO;
 	return check(opt, err);
 }

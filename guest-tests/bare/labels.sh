@@ -3,7 +3,9 @@
 # labels.sh - ways to load, and what label and checkpoint file say to a start. Sourced by run.
 
 do_incoming_file() {
-	guest=counter
+	guest=counter extra=(--incoming defer)
+	start_refused "RAM $ram is not there"
+	extra=() process=0
 	boot
 	save
 	launch --incoming "$checkpoint"
