@@ -38,7 +38,8 @@ do_log_full() {
 	guest=counter stderr=$dir/stderr
 	mkfifo "$stderr" || die "no FIFO"
 	exec 9<>"$stderr"
-	dd if=/dev/zero of="$stderr" oflag=nonblock bs=4096 2>/dev/null
+	LC_ALL=C dd if=/dev/zero of="$stderr" oflag=nonblock bs=4096 2>"$dir/fill"
+	grep -q "temporarily unavailable" "$dir/fill" || die "the FIFO is not full: $(cat "$dir/fill")"
 	boot
 	save
 	load
