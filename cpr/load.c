@@ -25,6 +25,7 @@ struct load {
 	struct snapshot *snap;
 	bool live;	/* the guest ran when it was saved, or slept */
 	bool suspended; /* it slept */
+	bool spent;	/* the label says running */
 	uint64_t downtime_ns;
 };
 
@@ -215,15 +216,31 @@ static void name_way_out(const struct load *load, struct error *err)
 	snprintf(err->msg + used, sizeof(err->msg) - used, "%s", way_out);
 }
 
+/* A signal ends this process as soon as the load is over: the guest must still be saved then. */
+static int not_ended(void *ctx, uint32_t step, struct error *err)
+{
+	const struct load *load = ctx;
+
+	(void)step;
+	if (load->spent ||
+	    !(atomic_load(&load->vm->requests) & (VM_REQUEST_SIGNAL | VM_REQUEST_QUIT)))
+		return 0;
+	return error_set(err, -ECANCELED, "this process was asked to end: the guest stays saved");
+}
+
+/* In the midst of a walk through RAM. */
 static int go_on(void *ctx, uint64_t done_bytes, struct error *err)
 {
-	return job_go_on(ctx, done_bytes, err);
+	struct load *load = ctx;
+	int ret = job_go_on(&load->job, done_bytes, err);
+
+	return ret ? ret : not_ended(load, 0, err);
 }
 
 static int check_hash(struct load *load, struct error *err)
 {
 	const struct memory_state *memory = &load->snap->memory;
-	const struct ram_watch watch = {go_on, &load->job};
+	const struct ram_watch watch = {go_on, load};
 	uint8_t hash[sizeof(memory->hash)];
 	int ret;
 
@@ -324,6 +341,7 @@ static void undo_label_running(void *ctx)
 	struct label label = load->vm->label;
 	struct error err;
 
+	load->spent = false;
 	label.state = LABEL_SAVED;
 	memcpy(label.checkpoint_id, load->snap->root.id, sizeof(label.checkpoint_id));
 	if (label_write(&load->vm->ram, &label, &err))
@@ -346,6 +364,7 @@ static int step_label_running(void *ctx, struct error *err)
 		undo_label_running(ctx);
 	else
 		load->vm->label = label;
+	load->spent = !ret;
 	return ret;
 }
 
@@ -385,7 +404,7 @@ static const struct step load_step[] = {
 	{"late", step_late, NULL},
 };
 const struct step_table cpr_load_table = {"load", load_step,
-					  sizeof(load_step) / sizeof(load_step[0]), NULL};
+					  sizeof(load_step) / sizeof(load_step[0]), not_ended};
 _Static_assert(sizeof(load_step) / sizeof(load_step[0]) <= STEPS_MAX, "took_ns[]");
 
 /* The steps that only look: a load that ends before it commits anything. */

@@ -120,6 +120,23 @@ START_TEST(test_load_on_another_kernel)
 }
 END_TEST
 
+/* A process that is about to end takes no guest with it. */
+START_TEST(test_load_in_a_process_that_ends)
+{
+	struct label label;
+
+	make_checkpoint("6.1.0-old");
+	vm.runstate = RUNSTATE_INMIGRATE;
+	vm.requests = VM_REQUEST_SIGNAL;
+	ck_assert_int_eq(cpr_load(&vm, "checkpoint", NULL, &err), -ECANCELED);
+	says("this process was asked to end: the guest stays saved");
+	ck_assert_int_eq(vm.runstate, RUNSTATE_INMIGRATE);
+	ck_assert_int_eq(access("checkpoint", F_OK), 0);
+	ck_assert(!label_read(&vm.ram, &label, &err) && label.state == LABEL_SAVED);
+	vm.requests = 0;
+}
+END_TEST
+
 /* --- devices */
 
 static struct {
@@ -257,6 +274,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, test_save_of_a_guest_that_ends, 0, 3);
 	tcase_add_test(tc, test_load_on_another_kernel);
+	tcase_add_test(tc, test_load_in_a_process_that_ends);
 	tcase_add_test(tc, test_device_that_does_not_drain);
 	tcase_add_test(tc, test_time_limit);
 	tcase_add_test(tc, test_devices_that_differ);
