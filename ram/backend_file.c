@@ -2,7 +2,9 @@
 /* RAM in a regular file. What it outlives is its file system's doing, so there is a row for each
  * kind; all open alike. */
 #include "ram/backend.h"
+#include "ram/label.h"
 #include "vmm/log.h"
+#include "vmm/uuid.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -70,6 +72,26 @@ static int check_space(const struct ram *ram, const struct ram_place *place, uin
 	return 0;
 }
 
+/* A guest that is saved here is not to be removed for a wrong size=. */
+static int refuse_size_of_saved(const struct ram *ram, struct error *err)
+{
+	const struct ram_config any = {
+		.path = ram->config.path,
+		.offset_bytes = ram->config.offset_bytes,
+		.has_offset = ram->config.has_offset,
+	};
+	struct label label;
+	char uuid[UUID_TEXT];
+
+	if (label_peek(&any, &label, NULL) || label.state != LABEL_SAVED)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "%s holds a saved guest of %" PRIu64 " MiB (uuid %s): give size=%" PRIu64
+			 "M",
+			 ram->config.path, label.ram_size_bytes >> 20,
+			 uuid_format(label.vm_id, uuid), label.ram_size_bytes >> 20);
+}
+
 static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_bytes,
 		      struct error *err)
 {
@@ -78,6 +100,8 @@ static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_b
 
 	if (has_bytes == need_bytes || (config->has_offset && has_bytes > need_bytes))
 		return 0;
+	if (refuse_size_of_saved(ram, err))
+		return -EINVAL;
 	if (config->has_offset)
 		return error_set(err, -EINVAL,
 				 "%s: has %" PRIu64 " bytes, offset=%" PRIu64 ",size=%" PRIu64
