@@ -94,11 +94,16 @@ static int start_without_label(struct vm *vm, struct error *err)
 
 	switch (checkpoint_file_find(file)) {
 	case CHECKPOINT_WAITS:
-		error_set(
-			&why, -ENODATA,
-			"RAM %s has no label of this VM, though %s was never loaded: look whether "
-			"this is the guest's RAM",
-			snapshot_ram_path(vm), file);
+		if (vm->opt->memory.path && !vm->ram.config.path)
+			error_set(&why, -ENODATA,
+				  "RAM %s is not there, though %s was never loaded: bring it back "
+				  "and start again",
+				  vm->opt->memory.path, file);
+		else
+			error_set(&why, -ENODATA,
+				  "RAM %s has no label of this VM, though %s was never loaded: "
+				  "look whether this is the guest's RAM",
+				  snapshot_ram_path(vm), file);
 		return wait_for_load(vm, &why, err);
 	case CHECKPOINT_LOADED:
 		log_warn("RAM %s has no label of this VM, and %s" CHECKPOINT_LOADED_SUFFIX
@@ -121,6 +126,9 @@ static int check_cpr_file(const struct vm *vm, bool boots, struct error *err)
 
 	if (!file)
 		return 0;
+	ret = checkpoint_file_check_name(file, &why);
+	if (ret)
+		return error_set(err, ret, "--cpr-file %s", why.msg);
 	if (boots && !vm->opt->discard_saved)
 		ret = checkpoint_file_check(file, vm, &why);
 	else
@@ -186,9 +194,12 @@ int cpr_boot_label(struct vm *vm, struct error *err)
 	memcpy(label.vm_id, vm->opt->uuid, sizeof(label.vm_id));
 	label.ram_size_bytes = vm->ram.config.size_bytes;
 	ret = label_write(&vm->ram, &label, err);
-	if (!ret)
-		vm->label = label;
-	return ret;
+	if (ret)
+		return ret;
+	vm->label = label;
+	if (vm->opt->cpr_file)
+		checkpoint_file_give_up(vm->opt->cpr_file, vm);
+	return 0;
 }
 
 bool cpr_list_steps_if_asked(void)

@@ -147,10 +147,20 @@ int ram_open(struct ram *ram, const struct ram_config *config, struct error *err
 	return 0;
 
 close_ram:
-	if (ram->created && config->path)
-		unlink(config->path);
+	ram_unmake(ram);
 	ram_close(ram);
 	return ret;
+}
+
+void ram_unmake(const struct ram *ram)
+{
+	const char *path = ram->config.path;
+	struct stat made, named;
+
+	/* Another file may have taken its name. */
+	if (ram->created && path && !fstat(ram->fd, &made) && !lstat(path, &named) &&
+	    made.st_dev == named.st_dev && made.st_ino == named.st_ino)
+		unlink(path);
 }
 
 void ram_close(struct ram *ram)

@@ -78,6 +78,8 @@ struct ram {
 /* Opens, checks, locks and maps; writes nothing to the RAM and leaves the label alone. */
 int ram_open(struct ram *ram, const struct ram_config *config, struct error *err) must_check;
 void ram_close(struct ram *ram);
+/* Removes the file that ram_open() has made; any other stays. */
+void ram_unmake(const struct ram *ram);
 /* The arch lays RAM out: regions take the file's bytes in the order of the calls. */
 int ram_add_region(struct ram *ram, uint64_t gpa, uint64_t size_bytes,
 		   struct error *err) must_check;

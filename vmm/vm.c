@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/vm.h"
+#include "cpr/checkpoint_file.h"
 #include "cpr/cpr.h"
 #include "vmm/clock.h"
 #include "vmm/log.h"
@@ -77,9 +78,28 @@ static int add_memslots(struct vm *vm, struct error *err)
 
 bool vm_awaits_guest(const struct options *opt, const struct label *label)
 {
-	return opt->incoming != INCOMING_NO ||
-	       (label->state == LABEL_SAVED && !opt->discard_saved &&
-		!memcmp(label->vm_id, opt->uuid, sizeof(label->vm_id)));
+	bool ours = label->state != LABEL_NONE &&
+		    !memcmp(label->vm_id, opt->uuid, sizeof(label->vm_id));
+
+	if (opt->incoming != INCOMING_NO)
+		return true;
+	if (opt->discard_saved)
+		return false;
+	return ours ? label->state == LABEL_SAVED
+		    : opt->cpr_file && checkpoint_file_find(opt->cpr_file) == CHECKPOINT_WAITS;
+}
+
+/* The RAM file of a guest that waits may come back, by a rename or a mount: nothing is made in its
+ * place, and the VM waits with a memfd. */
+static int open_ram(struct vm *vm, struct error *err)
+{
+	const struct label none = {.state = LABEL_NONE};
+	struct ram_config memory = vm->opt->memory;
+
+	if (memory.path && !memory.must_exist && !memory.has_offset &&
+	    vm_awaits_guest(vm->opt, &none) && access(memory.path, F_OK) && errno == ENOENT)
+		memory.path = NULL;
+	return ram_open(&vm->ram, &memory, err);
 }
 
 static void handle_requests(void *opaque);
@@ -106,7 +126,7 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 	if (ret)
 		return ret;
 	ret = timer_open(&vm->again_timer, CLOCK_MONOTONIC, &vm->loop, try_again, vm, NULL, err);
-	ret = ret ? ret : ram_open(&vm->ram, &opt->memory, err);
+	ret = ret ? ret : open_ram(vm, err);
 	ret = ret ? ret : label_read(&vm->ram, &vm->label, err);
 	vm->awaits_guest = !ret && vm_awaits_guest(opt, &vm->label);
 	for (uint32_t i = 0; !ret && i < sizeof(stage) / sizeof(stage[0]); i++)
@@ -124,8 +144,8 @@ void vm_destroy(struct vm *vm)
 	devices_detach(vm);
 	arch_vm_destroy(vm);
 	/* A file that no guest has been in is not left behind for the next start to wonder about. */
-	if (vm->ram.created && vm->ram.config.path && vm->label.state == LABEL_NONE)
-		unlink(vm->ram.config.path);
+	if (vm->label.state == LABEL_NONE)
+		ram_unmake(&vm->ram);
 	if (vm->vm_fd >= 0) {
 		memslots_close(&vm->memslots);
 		irq_close(&vm->irq);
