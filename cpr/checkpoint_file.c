@@ -84,7 +84,8 @@ static int check_spent(const struct snapshot *head, const struct vm *vm, struct 
 	char ram_path[PATH_MAX], shown[STATE_SHOWN_BYTES];
 	int ret = check_vm(head, vm, err);
 
-	if (ret)
+	/* RAM that is not there: the start waits for it. */
+	if (ret || (vm->opt->memory.path && !where.path))
 		return ret;
 	snapshot_real_ram_path(&vm->ram, ram_path);
 	if (!where.path || (*ram_path && strcmp(ram_path, head->memory.path)))
@@ -302,6 +303,26 @@ void checkpoint_file_remove(struct checkpoint_file *file)
 		log_error("%s: fsync of its folder: %s", file->path, strerror(errno));
 }
 
+static bool has_suffix(const char *text, const char *suffix)
+{
+	size_t len = strlen(text), suffix_len = strlen(suffix);
+
+	return len >= suffix_len && !strcmp(text + len - suffix_len, suffix);
+}
+
+int checkpoint_file_check_name(const char *path, struct error *err)
+{
+	static const char *const suffix[] = {CHECKPOINT_TEMP_SUFFIX, CHECKPOINT_LOADED_SUFFIX};
+
+	for (size_t i = 0; i < sizeof(suffix) / sizeof(suffix[0]); i++)
+		if (has_suffix(path, suffix[i]))
+			return error_set(err, -EINVAL,
+					 "%s: a checkpoint's name cannot end in %s, which Stasis "
+					 "adds itself: choose another",
+					 path, suffix[i]);
+	return 0;
+}
+
 static int open_writable(struct checkpoint_file *file, const char *path, struct error *err)
 {
 	int ret = checkpoint_file_open(file, path, err);
@@ -347,14 +368,17 @@ enum checkpoint_found checkpoint_file_find(const char *path)
 	return found;
 }
 
-static bool has_suffix(const char *text, const char *suffix)
+/* Without an fsync, for which the guest would wait: should a crash undo the rename, the label tells. */
+static int rename_loaded(const struct checkpoint_file *file, const struct vm *vm, struct error *err)
 {
-	size_t len = strlen(text), suffix_len = strlen(suffix);
+	/* An earlier one of this VM is spent, or it would not have this name. */
+	int ret = check_replaceable(file, file->loaded, check_vm, vm, err);
 
-	return len >= suffix_len && !strcmp(text + len - suffix_len, suffix);
+	if (!ret && renameat(file->dir_fd, file->name, file->dir_fd, file->loaded))
+		ret = error_set(err, -errno, "rename: %s", strerror(errno));
+	return ret;
 }
 
-/* Without an fsync, for which the guest would wait: should a crash undo the rename, the label tells. */
 void checkpoint_file_retire(const char *path, const struct vm *vm)
 {
 	struct checkpoint_file file;
@@ -364,12 +388,30 @@ void checkpoint_file_retire(const char *path, const struct vm *vm)
 	if (has_suffix(path, CHECKPOINT_LOADED_SUFFIX))
 		return;
 	ret = checkpoint_file_open(&file, path, &err);
-	/* An earlier one of this VM is spent, or it would not have this name. */
-	ret = ret ? ret : check_replaceable(&file, file.loaded, check_vm, vm, &err);
-	if (!ret && renameat(file.dir_fd, file.name, file.dir_fd, file.loaded))
-		ret = error_set(&err, -errno, "rename: %s", strerror(errno));
+	ret = ret ? ret : rename_loaded(&file, vm, &err);
 	if (ret)
 		log_warn("%s was loaded, but cannot become %s" CHECKPOINT_LOADED_SUFFIX ": %s",
 			 path, path, err.msg);
+	checkpoint_file_close(&file);
+}
+
+void checkpoint_file_give_up(const char *path, const struct vm *vm)
+{
+	struct checkpoint_file file;
+	struct error err;
+
+	if (checkpoint_file_find(path) != CHECKPOINT_WAITS)
+		return;
+	if (!checkpoint_file_open(&file, path, NULL) &&
+	    !check_replaceable(&file, file.name, check_spent, vm, NULL)) {
+		if (rename_loaded(&file, vm, &err))
+			log_warn("%s: its guest was given up, but it cannot become "
+				 "%s" CHECKPOINT_LOADED_SUFFIX ": %s",
+				 path, path, err.msg);
+		else
+			log_warn("%s: its guest was given up; it is %s" CHECKPOINT_LOADED_SUFFIX
+				 " now",
+				 path, path);
+	}
 	checkpoint_file_close(&file);
 }

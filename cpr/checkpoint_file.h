@@ -45,6 +45,8 @@ void checkpoint_file_void(struct checkpoint_file *file);
 /* And it is gone, by whichever name: a rename that reports an error may have worked. */
 void checkpoint_file_remove(struct checkpoint_file *file);
 
+/* Names that end as those of the files beside FILE are refused: what they hold could not be told. */
+int checkpoint_file_check_name(const char *path, struct error *err) must_check;
 /* For a start: could a save write to this path? Its folder is there and writable. */
 int checkpoint_file_check_folder(const char *path, struct error *err) must_check;
 /* And may what is there be replaced? */
@@ -59,4 +61,7 @@ enum checkpoint_found checkpoint_file_find(const char *path);
 /* FILE was loaded and becomes FILE.loaded, in place of an earlier one of this VM. If that cannot be,
  * the log says why: the label has it that FILE is spent. */
 void checkpoint_file_retire(const char *path, const struct vm *vm);
+/* A boot has given up the guest that FILE may hold. FILE becomes FILE.loaded if it is a checkpoint of
+ * this VM in this RAM, so that no later start waits for it. */
+void checkpoint_file_give_up(const char *path, const struct vm *vm);
 #endif

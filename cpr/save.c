@@ -116,6 +116,7 @@ static int step_check(void *ctx, struct error *err)
 	struct save *save = ctx;
 	int ret = checkpoint_file_open(&save->file, save->path, err);
 
+	ret = ret ? ret : checkpoint_file_check_name(save->path, err);
 	ret = ret ? ret : cpr_possible(save->vm, save->mode, err);
 	ret = ret ? ret : check_requests(save->vm, err);
 	if (ret)

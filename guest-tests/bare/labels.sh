@@ -57,6 +57,8 @@ do_cpr_file_refused() {
 	guest=counter
 	extra=(--cpr-file "$dir/none/checkpoint")
 	start_refused "--cpr-file $dir/none/checkpoint: folder $dir/none: No such file"
+	extra=(--cpr-file "$checkpoint.loaded")
+	start_refused "name cannot end in .loaded"
 	extra=(--cpr-file "$checkpoint")
 	echo letter >"$checkpoint"
 	start_refused "--cpr-file $checkpoint exists and is not replaced"
@@ -131,12 +133,16 @@ do_label_lost() {
 	keep_ram
 	cp "$ram" "$dir/ram.good"
 	lose_label
-	label_lost_waits
+	label_lost_waits "has no label of this VM"
+	quit_vm
 	ram_as_kept || die "RAM has changed"
 	rm "$ram"
-	label_lost_waits
+	label_lost_waits "is not there"
 	[ -e "$ram" ] && die "RAM was made for a guest that waits"
+	# It comes back while the VM still waits for it.
 	mv "$dir/ram.good" "$ram"
+	quit_vm
+	[ -e "$ram" ] || die "the RAM of a saved guest was removed"
 	lose_label 0
 	launch
 	wait_ok 3
@@ -157,16 +163,21 @@ do_label_lost() {
 	launch --discard-saved
 	wait_qmp
 	wait_ok 3
+	[ -e "$checkpoint" ] && die "the checkpoint of a guest that was given up still waits"
 	quit_vm
-	check_text 3
+	rm "$ram"
+	launch
+	wait_qmp
+	wait_ok 3
+	quit_vm
+	check_text 4
 }
 label_lost_waits() {
 	launch
 	wait_qmp
 	[ "$(status)" = inmigrate ] || die "run state $(status), not inmigrate, without a label"
-	grep -q "RAM $ram has no label of this VM, though $checkpoint was never loaded" "$dir/log.$process" ||
+	grep -q "RAM $ram $1, though $checkpoint was never loaded" "$dir/log.$process" ||
 		die "the log does not say why: $(cat "$dir/log.$process")"
-	quit_vm
 }
 # A checkpoint is good once: afterwards RAM has moved on.
 do_label_spent() {
@@ -190,6 +201,13 @@ do_label_other() {
 	launch --name other
 	exits 1
 	grep -q "holds another VM, saved (uuid " "$dir/log.$process" || die "the refusal does not name the VM whose RAM it is"
+	for memory_mib in 16 64; do
+		launch
+		exits 1
+		grep -q "$ram holds a saved guest of $GUEST_MIB MiB .*: give size=${GUEST_MIB}M" "$dir/log.$process" ||
+			die "a wrong size over a saved guest: $(cat "$dir/log.$process")"
+	done
+	memory_mib=$GUEST_MIB
 	load
 	wait_ok 3
 	quit_vm

@@ -53,6 +53,13 @@ do_disk_missing() {
 	launch --incoming defer
 	exits 1
 	grep -q "disk $disk_dir/disk is empty: .*wait for it" "$dir/log.$process" || die "an empty disk is to be enlarged"
+	rm "$disk_dir/disk"
+	cp "$ram" "$dir/ram.good"
+	lose_label
+	launch --cpr-file "$checkpoint"
+	exits 1
+	grep -q "disk $disk_dir/disk: .*: wait for it, then" "$dir/log.$process" || die "no wait where the label was lost"
+	mv "$dir/ram.good" "$ram"
 	mv "$disk_dir/away" "$disk_dir/disk"
 	load
 	wait_ok 3
