@@ -116,6 +116,8 @@ void arch_clock_stop(struct vm *vm)
 	memset(clock, 0, sizeof(*clock));
 	if (!vm->has_run)
 		return;
+	if (!khz)
+		errno = EOPNOTSUPP; /* KVM does not know the rate */
 	if (khz <= 0 || read_clock(vm, &now))
 		goto failed;
 	clock->kvmclock_ns = now.clock;
