@@ -291,7 +291,6 @@ static int measure(struct disk *disk, bool saved, struct error *err)
 		ret = measure_direct(disk, err);
 	if (disk->physical_bytes < disk->block_bytes)
 		disk->physical_bytes = disk->block_bytes;
-	disk->discard_align = disk->physical_bytes;
 	return ret ? ret : check_size(disk, disk->size_bytes, saved, err);
 }
 

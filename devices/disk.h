@@ -23,7 +23,6 @@ struct disk {
 	uint32_t min_io_bytes;	 /* below it I/O is slow; 0: unknown */
 	uint32_t opt_io_bytes;	 /* as large as is of use; 0: unknown */
 	uint32_t memory_align;	 /* of buffers of direct I/O; 1: none is asked for */
-	uint32_t discard_align;	 /* of what a hole can be made of */
 };
 
 /* Opens, refuses what is not raw, locks and measures; writes nothing. saved: a guest that is saved has
