@@ -128,7 +128,8 @@ static int compare(const struct load *load, struct device *dev, const void *save
 				 "%s: saved with a guest that is awake, which no save does: this "
 				 "checkpoint was made up",
 				 dev->name);
-	if (dev->ops->recognize && dev->ops->recognize(dev, saved, &who)) {
+	/* What does not fit cannot be accepted either. */
+	if (!ret && dev->ops->recognize && dev->ops->recognize(dev, saved, &who)) {
 		if (is_accepted(load, dev))
 			log_warn("%s is accepted: %s", dev->name, who.msg);
 		else
