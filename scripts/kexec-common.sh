@@ -43,14 +43,6 @@ die() {
 	exit 1
 }
 
-# usage: the comment at the head of the script
-usage() { sed -n '3,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
-version() {
-	local text
-	text=$("$stasisctl" --version) || die "cannot ask $stasisctl for the version"
-	say "${text##* }"
-}
-
 # take_options WORD...: sets the variables of the options and rest=() to what follows them. Of the
 # script's table `options` a value is "VARIABLE [WHAT]": WHAT is none, for a switch; =WORD for one
 # that takes that word or nothing; or what the option needs, of which SECONDS are looked at.
@@ -59,10 +51,7 @@ take_options() {
 	local option variable what value
 	while [[ ${1-} == -* ]]; do
 		option=${1%%=*} value=1
-		case $1 in
-		-h | --help) usage && exit 0 ;;
-		-V | --version) version && exit 0 ;;
-		esac
+		help_or_version "$1"
 		read -r variable what <<<"${options[$option]-}"
 		[[ -n $variable ]] || die "'$1' is no option; see --help"
 		case $what,$1 in
