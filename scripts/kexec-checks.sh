@@ -70,10 +70,32 @@ needs_words() {
 	[[ -z $region ]] || grep -qE '/(e820_pmem|hmem[.0-9]*)/' <<<"$region"
 }
 
+# word_at FILE BYTES OFFSET: the little-endian number there
+word_at() { od -An -tu"$2" -j "$3" -N "$2" "$1" 2>/dev/null | tr -d ' '; }
+
+# is_kernel FILE: the magic of a bzImage (HdrS), an ELF file or an EFI program (MZ)
+is_kernel() {
+	[[ $(word_at "$1" 4 $((0x202))) == $((0x53726448)) || $(word_at "$1" 4 0) == $((0x464c457f)) ||
+		$(word_at "$1" 2 0) == $((0x5a4d)) ]]
+}
+
+# is_initrd FILE: begins with the magic of cpio, gzip, bzip2, xz, lzma, lzo, lz4 or zstd, which are what Linux takes
+is_initrd() {
+	[[ $(od -An -tx1 -N 6 "$1" | tr -d ' ') =~ ^(30373037303[12]|1f8b|1f9e|425a68|fd377a585a|5d0000|894c5a4f|02214c18|28b52ffd) ]]
+}
+
 check_host() {
 	local word folders folder
-	[[ -r $kernel ]] || problem "--kernel '$kernel': cannot be read"
-	[[ -r $initrd ]] || problem "--initrd '$initrd': cannot be read"
+	if [[ ! -f $kernel || ! -r $kernel ]]; then
+		problem "--kernel '$kernel': cannot be read"
+	elif ! is_kernel "$kernel"; then
+		problem "--kernel $kernel: is no kernel that kexec can load (bzImage, ELF or EFI program)"
+	fi
+	if [[ ! -f $initrd || ! -r $initrd ]]; then
+		problem "--initrd '$initrd': cannot be read"
+	elif ! is_initrd "$initrd"; then
+		problem "--initrd $initrd: is no initramfs: it begins neither as a cpio archive (newc) nor as a compressed file"
+	fi
 	command -v "${kexec_words[0]-}" >/dev/null || problem "--kexec-command '$kexec_command': there is no such command"
 	find_records
 	for folder in "${folders[@]}"; do
@@ -85,9 +107,6 @@ check_host() {
 	done < <(lost_words "$memory_words")
 	check_kexec
 }
-
-# word_at FILE BYTES OFFSET: the little-endian number there
-word_at() { od -An -tu"$2" -j "$3" -N "$2" "$1" 2>/dev/null | tr -d ' '; }
 
 # is_signed FILE: has it a table of certificates, as a signed EFI program? Whose they are is the kernel's to judge.
 is_signed() {
@@ -321,7 +340,11 @@ take_vm() {
 	}
 	problems=$((problems + found[0])) name=${found[1]}
 	[[ -n $name ]] || return
-	[[ " ${names[*]-} " != *" $name "* ]] || problem "$1: there are two VMs named $name"
+	if [[ " ${pids[*]-} " == *" ${found[3]} "* ]]; then
+		problem "$1: this socket is given twice"
+	elif [[ " ${names[*]-} " == *" $name "* ]]; then
+		problem "$1: there are two VMs named $name"
+	fi
 	names+=("$name") sockets+=("${found[2]}") pids+=("${found[3]}") own_files+=("${found[4]}") rams+=("${found[5]}")
 	ram_ranges+=("${found[6]}") agents+=("${found[7]}")
 	files+=("${found[4]:-$state_dir/vm/$name/cpr/checkpoint}")

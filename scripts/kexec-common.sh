@@ -43,13 +43,16 @@ die() {
 	exit 1
 }
 
-# take_options WORD...: sets the variables of the options and rest=() to what follows them. Of the
-# script's table `options` a value is "VARIABLE [WHAT]": WHAT is none, for a switch; =WORD for one
-# that takes that word or nothing; or what the option needs, of which SECONDS are looked at.
+# take_options WORD...: sets the variables of the options, wherever they stand, and rest=() to the other
+# words. Of the script's table `options` a value is "VARIABLE [WHAT]": WHAT is none, for a switch; =WORD
+# for one that takes that word or nothing; or what the option needs: SECONDS are looked at, a TEXT may be
+# empty.
 declare -A options
 take_options() {
 	local option variable what value
-	while [[ ${1-} == -* ]]; do
+	rest=()
+	while [[ $# -gt 0 ]]; do
+		[[ $1 == -* ]] || { rest+=("$1") && shift && continue; }
 		option=${1%%=*} value=1
 		help_or_version "$1"
 		read -r variable what <<<"${options[$option]-}"
@@ -62,27 +65,40 @@ take_options() {
 			;;
 		,* | =*) ;;
 		*=*) value=${1#*=} ;;
-		*) value=${2-} && shift ;;
+		*)
+			[[ $# -gt 1 ]] || die "$option: needs $what"
+			value=$2 && shift
+			;;
 		esac
-		[[ -n $value ]] || die "$option: needs $what"
+		[[ -n $value || $what == TEXT ]] || die "$option: needs $what"
 		[[ $what != SECONDS || ($value =~ ^[1-9][0-9]{0,4}$ && $value -le 86400) ]] ||
 			die "$option $value: must be 1 to 86400 seconds"
 		printf -v "$variable" %s "$value"
 		shift
 	done
-	rest=("$@")
 }
 
 # absolute PATH
 absolute() { [[ $1 == /* ]] && echo "$1" || echo "$PWD/$1"; }
 
+# where_from TOOL: how to get one that is missing
+where_from() {
+	case $1 in
+	kexec) echo "package kexec-tools" ;;
+	jq) echo "package jq" ;;
+	systemd-run) echo "package systemd" ;;
+	"$stasisctl") echo "set STASISCTL to its path, or add the folder bin of Stasis's prefix to PATH" ;;
+	*) echo "package util-linux" ;;
+	esac
+}
+
 # need_tools TOOL...: and stasisctl, whose path becomes absolute
 need_tools() {
-	local tool missing=()
+	local tool missing=''
 	for tool in "$@" "$stasisctl"; do
-		command -v "$tool" >/dev/null || missing+=("$tool")
+		command -v "$tool" >/dev/null || missing+="${missing:+, }$tool ($(where_from "$tool"))"
 	done
-	[[ ${#missing[@]} == 0 ]] || die "not in PATH: ${missing[*]}"
+	[[ -z $missing ]] || die "not in PATH: $missing"
 	stasisctl=$(absolute "$(command -v "$stasisctl")")
 }
 
