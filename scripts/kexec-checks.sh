@@ -119,16 +119,16 @@ is_signed() {
 check_kexec() {
 	local lockdown=/sys/kernel/security/lockdown level
 	if [[ $(cat /proc/sys/kernel/kexec_load_disabled 2>/dev/null) == 1 ]]; then
-		problem "kexec is switched off until this host's next boot (sysctl kernel.kexec_load_disabled): take that out of its configuration and boot"
+		problem "kexec is disabled until the host reboots (sysctl kernel.kexec_load_disabled): remove that setting from its configuration and reboot"
 	elif [[ $(cat /proc/sys/kernel/kexec_load_limit_reboot 2>/dev/null) == 0 ]]; then
-		problem "no more kernels may be loaded until this host's next boot (sysctl kernel.kexec_load_limit_reboot): take that out of its configuration and boot"
+		problem "no more kernels can be loaded until the host reboots (sysctl kernel.kexec_load_limit_reboot): remove that setting from its configuration and reboot"
 	fi
 	level=$(sed -n 's/.*\[\(.*\)\].*/\1/p' "$lockdown" 2>/dev/null)
 	if [[ -n $level && $level != none ]]; then
 		if [[ -r $kernel ]] && ! is_signed "$kernel"; then
-			problem "--kernel $kernel: is not signed, and this host is locked down ($level), as with Secure Boot: take a signed kernel, sign it (sbsign) by a key that mokutil --import has enrolled, or switch Secure Boot off"
+			problem "--kernel $kernel: is not signed, and this host is locked down ($level), as with Secure Boot: use a signed kernel, sign it (sbsign) with a key that mokutil --import has enrolled, or disable Secure Boot"
 		else
-			note "this host is locked down ($level): it loads only a kernel that is signed by a key it trusts"
+			note "this host is locked down ($level): it loads only a kernel that is signed with a key it trusts"
 		fi
 	fi
 }
@@ -180,7 +180,7 @@ check_save() {
 	local path folder
 	[[ -z $refusal || -n $needs_suspend ]] || problem "$name: cannot be saved for a boot of the host: $refusal"
 	[[ $serial != stdio ]] ||
-		problem "$name: its serial port is on stdio, which ends with this boot; start it with --serial unix:PATH or file:PATH"
+		problem "$name: its serial port is on stdio, which is gone after the reboot; start it with --serial unix:PATH or file:PATH"
 	[[ -n $file ]] || return
 	path=$(in_cwd "$file")
 	folder=${path%/*}
@@ -203,7 +203,7 @@ check_stays() {
 # check_boot_file FILE: that of --kernel or --initrd. A load does not need it, a later reset of the guest does.
 check_boot_file() {
 	if [[ ! -r $1 ]]; then
-		problem "$name: its $1 is gone, which the guest needs when it resets: put that or another there"
+		problem "$name: its $1 is gone, which the guest needs when it resets: put it or another one there"
 	elif [[ $1 -ef /proc/$pid/root$1 ]] && ! on_disk "$(readlink -f "$1")"; then
 		note "$name: its $1 would not outlive a boot; the guest needs it when it resets"
 	fi
@@ -230,7 +230,7 @@ check_disk_name() {
 	fi
 	link=$(stat -L -c '%t:%T %n' /dev/disk/by-{id,partuuid,uuid,path}/* 2>/dev/null | sed -n "s/^$number //p" | head -n 1)
 	note "$name: another disk may be $1 after the boot; $(
-		[[ -n $link ]] && echo "start it with $link" || echo "udev has no lasting name for it (/dev/disk): make it one"
+		[[ -n $link ]] && echo "start it with $link" || echo "udev has no persistent name for it in /dev/disk: add a udev rule"
 	)"
 }
 
@@ -247,10 +247,10 @@ check_devices() {
 		case $option,$value in
 		--kernel,* | --initrd,*) check_boot_file "$(in_cwd "$path")" ;;
 		--console,stdio)
-			problem "$name: its console is on stdio, which ends with this boot; start it with --console unix:PATH"
+			problem "$name: its console is on stdio, which is gone after the reboot; start it with --console unix:PATH"
 			;;
 		--net,fd=* | --net,*,fd=*)
-			problem "$name: its network card is an open descriptor, which ends with this boot; start it with --net tap= or stream="
+			problem "$name: its network card is an inherited descriptor, which is gone after the reboot; start it with --net tap= or stream="
 			;;
 		--vfio,*) vfio=1 ;;
 		--disk,*)
@@ -265,7 +265,7 @@ check_devices() {
 	done
 	[[ -n $vfio ]] || return 0
 	while read -r word; do
-		problem "$name: has a pass-through device, which --append gives no '$word': add it"
+		problem "$name: has a pass-through device and needs '$word', which --append drops: add it"
 	done < <(lost_words "$iommu_words")
 }
 
@@ -288,7 +288,7 @@ check_suspend() {
 	elif [[ $(qmp --get /wakeup-suspend-support "$socket" query-current-machine) != true ]]; then
 		problem "$name: its guest cannot sleep: start it without --machine s3=off"
 	elif ! path=$(agent_of_vm) || [[ -z $path ]]; then
-		problem "$name: has no agent to put its guest to sleep by: start it with --agent unix:PATH, or let the guest suspend itself first"
+		problem "$name: has no agent that can put its guest to sleep: start it with --agent unix:PATH, or let the guest suspend itself first"
 	elif ! qmp --agent --connect-timeout "$answer_timeout_s" "$path" guest-ping >/dev/null; then
 		problem "$name: its guest's agent does not answer: start qemu-guest-agent in the guest, or let the guest suspend itself first"
 	else
@@ -302,7 +302,7 @@ check_memory() {
 	[[ -n $ram ]] || return
 	path=$(in_cwd "$ram")
 	while read -r word; do
-		! needs_words "$path" || problem "$name: its RAM $path exists by '$word', which --append drops: add it"
+		! needs_words "$path" || problem "$name: its RAM $path needs '$word', which --append drops: add it"
 	done < <(lost_words "$memory_words")
 }
 
@@ -314,11 +314,11 @@ check_vm() {
 		problem "$1: $why"
 		name=''
 	elif ! is_its_process; then
-		problem "$name: process $pid is not to be seen here as what serves $1; run this as root on the VM's host"
+		problem "$name: process $pid, which serves $1, cannot be inspected here; run this as root on the VM's host"
 		name=''
 	else
 		cwd=$(readlink "/proc/$pid/cwd")
-		[[ $name != .* ]] || problem "$1: a folder cannot be named as VM $name is"
+		[[ $name != .* ]] || problem "$1: the name of VM $name begins with a dot, so its record cannot be named after it"
 		check_process
 		check_kept
 		check_save
@@ -335,7 +335,7 @@ take_vm() {
 	local found name
 	mapfile -d '' -t found <&"$2"
 	[[ ${#found[@]} == 8 ]] || {
-		problem "$1: could not be looked at"
+		problem "$1: the check of this VM failed"
 		return
 	}
 	problems=$((problems + found[0])) name=${found[1]}
@@ -388,6 +388,6 @@ check_others() {
 	[[ -z $others_die ]] || return 0
 	while read -r pid; do
 		line=$(tr '\0' ' ' <"/proc/$pid/cmdline") || continue
-		problem "process $pid is a VM that would die: name its socket too, or say --others-die: $line"
+		problem "process $pid is a VM whose guest would be lost: name its socket too, or use --others-die: $line"
 	done < <(others)
 }

@@ -122,7 +122,7 @@ reach() {
 	if [[ ! -e $1 && ! -L $1 ]]; then
 		why="there is no such file"
 	elif [[ ! -S $1 ]]; then
-		why="is no socket"
+		why="is not a socket"
 	else
 		why=$(qmp "$1" query-status 2>&1 >/dev/null)
 		[[ $why == *"left over by a VM that ended"* ]] || return 2
@@ -151,7 +151,7 @@ release_signals() { trap - "${signals[@]}"; }
 # lock_state [OPTION of flock...]: one update or resume at a time; VMs are started without it
 lock_state() {
 	if ! { exec {lock_fd}<"$state_dir" && flock "$@" "$lock_fd"; }; then
-		die "another update or resume is at work in $state_dir"
+		die "another kexec-update or kexec-resume is running in $state_dir"
 	fi
 }
 unlock_state() { exec {lock_fd}<&-; }
@@ -211,7 +211,7 @@ find_records() {
 	local folder
 	folders=()
 	for folder in "$state_dir"/vm/*/; do
-		[[ ! -e ${folder}args ]] || folders+=("${folder%/}")
+		[[ ! -d $folder ]] || folders+=("${folder%/}")
 	done
 }
 to_resume() { has "$1" t-begin && ! has "$1" t-resumed; }

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash disable=SC2154 # variables of kexec-update and kexec-resume
-# kexec-process.sh - what a VM's process has besides its arguments: what of it a process that is started
-# anew gets back, and what is only named as lost (sourced, not run).
+# kexec-process.sh - what a VM's process has besides its arguments: what a new process gets back, and what
+# is only named as lost (sourced, not run).
 #
 # What is kept, each a file of the VM's record:
 #   netns    its network namespace if that is another than the host's: a path below /run/netns
-#   slice    its slice. Where systemd runs it comes back in a scope of its own there, lest it ends with the
-#            unit that starts it; system.slice if it was in none
+#   slice    its slice. Where systemd runs it comes back in a scope of its own there, so that it does not end
+#            with the unit that starts it; system.slice if it was in none
 #   nice     its niceness;  oom: its oom_score_adj
 #   cpus     those it may run on, a list; empty if that is all that init may
 #   limits   its resource limits, as /proc shows them
@@ -126,7 +126,7 @@ $(field_of "$pid/task/${task##*/}" 41)"$'\n'
 check_kept() {
 	local kind cgroup
 	netns_of "$pid" >/dev/null ||
-		problem "$name: its network namespace has no name, by which it could be found again: name it (ip netns attach NAME $pid)"
+		problem "$name: its network namespace has no name, so it cannot be found again: name it (ip netns attach NAME $pid)"
 	for kind in mnt user pid ipc uts cgroup; do
 		[[ /proc/$pid/ns/$kind -ef /proc/self/ns/$kind ]] ||
 			note "$name: its $kind namespace is not kept: it comes back in that of kexec-resume"

@@ -28,12 +28,14 @@ status_of() { ctl "$1.sock" --get /status query-status 2>/dev/null; }
 is_status() { [[ $(status_of "$1") == "$2" ]]; }
 is_running() { [[ $(status_of "$1") == running ]] || fail "$1 is not running but '$(status_of "$1")'"; }
 
-# clean_up: ends the VMs of this test, whoever started them
+to_kill=() # processes that would outlive the test
+# clean_up: ends them, and the VMs of this test, whoever started them
 clean_up() {
 	local vm
 	for vm in vm1 vm2 odd run/vm3 sleepy lazy kept; do
 		[[ ! -S $vm.sock ]] || ctl "$vm.sock" quit >/dev/null 2>&1
 	done
+	[[ ${#to_kill[@]} == 0 ]] || kill "${to_kill[@]}" 2>/dev/null
 	[[ ! -e /run/netns/stasis$$ ]] || ip netns del "stasis$$"
 	rm -rf "$work" "/dev/shm/${work##*/}"
 }
