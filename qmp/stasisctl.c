@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stasisctl - a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
+#include "ram/ram.h"
 #include "vmm/text.h"
 #include "vmm/version.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -30,6 +33,7 @@ enum { EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT };
 
 static const char help[] =
 	"Usage: stasisctl [OPTION...] SOCKET [COMMAND [KEY=VALUE...]]\n"
+	"       stasisctl --outlives-kexec PATH\n"
 	"Sends one command to the VM whose QMP socket is SOCKET (PATH or unix:PATH) and prints "
 	"what\n"
 	"it returns as JSON. `stasisctl SOCKET query-commands' lists the commands.\n"
@@ -46,6 +50,10 @@ static const char help[] =
 	"                     give up if the VM does not take the connection within S seconds;\n"
 	"                     the command has not been sent then\n"
 	"      --agent        SOCKET is that of stasis --agent, COMMAND one of the guest's agent\n"
+	"      --outlives-kexec PATH\n"
+	"                     sends nothing: exit status 0 if what lies at PATH, or is made "
+	"there,\n"
+	"                     outlives a kexec of the host, 1 if not\n"
 	"  -h, --help\n"
 	"  -V, --version\n"
 	"\n"
@@ -493,6 +501,27 @@ static double parse_seconds(const char *option, const char *text)
 	return seconds;
 }
 
+/* Of a path that is not there the nearest folder that is. */
+static bool outlives_kexec(const char *path)
+{
+	char place[PATH_MAX], *slash;
+	int fd;
+
+	if (snprintf(place, sizeof(place), "%s", path) >= (int)sizeof(place))
+		die(EXIT_FAILED, "--outlives-kexec %s: the path is too long", path);
+	while ((fd = open(place, O_PATH | O_CLOEXEC)) < 0 && errno == ENOENT &&
+	       strcmp(place, ".") != 0) {
+		slash = strrchr(place, '/');
+		if (slash)
+			slash[slash == place] = '\0';
+		else
+			strcpy(place, ".");
+	}
+	if (fd < 0)
+		die(EXIT_FAILED, "--outlives-kexec %s: %s", path, strerror(errno));
+	return ram_fd_survives(fd) >= RAM_SURVIVES_KEXEC;
+}
+
 static void parse_options(struct client *client, const char **pointer, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -500,6 +529,7 @@ static void parse_options(struct client *client, const char **pointer, int argc,
 		{"connect-timeout", required_argument, NULL, 'c'},
 		{"get", required_argument, NULL, 'g'},
 		{"help", no_argument, NULL, 'h'},
+		{"outlives-kexec", required_argument, NULL, 'o'},
 		{"timeout", required_argument, NULL, 't'},
 		{"version", no_argument, NULL, 'V'},
 		{"wait-event", required_argument, NULL, 'w'},
@@ -521,6 +551,8 @@ static void parse_options(struct client *client, const char **pointer, int argc,
 		case 'h':
 			fputs(help, stdout);
 			exit(EXIT_OK);
+		case 'o':
+			exit(outlives_kexec(optarg) ? EXIT_OK : EXIT_FAILED);
 		case 't':
 			client->total.s = parse_seconds("timeout", optarg);
 			break;

@@ -17,27 +17,8 @@ device_of() {
 	device=$(stat -L -c %d "$1") && echo "$((device >> 8 & 0xfff)):$((device & 0xff | device >> 12 & 0xfff00))"
 }
 
-# upper_of FOLDER: where the overlay keeps its changes. Mounted elsewhere than here, as for a
-# container, that has a path that means nothing here: then it is taken for a disk.
-upper_of() {
-	local upper
-	upper=$(awk -v device="$(device_of "$1")" '$3 == device' /proc/self/mountinfo |
-		sed -n 's/.*[ ,]upperdir=\([^ ,]*\).*/\1/p' | head -n 1)
-	[[ -d $upper ]] && echo "$upper"
-}
-
-# on_disk PATH: the nearest folder of it that exists is on a file system that outlives a boot
-on_disk() {
-	local folder=$1 upper
-	until [[ -d $folder ]]; do
-		folder=${folder%/*}
-		folder=${folder:-/}
-	done
-	case $(stat -f -c %t "$folder") in
-	1021994 | 858458f6 | 958458f6) return 1 ;; # tmpfs, ramfs, hugetlbfs
-	794c7630) ! upper=$(upper_of "$folder") || on_disk "$upper" ;;
-	esac
-}
+# on_disk PATH: what lies there, or will be made there, outlives a boot. Stasis judges its own files by the same rule.
+on_disk() { "$stasisctl" --outlives-kexec "$1" 2>/dev/null; }
 
 # region_of PATH: where in /sys the memory below a DAX device or a file on a pmem disk belongs
 region_of() {

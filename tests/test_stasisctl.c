@@ -92,6 +92,9 @@ static const struct {
 	{"--connect-timeout 5 --timeout 10 $SOCKET stop", 0, "{}\n"},
 	{"--agent $SOCKET --wait-event STOP", 1,
 	 "stasisctl: --wait-event: an agent sends no events\n"},
+	/* The machine's own places: test_ram.c has all the kinds. */
+	{"--outlives-kexec /dev/shm/no/such/file", 1, ""},
+	{"--outlives-kexec /proc/self/exe", 0, ""},
 	{"--version", 0, "stasisctl " STASIS_VERSION "\n"},
 };
 
