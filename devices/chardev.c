@@ -318,6 +318,8 @@ uint32_t chardev_write(struct chardev *chr, const uint8_t *data, uint32_t n)
 			if (!chr->ops->patient)
 				timer_set(&chr->stall, STALL_NS);
 			update(chr);
+		} else if (errno == EFAULT && vm_ram_broke(chr->vm, data + done)) {
+			return n;
 		} else if (errno != EINTR) {
 			chr->dropped_bytes += n - done;
 			write_failed(chr, errno);

@@ -25,7 +25,8 @@ struct net_backend_ops {
 	bool (*claims)(const struct net_config *config);
 	int (*open)(struct net_backend *be, struct error *err);
 	void (*close)(struct net_backend *be);
-	/* The next packet: its bytes, or -EAGAIN. What iov has no room for is lost. */
+	/* The next packet: its bytes, or -EAGAIN. What iov has no room for is lost. -EFAULT: iov could
+	 * not be reached, and the packet is lost; so it is of send(). */
 	ssize_t (*receive)(struct net_backend *be, uint32_t pair, const struct iovec *iov,
 			   uint32_t niov);
 	/* 0: the packet is on its way, or lost; -EAGAIN: offer it again when the descriptor is

@@ -4,6 +4,7 @@
 #include "devices/virtio_net.h"
 #include "vmm/clock.h"
 #include "vmm/log.h"
+#include "vmm/vm.h"
 #include <endian.h>
 #include <errno.h>
 #include <poll.h>
@@ -171,6 +172,8 @@ static int rx_one(struct net_pair *pair, struct error *err)
 	if (rx->chain_from == rx->chain_to)
 		return rx_wait(pair);
 	bytes = rx_packet(pair);
+	if (bytes == -EFAULT)
+		(void)!vm_ram_broke(pair->dev->vm, rx->iov[rx->iov_from].iov_base);
 	if (bytes < 0)
 		return 0;
 	rx->held = 0;
@@ -224,6 +227,7 @@ static void rx_turn(struct net_pair *pair)
 static bool tx_one(struct net_pair *pair, const struct virtq_chain *chain)
 {
 	struct net_backend *be = &net_host(pair->dev)->backend;
+	int ret;
 
 	if (chain->read_bytes < NET_HDR_BYTES + FRAME_BYTES ||
 	    chain->read_bytes > NET_PACKET_BYTES) {
@@ -231,8 +235,12 @@ static bool tx_one(struct net_pair *pair, const struct virtq_chain *chain)
 			  (unsigned long long)chain->read_bytes);
 		return true;
 	}
-	return net_state(pair->dev)->link_down ||
-	       !be->ops->send(be, pair->index, chain->iov, chain->nread);
+	if (net_state(pair->dev)->link_down)
+		return true;
+	ret = be->ops->send(be, pair->index, chain->iov, chain->nread);
+	if (ret == -EFAULT)
+		(void)!vm_ram_broke(pair->dev->vm, chain->iov->iov_base);
+	return ret != -EAGAIN;
 }
 
 /* As tx_one(), for the next chain: 1: go on, 0: there is none, or the back end must wait. */

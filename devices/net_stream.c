@@ -236,6 +236,8 @@ static int stream_send(struct net_backend *be, uint32_t pair, const struct iovec
 	n = sendmsg(be->fd[0], &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return -EAGAIN;
+	if (n < 0 && errno == EFAULT)
+		return -EFAULT;
 	if (n < 0)
 		hang_up(be, strerror(errno));
 	else if ((uint32_t)n < LENGTH_BYTES + bytes)

@@ -210,13 +210,17 @@ static ssize_t tap_receive(struct net_backend *be, uint32_t pair, const struct i
 			  be->name);
 		net_backend_lost(be, pair);
 	}
-	return n >= 0 ? n : -EAGAIN;
+	if (n < 0)
+		return errno == EFAULT ? -EFAULT : -EAGAIN;
+	return n;
 }
 
 static int tap_send(struct net_backend *be, uint32_t pair, const struct iovec *iov, uint32_t niov)
 {
 	/* EINVAL for a header that makes no sense, EIO while the interface is down: lost. */
-	return writev(be->fd[pair], iov, (int)niov) < 0 && errno == EAGAIN ? -EAGAIN : 0;
+	if (writev(be->fd[pair], iov, (int)niov) >= 0 || (errno != EAGAIN && errno != EFAULT))
+		return 0;
+	return -errno;
 }
 
 static int tap_set_offloads(struct net_backend *be, uint64_t features)

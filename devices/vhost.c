@@ -22,11 +22,15 @@ static int failed(const struct vhost *vhost, const char *what, struct error *err
 static void ring_broken(void *opaque, uint32_t events)
 {
 	struct vhost *vhost = opaque;
+	struct error why = {"the host's kernel found the ring broken"}, reason;
 	uint64_t count;
 
 	(void)events;
-	if (read(vhost->error_fd, &count, sizeof(count)) > 0)
-		virtio_broken(vhost->dev, vhost->first, "the host's kernel found the ring broken");
+	if (read(vhost->error_fd, &count, sizeof(count)) <= 0)
+		return;
+	if (ram_fault_reason(&vhost->dev->vm->ram, &reason))
+		error_prefix(&why, "%s", reason.msg);
+	virtio_broken(vhost->dev, vhost->first, why.msg);
 }
 
 static int set_memory(struct vhost *vhost, struct error *err)

@@ -63,6 +63,13 @@ static void report_error(const struct blk *blk, const struct blk_request *req)
 	vm_post_event(blk->virtio.dev->vm, &event);
 }
 
+/* The kernel could not reach the request's buffer: that is no fault of the disk's. */
+static bool ram_broke(const struct blk *blk, const struct disk_op *op)
+{
+	return op->result == -EFAULT && (op->kind == DISK_READ || op->kind == DISK_WRITE) &&
+	       vm_ram_broke(blk->virtio.dev->vm, op->iov->iov_base);
+}
+
 static void done(void *opaque, struct disk_op *op)
 {
 	struct blk_request *req = (struct blk_request *)op;
@@ -72,6 +79,10 @@ static void done(void *opaque, struct disk_op *op)
 
 	if (op->result == -EOPNOTSUPP && req->kind == BLK_UNMAP) {
 		complete(blk, req, VIRTIO_BLK_S_UNSUPP);
+		return;
+	}
+	if (ram_broke(blk, op)) {
+		put_request(blk, req); /* the guest does not go on: it is told nothing */
 		return;
 	}
 	if (op->result) {

@@ -67,7 +67,7 @@ struct ram {
 	void *label_hva;      /* one unit behind it: no memslot maps it */
 	void *map_hva;	      /* what is reserved around both, for ram_close() */
 	uint64_t map_bytes;
-	atomic_bool holed; /* ram_patch_hole() was needed: what is here is not what is on media */
+	atomic_bool holed;	 /* a page was lost: what is here is not what is on media */
 	atomic_bool label_holed; /* the same of the label, until label.c takes note */
 	bool pinned; /* functions of the host have these very pages by DMA: none may be swapped
 			      for another */

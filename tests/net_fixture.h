@@ -44,9 +44,10 @@ static inline void fill_frame(uint8_t *frame, uint32_t bytes, const char *to, ui
 		frame[i] = (uint8_t)(seed + i * 7 + i / 256);
 }
 
-/* Sends a frame behind a header, which is all zeroes unless the test has put one there. */
-static inline void send_frame(uint32_t i, const struct virtio_net_hdr_v1 *header,
-			      const uint8_t *frame, uint32_t bytes)
+/* A frame to send behind a header, which is all zeroes unless the test has put one there; the device is not
+ * kicked. */
+static inline void put_frame(uint32_t i, const struct virtio_net_hdr_v1 *header,
+			     const uint8_t *frame, uint32_t bytes)
 {
 	const struct driver_buffer buffer[] = {{buffer_gpa(i), HEADER},
 					       {buffer_gpa(i) + HEADER, bytes}};
@@ -54,6 +55,12 @@ static inline void send_frame(uint32_t i, const struct virtio_net_hdr_v1 *header
 	memcpy(driver_ram(buffer[0].gpa), header, HEADER);
 	memcpy(driver_ram(buffer[1].gpa), frame, bytes);
 	driver_add(&drv, TX, buffer, 2, 0);
+}
+
+static inline void send_frame(uint32_t i, const struct virtio_net_hdr_v1 *header,
+			      const uint8_t *frame, uint32_t bytes)
+{
+	put_frame(i, header, frame, bytes);
 	driver_kick(&drv, TX);
 }
 

@@ -3,6 +3,7 @@
 #include "devices/console.h"
 #include "devices/devices.h"
 #include "devices/virtio_console.h"
+#include "tests/ram_lost.h"
 #include "tests/virtio_driver.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -289,6 +290,25 @@ START_TEST(client_gone)
 	ck_assert_uint_eq(state()->tx_done[AGENT_PORT], 0);
 	expect(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
 	fd = agent_client();
+	say(AGENT_TX, "next", 4);
+	expect_text(fd, "next");
+	close(fd);
+	end();
+}
+END_TEST
+
+/* Guest RAM that is not there is no fault of the client's. */
+START_TEST(ram_lost)
+{
+	int fd;
+
+	begin(CHARDEV_NONE);
+	ports_open();
+	fd = agent_client();
+	add(AGENT_TX, DATA_GPA, 100, false, 1);
+	ram_lost_begin(DATA_GPA);
+	driver_kick(&drv, AGENT_TX);
+	ram_lost_end(DATA_GPA);
 	say(AGENT_TX, "next", 4);
 	expect_text(fd, "next");
 	close(fd);
@@ -671,7 +691,7 @@ START_TEST(hostile_states)
 }
 END_TEST
 
-RIG_MAIN("console", handshake, both_ways, client_gone, load_in_a_long_write, pause_and_resume,
-	 control_storm, malformed_messages, malformed_buffers, without_multiport,
+RIG_MAIN("console", handshake, both_ways, client_gone, ram_lost, load_in_a_long_write,
+	 pause_and_resume, control_storm, malformed_messages, malformed_buffers, without_multiport,
 	 console_stalls_nobody, console_to_a_file, emergency_write, reset_by_the_driver, query,
 	 other_ports_than_saved, hostile_states)

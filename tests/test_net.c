@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The network card with a stream socket behind it: packets, announcements, link. */
 #include "tests/net_fixture.h"
+#include "tests/ram_lost.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/virtio_ring.h>
@@ -617,8 +618,25 @@ START_TEST(compares)
 }
 END_TEST
 
-RIG_MAIN("net", shows_itself, sends, drops_bad_lengths, receives_merged, receives_unmerged,
-	 waits_for_buffers, receives_many, waits_for_the_peer, stops_half_sent, connects_again,
-	 distrusts_the_peer, tiny_frames_are_dropped, link_down, load_that_fails,
+/* Guest RAM that is not there is no fault of the connection's. */
+START_TEST(ram_lost)
+{
+	const struct virtio_net_hdr_v1 header = {0};
+
+	set_up(EVERY);
+	fill_frame(frame, 1000, MAC_TEXT, 0);
+	put_frame(1, &header, frame, 1000);
+	ram_lost_begin(buffer_gpa(1));
+	driver_kick(&drv, TX);
+	ram_lost_end(buffer_gpa(1));
+	ck_assert(peer_has_nothing());
+	ck_assert(!is_disconnected());
+	tear_down();
+}
+END_TEST
+
+RIG_MAIN("net", shows_itself, ram_lost, sends, drops_bad_lengths, receives_merged,
+	 receives_unmerged, waits_for_buffers, receives_many, waits_for_the_peer, stops_half_sent,
+	 connects_again, distrusts_the_peer, tiny_frames_are_dropped, link_down, load_that_fails,
 	 kicks_after_a_load, announces_itself, announces_for_the_driver, reset_leaves_memory_alone,
 	 broken_ring, compares)

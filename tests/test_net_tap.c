@@ -2,6 +2,7 @@
 /* The network card with a real tap behind it, in a network namespace of the test's: whole packets
  * with their headers, offloads, queue pairs. */
 #include "tests/net_fixture.h"
+#include "tests/ram_lost.h"
 #include "vmm/log.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -490,6 +491,28 @@ START_TEST(not_made_for_a_saved_guest)
 }
 END_TEST
 
-RIG_MAIN("net-tap", plain_frames, large_packets_out, large_packets_in, no_offloads_accepted,
-	 queue_pairs, interface_goes, inherited, refused, refused_to_users, made_here,
-	 not_made_for_a_saved_guest)
+/* Where guest RAM is not there, the VM stops; until then the network loses frames. */
+START_TEST(ram_lost)
+{
+	const struct virtio_net_hdr_v1 header = {0};
+	const struct virtio_net_hdr none = {0};
+	struct virtio_net_hdr came;
+
+	set_up(1, EVERY);
+	fill_frame(packet, 1000, MAC_TEXT, 0);
+	offer_rx(1, 1526);
+	ram_lost_begin(buffer_gpa(1));
+	to_guest(&none, packet, 900);
+	ram_lost_end(buffer_gpa(1));
+	put_frame(2, &header, packet, 1000);
+	ram_lost_begin(buffer_gpa(2));
+	driver_kick(&drv, TX);
+	ram_lost_end(buffer_gpa(2));
+	ck_assert_uint_eq(on_wire(&came), 0);
+	virtio_guest_end();
+}
+END_TEST
+
+RIG_MAIN("net-tap", plain_frames, ram_lost, large_packets_out, large_packets_in,
+	 no_offloads_accepted, queue_pairs, interface_goes, inherited, refused, refused_to_users,
+	 made_here, not_made_for_a_saved_guest)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The virtio disk as its driver sees it: config, requests, good and bad, and what they do. */
 #include "tests/blk_fixture.h"
+#include "tests/ram_lost.h"
 
 START_TEST(test_config)
 {
@@ -97,6 +98,24 @@ START_TEST(test_odd_layout)
 	ck_assert_uint_eq(*at(d + 1), 0xee);
 	ck_assert_uint_eq(*at(d + 5000 + 4094), 0xee);
 	ck_assert_uint_eq(*at(d + 20002), 0xee);
+}
+END_TEST
+
+/* A buffer that a full tmpfs cannot give is no error of the disk's: the guest is told nothing. */
+START_TEST(test_ram_lost)
+{
+	config.cache = _i ? DISK_CACHE_NONE : DISK_CACHE_WRITEBACK;
+	attach_file(DISK_BYTES);
+	for (uint32_t type = VIRTIO_BLK_T_IN; type <= VIRTIO_BLK_T_OUT; type++) {
+		put_request(0, (uint16_t)(type * 3), type, 16, 8192);
+		ram_lost_begin(data_gpa(0, (uint16_t)(type * 3)));
+		kick(0);
+		ram_lost_end(data_gpa(0, (uint16_t)(type * 3)));
+	}
+	assert_ok(dev->ops->pause(dev, clock_now_ns() + 5000 * MS_NS, &fixture_err));
+	ck_assert_uint_eq(used_idx(0), 0);
+	ck_assert_uint_eq(*status_of(0, 0), NO_STATUS);
+	ck_assert_uint_eq(rig.nevents, 0);
 }
 END_TEST
 
@@ -345,7 +364,7 @@ int main(void)
 		test_write_cache,
 		test_holes_without_write_cache,
 	};
-	const TTest *const twice[] = {test_requests, test_odd_layout};
+	const TTest *const twice[] = {test_requests, test_odd_layout, test_ram_lost};
 
 	return blk_fixture_main("virtio-blk", tests, sizeof(tests) / sizeof(tests[0]), twice,
 				sizeof(twice) / sizeof(twice[0]));

@@ -45,8 +45,7 @@ static void ram_broke(int signal_number, siginfo_t *info, void *context)
 	}
 	if (gpa == RAM_NO_GPA)
 		return; /* the label, which the guest needs not: who uses it sees to it */
-	atomic_store(&vm.broken_gpa, gpa);
-	vm_request(&vm, VM_REQUEST_BROKEN_RAM);
+	(void)!vm_ram_broke(&vm, info->si_addr);
 }
 
 static void handle_signals(void)

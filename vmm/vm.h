@@ -44,7 +44,7 @@ enum vm_request {
 	VM_REQUEST_ERROR = 8,	    /* a vCPU cannot go on: reason already in the log */
 	VM_REQUEST_SIGNAL = 16,	    /* SIGTERM, SIGINT, SIGHUP */
 	VM_REQUEST_QUIT = 32,	    /* console escape Ctrl-A X */
-	VM_REQUEST_BROKEN_RAM = 64, /* SIGBUS on guest RAM at broken_gpa */
+	VM_REQUEST_BROKEN_RAM = 64, /* see vm_ram_broke() */
 	VM_REQUEST_EVENTS = 128,    /* vm_post_event() has put something into `posted` */
 	VM_REQUEST_SUSPEND = 256,   /* the guest goes to sleep (ACPI S3) */
 	VM_REQUEST_ALARM = 512,	    /* an alarm rings: power management wants to know */
@@ -113,7 +113,7 @@ struct vm {
 	bool reset_waits; /* so does what the guest asks for, until again_timer expires */
 	bool wake_waits;  /* a wake-up is to be tried again then */
 	struct timer again_timer;
-	_Atomic uint64_t broken_gpa; /* of the last SIGBUS */
+	_Atomic uint64_t broken_gpa; /* of the last vm_ram_broke() */
 	int exit_status;
 	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */
 	/* In the midst of a long step of a save or load: QMP serves clients that have something to ask;
@@ -151,6 +151,20 @@ int vm_wakeup(struct vm *vm, struct error *err) must_check;
 /* Ends the main loop after a SHUTDOWN event. */
 void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status);
 void vm_request(struct vm *vm, enum vm_request what);
+/* Guest RAM at hva, or close behind it, cannot be reached, as SIGBUS or a system call's EFAULT says: the VM
+ * stops as internal-error and cannot be saved. False, and nothing is done, if hva is not guest RAM. Any
+ * thread, signal handlers. */
+static inline bool vm_ram_broke(struct vm *vm, const void *hva)
+{
+	uint64_t gpa;
+
+	if (!ram_gpa_of(&vm->ram, hva, &gpa))
+		return false;
+	atomic_store(&vm->ram.holed, true);
+	atomic_store(&vm->broken_gpa, gpa);
+	vm_request(vm, VM_REQUEST_BROKEN_RAM);
+	return true;
+}
 void vm_event(struct vm *vm, const struct vm_event *event);
 /* The same from any thread: reported by the main thread soon. Of a flood some are dropped, which
  * the log says. */
