@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stasisctl - a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
 #include "ram/ram.h"
+#include "vmm/output.h"
 #include "vmm/text.h"
 #include "vmm/version.h"
 #include <errno.h>
@@ -580,6 +581,7 @@ int main(int argc, char **argv)
 	const char *pointer = NULL, *command;
 	struct json_object *arguments = NULL, *value;
 
+	output_open_missing();
 	parse_options(&client, &pointer, argc, argv);
 	command = argv[optind + 1];
 	if (command)

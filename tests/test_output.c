@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -133,9 +134,38 @@ START_TEST(nobody_reads)
 }
 END_TEST
 
+/* What is opened next must not become the standard output. */
+START_TEST(missing)
+{
+	struct stat null, st;
+
+	ck_assert_int_eq(stat("/dev/null", &null), 0);
+	for (int keep = 0; keep <= STDERR_FILENO + 1; keep++) {
+		pid_t child = fork();
+		int status, next;
+
+		if (child) {
+			ck_assert_int_eq(waitpid(child, &status, 0), child);
+			ck_assert_int_eq(status, 0);
+			continue;
+		}
+		for (int fd = 0; fd <= STDERR_FILENO; fd++)
+			if (fd != keep)
+				close(fd);
+		output_open_missing();
+		for (int fd = 0; fd <= STDERR_FILENO; fd++)
+			if (fd != keep && (fstat(fd, &st) || st.st_rdev != null.st_rdev ||
+					   (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR))
+				_exit(1);
+		next = open("/", O_RDONLY | O_CLOEXEC);
+		_exit(next <= STDERR_FILENO);
+	}
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const tests[] = {pipes, sockets, terminals, files, nobody_reads};
+	const TTest *const tests[] = {pipes, sockets, terminals, files, nobody_reads, missing};
 
 	return unit_run_case("output", tests, sizeof(tests) / sizeof(tests[0]), NULL, NULL, 60);
 }

@@ -7,6 +7,7 @@
 #include "vmm/identity.h"
 #include "vmm/log.h"
 #include "vmm/options.h"
+#include "vmm/output.h"
 #include "vmm/text.h"
 #include "vmm/version.h"
 #include "vmm/vm.h"
@@ -132,6 +133,7 @@ int main(int argc, char **argv)
 	struct error err = {.msg = ""};
 	int ret;
 
+	output_open_missing();
 	if (cpr_list_steps_if_asked())
 		return 0;
 	ret = options_parse(&opt, argc, argv, &err);

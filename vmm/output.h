@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/* /dev/null takes the place of standard descriptors that are closed: first thing in main(), or else the next
+ * file that is opened becomes the standard output. */
+void output_open_missing(void);
 /* A descriptor for what fd is open on, by O_RDONLY or O_WRONLY. Pipes and terminals are opened anew:
  * that description is non-blocking, and the shell, which shares the inherited one, is not affected. */
 int output_reopen(int fd, int flags);
