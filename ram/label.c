@@ -123,9 +123,13 @@ static const char *path_of(const struct ram *ram)
 /* One bad page costs nothing but a line in the log. */
 static int judge_lost(const struct ram *ram, uint32_t lost, const char *what, struct error *err)
 {
-	if (lost == LABEL_COPIES)
-		return error_set(err, -EIO, "%s: the label behind guest RAM cannot be %s (SIGBUS)",
-				 path_of(ram), what);
+	struct error why = {"SIGBUS"};
+
+	if (lost == LABEL_COPIES) {
+		(void)ram_fault_reason(ram, &why);
+		return error_set(err, -EIO, "%s: the label behind guest RAM cannot be %s: %s",
+				 path_of(ram), what, why.msg);
+	}
 	if (lost)
 		log_warn("%s: one copy of the label behind guest RAM cannot be %s (SIGBUS); the "
 			 "other one is good",

@@ -6,6 +6,7 @@
 #include "tests/unit.h"
 #include <asm/bootparam.h>
 #include <elf.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -439,6 +440,21 @@ START_TEST(test_changed_file)
 }
 END_TEST
 
+/* Where the kernel has no memory to go to, it is not the file that is to blame. */
+START_TEST(test_ram_lost)
+{
+	struct boot_entry entry;
+
+	make_elf();
+	fill_file(kernel_fd, image, ELF_BYTES);
+	ck_assert_int_eq(check(), 0);
+	ck_assert_int_eq(mprotect(vm.ram.hva + 0x400000, 4096, PROT_NONE), 0);
+	ck_assert_int_eq(boot_place(&vm, &files, &entry, &err), -EFAULT);
+	ck_assert_msg(strstr(err.msg, "guest RAM at GPA 0x400000"), "%s", err.msg);
+	boot_files_close(&files);
+}
+END_TEST
+
 /* Hosts remove old kernels while guests run. */
 START_TEST(test_removed_files)
 {
@@ -659,6 +675,7 @@ int main(void)
 	tcase_add_test(tc, test_bzimage_relocation);
 	tcase_add_loop_test(tc, test_e820, 0, 5);
 	tcase_add_test(tc, test_initrd);
+	tcase_add_test(tc, test_ram_lost);
 	tcase_add_test(tc, test_removed_files);
 	tcase_add_test(tc, test_kernel_file);
 	tcase_add_test(tc, test_changed_file);

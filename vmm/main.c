@@ -49,22 +49,28 @@ static void ram_broke(int signal_number, siginfo_t *info, void *context)
 	(void)!vm_ram_broke(&vm, info->si_addr);
 }
 
-static void handle_signals(void)
+/* For whoever opens guest RAM, be it for a look (--check). */
+static void handle_faults(void)
 {
-	const int ending[] = {SIGTERM, SIGINT, SIGHUP};
 	const int fatal[] = {SIGSEGV, SIGABRT, SIGILL, SIGFPE, SIGQUIT};
 	struct sigaction die = {.sa_handler = die_tidily};
-	struct sigaction end = {.sa_handler = ask_to_end, .sa_flags = SA_RESTART};
 	struct sigaction broke = {.sa_sigaction = ram_broke, .sa_flags = SA_SIGINFO};
 
-	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
-		sigaction(ending[i], &end, NULL);
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
 		sigaction(fatal[i], &die, NULL);
 	sigaction(SIGBUS, &broke, NULL);
 	/* A reader that is gone and a file that may not grow are errors of that write alone. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
+}
+
+static void handle_ends(void)
+{
+	const int ending[] = {SIGTERM, SIGINT, SIGHUP};
+	struct sigaction end = {.sa_handler = ask_to_end, .sa_flags = SA_RESTART};
+
+	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		sigaction(ending[i], &end, NULL);
 }
 
 /* Each vector of a function that is passed through is a descriptor, and it may have thousands. */
@@ -100,7 +106,7 @@ static int run(const struct options *opt, struct error *err)
 	struct qmp *qmp = NULL;
 	int lock_fd = -1, ret = 0;
 
-	handle_signals();
+	handle_ends();
 	if (opt->has_identity)
 		ret = identity_lock(opt->uuid, &lock_fd, err);
 	if (ret)
@@ -157,6 +163,7 @@ int main(int argc, char **argv)
 		ret = cpr_inspect_memory(&opt.memory, opt.json, &err);
 		break;
 	case JOB_RUN:
+		handle_faults();
 		allow_descriptors();
 		ret = opt.check ? check_start(&vm, &opt, &err) : run(&opt, &err);
 		break;

@@ -128,6 +128,7 @@ do_ram_gone() {
 	ctl quit >/dev/null || die "quit failed"
 	exits 0
 }
+fill_fs() { ! dd if=/dev/zero of="$dir/fs/fill" bs=4096 2>/dev/null || die "the tmpfs is not full"; }
 # Its tmpfs of its own runs full while the guest runs: the log names the cause, be it KVM or SIGBUS that tells.
 do_ram_full() {
 	own_tmpfs 60M
@@ -136,9 +137,19 @@ do_ram_full() {
 	exits 1
 	grep -q "$ram: size=.* its file system has 60 MiB left" "$dir/log.1" || die "the refusal names no cause"
 	[ -e "$ram" ] && die "a file that is refused stays"
+	truncate -s $(((64 << 20) + 8192)) "$ram" && fill_fs # not even its label has a place
+	checks 1 "label behind guest RAM cannot be read: .* the file system of $ram is full"
+	launch
+	exits 1
+	grep -q "label .* the file system of $ram is full" "$dir/log.$process" || die "the refusal names no cause"
+	rm "$ram" "$dir/fs/fill"
 	mount -o remount,size=80M "$dir/fs" || die "no larger tmpfs"
 	launch --paused
 	wait_qmp
+	fill_fs
+	ctl cont >"$dir/answer" 2>&1 && die "boots without memory for its kernel"
+	grep -q "the file system of $ram is full" "$dir/answer" || die "cont names no cause: $(cat "$dir/answer")"
+	rm "$dir/fs/fill"
 	fallocate -l 30M "$dir/fs/other" || die "no second file"
 	ctl cont >/dev/null || die "cont failed"
 	vm_await is_status internal-error || die "run state $(status), not internal-error"

@@ -220,6 +220,10 @@ static int place_segment(const struct ram *ram, const struct boot_file *file,
 		return error_set(err, -EFAULT, "%s: no RAM at GPA 0x%llx, %llu bytes", file->path,
 				 (unsigned long long)seg->gpa, (unsigned long long)seg->mem_bytes);
 	ret = boot_read(file, seg->offset, hva, seg->file_bytes, err);
+	/* That is guest RAM, and the file is as it should be. */
+	if (ret == -EFAULT && !ram_fault_reason(ram, err))
+		error_set(err, ret, "guest RAM at GPA 0x%llx or behind cannot be reached",
+			  (unsigned long long)seg->gpa);
 	if (!ret)
 		memset(hva + seg->file_bytes, 0, seg->mem_bytes - seg->file_bytes);
 	return ret;
