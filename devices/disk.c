@@ -90,17 +90,17 @@ static int set_lock(int fd, int command, short type, off_t first, off_t bytes)
 static int lock(const struct disk *disk, struct error *err)
 {
 	const char *path = disk->config->path;
-	int ret;
+	int take = disk->config->only_look ? F_OFD_GETLK : F_OFD_SETLK, ret;
 
 	if (disk->config->readonly) {
-		ret = set_lock(disk->lock_fd, F_OFD_SETLK, F_RDLCK, LOCK_READS, 1);
+		ret = set_lock(disk->lock_fd, take, F_RDLCK, LOCK_READS, 1);
 		if (!ret)
-			ret = set_lock(disk->lock_fd, F_OFD_SETLK, F_RDLCK, LOCK_NO_WRITERS, 1);
+			ret = set_lock(disk->lock_fd, take, F_RDLCK, LOCK_NO_WRITERS, 1);
 		/* Those who write share their bytes with each other: ours would not meet theirs. */
 		if (!ret)
 			ret = set_lock(disk->lock_fd, F_OFD_GETLK, F_WRLCK, LOCK_WRITES, 1);
 	} else {
-		ret = set_lock(disk->lock_fd, F_OFD_SETLK, F_WRLCK, LOCK_READS, LOCK_ALL_BYTES);
+		ret = set_lock(disk->lock_fd, take, F_WRLCK, LOCK_READS, LOCK_ALL_BYTES);
 	}
 	if (ret == -EAGAIN || ret == -EACCES)
 		return error_set(err, -EAGAIN, "%s is in use by another VM or tool%s", path,
@@ -140,6 +140,11 @@ static int open_lock_fd(struct disk *disk, bool saved, struct error *err)
 	if (disk->is_block && !config->readonly)
 		flags |= O_EXCL;
 	disk->lock_fd = open(config->path, flags);
+	/* O_EXCL asks by taking. It is given back at once. */
+	if (disk->lock_fd >= 0 && flags & O_EXCL && config->only_look) {
+		close(disk->lock_fd);
+		disk->lock_fd = open(config->path, flags & ~O_EXCL);
+	}
 	if (disk->lock_fd >= 0)
 		return 0;
 	if (errno == EBUSY)

@@ -46,8 +46,9 @@ struct ram_progress progress_start(const char *what, const struct ram *ram,
 				   const struct ram_watch *watch);
 int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err);
 
-/* -EAGAIN if any byte of the range is in use. The lock ends with the last close of fd. */
-int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes,
+/* -EAGAIN if any byte of the range is in use. The lock ends with the last close of fd; only_look takes
+ * none. */
+int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes, bool only_look,
 	       struct error *err) must_check;
 
 /* By another process, or another open of the same file in this one. */

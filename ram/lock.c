@@ -31,7 +31,7 @@ static int say_who(int fd, const char *path, struct flock lock, struct error *er
 			 path, first, end, who, other, other_end);
 }
 
-int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes,
+int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes, bool only_look,
 	       struct error *err)
 {
 	struct flock lock = {
@@ -40,10 +40,12 @@ int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_by
 		.l_start = (off_t)offset_bytes,
 		.l_len = (off_t)size_bytes,
 	};
+	struct flock found = lock;
+	bool failed = fcntl(fd, only_look ? F_OFD_GETLK : F_OFD_SETLK, &found);
 
-	if (!fcntl(fd, F_OFD_SETLK, &lock))
+	if (!failed && (!only_look || found.l_type == F_UNLCK))
 		return 0;
-	if (errno == EAGAIN || errno == EACCES)
+	if (!failed || errno == EAGAIN || errno == EACCES)
 		return say_who(fd, path, lock, err);
 	return error_set(err, -errno,
 			 "%s: its file system cannot lock (%s): two VMs might use the same RAM",

@@ -39,6 +39,12 @@ static int open_failed(const char *path, int error_number, struct error *err)
 {
 	if (error_number == ENOENT)
 		return error_set(err, -ENOENT, "%s: no such folder to create the file in", path);
+	if (error_number == EEXIST)
+		return error_set(
+			err, -EEXIST,
+			"%s: is a symbolic link that leads nowhere: remove it, or give the "
+			"path of the file itself",
+			path);
 	return error_set(err, -error_number, "%s: cannot open for reading and writing: %s", path,
 			 strerror(error_number));
 }

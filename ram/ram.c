@@ -136,7 +136,7 @@ int ram_open(struct ram *ram, const struct ram_config *config, struct error *err
 	/* Nobody else can reach a memfd. */
 	if (config->path) {
 		ret = lock_range(ram->fd, config->path, config->offset_bytes,
-				 config->size_bytes + ram->label_bytes, err);
+				 config->size_bytes + ram->label_bytes, config->only_look, err);
 		if (ret)
 			goto close_ram;
 	}

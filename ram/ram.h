@@ -27,6 +27,7 @@ struct ram_config {
 	uint64_t offset_bytes; /* a multiple of 2 MiB */
 	bool has_offset; /* offset= was given, 0 too: the file exists, may be larger and hold other
 			    VMs. Without it the file is this VM's alone and of exactly its size */
+	bool only_look;	 /* others may have it meanwhile: no lock is taken, only looked for */
 	bool must_exist; /* it holds a saved guest, so a file that is not there is not made */
 };
 

@@ -258,6 +258,42 @@ START_TEST(test_locks)
 }
 END_TEST
 
+static int look_at(const char *path, bool readonly)
+{
+	static struct disk_config config;
+
+	config = (struct disk_config){.readonly = readonly, .only_look = true};
+	snprintf(config.path, sizeof(config.path), "%s", path);
+	return disk_open(&other, &config, false, &fixture_err);
+}
+
+/* A look takes nothing, and sees what is taken. */
+START_TEST(test_locks_only_looked_for)
+{
+	const char *path = fixture_path("disk.img"), *device;
+
+	fixture_make_file(path, MIB);
+	for (int readonly = 0; readonly < 2; readonly++) {
+		assert_ok(look_at(path, readonly));
+		assert_ok(open_disk(&disk, path, false, DISK_CACHE_WRITEBACK));
+		disk_close(&other);
+		assert_refused(look_at(path, readonly), -EAGAIN, WORDS(path, "in use"));
+		disk_close(&disk);
+	}
+	assert_ok(open_disk(&disk, path, true, DISK_CACHE_WRITEBACK));
+	assert_ok(look_at(path, true));
+	disk_close(&other);
+	disk_close(&disk);
+	device = loop_attach(path, 512);
+	assert_ok(look_at(device, false));
+	assert_ok(open_disk(&disk, device, false, DISK_CACHE_WRITEBACK));
+	disk_close(&other);
+	assert_refused(look_at(device, false), -EBUSY, WORDS(device, "the host uses it"));
+	disk_close(&disk);
+	loop_detach();
+}
+END_TEST
+
 static void lock_byte(int fd, off_t byte)
 {
 	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
@@ -342,6 +378,7 @@ int main(void)
 		test_no_direct_io,
 		test_locks,
 		test_locks_of_qemu,
+		test_locks_only_looked_for,
 		test_resize,
 	};
 

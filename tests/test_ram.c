@@ -511,6 +511,38 @@ START_TEST(locks_between_processes)
 }
 END_TEST
 
+/* A look takes nothing, and sees what is taken. */
+START_TEST(lock_only_looked_for)
+{
+	const char *path = fixture_path("ram");
+	struct ram_config config = config_at(path, 0, 2 * MIB);
+	struct ram other;
+
+	fixture_make_file(path, 2 * MIB + 8192);
+	config.only_look = true;
+	assert_ok(ram_open(&ram, &config, &fixture_err));
+	config.only_look = false;
+	assert_ok(ram_open(&other, &config, &fixture_err));
+	ram_close(&ram);
+	config.only_look = true;
+	assert_refused(try_open(config), -EAGAIN, WORDS(path, "another process"));
+	ram_close(&other);
+	assert_ok(try_open(config));
+}
+END_TEST
+
+/* A link to nothing is no place where a file can be made. */
+START_TEST(dangling_link)
+{
+	const char *path = fixture_path("link");
+
+	ck_assert_int_eq(symlink("none", path), 0);
+	assert_refused(try_open(config_of(path, 2 * MIB)), -EEXIST,
+		       WORDS(path, "symbolic link that leads nowhere", "remove it"));
+	ck_assert_int_ne(access(path, F_OK), 0);
+}
+END_TEST
+
 /* A classic lock has an owner that can be named. */
 START_TEST(lock_of_another_program)
 {
@@ -549,6 +581,8 @@ int main(void)
 				     failed_creation_leaves_nothing,
 				     two_ranges_in_one_file,
 				     locks_between_processes,
+				     lock_only_looked_for,
+				     dangling_link,
 				     lock_of_another_program};
 
 	return fixture_main("ram", test, sizeof(test) / sizeof(test[0]));

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Can a file be made there, or be written if it is there? */
@@ -44,9 +45,11 @@ static int check_chardev(struct chardev_config *config, struct error *err)
 static int check_ram(struct options *opt, bool *is_new, struct error *err)
 {
 	struct ram_config *memory = &opt->memory;
+	struct stat st;
 	int ret;
 
-	*is_new = memory->path && access(memory->path, F_OK) && errno == ENOENT;
+	memory->only_look = true;
+	*is_new = memory->path && lstat(memory->path, &st) && errno == ENOENT;
 	if (!*is_new || memory->has_offset || memory->must_exist ||
 	    !strncmp(memory->path, "/dev/dax", 8))
 		return 0; /* ram_open() has the words */
@@ -94,6 +97,8 @@ static int check_host(struct options *opt, bool *is_new, struct error *err)
 		ret = listen_check("--qmp", opt->qmp_path, err);
 	for (size_t i = 0; !ret && i < sizeof(chardevs) / sizeof(chardevs[0]); i++)
 		ret = check_chardev(chardevs[i], err);
+	for (uint32_t i = 0; i < opt->ndisks; i++)
+		opt->disk[i].only_look = true;
 	ret = ret ? ret : check_ram(opt, is_new, err);
 	return ret ? ret : check_taps(opt, err);
 }

@@ -39,7 +39,8 @@ struct disk_config {
 	char path[4096];
 	char serial[21]; /* what GET_ID answers: up to 20 bytes */
 	bool readonly;
-	bool is_raw; /* format=raw was given: it is one, whatever it looks like */
+	bool only_look; /* no lock is taken, only looked for: for --check */
+	bool is_raw;	/* format=raw was given: it is one, whatever it looks like */
 	enum disk_cache cache;
 	uint32_t queues;     /* 1 to OPTIONS_MAX_QUEUES, default 1 */
 	uint32_t queue_size; /* a power of two, 16 to 1024, default 256 */
