@@ -15,4 +15,7 @@ struct vm;
  * again. What a start would make (files, sockets, taps, locks) is looked at and left out: opt is
  * changed for that. Prints what a start would do. vm: VM_INIT. */
 int check_start(struct vm *vm, struct options *opt, struct error *err) must_check;
+/* Is no path given twice that one use alone can have? For starts, too, whose own messages would blame
+ * another process. */
+int check_paths(const struct options *opt, struct error *err) must_check;
 #endif

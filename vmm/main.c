@@ -165,7 +165,9 @@ int main(int argc, char **argv)
 	case JOB_RUN:
 		handle_faults();
 		allow_descriptors();
-		ret = opt.check ? check_start(&vm, &opt, &err) : run(&opt, &err);
+		ret = check_paths(&opt, &err);
+		if (!ret)
+			ret = opt.check ? check_start(&vm, &opt, &err) : run(&opt, &err);
 		break;
 	}
 	if (ret) {

@@ -47,10 +47,15 @@ all_files() {
 do_check() {
 	guest=counter extra=(--cpr-file "$checkpoint" --console "unix:$dir/console" --agent "unix:$dir/agent" --rng)
 	truncate -s 1M "$dir/disk"
+	: >"$dir/file"
+	ln -s none "$dir/link"
 	extra+=(--disk "path=$dir/disk,cache=writeback")
 	checks 0 "a start would boot, in new RAM $dir/ram"
 	checks 1 "$dir/none: No such file" --kernel "$dir/none"
-	checks 1 "--qmp unix:$dir/disk: exists and is no socket" --qmp "unix:$dir/disk"
+	checks 1 "--qmp unix:$dir/file: exists and is no socket" --qmp "unix:$dir/file"
+	checks 1 "--qmp and --console are both given $dir/qmp" --console "unix:$dir/qmp"
+	checks 1 "--agent and --disk are both given $dir/agent" --disk "path=$dir/agent"
+	checks 1 "$dir/link: is a symbolic link that leads nowhere" --memory "size=32M,path=$dir/link"
 	checks 1 "$dir/none/s: No such file" --serial "file:$dir/none/s"
 	checks 1 "disk $dir/none: No such file" --disk "path=$dir/none"
 	checks 1 "RAM $dir/none is not there" --memory "size=32M,path=$dir/none" --incoming defer
