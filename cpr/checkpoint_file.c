@@ -188,7 +188,9 @@ static int clear_leftover(const struct checkpoint_file *file, const struct vm *v
 
 	if (fd < 0 && errno == ENOENT)
 		return 0;
-	if (fd < 0) {
+	if (fd < 0 && (errno == ELOOP || errno == EISDIR)) {
+		ret = error_set(err, -EEXIST, "is not a regular file: remove it");
+	} else if (fd < 0) {
 		ret = error_set(err, -errno, "%s", strerror(errno));
 	} else {
 		ret = check_leftover(file, fd, vm, err);

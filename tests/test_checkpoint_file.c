@@ -412,8 +412,11 @@ START_TEST(test_leftover)
 	create_refused("FILE", "FILE.new: is in the way");
 	ck_assert_int_eq(unlink("FILE.new"), 0);
 	ck_assert_int_eq(symlink("elsewhere", "FILE.new"), 0);
-	create_refused("FILE", "FILE.new");
+	create_refused("FILE", "FILE.new: is not a regular file: remove it");
 	ck_assert_int_eq(unlink("FILE.new"), 0);
+	ck_assert_int_eq(mkdir("FILE.new", 0700), 0);
+	create_refused("FILE", "FILE.new: is not a regular file: remove it");
+	ck_assert_int_eq(rmdir("FILE.new"), 0);
 
 	make_ram(LABEL_SAVED, 5);
 	write_file("FILE.new", ckpt.data, ckpt.size_bytes);
