@@ -499,7 +499,7 @@ START_TEST(socket_files)
 	ck_assert_ptr_nonnull(strstr(err.msg, "another process listens there"));
 	ck_assert_int_eq(lstat(path, &st), 0);
 	/* As a killed process leaves it. */
-	chr.listen.file_ino = 0;
+	chr.listen.file.st_ino = 0;
 	chardev_close(&chr);
 	ck_assert_int_eq(lstat(path, &st), 0);
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &ops, NULL, &lock, &err), 0);

@@ -63,7 +63,7 @@ static void expect_clients_at(struct listen *listener)
 /* As the kernel closes the socket of a process that is killed. */
 static void kill_owner(struct listen *listener)
 {
-	listener->file_ino = 0;
+	listener->file.st_ino = 0;
 	listen_close(listener);
 }
 
@@ -148,6 +148,10 @@ START_TEST(lock_of_others)
 	ck_assert_int_eq(symlink("/dev/null", lock), 0);
 	ck_assert_int_eq(listen_open(&listener, "--qmp", path, &err), -EEXIST);
 	ck_assert_int_eq(unlink(lock), 0);
+	ck_assert_int_eq(mkdir(lock, 0700), 0);
+	ck_assert_int_eq(listen_open(&listener, "--qmp", path, &err), -EEXIST);
+	ck_assert_msg(strstr(err.msg, lock) && strstr(err.msg, "remove it"), "%s", err.msg);
+	ck_assert_int_eq(rmdir(lock), 0);
 	ck_assert_int_eq(mkfifo(lock, 0600), 0);
 	ck_assert_int_eq(listen_open(&listener, "--qmp", path, &err), -EEXIST);
 	ck_assert_int_eq(unlink(lock), 0);

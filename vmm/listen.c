@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/listen.h"
 #include "vmm/log.h"
+#include "vmm/named.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -29,15 +30,14 @@ static int new_socket(void)
 /* Ours may be left over from a process that was killed; then it is empty and unlocked. */
 static int check_lock_file(int fd, bool *is_current, struct path_lock *lock)
 {
-	struct stat st, named;
+	struct stat st;
 
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size || st.st_uid != geteuid())
 		return -EEXIST;
 	if (flock(fd, LOCK_EX | LOCK_NB))
 		return -EADDRINUSE;
 	/* Who had it before may have removed it since. */
-	*is_current = !lstat(lock->path, &named) && named.st_dev == st.st_dev &&
-		      named.st_ino == st.st_ino;
+	*is_current = named_is(AT_FDCWD, lock->path, &st);
 	return 0;
 }
 
@@ -54,7 +54,7 @@ static int lock_path(struct path_lock *lock, const char *option, const char *pat
 		lock->fd = open(lock->path,
 				O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 				0600);
-		if (lock->fd < 0 && errno != ELOOP)
+		if (lock->fd < 0 && errno != ELOOP && errno != EISDIR)
 			return error_set(err, -errno, "%s unix:%s: %s", option, path,
 					 strerror(errno));
 		ret = lock->fd < 0 ? -EEXIST : check_lock_file(lock->fd, &is_current, lock);
@@ -76,7 +76,10 @@ static int lock_path(struct path_lock *lock, const char *option, const char *pat
 
 static void unlock_path(struct path_lock *lock)
 {
-	unlink(lock->path);
+	struct stat st;
+
+	if (!fstat(lock->fd, &st))
+		named_unlink(AT_FDCWD, lock->path, &st);
 	close(lock->fd);
 }
 
@@ -121,7 +124,6 @@ static int remove_stale(const char *option, const struct sockaddr_un *addr, stru
 static int bind_path(struct listen *listener, const char *option, struct error *err)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct stat st;
 	int ret;
 
 	memcpy(addr.sun_path, listener->path, strlen(listener->path));
@@ -135,11 +137,9 @@ static int bind_path(struct listen *listener, const char *option, struct error *
 			return ret;
 		ret = bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr));
 	}
-	if (ret || lstat(listener->path, &st) || listen(listener->fd, BACKLOG))
+	if (ret || lstat(listener->path, &listener->file) || listen(listener->fd, BACKLOG))
 		return error_set(err, -errno, "%s unix:%s: %s", option, listener->path,
 				 strerror(errno));
-	listener->file_dev = st.st_dev;
-	listener->file_ino = st.st_ino;
 	return 0;
 }
 
@@ -200,11 +200,8 @@ int listen_open(struct listen *listener, const char *option, const char *path, s
 
 void listen_close(struct listen *listener)
 {
-	struct stat st;
-
-	if (listener->file_ino && !lstat(listener->path, &st) && st.st_dev == listener->file_dev &&
-	    st.st_ino == listener->file_ino)
-		unlink(listener->path);
+	if (listener->file.st_ino)
+		named_unlink(AT_FDCWD, listener->path, &listener->file);
 	if (listener->fd >= 0)
 		close(listener->fd);
 	if (listener->reserve_fd >= 0)

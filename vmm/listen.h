@@ -7,14 +7,13 @@
 #ifndef VMM_LISTEN_H
 #define VMM_LISTEN_H
 #include "vmm/error.h"
-#include <sys/types.h>
+#include <sys/stat.h>
 
 struct listen {
 	int fd; /* -1: not open */
 	const char *path;
-	dev_t file_dev; /* of the file that we made: another one in its place is not ours */
-	ino_t file_ino;
-	int reserve_fd; /* given up for a moment when there is no other descriptor left */
+	struct stat file; /* that we made: another one in its place is not ours; st_ino 0: none */
+	int reserve_fd;	  /* given up for a moment when there is no other descriptor left */
 };
 #define LISTEN_CLOSED ((struct listen){.fd = -1, .reserve_fd = -1})
 
