@@ -13,35 +13,40 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NOBODY 65534
-
 static uint8_t uuid[UUID_BYTES];
-static char runtime[64], folder[96], file[160];
+static char runtime[64], folder[96], file[160], login_file[160];
 static struct error err;
+static struct identity held, other_held;
 
-/* As any user but root, with a runtime folder: the test may be root, and goes back to it. */
+/* As a user that nobody else is, with a runtime folder: the test may be root, and goes back to it. */
 static void as_user(void)
 {
+	const unsigned int uid = geteuid() ? geteuid() : 1u << 24 | (unsigned int)getpid();
 	char text[UUID_TEXT];
 
 	strcpy(runtime, "/tmp/stasis-identity.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(runtime));
 	setenv("XDG_RUNTIME_DIR", runtime, 1);
-	if (!geteuid()) {
-		ck_assert_int_eq(chown(runtime, NOBODY, NOBODY), 0);
-		ck_assert_int_eq(seteuid(NOBODY), 0);
-	}
-	snprintf(folder, sizeof(folder), "%s/stasis", runtime);
+	ck_assert_int_eq(chown(runtime, uid, (gid_t)-1), 0);
+	ck_assert_int_eq(seteuid(uid), 0);
 	ck_assert_int_eq(uuid_random(uuid), 0);
-	snprintf(file, sizeof(file), "%s/%s.lock", folder, uuid_format(uuid, text));
+	uuid_format(uuid, text);
+	snprintf(folder, sizeof(folder), "/dev/shm/stasis-%u", uid);
+	snprintf(file, sizeof(file), "%s/%s.lock", folder, text);
+	snprintf(login_file, sizeof(login_file), "%s/stasis/%s.lock", runtime, text);
 }
 
 static void tidy_up(void)
 {
+	char login_folder[96];
+
 	(void)!seteuid(getuid());
+	snprintf(login_folder, sizeof(login_folder), "%s/stasis", runtime);
 	unlink(file);
+	unlink(login_file);
 	if (rmdir(folder))
 		unlink(folder);
+	rmdir(login_folder);
 	rmdir(runtime);
 }
 
@@ -54,55 +59,100 @@ static bool is_there(const char *path)
 
 static void check_refused(void)
 {
-	int fd;
-
-	ck_assert_int_eq(identity_lock(uuid, &fd, &err), -EAGAIN);
+	ck_assert_int_eq(identity_lock(uuid, &other_held, &err), -EAGAIN);
 	ck_assert_ptr_nonnull(strstr(err.msg, strrchr(file, '/')));
 	ck_assert_ptr_nonnull(strstr(err.msg, "another --name or --uuid"));
 	ck_assert_int_eq(identity_check(uuid, &err), -EAGAIN);
+	ck_assert(other_held.fd[0] < 0 && other_held.fd[1] < 0);
 }
 
 START_TEST(one_holder)
 {
 	uint8_t other[UUID_BYTES];
-	int fd, other_fd;
 
 	ck_assert_int_eq(uuid_random(other), 0);
-	ck_assert_int_eq(identity_lock(uuid, &fd, &err), 0);
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
 	ck_assert(is_there(file));
+	ck_assert(is_there(login_file));
 	check_refused();
 	ck_assert_ptr_nonnull(strstr(err.msg, file));
-	ck_assert_int_eq(identity_lock(other, &other_fd, &err), 0);
-	identity_unlock(other, other_fd);
-	identity_unlock(uuid, fd);
+	ck_assert_int_eq(identity_lock(other, &other_held, &err), 0);
+	identity_unlock(other, &other_held);
+	identity_unlock(uuid, &held);
 	ck_assert(!is_there(file));
-	ck_assert_int_eq(identity_lock(uuid, &fd, &err), 0);
-	identity_unlock(uuid, fd);
+	ck_assert(!is_there(login_file));
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
+	identity_unlock(uuid, &held);
+}
+END_TEST
+
+/* A user's processes meet whatever their environment is: a login's, another's, or none. */
+START_TEST(any_environment)
+{
+	static const char *const environment[] = {NULL, "/tmp", "/none", "relative", ""};
+
+	for (size_t i = 0; i < sizeof(environment) / sizeof(environment[0]); i++) {
+		ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
+		if (environment[i])
+			setenv("XDG_RUNTIME_DIR", environment[i], 1);
+		else
+			unsetenv("XDG_RUNTIME_DIR");
+		check_refused();
+		setenv("XDG_RUNTIME_DIR", runtime, 1);
+		identity_unlock(uuid, &held);
+		ck_assert(!is_there(login_file));
+	}
+	/* And the other way round. */
+	unsetenv("XDG_RUNTIME_DIR");
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
+	setenv("XDG_RUNTIME_DIR", runtime, 1);
+	check_refused();
+	ck_assert(!is_there(login_file));
+	identity_unlock(uuid, &held);
+	ck_assert(!is_there(file));
+}
+END_TEST
+
+/* Whoever tidied up /dev/shm: the login's lock still holds, and nobody's lock but one's own is removed. */
+START_TEST(removed_meanwhile)
+{
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
+	ck_assert_int_eq(unlink(file), 0);
+	check_refused();
+	ck_assert_int_eq(unlink(login_file), 0);
+	unlink(file);
+	ck_assert_int_eq(identity_lock(uuid, &other_held, &err), 0);
+	identity_unlock(uuid, &held);
+	held = other_held;
+	check_refused();
+	identity_unlock(uuid, &held);
+	ck_assert(!is_there(file));
+	ck_assert(!is_there(login_file));
 }
 END_TEST
 
 /* Nothing was locked: as after a start that was refused. */
 START_TEST(no_lock)
 {
-	int fd;
+	struct identity none = IDENTITY_NONE;
 
-	ck_assert_int_eq(identity_lock(uuid, &fd, &err), 0);
-	identity_unlock(uuid, -1);
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
+	identity_unlock(uuid, &none);
 	check_refused();
-	identity_unlock(uuid, fd);
+	identity_unlock(uuid, &held);
 }
 END_TEST
 
 START_TEST(killed)
 {
-	int fd, ready[2], status;
+	int ready[2], status;
 	pid_t child;
 	char byte;
 
 	ck_assert_int_eq(pipe(ready), 0);
 	child = fork();
 	if (!child) {
-		if (!identity_lock(uuid, &fd, &err))
+		if (!identity_lock(uuid, &held, &err))
 			(void)!write(ready[1], "", 1);
 		for (;;)
 			pause();
@@ -113,19 +163,17 @@ START_TEST(killed)
 	waitpid(child, &status, 0);
 	ck_assert(is_there(file));
 	ck_assert_int_eq(identity_check(uuid, &err), 0);
-	ck_assert_int_eq(identity_lock(uuid, &fd, &err), 0);
-	identity_unlock(uuid, fd);
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
+	identity_unlock(uuid, &held);
 }
 END_TEST
 
 START_TEST(check_makes_nothing)
 {
-	int fd;
-
 	ck_assert_int_eq(identity_check(uuid, &err), 0);
 	ck_assert(!is_there(folder));
-	ck_assert_int_eq(identity_lock(uuid, &fd, &err), 0);
-	identity_unlock(uuid, fd);
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
+	identity_unlock(uuid, &held);
 	ck_assert_int_eq(identity_check(uuid, &err), 0);
 	ck_assert(!is_there(file));
 }
@@ -138,14 +186,12 @@ START_TEST(many)
 	atomic_int *shared =
 		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	atomic_int *holders = shared, *times = shared + 1, *wrong = shared + 2;
-	int fd;
-
 	ck_assert_ptr_ne(shared, MAP_FAILED);
 	for (int i = 0; i < PROCESSES; i++) {
 		if (fork())
 			continue;
 		while (atomic_load(times) < ROUNDS && !atomic_load(wrong)) {
-			int ret = identity_lock(uuid, &fd, &err);
+			int ret = identity_lock(uuid, &held, &err);
 
 			if (ret == -EAGAIN)
 				continue;
@@ -153,7 +199,7 @@ START_TEST(many)
 				atomic_fetch_add(wrong, 1);
 			atomic_fetch_add(times, 1);
 			atomic_fetch_sub(holders, 1);
-			identity_unlock(uuid, fd);
+			identity_unlock(uuid, &held);
 		}
 		_exit(0);
 	}
@@ -166,57 +212,54 @@ END_TEST
 
 START_TEST(bad_folders)
 {
-	int fd;
+	const uid_t uid = geteuid();
 
 	ck_assert_int_eq(symlink("/tmp", folder), 0);
-	ck_assert_int_lt(identity_lock(uuid, &fd, &err), 0);
-	ck_assert_int_lt(fd, 0);
+	ck_assert_int_lt(identity_lock(uuid, &held, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, folder));
 	ck_assert_int_eq(unlink(folder), 0);
-	setenv("XDG_RUNTIME_DIR", "/proc/self", 1);
-	ck_assert_int_lt(identity_lock(uuid, &fd, &err), 0);
-	ck_assert_ptr_nonnull(strstr(err.msg, "/proc/self/stasis: No such file"));
-	/* Is there, and not this user's. */
-	setenv("XDG_RUNTIME_DIR", runtime, 1);
-	ck_assert_int_eq(seteuid(getuid()), 0);
+	/* Others can write there, or it is theirs. */
+	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	ck_assert_int_eq(chmod(folder, 0770), 0);
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), -EPERM);
+	ck_assert_ptr_nonnull(strstr(err.msg, "others can write there: chown it"));
+	ck_assert_int_eq(chmod(folder, 0700), 0);
+	/* What is no lock file. */
+	ck_assert_int_eq(mkdir(file, 0700), 0);
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), -EISDIR);
+	ck_assert_ptr_nonnull(strstr(err.msg, "the lock of this VM: remove it"));
+	ck_assert_int_eq(rmdir(file), 0);
 	if (!getuid()) {
-		ck_assert_int_eq(mkdir(folder, 0777), 0);
-		ck_assert_int_eq(seteuid(NOBODY), 0);
-		ck_assert_int_eq(identity_lock(uuid, &fd, &err), -EPERM);
-		ck_assert_ptr_nonnull(strstr(err.msg, "belongs to another user"));
+		ck_assert_int_eq(seteuid(0), 0);
+		ck_assert_int_eq(chown(folder, 0, 0), 0);
+		ck_assert_int_eq(chmod(folder, 0755), 0);
+		ck_assert_int_eq(seteuid(uid), 0);
+		ck_assert_int_eq(identity_lock(uuid, &held, &err), -EPERM);
 		ck_assert_int_eq(identity_check(uuid, &err), -EPERM);
 	}
+	ck_assert(held.fd[0] < 0 && held.fd[1] < 0);
 }
 END_TEST
 
-/* Without a runtime folder: where every process of the user looks. */
-START_TEST(default_folder)
+/* Root's: one folder, and no login's. */
+START_TEST(of_root)
 {
-	char text[UUID_TEXT], login[32];
-	int fd;
-
 	(void)!seteuid(getuid());
-	snprintf(login, sizeof(login), "/run/user/%u", (unsigned int)geteuid());
-	unsetenv("XDG_RUNTIME_DIR");
 	if (!geteuid())
-		strcpy(folder, "/run/stasis");
-	else if (!access(login, W_OK))
-		snprintf(folder, sizeof(folder), "%s/stasis", login);
-	else
-		snprintf(folder, sizeof(folder), "/dev/shm/stasis-%u", (unsigned int)geteuid());
-	snprintf(file, sizeof(file), "%s/%s.lock", folder, uuid_format(uuid, text));
-	ck_assert_int_eq(identity_lock(uuid, &fd, &err), 0);
+		snprintf(file, sizeof(file), "/run/stasis%s", strrchr(login_file, '/'));
+	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
 	ck_assert(is_there(file));
-	identity_unlock(uuid, fd);
+	ck_assert_int_eq(is_there(login_file), geteuid() != 0);
+	identity_unlock(uuid, &held);
 	ck_assert(!is_there(file));
-	snprintf(folder, sizeof(folder), "%s/stasis", runtime); /* the other one stays */
 }
 END_TEST
 
 int main(void)
 {
-	const TTest *const test[] = {one_holder, no_lock,     killed,	     check_makes_nothing,
-				     many,	 bad_folders, default_folder};
+	const TTest *const test[] = {one_holder, any_environment, removed_meanwhile,
+				     no_lock,	 killed,	  check_makes_nothing,
+				     many,	 bad_folders,	  of_root};
 
 	return unit_run_case("identity", test, sizeof(test) / sizeof(test[0]), as_user, tidy_up,
 			     60);

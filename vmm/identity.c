@@ -1,49 +1,56 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/identity.h"
+#include "vmm/named.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The same for all processes of a user, whether a login, cron or a service starts them. */
-static void find_folder(char folder[PATH_MAX])
+enum place {
+	OF_USER, /* the same for all processes of a user, whatever their environment is */
+	OF_LOGIN,
+};
+
+/* False: this process has none there. */
+static bool find_folder(enum place place, char folder[PATH_MAX])
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	unsigned int uid = geteuid();
-	char of_login[32];
+	struct stat st;
 
-	snprintf(of_login, sizeof(of_login), "/run/user/%u", uid);
-	if (!runtime || *runtime != '/')
-		runtime = access(of_login, W_OK) ? NULL : of_login;
-	if (!uid)
+	if (place == OF_USER && !uid)
 		snprintf(folder, PATH_MAX, "/run/stasis");
-	else if (runtime)
+	else if (place == OF_USER)
+		snprintf(folder, PATH_MAX, "/dev/shm/stasis-%u", uid);
+	else if (uid && runtime && *runtime == '/' && !stat(runtime, &st) && st.st_uid == uid)
 		snprintf(folder, PATH_MAX, "%s/stasis", runtime);
 	else
-		snprintf(folder, PATH_MAX, "/dev/shm/stasis-%u", uid);
+		return false;
+	return true;
 }
 
-/* In /dev/shm anybody can make a folder of this name: whose it is decides who can hold the locks. */
+/* In /dev/shm anybody can make a folder of this name: who can write there decides who can hold the locks. */
 static int open_folder(const char *folder, struct error *err)
 {
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 
-	if (fd >= 0 && (!geteuid() || (!fstat(fd, &st) && st.st_uid == geteuid())))
-		return fd;
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st))
 		return error_set(err, -errno,
 				 "%s: %s: it holds the locks of running VMs: make it a folder "
 				 "that this user can write to",
 				 folder, strerror(errno));
+	if (!geteuid() || (st.st_uid == geteuid() && !(st.st_mode & (S_IWGRP | S_IWOTH))))
+		return fd;
 	close(fd);
 	return error_set(err, -EPERM,
-			 "%s belongs to another user, but holds the locks of this user's running "
-			 "VMs: remove it, or set XDG_RUNTIME_DIR to a folder of this user's",
+			 "%s holds the locks of this user's running VMs, but others can write "
+			 "there: chown it to this user and chmod it 0700, or remove it",
 			 folder);
 }
 
@@ -59,14 +66,13 @@ static int lock(int fd, int command)
 /* The last owner may have removed the file between our open and the lock: then once more. */
 static int take(int folder_fd, const char *file)
 {
-	struct stat locked, named;
+	struct stat st;
 
 	for (;;) {
 		int fd = openat(folder_fd, file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 		int ret = fd < 0 ? -errno : lock(fd, F_OFD_SETLK);
 
-		if (!ret && !fstat(fd, &locked) && !fstatat(folder_fd, file, &named, 0) &&
-		    locked.st_ino == named.st_ino)
+		if (!ret && !fstat(fd, &st) && named_is(folder_fd, file, &st))
 			return fd;
 		if (fd >= 0)
 			close(fd);
@@ -86,13 +92,12 @@ static int look(int folder_fd, const char *file)
 	return ret;
 }
 
-static int try(const uint8_t uuid[UUID_BYTES], int (*how)(int folder_fd, const char *file),
-	       struct error *err)
+static int try(const char *folder, const uint8_t uuid[UUID_BYTES],
+	       int (*how)(int folder_fd, const char *file), struct error *err)
 {
-	char folder[PATH_MAX], text[UUID_TEXT], file[UUID_TEXT + 5];
+	char text[UUID_TEXT], file[UUID_TEXT + 5];
 	int folder_fd, ret;
 
-	find_folder(folder);
 	snprintf(file, sizeof(file), "%s.lock", uuid_format(uuid, text));
 	if (how == take)
 		(void)!mkdir(folder, geteuid() ? 0700 : 0755);
@@ -109,31 +114,58 @@ static int try(const uint8_t uuid[UUID_BYTES], int (*how)(int folder_fd, const c
 				 "process has the lock %s/%s; end that one, or give this one "
 				 "another --name or --uuid",
 				 text, folder, file);
-	return ret < 0 ? error_set(err, ret, "%s/%s: %s", folder, file, strerror(-ret)) : ret;
+	return ret < 0 ? error_set(err, ret, "%s/%s: %s: it is the lock of this VM: remove it",
+				   folder, file, strerror(-ret))
+		       : ret;
 }
 
-int identity_lock(const uint8_t uuid[UUID_BYTES], int *fd, struct error *err)
+int identity_lock(const uint8_t uuid[UUID_BYTES], struct identity *held, struct error *err)
 {
-	int ret = try(uuid, take, err);
+	char folder[PATH_MAX];
 
-	*fd = ret;
-	return ret < 0 ? ret : 0;
+	*held = IDENTITY_NONE;
+	for (int place = 0; place < IDENTITY_PLACES; place++) {
+		if (!find_folder((enum place)place, folder))
+			continue;
+		held->fd[place] = try(folder, uuid, take, err);
+		if (held->fd[place] < 0) {
+			int ret = held->fd[place];
+
+			identity_unlock(uuid, held);
+			return ret;
+		}
+	}
+	return 0;
 }
 
 int identity_check(const uint8_t uuid[UUID_BYTES], struct error *err)
 {
-	return try(uuid, look, err);
+	char folder[PATH_MAX];
+	int ret = 0;
+
+	for (int place = 0; !ret && place < IDENTITY_PLACES; place++)
+		if (find_folder((enum place)place, folder))
+			ret = try(folder, uuid, look, err);
+	return ret;
 }
 
-/* While the lock is held nobody else has the file: take() looks for just this. */
-void identity_unlock(const uint8_t uuid[UUID_BYTES], int fd)
+/* While the lock is held nobody else has the file: take() looks for just this. Another one that has taken its
+ * place is another process's. */
+void identity_unlock(const uint8_t uuid[UUID_BYTES], struct identity *held)
 {
 	char folder[PATH_MAX], path[PATH_MAX + UUID_TEXT + 6], text[UUID_TEXT];
+	struct stat st;
 
-	if (fd < 0)
-		return;
-	find_folder(folder);
-	snprintf(path, sizeof(path), "%s/%s.lock", folder, uuid_format(uuid, text));
-	unlink(path);
-	close(fd);
+	for (int place = 0; place < IDENTITY_PLACES; place++) {
+		int fd = held->fd[place];
+
+		if (fd < 0)
+			continue;
+		if (find_folder((enum place)place, folder) && !fstat(fd, &st)) {
+			snprintf(path, sizeof(path), "%s/%s.lock", folder, uuid_format(uuid, text));
+			named_unlink(AT_FDCWD, path, &st);
+		}
+		close(fd);
+	}
+	*held = IDENTITY_NONE;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/identity.h - one running VM of an identity on a host: a lock that ends with its process.
- * Owns: a descriptor, from identity_lock() to identity_unlock(). The lock is UUID.lock in /run/stasis
- *	for root, else in the folder stasis of $XDG_RUNTIME_DIR or of /run/user/UID, else in
- *	/dev/shm/stasis-UID: each user has locks of its own.
+/* vmm/identity.h - one running VM of an identity on a host: locks that end with its process.
+ * Owns: descriptors, from identity_lock() to identity_unlock(). The lock is UUID.lock in /run/stasis
+ *	for root, else in /dev/shm/stasis-UID, which is the same for all of a user's processes, and in
+ *	the folder stasis of $XDG_RUNTIME_DIR, where that is this user's: each user has locks of its own.
  * Threads: main.
  * Units: none.
  * Errors: 0 or -errno with one message that names the lock and the way out. */
@@ -11,9 +11,17 @@
 #include "vmm/error.h"
 #include "vmm/uuid.h"
 
-int identity_lock(const uint8_t uuid[UUID_BYTES], int *fd, struct error *err) must_check;
+#define IDENTITY_PLACES 2
+struct identity {
+	int fd[IDENTITY_PLACES]; /* -1: none */
+};
+#define IDENTITY_NONE ((struct identity){{-1, -1}})
+
+/* On failure nothing is held. */
+int identity_lock(const uint8_t uuid[UUID_BYTES], struct identity *held,
+		  struct error *err) must_check;
 /* Would identity_lock() succeed? Makes no file and no folder. */
 int identity_check(const uint8_t uuid[UUID_BYTES], struct error *err) must_check;
-/* fd: of identity_lock(), for the same uuid. */
-void identity_unlock(const uint8_t uuid[UUID_BYTES], int fd);
+/* held: of identity_lock() for the same uuid, or IDENTITY_NONE. */
+void identity_unlock(const uint8_t uuid[UUID_BYTES], struct identity *held);
 #endif

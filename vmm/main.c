@@ -104,11 +104,12 @@ static int run(const struct options *opt, struct error *err)
 {
 	uint64_t began_ns = clock_now_ns();
 	struct qmp *qmp = NULL;
-	int lock_fd = -1, ret = 0;
+	struct identity held = IDENTITY_NONE;
+	int ret = 0;
 
 	handle_ends();
 	if (opt->has_identity)
-		ret = identity_lock(opt->uuid, &lock_fd, err);
+		ret = identity_lock(opt->uuid, &held, err);
 	if (ret)
 		return ret;
 	ret = vm_create(&vm, opt, err);
@@ -129,7 +130,7 @@ static int run(const struct options *opt, struct error *err)
 	log_unwatch(&vm.loop);
 	vm_destroy(&vm);
 unlock:
-	identity_unlock(opt->uuid, lock_fd);
+	identity_unlock(opt->uuid, &held);
 	return ret;
 }
 
