@@ -113,7 +113,8 @@ command_of() {
 	stasis | stasis-devices | stasis-pit)
 		how=stasis
 		cmd=("$stasis" --name "bench$vm" --memory "size=${mib}M,path=$ram${offset:+,offset=$offset}"
-			--kernel "$kernel" --append quiet --serial stdio --qmp "unix:$socket" --machine "pit=$([ "$subject" = stasis-pit ] && echo on || echo off)")
+			--kernel "$kernel" --serial stdio --qmp "unix:$socket" --machine "pit=$([ "$subject" = stasis-pit ] && echo on || echo off)")
+		[ "$subject" = stasis-devices ] || cmd+=(--append quiet)
 		[ "$subject" != stasis-devices ] || cmd+=(--append "quiet devices" --disk "path=$disk/image,cache=none"
 			--net "tap=$tap" --console "unix:$dir/console" --agent "unix:$dir/agent" --rng)
 		[ "$phase" = boot ] || cmd+=(--incoming "$checkpoint")

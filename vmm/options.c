@@ -179,36 +179,40 @@ static int version(struct options *opt, char *value, struct error *err)
 }
 
 static const struct option_row machine_rows[] = {
-	{"name", "NAME", "name of the VM; its identity comes from it", name, 0, NULL},
-	{"uuid", "UUID", "identity of the VM instead of the name's", uuid, 0, NULL},
-	{"cpus", "N", "vCPUs, 1 to 64 (default 1)", cpus, 0, NULL},
-	{"memory", "size=SIZE[,path=PATH[,offset=SIZE]]", "guest RAM (default size=256M)", memory,
-	 0, memory_keys},
+	{"name", "NAME", "name of the VM; its identity comes from it", .parse = name},
+	{"uuid", "UUID", "identity of the VM instead of the name's", .parse = uuid},
+	{"cpus", "N", "vCPUs, 1 to 64 (default 1)", .parse = cpus},
+	{"memory", "size=SIZE[,path=PATH[,offset=SIZE]]", "guest RAM (default size=256M)",
+	 .parse = memory, .keys = memory_keys},
 	{"kernel", "FILE", "bzImage, or uncompressed ELF with a PVH note", OPTION_MEMBER(kernel)},
 	{"initrd", "FILE", "initial RAM disk", OPTION_MEMBER(initrd)},
 	{"append", "TEXT", "kernel command line", OPTION_MEMBER(append)},
-	{"machine", "KEY=VALUE,...", "properties of the machine", machine, 0, machine_keys},
+	{"machine", "KEY=VALUE,...", "properties of the machine", .parse = machine,
+	 .keys = machine_keys},
 	{0},
 };
 
+#define BOTH_INSPECT (1U << JOB_INSPECT | 1U << JOB_INSPECT_MEMORY)
 static const struct option_row process_rows[] = {
-	{"qmp", "unix:PATH", "QMP socket", qmp, 0, NULL},
+	{"qmp", "unix:PATH", "QMP socket", .parse = qmp},
 	{"paused", NULL, "do not run the guest before cont or cprload", OPTION_MEMBER(paused)},
-	{"incoming", "defer|FILE", "wait for cprload, or load FILE at once", incoming, 0, NULL},
-	{"cpr-file", "FILE", "checkpoint that cprsave writes and the next start loads", cpr_file, 0,
-	 NULL},
+	{"incoming", "defer|FILE", "wait for cprload, or load FILE at once", .parse = incoming},
+	{"cpr-file", "FILE", "checkpoint that cprsave writes and the next start loads",
+	 .parse = cpr_file},
 	{"discard-saved", NULL, "boot even if this RAM holds a saved guest, which is lost",
 	 OPTION_MEMBER(discard_saved)},
-	{"on-reset", "reset|exit", "what a guest's reset does (default reset)", on_reset, 0, NULL},
+	{"on-reset", "reset|exit", "what a guest's reset does (default reset)", .parse = on_reset},
 	{"check", NULL, "look whether this would start, and how, change nothing, and exit",
 	 OPTION_MEMBER(check)},
-	{"log", "LEVEL", "error, warn, info or debug (default info)", log_option, 0, NULL},
-	{"inspect", "FILE", "print a checkpoint", inspect, 0, NULL},
+	{"log", "LEVEL", "error, warn, info or debug (default info)", .parse = log_option,
+	 .jobs = BOTH_INSPECT},
+	{"inspect", "FILE", "print a checkpoint", .parse = inspect, .jobs = 1U << JOB_INSPECT},
 	{"inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
-	 inspect_memory, 0, NULL},
-	{"json", NULL, "with --inspect or --inspect-memory: for programs", OPTION_MEMBER(json)},
-	{"help", NULL, "print this; -h as well", help, 0, NULL},
-	{"version", NULL, "print the version; -V as well", version, 0, NULL},
+	 .parse = inspect_memory, .jobs = 1U << JOB_INSPECT_MEMORY},
+	{"json", NULL, "with --inspect or --inspect-memory: for programs", OPTION_MEMBER(json),
+	 .jobs = BOTH_INSPECT},
+	{"help", NULL, "print this; -h as well", .parse = help, .jobs = BOTH_INSPECT},
+	{"version", NULL, "print the version; -V as well", .parse = version, .jobs = BOTH_INSPECT},
 	{0},
 };
 static const struct option_row *const tables[] = {machine_rows, options_device_rows, process_rows};
@@ -226,19 +230,39 @@ void options_help(void)
 			for (const struct key_row *key = row->keys; key && key->key; key++)
 				printf("        %s=%s  %s\n", key->key, key->value, key->help);
 		}
-	puts("\nExit status: 0 after power-off, quit, a durable cprsave or a check that found no "
-	     "fault, "
-	     "1 otherwise.");
+	puts("\nExit status: 0 after power-off, quit, cprsave mode=restart and a check that finds "
+	     "no fault,\n3 after cprsave mode=reboot, 1 otherwise.");
 }
 
-/* text: a name of `length` characters, and whatever follows. NULL: there is no such option. */
-static const struct option_row *find(const char *text, size_t length)
+/* text: a name of `length` characters, and whatever follows. NULL: there is no such option.
+ * *bit: its own in masks of options. */
+static const struct option_row *find(const char *text, size_t length, uint64_t *bit)
 {
+	*bit = 1;
 	for (size_t table = 0; table < NTABLES; table++)
-		for (const struct option_row *row = tables[table]; row->name; row++)
+		for (const struct option_row *row = tables[table]; row->name; row++, *bit <<= 1)
 			if (strlen(row->name) == length && !strncmp(row->name, text, length))
 				return row;
 	return NULL;
+}
+
+/* text: a name of `length` characters that is no option's. */
+static int refuse_unknown(const char *text, size_t length, struct error *err)
+{
+	const char *best = NULL;
+	size_t most = 2, n; /* fewer letters than three are chance */
+
+	for (size_t table = 0; table < NTABLES; table++)
+		for (const struct option_row *row = tables[table]; row->name; row++) {
+			for (n = 0; n < length && text[n] == row->name[n];)
+				n++;
+			if (n <= most)
+				continue;
+			best = row->name;
+			most = n;
+		}
+	return error_set(err, -EINVAL, "there is no option '--%.*s'%s%s%s; see --help", (int)length,
+			 text, best ? ": did you mean --" : "", best ? best : "", best ? "?" : "");
 }
 
 /* The options that every tool has. */
@@ -247,10 +271,11 @@ static const struct {
 	char *option;
 } letters[] = {{"-h", "--help"}, {"-V", "--version"}};
 
-static int parse_one(struct options *opt, char **argv, int *i, struct error *err)
+static int parse_one(struct options *opt, char **argv, int *i, uint64_t *seen, struct error *err)
 {
 	char *text = argv[*i], *value;
 	const struct option_row *row;
+	uint64_t bit;
 	size_t n;
 
 	for (n = 0; n < sizeof(letters) / sizeof(letters[0]); n++)
@@ -258,12 +283,15 @@ static int parse_one(struct options *opt, char **argv, int *i, struct error *err
 			text = letters[n].option;
 	if (strncmp(text, "--", 2))
 		return error_set(err, -EINVAL, "'%s' is no option; see --help", text);
+	text += 2;
 	n = strcspn(text, "=");
 	value = text[n] ? text + n + 1 : NULL;
-	row = n > 2 ? find(text + 2, n - 2) : NULL;
+	row = find(text, n, &bit);
 	if (!row)
-		return error_set(err, -EINVAL, "there is no option '%.*s'; see --help", (int)n,
-				 text);
+		return refuse_unknown(text, n, err);
+	if (row->value && !row->repeats && *seen & bit)
+		return error_set(err, -EINVAL, "--%s comes twice: give it once", row->name);
+	*seen |= bit;
 	if (!row->value && value)
 		return error_set(err, -EINVAL, "--%s takes no value", row->name);
 	if (row->value && !value) {
@@ -282,13 +310,29 @@ static int parse_one(struct options *opt, char **argv, int *i, struct error *err
 	return 0;
 }
 
+/* seen: the options that were given, all at least once. */
+static int check_together(const struct options *opt, uint64_t seen, struct error *err)
+{
+	uint64_t bit = 1;
+
+	if (opt->job != JOB_INSPECT && opt->job != JOB_INSPECT_MEMORY)
+		return 0;
+	for (size_t table = 0; table < NTABLES; table++)
+		for (const struct option_row *row = tables[table]; row->name; row++, bit <<= 1)
+			if (seen & bit && !(row->jobs & 1U << opt->job))
+				return error_set(err, -EINVAL,
+						 "--%s and --inspect%s do not go together: leave "
+						 "one of them out",
+						 row->name,
+						 opt->job == JOB_INSPECT ? "" : "-memory");
+	return 0;
+}
+
 /* What no option alone can tell. */
 static int check(const struct options *opt, struct error *err)
 {
 	if (opt->json && opt->job == JOB_RUN)
 		return error_set(err, -EINVAL, "--json goes with --inspect or --inspect-memory");
-	if (opt->check && opt->job != JOB_RUN)
-		return error_set(err, -EINVAL, "--check goes with the options of a start");
 	if (opt->job != JOB_RUN)
 		return 0;
 	if (opt->incoming == INCOMING_DEFER && !opt->qmp_path)
@@ -298,6 +342,12 @@ static int check(const struct options *opt, struct error *err)
 	if (opt->incoming != INCOMING_NO && opt->discard_saved)
 		return error_set(err, -EINVAL,
 				 "--incoming and --discard-saved contradict each other");
+	if (opt->cpr_file && !opt->memory.path)
+		return error_set(
+			err, -EINVAL,
+			"--cpr-file needs --memory size=...,path=...: RAM without a file or "
+			"DAX device is gone with this process, so this guest cannot be "
+			"saved");
 	if (!opt->kernel && opt->incoming == INCOMING_NO && !opt->cpr_file)
 		return error_set(err, -EINVAL, "--kernel is missing: a bzImage or a PVH ELF");
 	return 0;
@@ -325,6 +375,8 @@ static int identify(struct options *opt, struct error *err)
 
 int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 {
+	uint64_t seen = 0;
+
 	*opt = (struct options){
 		.cpus = 1,
 		.memory.size_bytes = 256 << 20,
@@ -334,8 +386,10 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 		.log_level = LOG_INFO,
 	};
 	for (int i = 1; i < argc; i++)
-		if (parse_one(opt, argv, &i, err))
+		if (parse_one(opt, argv, &i, &seen, err))
 			return -EINVAL;
+	if (check_together(opt, seen, err))
+		return -EINVAL;
 	if (identify(opt, err))
 		return -EINVAL;
 	if (options_devices_finish(opt, err))

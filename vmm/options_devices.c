@@ -159,8 +159,10 @@ static int take_fd(const struct key_row *row, void *member, const char *value)
 	uint32_t fd;
 
 	/* Nothing of ours is open yet: what is there was inherited. */
-	if (key_number(row, &fd, value) || fcntl((int)fd, F_GETFD) < 0)
+	if (key_number(row, &fd, value))
 		return -EINVAL;
+	if (fcntl((int)fd, F_GETFD) < 0)
+		return -EBADF;
 	config->kind = NET_FD;
 	config->fd = (int)fd;
 	return 0;
@@ -309,19 +311,22 @@ static int vfio(struct options *opt, char *value, struct error *err)
 }
 
 const struct option_row options_device_rows[] = {
-	{"serial", "stdio|unix:PATH|file:PATH|none", "COM1 (default stdio); Ctrl-A X ends", serial,
-	 0, NULL},
-	{"disk", "path=FILE[,KEY=VALUE...]", "a virtio disk; once for each", disk, 0, disk_keys},
+	{"serial", "stdio|unix:PATH|file:PATH|none", "COM1 (default stdio); Ctrl-A X ends",
+	 .parse = serial},
+	{"disk", "path=FILE[,KEY=VALUE...]", "a virtio disk; once for each", .parse = disk,
+	 .keys = disk_keys, .repeats = true},
 	{"net", "tap=IFNAME|stream=unix:PATH|fd=N[,KEY=VALUE...]",
-	 "a virtio network interface; once for each", net, 0, net_keys},
+	 "a virtio network interface; once for each", .parse = net, .keys = net_keys,
+	 .repeats = true},
 	{"console", "stdio|unix:PATH|file:PATH|none",
-	 "virtio console hvc0; on stdio it takes the place of COM1", console, 0, NULL},
-	{"agent", "unix:PATH", "where the guest's agent (org.qemu.guest_agent.0) is served", agent,
-	 0, NULL},
+	 "virtio console hvc0; on stdio it takes the place of COM1", .parse = console},
+	{"agent", "unix:PATH", "where the guest's agent (org.qemu.guest_agent.0) is served",
+	 .parse = agent},
 	{"rng", NULL, "a virtio entropy source", OPTION_MEMBER(rng)},
-	{"vsock", "cid=N", "a virtio socket device", vsock, 0, vsock_keys},
+	{"vsock", "cid=N", "a virtio socket device", .parse = vsock, .keys = vsock_keys},
 	{"vfio", "host=ADDRESS[,id=ID]",
-	 "a PCI function of the host, bound to vfio-pci; once for each", vfio, 0, vfio_keys},
+	 "a PCI function of the host, bound to vfio-pci; once for each", .parse = vfio,
+	 .keys = vfio_keys, .repeats = true},
 	{0},
 };
 

@@ -121,6 +121,24 @@ char *options_next(char **rest)
 	return element;
 }
 
+/* No key, or no value. The first key is the one that nobody leaves out: "512M" for "size=512M". */
+static int refuse_form(const char *option, const struct key_row *first, const struct key_row *row,
+		       void *target, const char *pair, struct error *err)
+{
+	if (!*pair)
+		return error_set(err, -EINVAL, "%s: a KEY=VALUE is missing, such as %s=%s", option,
+				 first->key, first->value);
+	if (row->key)
+		return error_set(err, -EINVAL, "%s: %s= needs a value, %s: %s", option, row->key,
+				 row->value, row->help);
+	if (!first->take(first, (char *)target + first->offset, pair))
+		return error_set(err, -EINVAL,
+				 "%s: '%s' is not of the form key=value: did you mean %s=%s?",
+				 option, pair, first->key, pair);
+	return error_set(err, -EINVAL, "%s: '%s' is not of the form key=value, such as %s=%s: %s",
+			 option, pair, first->key, first->value, first->help);
+}
+
 static int take_pair(const char *option, const struct key_row *rows, void *target, char *pair,
 		     uint32_t *seen, struct error *err)
 {
@@ -128,17 +146,12 @@ static int take_pair(const char *option, const struct key_row *rows, void *targe
 	char *value = strchr(pair, '=');
 	int ret;
 
-	/* "512M" for "size=512M": the first key is the one that nobody leaves out. */
-	if (!value && !row->take(row, (char *)target + row->offset, pair))
-		return error_set(err, -EINVAL,
-				 "%s: '%s' is not of the form key=value: did you mean %s=%s?",
-				 option, pair, row->key, pair);
-	if (!value || !value[1])
-		return error_set(err, -EINVAL, "%s: '%s' is not of the form key=value", option,
-				 pair);
-	*value++ = '\0';
+	if (value)
+		*value++ = '\0';
 	while (row->key && strcmp(row->key, pair))
 		row++;
+	if (!value || (row->key && !*value))
+		return refuse_form(option, rows, row, target, pair, err);
 	if (!row->key)
 		return error_set(err, -EINVAL, "%s: there is no key '%s'; see --help", option,
 				 pair);
@@ -149,6 +162,12 @@ static int take_pair(const char *option, const struct key_row *rows, void *targe
 	if (ret == -ENAMETOOLONG)
 		return error_set(err, ret, "%s: %s=%.20s...: longer than %llu bytes", option, pair,
 				 value, (unsigned long long)row->max - 1);
+	if (ret == -EBADF)
+		return error_set(
+			err, ret,
+			"%s: %s=%s: descriptor %s is not open: have it open in the process "
+			"that starts this one",
+			option, pair, value, value);
 	if (ret)
 		return error_set(err, ret, "%s: %s=%s: must be %s: %s", option, pair, value,
 				 row->value, row->help);

@@ -15,7 +15,8 @@ struct key_row {
 	const char *key;
 	const char *value; /* what --help shows for it; of key_word() and key_switch() the words */
 	const char *help;  /* what it may be, as --help and refusals say it */
-	/* 0, -EINVAL, or -ENAMETOOLONG; row->key tells whose value it is. */
+	/* 0, -EINVAL, -ENAMETOOLONG, or -EBADF: a descriptor that is not open. row->key tells whose
+	 * value it is. */
 	int (*take)(const struct key_row *row, void *member, const char *value);
 	size_t offset; /* of the member in the target */
 	uint64_t min, max;
@@ -48,8 +49,10 @@ struct option_row {
 	int (*parse)(struct options *opt, char *value, struct error *err);
 	size_t offset;
 	const struct key_row *keys; /* for --help */
+	unsigned int jobs;	    /* bits of those other than JOB_RUN that it goes with */
+	bool repeats;		    /* once for each device; others are given once */
 };
-#define OPTION_MEMBER(m) NULL, offsetof(struct options, m), NULL
+#define OPTION_MEMBER(m) .offset = offsetof(struct options, m)
 
 /* options_devices.c: the devices' options; ends with a row without a name. */
 extern const struct option_row options_device_rows[];

@@ -72,7 +72,7 @@ own_tmpfs() {
 # launch [OPTION...] : a new process of the VM, with the same arguments each time but OPTION.
 # stdio=1 takes its input from the folder's FIFO, descriptor 8. stderr=FILE takes the log.
 launch() {
-	local serial=file:$dir/serial.$((process + 1)) in=/dev/null out binary=$stasis
+	local serial=file:$dir/serial.$((process + 1)) in=/dev/null out binary=$stasis own args=("${extra[@]}" "$@") i
 	process=$((process + 1))
 	out=$dir/out.$process
 	if [ "${stdio:-}" ]; then
@@ -80,10 +80,12 @@ launch() {
 		[ -p "$in" ] || { mkfifo "$in" && exec 8<>"$in"; }
 	fi
 	[ -z "$fault" ] || binary=$faulty
-	STASIS_FAULT=$fault "$binary" --name "$vm_name" --cpus "$cpus" \
-		--memory "size=${memory_mib}M,path=$ram" --kernel "$guests/$guest.elf" \
-		--append "$append" --serial "$serial" --qmp "unix:$dir/qmp" --on-reset "$on_reset" \
-		"${extra[@]}" "$@" <"$in" >"$out" 2>"${stderr:-$dir/log.$process}" &
+	own=(--name "$vm_name" --cpus "$cpus" --memory "size=${memory_mib}M,path=$ram" --kernel "$guests/$guest.elf"
+		--append "$append" --serial "$serial" --qmp "unix:$dir/qmp" --on-reset "$on_reset")
+	for ((i = 0; i < ${#own[@]}; i += 2)); do # an option comes once
+		[[ " ${args[*]} " == *" ${own[i]} "* ]] || args+=("${own[@]:i:2}")
+	done
+	STASIS_FAULT=$fault "$binary" "${args[@]}" <"$in" >"$out" 2>"${stderr:-$dir/log.$process}" &
 	pid=$!
 }
 
