@@ -6,7 +6,9 @@
 #include "vmm/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -33,11 +35,25 @@ static bool tap_claims(const struct net_config *config)
 
 #define HOW_BYTES 160
 
-/* How to make one that fits, and stays. */
-static const char *how_to_make(const struct net_backend *be, char text[HOW_BYTES])
+/* Is the interface of that name one? Its driver says so. */
+static bool is_tap(const char *name)
 {
-	const char *tap = be->config->path;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+	struct ifreq ifr = {.ifr_data = (char *)&info};
+	bool is_tun;
 
+	if (fd < 0)
+		return false;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%.15s", name);
+	is_tun = !ioctl(fd, SIOCETHTOOL, &ifr) && !strcmp(info.driver, "tun");
+	close(fd);
+	return is_tun && !strcmp(info.bus_info, "tap");
+}
+
+/* How to make one that fits, and stays. */
+static const char *how_to_make(const struct net_backend *be, const char *tap, char text[HOW_BYTES])
+{
 	snprintf(text, HOW_BYTES,
 		 "ip tuntap add dev %.15s mode tap user %u%s && ip link set %.15s up", tap,
 		 (unsigned int)getuid(), be->config->queues > 1 ? " multi_queue" : "", tap);
@@ -49,7 +65,7 @@ static int refused(const struct net_backend *be, int code, struct error *err)
 	const char *tap = be->config->path;
 	char how[HOW_BYTES];
 
-	how_to_make(be, how);
+	how_to_make(be, tap, how);
 	if (code == -EBUSY)
 		return error_set(err, code,
 				 "%s: tap %s is another process's: end it, or take another",
@@ -59,9 +75,15 @@ static int refused(const struct net_backend *be, int code, struct error *err)
 				 "%s: there is no tap %s, and this user cannot make one (%s): as "
 				 "root, %s",
 				 be->name, tap, strerror(-code), how);
+	/* Only a tap may be deleted and made anew: anything else, such as eth0, is the host's. */
+	if (!is_tap(tap))
+		return error_set(err, code,
+				 "%s: %s is not a tap: give tap= the name of one; as root, this "
+				 "makes one: %s",
+				 be->name, tap, how_to_make(be, "NAME", how));
 	if (code == -EINVAL)
 		return error_set(err, code,
-				 "%s: %s is no tap, or one %s multi_queue, which does not go with "
+				 "%s: tap %s is one %s multi_queue, which does not go with "
 				 "queues=%u: take another, or as root, ip link del %s && %s",
 				 be->name, tap, be->config->queues > 1 ? "without" : "with",
 				 be->config->queues, tap, how);
@@ -109,7 +131,7 @@ static int open_queue(struct net_backend *be, uint32_t pair, struct error *err)
 			"%s: there is no tap %s, to which a saved guest comes back: make it "
 			"as it was, bridge and all (as root, %s), then run the same "
 			"command again",
-			be->name, be->config->path, how_to_make(be, how));
+			be->name, be->config->path, how_to_make(be, be->config->path, how));
 	memcpy(ifr.ifr_name, be->config->path, strlen(be->config->path));
 	if (be->config->queues > 1)
 		ifr.ifr_flags |= IFF_MULTI_QUEUE;
@@ -122,7 +144,7 @@ static int open_queue(struct net_backend *be, uint32_t pair, struct error *err)
 	if (is_new)
 		log_info("%s: made tap %s, which goes with this process; for one that stays, as "
 			 "it must for an update: %s",
-			 be->name, be->config->path, how_to_make(be, how));
+			 be->name, be->config->path, how_to_make(be, be->config->path, how));
 	return 0;
 }
 

@@ -416,9 +416,16 @@ START_TEST(refused)
 	close(fd);
 	fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
-	ck_assert_ptr_nonnull(strstr(err.msg, "or one with multi_queue"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "is one with multi_queue"));
 	virtio_guest_detach();
 	close(fd);
+	/* Nobody is told to delete an interface that is no tap. */
+	strcpy(card.path, "lo");
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
+	ck_assert_msg(strstr(err.msg, "net0: lo is not a tap: give tap= the name of one") &&
+			      !strstr(err.msg, "del"),
+		      "%s", err.msg);
+	virtio_guest_detach();
 	card_options(NET_FD, 1);
 	card.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
