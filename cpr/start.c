@@ -156,7 +156,10 @@ int cpr_start(struct vm *vm, struct error *err)
 		return ret;
 	if (opt->incoming == INCOMING_FILE) {
 		vm_set_runstate(vm, RUNSTATE_INMIGRATE);
-		return load_at_start(vm, opt->incoming_file, opt->paused, err);
+		ret = load_at_start(vm, opt->incoming_file, opt->paused, err);
+		if (ret)
+			error_prefix(err, "--incoming");
+		return ret;
 	}
 	if (is_saved)
 		return start_saved(vm, err);

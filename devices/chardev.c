@@ -431,7 +431,7 @@ static int open_file(struct chardev *chr, struct error *err)
 		open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
 	if (chr->out_fd < 0)
 		return error_set(err, -errno, "%s file:%s: %s", chr->config->option, path,
-				 errno == ENXIO ? "a FIFO that nobody reads" : strerror(errno));
+				 errno == ENXIO ? "a FIFO that nobody reads" : error_making(errno));
 	return 0;
 }
 

@@ -220,7 +220,8 @@ START_TEST(file_refused)
 	struct error err;
 
 	ck_assert_int_eq(chardev_open(&chr, &bad, &rig.vm, &ops, NULL, &lock, &err), -ENOENT);
-	ck_assert_str_eq(err.msg, "--serial file:/nonexistent/log: No such file or directory");
+	ck_assert_str_eq(err.msg, "--serial file:/nonexistent/log: its folder does not exist: make "
+				  "it first");
 }
 END_TEST
 

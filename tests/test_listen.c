@@ -164,7 +164,9 @@ START_TEST(no_folder)
 	struct error err;
 
 	ck_assert_int_eq(listen_open(&listener, "--qmp", "/none/qmp", &err), -ENOENT);
-	ck_assert_str_eq(err.msg, "--qmp unix:/none/qmp: No such file or directory");
+	ck_assert_str_eq(err.msg, "--qmp unix:/none/qmp: its folder does not exist: make it first");
+	ck_assert_int_eq(listen_check("--qmp", "/none/qmp", &err), -ENOENT);
+	ck_assert_str_eq(err.msg, "--qmp unix:/none/qmp: its folder does not exist: make it first");
 }
 END_TEST
 

@@ -26,7 +26,7 @@ static int check_file(const char *option, const char *path, struct error *err)
 		if (ret == -ENOENT)
 			ret = access(dirname(folder), W_OK | X_OK) ? -errno : 0;
 	}
-	return ret ? error_set(err, ret, "%s %s: %s", option, path, strerror(-ret)) : 0;
+	return ret ? error_set(err, ret, "%s %s: %s", option, path, error_making(-ret)) : 0;
 }
 
 static int check_chardev(struct chardev_config *config, struct error *err)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/error.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +14,12 @@ int(error_set)(struct error *err, int code, const char *fmt, ...)
 		va_end(ap);
 	}
 	return code;
+}
+
+const char *error_making(int errno_code)
+{
+	return errno_code == ENOENT ? "its folder does not exist: make it first"
+				    : strerror(errno_code);
 }
 
 void error_prefix(struct error *err, const char *fmt, ...)

@@ -32,4 +32,6 @@ int error_join(struct error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Puts "what: " before the message that is there, for a caller that knows more of the context. */
 void error_prefix(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* strerror() of a positive errno for whoever makes a file or a socket: ENOENT means its folder. */
+const char *error_making(int errno_code);
 #endif

@@ -56,7 +56,7 @@ static int lock_path(struct path_lock *lock, const char *option, const char *pat
 				0600);
 		if (lock->fd < 0 && errno != ELOOP && errno != EISDIR)
 			return error_set(err, -errno, "%s unix:%s: %s", option, path,
-					 strerror(errno));
+					 error_making(errno));
 		ret = lock->fd < 0 ? -EEXIST : check_lock_file(lock->fd, &is_current, lock);
 		if (lock->fd >= 0 && !is_current)
 			close(lock->fd);
@@ -170,7 +170,7 @@ int listen_check(const char *option, const char *path, struct error *err)
 	}
 	strcpy(folder, path);
 	if (access(dirname(folder), W_OK | X_OK))
-		return error_set(err, -errno, "%s unix:%s: %s", option, path, strerror(errno));
+		return error_set(err, -errno, "%s unix:%s: %s", option, path, error_making(errno));
 	return 0;
 }
 

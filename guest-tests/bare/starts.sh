@@ -53,10 +53,11 @@ do_check() {
 	checks 0 "a start would boot, in new RAM $dir/ram"
 	checks 1 "$dir/none: No such file" --kernel "$dir/none"
 	checks 1 "--qmp unix:$dir/file: exists and is no socket" --qmp "unix:$dir/file"
+	checks 1 "--qmp unix:$dir/none/q: its folder does not exist: make it first" --qmp "unix:$dir/none/q"
 	checks 1 "--qmp and --console are both given $dir/qmp" --console "unix:$dir/qmp"
 	checks 1 "--agent and --disk are both given $dir/agent" --disk "path=$dir/agent"
 	checks 1 "$dir/link: is a symbolic link that leads nowhere" --memory "size=32M,path=$dir/link"
-	checks 1 "$dir/none/s: No such file" --serial "file:$dir/none/s"
+	checks 1 "--serial $dir/none/s: its folder does not exist" --serial "file:$dir/none/s"
 	checks 1 "disk $dir/none: No such file" --disk "path=$dir/none"
 	checks 1 "RAM $dir/none is not there" --memory "size=32M,path=$dir/none" --incoming defer
 	boot
@@ -68,6 +69,7 @@ do_check() {
 	checks 0 "a start would load the saved guest"
 	checks 0 "a start would wait for cprload" --incoming defer
 	checks 0 "a start would load the saved guest" --incoming "$checkpoint"
+	checks 1 "--incoming: tcp:1: .*No such file" --incoming tcp:1
 	checks 0 "a start would boot" --discard-saved
 	checks 1 "checkpoint has 1 vCPU, the command line gives 2" --cpus 2
 	checks 1 "holds another VM, saved" --name other
