@@ -420,14 +420,13 @@ static int look(struct load *load, uint64_t *took_ns, struct error *err)
 
 static void log_load(const struct load *load, const uint64_t *took_ns, uint64_t began_ns)
 {
+	uint64_t took_all_ns = clock_now_ns() - began_ns;
 	char times[400];
 
-	log_info("cprload: %s from %s, %zu bytes: the guest stood still %llu.%03llu ms, this load "
-		 "took %llu us of it (%s); it is %s",
+	log_info("cprload: %s from %s, %zu bytes: the guest stood still " CLOCK_MS ", this load "
+		 "took " CLOCK_MS " of it (%s); it is %s",
 		 load->snap->root.mode, load->path, load->ckpt.size_bytes,
-		 (unsigned long long)load->downtime_ns / 1000000,
-		 (unsigned long long)load->downtime_ns / 1000 % 1000,
-		 (unsigned long long)(clock_now_ns() - began_ns) / 1000,
+		 CLOCK_MS_OF(load->downtime_ns), CLOCK_MS_OF(took_all_ns),
 		 steps_times(&cpr_load_table, 0, took_ns, times, sizeof(times)),
 		 runstate_name[load->vm->runstate]);
 }

@@ -424,11 +424,11 @@ static void log_save(const struct save *save, const uint64_t *took_ns, uint64_t 
 	uint64_t end_ns = clock_now_ns();
 	char times[400];
 
-	log_info("cprsave: %s to %s, %zu bytes: stopped %llu us (%s), before that %llu us",
+	log_info("cprsave: %s to %s, %zu bytes: stopped " CLOCK_MS " (%s), before that " CLOCK_MS,
 		 cpr_mode_name[save->mode], save->path, save->ckpt.size_bytes,
-		 (unsigned long long)(end_ns - save->stopped_at_ns) / 1000,
+		 CLOCK_MS_OF(end_ns - save->stopped_at_ns),
 		 steps_times(&cpr_save_table, SAVE_STOP, took_ns, times, sizeof(times)),
-		 (unsigned long long)(save->stopped_at_ns - began_ns) / 1000);
+		 CLOCK_MS_OF(save->stopped_at_ns - began_ns));
 }
 
 int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)

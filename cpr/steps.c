@@ -87,8 +87,8 @@ int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, stru
 
 		took_ns[i] = end_ns - start_ns;
 		start_ns = end_ns;
-		log_debug("%s/%s: %s, %llu us", table->name, table->step[i].name,
-			  ret ? "failed" : "done", (unsigned long long)took_ns[i] / 1000);
+		log_debug("%s/%s: %s, " CLOCK_MS, table->name, table->step[i].name,
+			  ret ? "failed" : "done", CLOCK_MS_OF(took_ns[i]));
 		if (!ret)
 			continue;
 		for (i += done; i-- > 0;)
@@ -106,9 +106,9 @@ char *steps_times(const struct step_table *table, uint32_t first, const uint64_t
 
 	*text = '\0';
 	for (uint32_t i = first; i < table->nsteps && used < size; i++)
-		used += (size_t)snprintf(text + used, size - used, "%s%s %llu us",
+		used += (size_t)snprintf(text + used, size - used, "%s%s " CLOCK_MS,
 					 i == first ? "" : ", ", table->step[i].name,
-					 (unsigned long long)took_ns[i] / 1000);
+					 CLOCK_MS_OF(took_ns[i]));
 	return text;
 }
 

@@ -2,7 +2,7 @@
 /* cpr/steps.h - a procedure as a table of steps that can be undone.
  * Owns: nothing.
  * Threads: the caller's.
- * Units: ns; the log has the µs of each step.
+ * Units: ns; the log has each step in ms.
  * Errors: the first failing step's; the steps before it are then undone, last one first.
  *
  * The build with fault injection (stasis-fault) obeys STASIS_FAULT=TABLE/STEP:HOW[,TABLE/STEP:HOW...],
@@ -34,7 +34,7 @@ struct step_table {
 /* took_ns: one for each step, of those that ran. */
 int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns,
 	      struct error *err) must_check;
-/* "stop-vcpus 71 us, collect 301 us"; returns text. */
+/* "stop-vcpus 0.071 ms, collect 0.301 ms"; returns text. */
 char *steps_times(const struct step_table *table, uint32_t first, const uint64_t *took_ns,
 		  char *text, size_t size);
 /* Fault injection only: STASIS_FAULT=list asks for the names of all steps. */

@@ -161,8 +161,9 @@ START_TEST(test_times)
 	const uint64_t took_ns[] = {1000, 2500, 3000999};
 	char text[64], little[8];
 
-	ck_assert_str_eq(steps_times(&table, 1, took_ns, text, sizeof(text)), "b 2 us, c 3000 us");
-	ck_assert_str_eq(steps_times(&table, 0, took_ns, little, sizeof(little)), "a 1 us,");
+	ck_assert_str_eq(steps_times(&table, 1, took_ns, text, sizeof(text)),
+			 "b 0.002 ms, c 3.000 ms");
+	ck_assert_str_eq(steps_times(&table, 0, took_ns, little, sizeof(little)), "a 0.001");
 }
 END_TEST
 

@@ -11,6 +11,10 @@
 
 #define CLOCK_NS_PER_S 1000000000ull
 
+/* How the log shows a time: "3.071 ms". */
+#define CLOCK_MS	"%llu.%03llu ms"
+#define CLOCK_MS_OF(ns) (unsigned long long)(ns) / 1000000, (unsigned long long)(ns) / 1000 % 1000
+
 static inline uint64_t clock_now_ns(void)
 {
 	struct timespec ts;

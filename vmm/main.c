@@ -121,8 +121,10 @@ static int run(const struct options *opt, struct error *err)
 	if (!ret)
 		ret = start(opt->paused, err);
 	if (!ret) {
-		log_info("%s, %llu us after the start", runstate_name[vm.runstate],
-			 (unsigned long long)(clock_now_ns() - began_ns) / 1000);
+		uint64_t took_ns = clock_now_ns() - began_ns;
+
+		log_info("%s, " CLOCK_MS " after the start", runstate_name[vm.runstate],
+			 CLOCK_MS_OF(took_ns));
 		loop_run(&vm.loop);
 	}
 	if (qmp)

@@ -183,7 +183,7 @@ vm_dead() { ! vm_alive "$1"; }
 # vm_took VM TEXT: marks a time that stasis itself has logged last, TEXT with N for the number
 vm_took() {
 	local us
-	us=$(sed -n "s/.*${2/N/\\([0-9]*\\) us}.*/\\1/p" "/tmp/vm$1.err" | tail -n 1)
+	us=$(sed -n "s/.*${2/N/\\([0-9]*\\)[.]\\([0-9]*\\) ms}.*/\\1\\2/p" "/tmp/vm$1.err" | tail -n 1)
 	mark "stasis-us-vm$1-$us"
 }
 
