@@ -50,8 +50,7 @@ bool cpr_query(const struct vm *vm, struct cpr_status *status)
 int cpr_cancel(struct vm *vm, struct error *err)
 {
 	if (!vm->cpr)
-		return error_set(err, -EINVAL,
-				 "cpr-cancel: neither a cprsave nor a cprload is under way");
+		return error_set(err, -EINVAL, "neither a cprsave nor a cprload is under way");
 	vm->cpr->cancelled = true;
 	return 0;
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp/command.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+
+#define VALUES_BYTES 128
 
 static const struct {
 	const char *name;
@@ -31,6 +34,33 @@ static uint32_t value_index(const struct qmp_arg *arg, const char *value)
 	return i;
 }
 
+/* ": give reboot or restart"; nothing where all values are accepted. Returns text. */
+static const char *one_of(const struct qmp_arg *arg, char text[VALUES_BYTES])
+{
+	size_t used = 0;
+
+	*text = '\0';
+	for (uint32_t i = 0; i < arg->nvalues && used < VALUES_BYTES; i++)
+		used += (size_t)snprintf(text + used, VALUES_BYTES - used, "%s%s",
+					 !i			? ": give "
+					 : i + 1 < arg->nvalues ? ", "
+								: " or ",
+					 arg->values[i]);
+	return text;
+}
+
+/* A program sees that it sent no array; whoever types wants to know how one is typed. */
+static int refuse_type(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
+{
+	if (arg->type == QMP_ARRAY && value->kind == JSON_STRING)
+		return error_set(err, -EINVAL,
+				 "Invalid parameter type for '%s', expected: array (stasisctl: "
+				 "%s:='[\"%s\"]')",
+				 arg->name, arg->name, value->text);
+	return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: %s", arg->name,
+			 types[arg->type].name);
+}
+
 static int check_integer(const struct qmp_arg *arg, const struct json_node *value,
 			 struct error *err)
 {
@@ -47,9 +77,10 @@ static int check_integer(const struct qmp_arg *arg, const struct json_node *valu
 
 static int check_value(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
 {
+	char text[VALUES_BYTES];
+
 	if (value->kind != types[arg->type].kind)
-		return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: %s",
-				 arg->name, types[arg->type].name);
+		return refuse_type(arg, value, err);
 	if (arg->type == QMP_INTEGER)
 		return check_integer(arg, value, err);
 	if (arg->type != QMP_STRING)
@@ -58,14 +89,15 @@ static int check_value(const struct qmp_arg *arg, const struct json_node *value,
 		return error_set(err, -EINVAL, "Parameter '%s' contains a NUL character",
 				 arg->name);
 	if (arg->nvalues && value_index(arg, value->text) == arg->nvalues)
-		return error_set(err, -EINVAL, "Parameter '%s' does not accept value '%s'",
-				 arg->name, value->text);
+		return error_set(err, -EINVAL, "Parameter '%s' does not accept value '%s'%s",
+				 arg->name, value->text, one_of(arg, text));
 	return 0;
 }
 
 int args_check(const struct qmp_call *call, struct error *err)
 {
 	const struct qmp_command *command = call->command;
+	char text[VALUES_BYTES];
 	int ret;
 
 	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++) {
@@ -73,7 +105,8 @@ int args_check(const struct qmp_call *call, struct error *err)
 		const struct json_node *value = json_member(call->args, arg->name);
 
 		if (!value && !arg->optional)
-			return error_set(err, -EINVAL, "Parameter '%s' is missing", arg->name);
+			return error_set(err, -EINVAL, "Parameter '%s' is missing%s", arg->name,
+					 one_of(arg, text));
 		ret = value ? check_value(arg, value, err) : 0;
 		if (ret)
 			return ret;

@@ -159,6 +159,9 @@ static int cpr_file(const struct qmp_call *call, const char **file, struct error
 	if (!*file && !call->session->vm->opt->cpr_file)
 		return error_set(err, -EINVAL,
 				 "Parameter 'file' is missing, and no --cpr-file says which");
+	if (*file && !**file)
+		return error_set(err, -EINVAL,
+				 "Parameter 'file' is empty: give the path of a checkpoint");
 	return 0;
 }
 

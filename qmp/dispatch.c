@@ -104,9 +104,9 @@ static int choose(struct qmp_call *call, const struct json_node *request, const 
 	call->args = json_member(request, "arguments");
 	if (!call->command->meanwhile && cpr_query(call->session->vm, &status))
 		return error_set(err, -EBUSY,
-				 "%s: %s is under way (query-cpr): wait for its end or end it by "
+				 "a %s is under way (query-cpr): wait for its end or end it by "
 				 "cpr-cancel",
-				 call->command->name, status.operation);
+				 status.operation);
 	return args_check(call, err);
 }
 

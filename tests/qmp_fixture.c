@@ -33,7 +33,7 @@ void vm_event(struct vm *vm, const struct vm_event *event)
 int vm_cont(struct vm *vm, struct error *err)
 {
 	if (vm->runstate == RUNSTATE_INMIGRATE)
-		return error_set(err, -EBUSY, "cont: the guest waits for cprload");
+		return error_set(err, -EBUSY, "the guest waits for cprload");
 	if (vm->runstate == RUNSTATE_RUNNING)
 		return 0;
 	vm->runstate = RUNSTATE_RUNNING;

@@ -49,7 +49,9 @@ START_TEST(greeting_and_negotiation)
 	client_send(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}");
 	client_expect_error(fd, GENERIC, "Capability oob not available");
 	client_send(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":\"oob\"}}");
-	client_expect_error(fd, GENERIC, "Invalid parameter type for 'enable', expected: array");
+	client_expect_error(fd, GENERIC,
+			    "Invalid parameter type for 'enable', expected: array (stasisctl: "
+			    "enable:='[\"oob\"]')");
 	client_send(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[]}}");
 	client_expect(fd, "{\"return\":{}}");
 	client_send(fd, "{\"execute\":\"qmp_capabilities\"}");
@@ -81,16 +83,16 @@ static const struct {
 	{"{\"exec-oob\":\"stop\"}", GENERIC, "QMP input member 'exec-oob' is unexpected"},
 	{"{\"execute\":\"stop\",\"arguments\":{\"x\":1}}", GENERIC, "Parameter 'x' is unexpected"},
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\"}}", GENERIC,
-	 "Parameter 'mode' is missing"},
+	 "Parameter 'mode' is missing: give reboot or restart"},
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":5,\"mode\":\"reboot\"}}", GENERIC,
 	 "Invalid parameter type for 'file', expected: string"},
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":null,\"mode\":\"reboot\"}}", GENERIC,
 	 "Invalid parameter type for 'file', expected: string"},
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\",\"mode\":\"Reboot\"}}", GENERIC,
-	 "Parameter 'mode' does not accept value 'Reboot'"},
+	 "Parameter 'mode' does not accept value 'Reboot': give reboot or restart"},
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\",\"mode\":\"reboot\","
 	 "\"ram-check\":\"half\"}}",
-	 GENERIC, "Parameter 'ram-check' does not accept value 'half'"},
+	 GENERIC, "Parameter 'ram-check' does not accept value 'half': give none or full"},
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":\"1\"}}",
 	 GENERIC, "Invalid parameter type for 'timeout-ms', expected: integer"},
 	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":1.5}}",
@@ -102,6 +104,13 @@ static const struct {
 	 GENERIC, "Parameter 'timeout-ms' expects 1 to 86400000"},
 	{"{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/x\\u0000y\"}}", GENERIC,
 	 "Parameter 'file' contains a NUL character"},
+	{"{\"execute\":\"cprload\",\"arguments\":{\"file\":\"\"}}", GENERIC,
+	 "Parameter 'file' is empty: give the path of a checkpoint"},
+	{"{\"execute\":\"cprload\",\"arguments\":{\"accept-disks\":\"disk0\"}}", GENERIC,
+	 "Invalid parameter type for 'accept-disks', expected: array (stasisctl: "
+	 "accept-disks:='[\"disk0\"]')"},
+	{"{\"execute\":\"cprload\",\"arguments\":{\"accept-disks\":1}}", GENERIC,
+	 "Invalid parameter type for 'accept-disks', expected: array"},
 	{"{\"execute\":\"cprload\"}", GENERIC,
 	 "Parameter 'file' is missing, and no --cpr-file says which"},
 	{"{\"execute\": }\n", GENERIC, "JSON parse error, expecting value"},
@@ -458,7 +467,7 @@ START_TEST(cprload)
 
 	f.vm.runstate = RUNSTATE_INMIGRATE;
 	client_send(fd, "{\"execute\":\"cont\"}");
-	client_expect_error(fd, GENERIC, "cont: the guest waits for cprload");
+	client_expect_error(fd, GENERIC, "the guest waits for cprload");
 	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/x\"}}");
 	client_expect(fd, "{\"event\":\"RESUME\"}");
 	client_expect(fd, "{\"return\":{}}");

@@ -267,7 +267,7 @@ START_TEST(save_is_watched_and_cancelled)
 				     : "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/y\","
 				       "\"mode\":\"reboot\"}}");
 		line = client_line(other);
-		ck_assert_msg(strstr(json_object_to_json_string(line), "cprsave is under way"),
+		ck_assert_msg(strstr(json_object_to_json_string(line), "\"a cprsave is under way"),
 			      "%s", json_object_to_json_string(line));
 		json_object_put(line);
 	}

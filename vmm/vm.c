@@ -373,7 +373,7 @@ int vm_cont(struct vm *vm, struct error *err)
 	if (vm_is_live(vm))
 		return 0;
 	if (cannot_run[vm->runstate])
-		return error_set(err, ret, "cont: %s", cannot_run[vm->runstate]);
+		return error_set(err, ret, "%s", cannot_run[vm->runstate]);
 	if (vm->runstate == RUNSTATE_PRELAUNCH) {
 		ret = boot(vm, err);
 		if (ret)

@@ -231,7 +231,7 @@ do_save_cancelled() {
 	[ "$(ctl query-cpr --get /operation)" = cprsave ] || die "query-cpr: $(cat "$dir/query")"
 	[ "$(ctl query-cpr --get /total)" = $((memory_mib << 20)) ] || die "query-cpr: $(cat "$dir/query")"
 	ctl quit >"$dir/quit" 2>&1 && die "quit within a save"
-	grep -q "quit: cprsave is under way" "$dir/quit" || die "quit: $(cat "$dir/quit")"
+	grep -q "quit: a cprsave is under way" "$dir/quit" || die "quit: $(cat "$dir/quit")"
 	ctl cpr-cancel >/dev/null || die "cpr-cancel failed"
 	wait $saver && die "a cancelled save succeeded"
 	grep -q "cprsave was cancelled by cpr-cancel in step hash-ram" "$dir/answer" || die "$(cat "$dir/answer")"
