@@ -390,7 +390,7 @@ int virtio_compare(struct device *dev, const void *saved, struct error *err)
 	const struct virtio_state *was = saved;
 	const struct virtio *v = dev->host;
 	uint64_t missing = was->offered & ~v->features;
-	int ret = pci_compare(&v->pci, &was->pci, err);
+	int ret = 0;
 
 	if (was->nqueues != v->nqueues)
 		ret = error_join(err, -EINVAL, "checkpoint has %u queues, here are %u",
@@ -407,7 +407,7 @@ int virtio_compare(struct device *dev, const void *saved, struct error *err)
 			ret = error_join(err, -EINVAL,
 					 "checkpoint has %u entries in queue %u, here it takes %u",
 					 was->queue_size[i], i, v->queue[i].max_size);
-	return ret;
+	return ret || (err && *err->msg) ? ret : pci_compare(&v->pci, &was->pci, err);
 }
 
 int virtio_post_load(struct device *dev, struct error *err)

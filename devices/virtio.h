@@ -119,6 +119,8 @@ int virtio_attach(struct device *dev, struct vm *vm, struct error *err) must_che
 void virtio_detach(struct device *dev);
 void virtio_reset(struct device *dev);
 int virtio_pause(struct device *dev, uint64_t deadline_ns, struct error *err) must_check;
+/* Behind what the device itself has to say: with any of that in err, PCI's differences are left out,
+ * which only follow from it. */
 int virtio_compare(struct device *dev, const void *saved, struct error *err) must_check;
 int virtio_post_load(struct device *dev, struct error *err) must_check;
 void virtio_resume(struct device *dev);

@@ -325,13 +325,13 @@ static int compare(struct device *dev, const void *saved, struct error *err)
 	const struct virtio_blk_state *was = saved, *is = dev->state;
 	const struct blk *blk = dev->host;
 	const char *path = blk->disk.config->path;
-	int ret = virtio_compare(dev, saved, err);
+	int ret = 0;
 
 	if (was->capacity != is->capacity) {
-		char command[48];
+		char command[sizeof(blk->disk.config->path) + 48];
 
-		snprintf(command, sizeof(command), "(truncate -s %" PRIu64 ")",
-			 was->capacity * DISK_SECTOR_BYTES);
+		snprintf(command, sizeof(command), "(truncate -s %" PRIu64 " %s)",
+			 was->capacity * DISK_SECTOR_BYTES, path);
 		ret = error_join(err, -EINVAL,
 				 "checkpoint has %" PRIu64 " sectors of %d bytes, %s has %" PRIu64
 				 ": give it its size again %s, and use block_resize when the guest "
@@ -357,7 +357,7 @@ static int compare(struct device *dev, const void *saved, struct error *err)
 		ret = error_join(err, -EINVAL,
 				 "checkpoint has serial=%s, the command line gives %s", was->serial,
 				 is->serial);
-	return ret;
+	return virtio_compare(dev, saved, err) ? -EINVAL : ret;
 }
 
 static int post_load(struct device *dev, struct error *err)

@@ -448,7 +448,7 @@ static int console_pause(struct device *dev, uint64_t deadline_ns, struct error 
 static int console_compare(struct device *dev, const void *saved, struct error *err)
 {
 	const struct console_state *was = saved;
-	int ret = virtio_compare(dev, saved, err);
+	int ret = 0;
 
 	for (uint32_t id = 0; id < CONSOLE_ROWS; id++)
 		if ((bool)(was->ports & 1U << id) != exists(dev, id))
@@ -456,7 +456,7 @@ static int console_compare(struct device *dev, const void *saved, struct error *
 					 "checkpoint has %s%s, the command line has %s",
 					 exists(dev, id) ? "no " : "", console_row[id].option,
 					 exists(dev, id) ? "one" : "none");
-	return ret;
+	return virtio_compare(dev, saved, err) ? -EINVAL : ret;
 }
 
 static int console_post_load(struct device *dev, struct error *err)

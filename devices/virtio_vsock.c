@@ -197,12 +197,13 @@ static void vsock_detach(struct device *dev)
 static int vsock_compare(struct device *dev, const void *saved, struct error *err)
 {
 	const struct vsock_state *s = saved;
-	int ret = virtio_compare(dev, saved, err);
+	int ret = 0;
 
-	if (s->cid == dev->vm->opt->vsock_cid)
-		return ret;
-	return error_join(err, -EINVAL, "the checkpoint has cid=%llu, the command line gives %u",
-			  (unsigned long long)s->cid, dev->vm->opt->vsock_cid);
+	if (s->cid != dev->vm->opt->vsock_cid)
+		ret = error_join(err, -EINVAL,
+				 "the checkpoint has cid=%llu, the command line gives %u",
+				 (unsigned long long)s->cid, dev->vm->opt->vsock_cid);
+	return virtio_compare(dev, saved, err) ? -EINVAL : ret;
 }
 
 static int vsock_post_load(struct device *dev, struct error *err)

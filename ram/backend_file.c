@@ -112,8 +112,8 @@ static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_b
 		return error_set(err, -EINVAL,
 				 "%s: was made by a version of Stasis whose label was one page: "
 				 "truncate -s %" PRIu64
-				 " makes room for both, and keeps what is in it",
-				 config->path, need_bytes);
+				 " %s makes room for both, and keeps what is in it",
+				 config->path, need_bytes, config->path);
 	return error_set(err, -EINVAL,
 			 "%s: has %" PRIu64 " bytes, size=%" PRIu64 " needs %" PRIu64 " (%" PRIu64
 			 " for the label): %s",

@@ -364,7 +364,7 @@ START_TEST(test_differences)
 	devices_detach(&rig.vm);
 	ck_assert_int_eq(truncate(config.path, DISK_BYTES * 2), 0);
 	check_differs(saved,
-		      WORDS("has 8192 sectors", config.path, "16384", "truncate -s 4194304"));
+		      WORDS("has 8192 sectors", config.path, "16384", "truncate -s 4194304 /"));
 	ck_assert_int_eq(truncate(config.path, DISK_BYTES), 0);
 	config.queue_size = 32;
 	check_differs(saved, WORDS("queue-size=64", "32"));
@@ -374,6 +374,10 @@ START_TEST(test_differences)
 	config.queues = QUEUES;
 	config.readonly = true;
 	check_differs(saved, WORDS("readonly=off", "on"));
+	config.queues = 1;
+	check_differs(saved, WORDS("checkpoint has readonly=off", "2 queues"));
+	ck_assert_msg(!strstr(fixture_err.msg, "MSI-X"), "%s", fixture_err.msg);
+	config.queues = QUEUES;
 	config.readonly = false;
 	strcpy(config.serial, "OTHER");
 	config.queue_size = 128;
