@@ -124,6 +124,9 @@ static void compare_identity(const struct machine_state *saved, const struct mac
 			now->vm_name, uuid_format(now->uuid, now_uuid));
 }
 
+/* It comes with whatever needs it, so a missing one is not worth a word beside that. */
+#define PCI_HOST "pci0"
+
 static void compare_devices(const struct machine_state *saved, const struct machine_state *now,
 			    const struct vm *vm, struct error *err, int *ret)
 {
@@ -134,9 +137,12 @@ static void compare_devices(const struct machine_state *saved, const struct mach
 	while (next_name(&walk)) {
 		uint32_t gsi = saved->device_gsi[walk.index - 1];
 
+		if (!strcmp(walk.name, PCI_HOST))
+			continue;
 		if (!find_name(now->devices, walk.name, &i))
 			*ret = error_join(err, -EINVAL,
-					  "checkpoint has device %s, the command line does not",
+					  "checkpoint has device %s, the command line does not: "
+					  "give its option back",
 					  state_shown(walk.name, shown));
 		else if (now->device_gsi[i] != gsi)
 			*ret = error_join(err, -EINVAL,
@@ -144,11 +150,16 @@ static void compare_devices(const struct machine_state *saved, const struct mach
 					  walk.name, gsi, now->device_gsi[i]);
 	}
 	for (i = 0; i < vm->ndevices; i++)
-		if (vm->device[i]->ops->count && !machine_has_device(saved, vm->device[i]->name))
-			*ret = error_join(
-				err, -EINVAL,
-				"the command line gives device %s, the checkpoint has none",
-				vm->device[i]->name);
+		if (vm->device[i]->ops->count && strcmp(vm->device[i]->name, PCI_HOST) &&
+		    !machine_has_device(saved, vm->device[i]->name))
+			*ret = error_join(err, -EINVAL,
+					  "the command line gives device %s, the checkpoint has "
+					  "none: leave its option out",
+					  vm->device[i]->name);
+	if (!*ret && machine_has_device(saved, PCI_HOST) != find_name(now->devices, PCI_HOST, &i))
+		*ret = error_join(err, -EINVAL, "checkpoint has %s, the command line gives %s",
+				  machine_has_device(saved, PCI_HOST) ? "PCI" : "no PCI",
+				  machine_has_device(saved, PCI_HOST) ? "no PCI device" : "one");
 }
 
 int machine_compare(const struct machine_state *saved, bool sleeps, const struct vm *vm,

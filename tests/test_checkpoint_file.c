@@ -551,8 +551,12 @@ START_TEST(test_machine)
 	differs(&m, "checkpoint has rtc0 on GSI 9, here it is on GSI 8");
 	strcpy(m.devices, "serial0 disk0");
 	differs(&m,
-		"checkpoint has device disk0, the command line does not; the command line gives "
-		"device rtc0, the checkpoint has none");
+		"checkpoint has device disk0, the command line does not: give its option back; the "
+		"command line gives device rtc0, the checkpoint has none: leave its option out");
+	strcpy(m.devices, "pci0 disk0");
+	differs(&m,
+		"checkpoint has device disk0, the command line does not: give its option back; the "
+		"command line gives device rtc0, the checkpoint has none: leave its option out");
 	/* The order of the device table is not the guest's business. */
 	m = machine();
 	strcpy(m.devices, "rtc0 serial0");
