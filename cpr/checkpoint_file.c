@@ -84,15 +84,18 @@ static int check_spent(const struct snapshot *head, const struct vm *vm, struct 
 	char ram_path[PATH_MAX], shown[STATE_SHOWN_BYTES];
 	int ret = check_vm(head, vm, err);
 
-	/* RAM that is not there: the start waits for it. */
-	if (ret || (vm->opt->memory.path && !where.path))
+	if (ret)
 		return ret;
 	snapshot_real_ram_path(&vm->ram, ram_path);
 	if (!where.path || (*ram_path && strcmp(ram_path, head->memory.path)))
-		return error_set(err, -EEXIST,
-				 "holds a checkpoint of this VM whose RAM is %s, and this RAM is "
-				 "%s: remove the file if it is not needed, or choose another",
-				 state_shown(head->memory.path, shown), snapshot_ram_path(vm));
+		return error_set(
+			err, -EEXIST,
+			"holds a checkpoint of this VM whose RAM is %s, and this RAM is "
+			"%s: give that one as --memory path= to load it, or choose another "
+			"file for this RAM",
+			state_shown(head->memory.path, shown), snapshot_ram_path(vm));
+	if (vm->ram.created)
+		return 0; /* its RAM is gone, and so is the guest */
 	ret = label_peek(&where, &label, err);
 	if (ret) {
 		error_prefix(err, "holds a checkpoint of this VM whose RAM cannot be looked at: "

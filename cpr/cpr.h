@@ -55,6 +55,8 @@ int cpr_cancel(struct vm *vm, struct error *err) must_check;
  * guest that --cpr-file could not be written for. With --check it only looks: a load that would do
  * leaves run state restore-vm. */
 int cpr_start(struct vm *vm, struct error *err) must_check;
+/* After cpr_start(): does a boot lose what is in this RAM? `what` says what that is. */
+bool cpr_boot_loses(const struct vm *vm, struct error *what);
 /* Before guest RAM is first written for a boot: clears RAM that had another owner (or an unknown
  * one) and sets the label to running. A reboot of the guest finds all that done. */
 int cpr_boot_label(struct vm *vm, struct error *err) must_check;

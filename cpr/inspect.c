@@ -314,7 +314,12 @@ int cpr_inspect_memory(const struct ram_config *config, bool json, struct error 
 	uuid_format(label.vm_id, uuid);
 	uuid_format(label.checkpoint_id, id);
 	if (label.state == LABEL_NONE)
-		puts(json ? "{\"state\": \"none\"}" : "no label: no VM has run in this memory");
+		printf(json ? "{\"state\": \"none\"}\n"
+			    : "no label found for RAM at offset=%llu: give offset= and size= of "
+			      "the "
+			      "VM; if they are right, none has run there, or its label is "
+			      "damaged\n",
+		       (unsigned long long)config->offset_bytes);
 	else if (json)
 		printf("{\"state\": \"%s\", \"uuid\": \"%s\", \"size\": %llu%s%s%s}\n",
 		       state_name[label.state], uuid, (unsigned long long)label.ram_size_bytes,

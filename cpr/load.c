@@ -10,6 +10,7 @@
 #include "vmm/vm.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -29,15 +30,34 @@ struct load {
 	uint64_t downtime_ns;
 };
 
+/* FILE.loaded is there and FILE is not: was the guest saved to FILE, or to another file since? */
+static int join_loaded(const struct load *load, int ret, struct error *err)
+{
+	const struct label *label = &load->vm->label;
+	char path[PATH_MAX], uuid[UUID_TEXT];
+	struct snapshot *head = NULL;
+	bool is_earlier = false;
+
+	snprintf(path, sizeof(path), "%s" CHECKPOINT_LOADED_SUFFIX, load->path);
+	if (label->state == LABEL_SAVED && !snapshot_read_head(&head, AT_FDCWD, path, NULL)) {
+		is_earlier = memcmp(head->root.id, label->checkpoint_id, sizeof(head->root.id));
+		snapshot_free(head);
+	}
+	if (!is_earlier)
+		return error_join(err, ret, "it was loaded already and is %s now", path);
+	return error_join(err, ret,
+			  "%s is an earlier checkpoint: load the file that the last cprsave wrote, "
+			  "checkpoint %s",
+			  path, uuid_format(label->checkpoint_id, uuid));
+}
+
 static int step_open(void *ctx, struct error *err)
 {
 	struct load *load = ctx;
 	int ret = checkpoint_read(&load->ckpt, AT_FDCWD, load->path, err);
 
 	if (ret == -ENOENT && checkpoint_file_find(load->path) == CHECKPOINT_LOADED)
-		return error_join(err, ret,
-				  "it was loaded already and is %s" CHECKPOINT_LOADED_SUFFIX " now",
-				  load->path);
+		return join_loaded(load, ret, err);
 	return ret ? ret : snapshot_new(&load->snap, load->vm, true, err);
 }
 
@@ -251,7 +271,9 @@ static int check_hash(struct load *load, struct error *err)
 	ret = ram_hash(&load->vm->ram, &watch, hash, err);
 	if (!ret && memcmp(hash, memory->hash, sizeof(hash)))
 		ret = error_set(err, -EIO,
-				"RAM %s has changed since it was saved: its hash is another",
+				"RAM %s has changed since it was saved, so the guest cannot go on "
+				"in it: bring back what was in it, or boot with --discard-saved, "
+				"and the saved guest is lost",
 				snapshot_ram_path(load->vm));
 	return ret;
 }

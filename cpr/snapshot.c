@@ -6,6 +6,7 @@
 #include "vmm/version.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,8 +176,21 @@ int snapshot_boot_id(char id[40], struct error *err)
 
 void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX])
 {
-	if (!ram->config.path || !realpath(ram->config.path, path))
+	char folder[PATH_MAX], name[PATH_MAX];
+
+	if (!ram->config.path) {
 		path[0] = '\0';
+	} else if (ram->created && ram->config.make_nothing) { /* it is not there */
+		snprintf(folder, sizeof(folder), "%s", ram->config.path);
+		snprintf(name, sizeof(name), "%s", ram->config.path);
+		if (!realpath(dirname(folder), path) ||
+		    strlen(path) + strlen(basename(name)) + 2 > PATH_MAX)
+			path[0] = '\0';
+		else
+			sprintf(path + strlen(path), "/%s", basename(name));
+	} else if (!realpath(ram->config.path, path)) {
+		path[0] = '\0';
+	}
 }
 
 static int describe_memory(struct memory_state *memory, const struct ram *ram, struct error *err)

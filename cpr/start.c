@@ -37,13 +37,22 @@ static int refuse_strangers(struct vm *vm, struct error *err)
 /* Waits for cprload, which only QMP can bring. */
 static int wait_for_load(struct vm *vm, const struct error *why, struct error *err)
 {
+	char uuid[UUID_TEXT];
+	const char *id = uuid_format(vm->label.checkpoint_id, uuid);
+	bool is_saved = vm->label.state == LABEL_SAVED;
+
 	vm_set_runstate(vm, RUNSTATE_INMIGRATE);
 	if (!vm->opt->qmp_path)
 		return error_set(err, -EINVAL,
-				 "%s: load it with --incoming FILE or over --qmp, or boot with "
-				 "--discard-saved",
-				 why->msg);
-	log_warn("%s: waiting for cprload (--discard-saved boots instead)", why->msg);
+				 "%s: load it with --incoming FILE or over --qmp; --discard-saved "
+				 "boots instead, and the saved guest is lost (RAM %s%s%s)",
+				 why->msg, snapshot_ram_path(vm), is_saved ? ", checkpoint " : "",
+				 is_saved ? id : "");
+	log_warn("%s: waiting for cprload; --discard-saved boots instead, and the saved guest is "
+		 "lost "
+		 "(RAM %s%s%s)",
+		 why->msg, snapshot_ram_path(vm), is_saved ? ", checkpoint " : "",
+		 is_saved ? id : "");
 	return 0;
 }
 
@@ -67,21 +76,20 @@ static bool is_for_next_boot(const char *path)
 static int start_saved(struct vm *vm, struct error *err)
 {
 	const char *file = vm->opt->incoming == INCOMING_DEFER ? NULL : vm->opt->cpr_file;
-	struct error why, reason = {""};
-	char uuid[UUID_TEXT];
+	struct error why;
 
-	if (file && is_for_next_boot(file)) {
-		error_set(&reason, -EBUSY,
+	if (!file) {
+		error_set(&why, -EBUSY, "this VM is saved");
+	} else if (is_for_next_boot(file)) {
+		error_set(&why, -EBUSY,
 			  "%s was saved with mode=reboot, and the host has not been rebooted since",
 			  file);
-	} else if (file) {
+	} else {
 		vm_set_runstate(vm, RUNSTATE_INMIGRATE);
-		if (!load_at_start(vm, file, vm->opt->paused, &reason))
+		if (!load_at_start(vm, file, vm->opt->paused, &why))
 			return 0;
+		error_prefix(&why, "the saved guest is not loaded");
 	}
-	error_set(&why, -EBUSY, "RAM %s holds this VM, saved in checkpoint %s%s%s",
-		  snapshot_ram_path(vm), uuid_format(vm->label.checkpoint_id, uuid),
-		  *reason.msg ? "; " : "", reason.msg);
 	return wait_for_load(vm, &why, err);
 }
 
@@ -94,16 +102,13 @@ static int start_without_label(struct vm *vm, struct error *err)
 
 	switch (checkpoint_file_find(file)) {
 	case CHECKPOINT_WAITS:
-		if (vm->opt->memory.path && !vm->ram.config.path)
-			error_set(&why, -ENODATA,
-				  "RAM %s is not there, though %s was never loaded: bring it back "
-				  "and start again",
-				  vm->opt->memory.path, file);
-		else
-			error_set(&why, -ENODATA,
-				  "RAM %s has no label of this VM, though %s was never loaded: "
-				  "look whether this is the guest's RAM",
-				  snapshot_ram_path(vm), file);
+		error_set(&why, -ENODATA,
+			  vm->ram.created
+				  ? "RAM file %s is missing, though %s was never loaded: bring it "
+				    "back and start again"
+				  : "RAM %s has no label of this VM, though %s was never loaded: "
+				    "look whether this is the guest's RAM",
+			  snapshot_ram_path(vm), file);
 		return wait_for_load(vm, &why, err);
 	case CHECKPOINT_LOADED:
 		log_warn("RAM %s has no label of this VM, and %s" CHECKPOINT_LOADED_SUFFIX
@@ -141,9 +146,33 @@ static int check_cpr_file(const struct vm *vm, bool boots, struct error *err)
 	return 0;
 }
 
+/* The label is what a boot of this VM writes: what is in RAM is its own. */
+static bool keeps_label(const struct vm *vm)
+{
+	/* A label of another size is of RAM that began elsewhere: some of ours was not in it. */
+	return is_ours(vm) && vm->label.ram_size_bytes == vm->ram.config.size_bytes;
+}
+
+bool cpr_boot_loses(const struct vm *vm, struct error *what)
+{
+	char uuid[UUID_TEXT];
+
+	if (is_ours(vm) && vm->label.state == LABEL_SAVED)
+		error_set(what, 0, "the guest saved in checkpoint %s is lost",
+			  uuid_format(vm->label.checkpoint_id, uuid));
+	else if (!keeps_label(vm) && !vm->ram.created)
+		error_set(what, 0,
+			  "RAM %s has no label of this VM: all that is in it is overwritten",
+			  snapshot_ram_path(vm));
+	else
+		return false;
+	return true;
+}
+
 int cpr_start(struct vm *vm, struct error *err)
 {
 	const struct options *opt = vm->opt;
+	struct error what;
 	bool is_saved;
 	int ret = label_read(&vm->ram, &vm->label, err);
 
@@ -169,6 +198,8 @@ int cpr_start(struct vm *vm, struct error *err)
 	}
 	if (!is_ours(vm) && opt->cpr_file && !opt->discard_saved)
 		return start_without_label(vm, err);
+	if (opt->discard_saved && !opt->check && cpr_boot_loses(vm, &what))
+		log_warn("--discard-saved: %s", what.msg);
 	if (is_ours(vm) && vm->label.state == LABEL_RUNNING)
 		log_warn("RAM %s: the last run of this VM ended without a save; booting",
 			 snapshot_ram_path(vm));
@@ -178,8 +209,7 @@ int cpr_start(struct vm *vm, struct error *err)
 int cpr_boot_label(struct vm *vm, struct error *err)
 {
 	struct label label = {.state = LABEL_RUNNING};
-	/* A label of another size is of RAM that began elsewhere: some of ours was not in it. */
-	bool ours = is_ours(vm) && vm->label.ram_size_bytes == vm->ram.config.size_bytes;
+	bool ours = keeps_label(vm);
 	int ret;
 
 	if (ours && vm->label.state == LABEL_RUNNING)

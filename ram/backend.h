@@ -20,7 +20,8 @@ struct ram_place {
 
 extern const struct ram_backend ram_devdax, ram_file, ram_tmpfs, ram_hugetlbfs, ram_memfd;
 
-/* Opens config's path for reading and writing, or creates it (*created). Returns the fd. */
+/* Opens config's path for reading and writing, or creates it (*created) unless config says to make
+ * nothing. Returns the fd. */
 int place_open(struct ram_place *place, const struct ram_config *config, bool *created,
 	       struct error *err) must_check;
 /* Fills place from an open fd. */

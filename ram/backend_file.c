@@ -138,7 +138,7 @@ static int open_file(struct ram *ram, const struct ram_place *place, bool alloca
 		return ret ? ret : check_space(ram, place, need_bytes, err);
 	}
 	ret = check_space(ram, place, need_bytes, err);
-	return ret ? ret : set_size(ram, need_bytes, allocate, err);
+	return ret ? ret : set_size(ram, need_bytes, allocate && !ram->config.make_nothing, err);
 }
 
 static int open_allocated(struct ram *ram, const struct ram_place *place, struct error *err)

@@ -134,6 +134,11 @@ static int peek(const struct media *media, const struct ram_config *config, stru
 				 "%s: offset=%" PRIu64 ",size=%" PRIu64
 				 ": both must be multiples of its page size %" PRIu64,
 				 media->path, offset_bytes, size_bytes, media->align_bytes);
+	if (offset_bytes >= last && !size_bytes)
+		return error_set(err, -EINVAL,
+				 "%s: has %" PRIu64
+				 " bytes: too small for guest RAM and its label at offset=%" PRIu64,
+				 media->path, media->size_bytes, offset_bytes);
 	if (offset_bytes >= last || size_bytes > last - offset_bytes)
 		return error_set(err, -EINVAL,
 				 "%s: has %" PRIu64 " bytes: no RAM of size=%" PRIu64

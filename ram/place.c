@@ -3,8 +3,12 @@
 #include "ram/backend.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define PAGE_BYTES 4096u
@@ -49,6 +53,27 @@ static int open_failed(const char *path, int error_number, struct error *err)
 			 strerror(error_number));
 }
 
+/* A memfd that is looked at as if it were a new file of that path. */
+static int stand_in(struct ram_place *place, const char *path, struct error *err)
+{
+	char folder[PATH_MAX];
+	int dir_fd, fd, ret;
+
+	if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
+		return open_failed(path, ENAMETOOLONG, err);
+	dir_fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return open_failed(path, errno, err);
+	ret = place_look(place, dir_fd, path, err);
+	close(dir_fd);
+	if (ret)
+		return ret;
+	fd = memfd_create("guest-ram", MFD_CLOEXEC);
+	if (fd < 0 || fstat(fd, &place->st))
+		return error_set(err, -errno, "memfd: %s", strerror(errno));
+	return fd;
+}
+
 int place_open(struct ram_place *place, const struct ram_config *config, bool *created,
 	       struct error *err)
 {
@@ -75,6 +100,10 @@ int place_open(struct ram_place *place, const struct ram_config *config, bool *c
 				err, -ENOENT,
 				"RAM %s is not there, and nor is the guest that was saved in it",
 				path);
+		if (config->make_nothing) {
+			*created = true;
+			return stand_in(place, path, err);
+		}
 		fd = open(path, flags | O_CREAT | O_EXCL, 0600);
 		*created = fd >= 0;
 	}

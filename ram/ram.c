@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Guest RAM: opened by the first backend that claims it, mapped once, reached through the gate. */
 #include "ram/backend.h"
+#include "vmm/named.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -147,20 +149,18 @@ int ram_open(struct ram *ram, const struct ram_config *config, struct error *err
 	return 0;
 
 close_ram:
-	ram_unmake(ram);
+	ram_remove_new(ram);
 	ram_close(ram);
 	return ret;
 }
 
-void ram_unmake(const struct ram *ram)
+void ram_remove_new(const struct ram *ram)
 {
-	const char *path = ram->config.path;
-	struct stat made, named;
+	struct stat st;
 
 	/* Another file may have taken its name. */
-	if (ram->created && path && !fstat(ram->fd, &made) && !lstat(path, &named) &&
-	    made.st_dev == named.st_dev && made.st_ino == named.st_ino)
-		unlink(path);
+	if (ram->created && ram->config.path && !fstat(ram->fd, &st))
+		named_unlink(AT_FDCWD, ram->config.path, &st);
 }
 
 void ram_close(struct ram *ram)

@@ -29,6 +29,7 @@ struct ram_config {
 			    VMs. Without it the file is this VM's alone and of exactly its size */
 	bool only_look;	 /* others may have it meanwhile: no lock is taken, only looked for */
 	bool must_exist; /* it holds a saved guest, so a file that is not there is not made */
+	bool make_nothing; /* a memfd takes the place of a file that is not there */
 };
 
 /* One piece of guest physical address space; the pieces lie one behind the other in the file. */
@@ -78,9 +79,9 @@ struct ram {
 
 /* Opens, checks, locks and maps; writes nothing to the RAM and leaves the label alone. */
 int ram_open(struct ram *ram, const struct ram_config *config, struct error *err) must_check;
+/* The file that ram_open() made, if it made one, is gone. */
+void ram_remove_new(const struct ram *ram);
 void ram_close(struct ram *ram);
-/* Removes the file that ram_open() has made; any other stays. */
-void ram_unmake(const struct ram *ram);
 /* The arch lays RAM out: regions take the file's bytes in the order of the calls. */
 int ram_add_region(struct ram *ram, uint64_t gpa, uint64_t size_bytes,
 		   struct error *err) must_check;

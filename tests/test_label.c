@@ -310,7 +310,8 @@ START_TEST(peek_refused)
 
 	assert_refused(peek(path, 0, 0, &label), -ENOENT, WORDS(path, "No such file"));
 	fixture_make_file(path, 0);
-	assert_refused(peek(path, 0, 0, &label), -EINVAL, WORDS(path, "0 bytes"));
+	assert_refused(peek(path, 0, 0, &label), -EINVAL,
+		       WORDS(path, "0 bytes", "too small for guest RAM"));
 	fixture_make_file(path, 4 * MIB + 8192);
 	assert_refused(peek(path, 0, 6 * MIB, &label), -EINVAL, WORDS(path, "4202496", "6291456"));
 	assert_refused(peek(path, 4 * MIB, 0, &label), -EINVAL, WORDS(path, "4202496"));

@@ -41,22 +41,17 @@ static int check_chardev(struct chardev_config *config, struct error *err)
 	return ret;
 }
 
-/* A file that a start would make is a memfd here. */
 static int check_ram(struct options *opt, bool *is_new, struct error *err)
 {
 	struct ram_config *memory = &opt->memory;
 	struct stat st;
-	int ret;
 
-	memory->only_look = true;
+	memory->only_look = memory->make_nothing = true;
 	*is_new = memory->path && lstat(memory->path, &st) && errno == ENOENT;
 	if (!*is_new || memory->has_offset || memory->must_exist ||
 	    !strncmp(memory->path, "/dev/dax", 8))
 		return 0; /* ram_open() has the words */
-	ret = check_file("--memory path:", memory->path, err);
-	if (!ret)
-		memory->path = NULL;
-	return ret;
+	return check_file("--memory path:", memory->path, err);
 }
 
 /* A tap that root's start would make for a boot is a socket here. */
@@ -103,7 +98,8 @@ static int check_host(struct options *opt, bool *is_new, struct error *err)
 	return ret ? ret : check_taps(opt, err);
 }
 
-static int check_guest(struct vm *vm, const char **would, struct error *err)
+/* *would: what a start would do; loses: what it would cost, or nothing. */
+static int check_guest(struct vm *vm, const char **would, struct error *loses, struct error *err)
 {
 	int ret = cpr_start(vm, err);
 
@@ -123,6 +119,7 @@ static int check_guest(struct vm *vm, const char **would, struct error *err)
 					   "cprload");
 	default:
 		*would = "boot";
+		(void)cpr_boot_loses(vm, loses);
 		return arch_boot_check(vm, err);
 	}
 }
@@ -130,6 +127,7 @@ static int check_guest(struct vm *vm, const char **would, struct error *err)
 int check_start(struct vm *vm, struct options *opt, struct error *err)
 {
 	const char *path = opt->memory.path, *would = NULL;
+	struct error loses = {""};
 	bool is_new;
 	int ret = check_host(opt, &is_new, err);
 
@@ -138,10 +136,11 @@ int check_start(struct vm *vm, struct options *opt, struct error *err)
 	ret = vm_create(vm, opt, err);
 	if (ret)
 		return ret;
-	ret = check_guest(vm, &would, err);
+	ret = check_guest(vm, &would, &loses, err);
 	if (!ret)
-		printf("%s: no fault found: a start would %s%s%s\n", opt->name, would,
-		       is_new ? ", in new RAM " : "", is_new ? path : "");
+		printf("%s: no fault found: a start would %s%s%s%s%s\n", opt->name, would,
+		       is_new ? ", in new RAM " : "", is_new ? path : "", *loses.msg ? "; " : "",
+		       loses.msg);
 	vm_destroy(vm);
 	return ret;
 }

@@ -96,9 +96,7 @@ static int open_ram(struct vm *vm, struct error *err)
 	const struct label none = {.state = LABEL_NONE};
 	struct ram_config memory = vm->opt->memory;
 
-	if (memory.path && !memory.must_exist && !memory.has_offset &&
-	    vm_awaits_guest(vm->opt, &none) && access(memory.path, F_OK) && errno == ENOENT)
-		memory.path = NULL;
+	memory.make_nothing |= vm_awaits_guest(vm->opt, &none);
 	return ram_open(&vm->ram, &memory, err);
 }
 
@@ -145,7 +143,7 @@ void vm_destroy(struct vm *vm)
 	arch_vm_destroy(vm);
 	/* A file that no guest has been in is not left behind for the next start to wonder about. */
 	if (vm->label.state == LABEL_NONE)
-		ram_unmake(&vm->ram);
+		ram_remove_new(&vm->ram);
 	if (vm->vm_fd >= 0) {
 		memslots_close(&vm->memslots);
 		irq_close(&vm->irq);

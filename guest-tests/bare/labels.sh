@@ -36,6 +36,11 @@ do_cpr_file() {
 	cmp -s "$checkpoint.loaded" "$dir/first" || die "a load that was refused has changed its file"
 	launch
 	wait_ok 3
+	ctl cprsave mode=restart "file=$dir/elsewhere" >/dev/null || die "cprsave elsewhere failed"
+	exits 0
+	checks 1 "$checkpoint.loaded is an earlier checkpoint: load the file that the last cprsave wrote, checkpoint"
+	launch --incoming "$dir/elsewhere"
+	wait_ok 3
 	quit_vm
 	check_text
 }
@@ -102,6 +107,8 @@ do_label_waits() {
 	launch
 	wait_qmp
 	[ "$(status)" = inmigrate ] || die "run state $(status), not inmigrate, on RAM labelled saved"
+	grep -q "this VM is saved: waiting for cprload; .* the saved guest is lost (RAM $ram, checkpoint [0-9a-f-]*)" \
+		"$dir/log.$process" || die "the log does not say why: $(cat "$dir/log.$process")"
 	stands_still
 	ctl cprload "file=$checkpoint" >/dev/null || die "cprload failed"
 	wait_ok 3
@@ -114,6 +121,8 @@ do_label_discard() {
 	save
 	launch --discard-saved
 	wait_qmp
+	grep -q "warn: --discard-saved: the guest saved in checkpoint .* is lost" "$dir/log.$process" ||
+		die "the log does not say what is lost: $(cat "$dir/log.$process")"
 	wait_ok 3
 	quit_vm
 	check_text 2
@@ -133,11 +142,15 @@ do_label_lost() {
 	keep_ram
 	cp "$ram" "$dir/ram.good"
 	lose_label
-	label_lost_waits "has no label of this VM"
+	label_lost_waits "RAM $ram has no label of this VM, though $checkpoint was never loaded"
 	quit_vm
 	ram_as_kept || die "RAM has changed"
+	"$stasis" --inspect-memory "$ram" | grep -q "^no label found for RAM at offset=0: give offset= and size=" ||
+		die "--inspect-memory says: $("$stasis" --inspect-memory "$ram")"
 	rm "$ram"
-	label_lost_waits "is not there"
+	checks 1 "RAM file $ram is missing, though $checkpoint was never loaded: bring it back"
+	checks 1 "would not load the saved guest, but wait for cprload"
+	label_lost_waits "RAM file $ram is missing, though $checkpoint was never loaded: bring it back"
 	[ -e "$ram" ] && die "RAM was made for a guest that waits"
 	# It comes back while the VM still waits for it.
 	mv "$dir/ram.good" "$ram"
@@ -172,11 +185,12 @@ do_label_lost() {
 	quit_vm
 	check_text 4
 }
+# label_lost_waits WHY
 label_lost_waits() {
 	launch
 	wait_qmp
 	[ "$(status)" = inmigrate ] || die "run state $(status), not inmigrate, without a label"
-	grep -q "RAM $ram $1, though $checkpoint was never loaded" "$dir/log.$process" ||
+	grep -q "$1.*: waiting for cprload; --discard-saved boots instead, and the saved guest is lost (RAM $ram)" "$dir/log.$process" ||
 		die "the log does not say why: $(cat "$dir/log.$process")"
 }
 # A checkpoint is good once: afterwards RAM has moved on.

@@ -133,6 +133,7 @@ fill_fs() { ! dd if=/dev/zero of="$dir/fs/fill" bs=4096 2>/dev/null || die "the 
 do_ram_full() {
 	own_tmpfs 60M
 	guest=ram memory_mib=64
+	checks 1 "$ram: size=.* its file system has 60 MiB left"
 	launch
 	exits 1
 	grep -q "$ram: size=.* its file system has 60 MiB left" "$dir/log.1" || die "the refusal names no cause"

@@ -58,6 +58,10 @@ do_check() {
 	checks 1 "--agent and --disk are both given $dir/agent" --disk "path=$dir/agent"
 	checks 1 "$dir/link: is a symbolic link that leads nowhere" --memory "size=32M,path=$dir/link"
 	checks 1 "--serial $dir/none/s: its folder does not exist" --serial "file:$dir/none/s"
+	truncate -s $(((32 << 20) + 8192)) "$dir/foreign"
+	checks 0 "a start would boot; RAM $dir/foreign has no label of this VM: all that is in it is overwritten" \
+		--memory "size=32M,path=$dir/foreign"
+	rm "$dir/foreign"
 	checks 1 "disk $dir/none: No such file" --disk "path=$dir/none"
 	checks 1 "RAM $dir/none is not there" --memory "size=32M,path=$dir/none" --incoming defer
 	boot
@@ -70,7 +74,7 @@ do_check() {
 	checks 0 "a start would wait for cprload" --incoming defer
 	checks 0 "a start would load the saved guest" --incoming "$checkpoint"
 	checks 1 "--incoming: tcp:1: .*No such file" --incoming tcp:1
-	checks 0 "a start would boot" --discard-saved
+	checks 0 "a start would boot; the guest saved in checkpoint .* is lost" --discard-saved
 	checks 1 "checkpoint has 1 vCPU, the command line gives 2" --cpus 2
 	checks 1 "holds another VM, saved" --name other
 	mv "$checkpoint" "$dir/away"
