@@ -43,14 +43,14 @@ static int wait_for_load(struct vm *vm, const struct error *why, struct error *e
 
 	vm_set_runstate(vm, RUNSTATE_INMIGRATE);
 	if (!vm->opt->qmp_path)
-		return error_set(err, -EINVAL,
-				 "%s: load it with --incoming FILE or over --qmp; --discard-saved "
-				 "boots instead, and the saved guest is lost (RAM %s%s%s)",
-				 why->msg, snapshot_ram_path(vm), is_saved ? ", checkpoint " : "",
-				 is_saved ? id : "");
-	log_warn("%s: waiting for cprload; --discard-saved boots instead, and the saved guest is "
-		 "lost "
-		 "(RAM %s%s%s)",
+		return error_set(
+			err, -EINVAL,
+			"%s; %sor boot with --discard-saved and lose the saved guest "
+			"(RAM %s%s%s)",
+			why->msg, is_saved ? "load it with --incoming FILE or over --qmp, " : "",
+			snapshot_ram_path(vm), is_saved ? ", checkpoint " : "", is_saved ? id : "");
+	log_warn("%s; this start waits for cprload, --discard-saved would boot and lose the saved "
+		 "guest (RAM %s%s%s)",
 		 why->msg, snapshot_ram_path(vm), is_saved ? ", checkpoint " : "",
 		 is_saved ? id : "");
 	return 0;

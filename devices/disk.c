@@ -261,21 +261,24 @@ static int measure_size(const struct disk *disk, uint64_t *bytes, struct error *
 
 static int check_size(const struct disk *disk, uint64_t bytes, bool saved, struct error *err)
 {
+	const char *path = disk->config->path;
 	uint64_t rest = bytes % disk->block_bytes;
 
 	if (!bytes)
-		return error_set(err, -EINVAL, "disk %s is empty%s", disk->config->path,
-				 saved ? WAIT : ": give it a size (truncate -s 10G)");
+		return saved ? error_set(err, -EINVAL, "disk %s is empty" WAIT, path)
+			     : error_set(err, -EINVAL,
+					 "disk %s is empty: give it a size (truncate -s 10G %s)",
+					 path, path);
 	if (bytes > INT64_MAX)
-		return error_set(err, -EFBIG, "disk %s: %" PRIu64 " bytes are too many",
-				 disk->config->path, bytes);
+		return error_set(err, -EFBIG, "disk %s: %" PRIu64 " bytes are too many", path,
+				 bytes);
 	if (rest)
 		return error_set(err, -EINVAL,
 				 "disk %s: %" PRIu64 " bytes are no whole number of blocks of "
 				 "%u bytes: is it a complete raw image? (truncate -s %" PRIu64
-				 " would fill it up)",
-				 disk->config->path, bytes, disk->block_bytes,
-				 bytes - rest + disk->block_bytes);
+				 " %s would fill it up)",
+				 path, bytes, disk->block_bytes, bytes - rest + disk->block_bytes,
+				 path);
 	return 0;
 }
 

@@ -393,8 +393,8 @@ int virtio_compare(struct device *dev, const void *saved, struct error *err)
 	int ret = 0;
 
 	if (was->nqueues != v->nqueues)
-		ret = error_join(err, -EINVAL, "checkpoint has %u queues, here are %u",
-				 was->nqueues, v->nqueues);
+		ret = error_join(err, -EINVAL, "checkpoint has %u queue%s, here are %u",
+				 was->nqueues, was->nqueues == 1 ? "" : "s", v->nqueues);
 	for (uint32_t bit = 0; bit < 64; bit++)
 		if (missing & BIT(bit))
 			ret = error_join(err, -EINVAL, "feature bit %u (%s) is missing here", bit,

@@ -182,10 +182,10 @@ START_TEST(test_sizes)
 
 	fixture_make_file(path, 0);
 	assert_refused(open_disk(&disk, path, false, DISK_CACHE_NONE), -EINVAL,
-		       WORDS(path, "empty", "truncate"));
+		       WORDS(path, "empty", "truncate -s 10G /"));
 	ck_assert_int_eq(truncate(path, 1000), 0);
 	assert_refused(open_disk(&disk, path, false, DISK_CACHE_WRITEBACK), -EINVAL,
-		       WORDS(path, "1000 bytes", "truncate -s 1024"));
+		       WORDS(path, "1000 bytes", "truncate -s 1024 /"));
 	ck_assert_int_eq(truncate(path, 512), 0);
 	assert_ok(open_disk(&disk, path, false, DISK_CACHE_WRITEBACK));
 	ck_assert_uint_eq(disk.size_bytes, 512);

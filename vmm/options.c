@@ -262,7 +262,7 @@ static int refuse_unknown(const char *text, size_t length, struct error *err)
 			most = n;
 		}
 	return error_set(err, -EINVAL, "there is no option '--%.*s'%s%s%s; see --help", (int)length,
-			 text, best ? ": did you mean --" : "", best ? best : "", best ? "?" : "");
+			 text, best ? " (did you mean --" : "", best ? best : "", best ? "?)" : "");
 }
 
 /* The options that every tool has. */

@@ -107,7 +107,7 @@ do_label_waits() {
 	launch
 	wait_qmp
 	[ "$(status)" = inmigrate ] || die "run state $(status), not inmigrate, on RAM labelled saved"
-	grep -q "this VM is saved: waiting for cprload; .* the saved guest is lost (RAM $ram, checkpoint [0-9a-f-]*)" \
+	grep -q "this VM is saved; this start waits for cprload, .* lose the saved guest (RAM $ram, checkpoint [0-9a-f-]*)" \
 		"$dir/log.$process" || die "the log does not say why: $(cat "$dir/log.$process")"
 	stands_still
 	ctl cprload "file=$checkpoint" >/dev/null || die "cprload failed"
@@ -190,7 +190,7 @@ label_lost_waits() {
 	launch
 	wait_qmp
 	[ "$(status)" = inmigrate ] || die "run state $(status), not inmigrate, without a label"
-	grep -q "$1.*: waiting for cprload; --discard-saved boots instead, and the saved guest is lost (RAM $ram)" "$dir/log.$process" ||
+	grep -q "$1.*; this start waits for cprload, --discard-saved would boot and lose the saved guest (RAM $ram)" "$dir/log.$process" ||
 		die "the log does not say why: $(cat "$dir/log.$process")"
 }
 # A checkpoint is good once: afterwards RAM has moved on.
