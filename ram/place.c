@@ -93,8 +93,8 @@ int place_open(struct ram_place *place, const struct ram_config *config, bool *c
 		if (config->has_offset)
 			return error_set(err, -ENOENT,
 					 "%s: no such file: with offset= it must exist and be "
-					 "large enough for all its VMs (fallocate -l)",
-					 path);
+					 "large enough for all its VMs (fallocate -l SIZE %s)",
+					 path, path);
 		if (config->must_exist)
 			return error_set(
 				err, -ENOENT,

@@ -168,6 +168,33 @@ START_TEST(killed)
 }
 END_TEST
 
+/* One that ends: a save was answered, and its process lets go a moment later. */
+START_TEST(waited_for)
+{
+	int ready[2], status;
+	pid_t child;
+	char byte;
+
+	ck_assert_int_eq(pipe(ready), 0);
+	child = fork();
+	if (!child) {
+		int ret = identity_lock(uuid, &held, &err);
+
+		(void)!write(ready[1], "", 1);
+		usleep(200000);
+		identity_unlock(uuid, &held);
+		_exit(ret != 0);
+	}
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	ck_assert_int_eq(identity_check(uuid, &err), -EAGAIN); /* which only looks */
+	ck_assert_msg(!identity_lock(uuid, &held, &err), "%s", err.msg);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	identity_unlock(uuid, &held);
+	ck_assert(!is_there(file));
+}
+END_TEST
+
 START_TEST(check_makes_nothing)
 {
 	ck_assert_int_eq(identity_check(uuid, &err), 0);
@@ -257,9 +284,9 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const test[] = {one_holder, any_environment, removed_meanwhile,
-				     no_lock,	 killed,	  check_makes_nothing,
-				     many,	 bad_folders,	  of_root};
+	const TTest *const test[] = {one_holder,  any_environment, removed_meanwhile,	no_lock,
+				     killed,	  waited_for,	   check_makes_nothing, many,
+				     bad_folders, of_root};
 
 	return unit_run_case("identity", test, sizeof(test) / sizeof(test[0]), as_user, tidy_up,
 			     60);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/identity.h"
+#include "vmm/clock.h"
+#include "vmm/log.h"
 #include "vmm/named.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define WAIT_NS (5 * CLOCK_NS_PER_S)
 
 enum place {
 	OF_USER, /* the same for all processes of a user, whatever their environment is */
@@ -92,6 +96,23 @@ static int look(int folder_fd, const char *file)
 	return ret;
 }
 
+/* A process whose guest was saved, or that was told to quit, has its lock a moment longer. Whoever starts
+ * the VM again by the next command waits for that. */
+static int wait_and_take(int folder_fd, const char *file)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+	const uint64_t deadline_ns = clock_now_ns() + WAIT_NS;
+	int ret = take(folder_fd, file);
+
+	if (ret == -EAGAIN)
+		log_info("the lock of this VM is held: waiting up to 5 s for its process to end");
+	while (ret == -EAGAIN && clock_now_ns() < deadline_ns) {
+		nanosleep(&pause, NULL);
+		ret = take(folder_fd, file);
+	}
+	return ret;
+}
+
 static int try(const char *folder, const uint8_t uuid[UUID_BYTES],
 	       int (*how)(int folder_fd, const char *file), struct error *err)
 {
@@ -99,7 +120,7 @@ static int try(const char *folder, const uint8_t uuid[UUID_BYTES],
 	int folder_fd, ret;
 
 	snprintf(file, sizeof(file), "%s.lock", uuid_format(uuid, text));
-	if (how == take)
+	if (how == wait_and_take)
 		(void)!mkdir(folder, geteuid() ? 0700 : 0755);
 	else if (access(folder, F_OK) && errno == ENOENT)
 		return 0;
@@ -127,7 +148,7 @@ int identity_lock(const uint8_t uuid[UUID_BYTES], struct identity *held, struct 
 	for (int place = 0; place < IDENTITY_PLACES; place++) {
 		if (!find_folder((enum place)place, folder))
 			continue;
-		held->fd[place] = try(folder, uuid, take, err);
+		held->fd[place] = try(folder, uuid, wait_and_take, err);
 		if (held->fd[place] < 0) {
 			int ret = held->fd[place];
 

@@ -17,10 +17,10 @@ struct identity {
 };
 #define IDENTITY_NONE ((struct identity){{-1, -1}})
 
-/* On failure nothing is held. */
+/* Waits up to 5 s for a holder that may be about to end. On failure nothing is held. */
 int identity_lock(const uint8_t uuid[UUID_BYTES], struct identity *held,
 		  struct error *err) must_check;
-/* Would identity_lock() succeed? Makes no file and no folder. */
+/* Would identity_lock() succeed at once? Makes no file and no folder. */
 int identity_check(const uint8_t uuid[UUID_BYTES], struct error *err) must_check;
 /* held: of identity_lock() for the same uuid, or IDENTITY_NONE. */
 void identity_unlock(const uint8_t uuid[UUID_BYTES], struct identity *held);
