@@ -91,29 +91,35 @@ static int step_label(void *ctx, struct error *err)
 	if (ret)
 		return ret;
 	if (vm->label.state == LABEL_NONE)
-		return error_set(err, -ENODATA,
-				 "RAM %s has no label: what the guest had in memory is not there",
-				 path);
+		return error_set(
+			err, -ENODATA,
+			"RAM %s has no label, so the guest's memory is not in it: give the "
+			"path= and offset= that it was saved with",
+			path);
 	if (memcmp(vm->label.vm_id, vm->opt->uuid, sizeof(vm->opt->uuid)))
-		return error_set(err, -EPERM, "RAM %s belongs to another VM (uuid %s)", path,
-				 uuid_format(vm->label.vm_id, of_ram));
+		return error_set(
+			err, -EPERM,
+			"RAM %s belongs to another VM: give this VM its own (that one has uuid %s)",
+			path, uuid_format(vm->label.vm_id, of_ram));
 	if (vm->label.state != LABEL_SAVED)
-		return error_set(err, -ESTALE,
-				 "this checkpoint was already loaded, or never became good: the "
-				 "guest has run on in RAM %s",
-				 path);
+		return error_set(
+			err, -ESTALE,
+			"this checkpoint was already loaded, or its save failed: the guest "
+			"has run on in RAM %s, and a start without --incoming boots anew",
+			path);
 	if (memcmp(vm->label.checkpoint_id, load->snap->root.id, sizeof(vm->label.checkpoint_id)))
 		return error_set(
 			err, -ESTALE,
-			"RAM %s goes with checkpoint %s, this is checkpoint %s of the same "
-			"VM: it was already loaded or never became good",
+			"this checkpoint was already loaded, or its save failed: load the file "
+			"of the last cprsave, which RAM %s waits for (checkpoint %s; this is %s)",
 			path, uuid_format(vm->label.checkpoint_id, of_ram),
 			uuid_format(load->snap->root.id, of_file));
 	if (vm->label.ram_size_bytes != vm->ram.config.size_bytes)
 		return error_set(
 			err, -EINVAL,
-			"RAM %s: its label is of %llu MiB, the command line gives %llu MiB", path,
-			(unsigned long long)vm->label.ram_size_bytes >> 20,
+			"RAM %s: its label is of %llu MiB, the command line gives %llu MiB: give "
+			"the size= that it was saved with",
+			path, (unsigned long long)vm->label.ram_size_bytes >> 20,
 			(unsigned long long)vm->ram.config.size_bytes >> 20);
 	return 0;
 }

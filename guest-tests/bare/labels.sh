@@ -33,6 +33,8 @@ do_cpr_file() {
 	exits 0
 	cmp -s "$checkpoint.loaded" "$dir/first" || die "a save has changed what was loaded before"
 	load_refused "file=$checkpoint.loaded"
+	grep -q "already loaded, or its save failed: load the file of the last cprsave, which RAM $ram waits for (checkpoint " \
+		"$dir/answer" || die "the refusal: $(cat "$dir/answer")"
 	cmp -s "$checkpoint.loaded" "$dir/first" || die "a load that was refused has changed its file"
 	launch
 	wait_ok 3
