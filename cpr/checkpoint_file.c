@@ -4,6 +4,7 @@
 #include "cpr/snapshot.h"
 #include "ram/label.h"
 #include "vmm/log.h"
+#include "vmm/named.h"
 #include "vmm/uuid.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -49,14 +50,6 @@ void checkpoint_file_close(struct checkpoint_file *file)
 	if (file->dir_fd >= 0)
 		close(file->dir_fd);
 	file->fd = file->dir_fd = -1;
-}
-
-static bool is_named(int dir_fd, const char *name, const struct stat *st)
-{
-	struct stat named;
-
-	return !fstatat(dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) && named.st_ino == st->st_ino &&
-	       named.st_dev == st->st_dev;
 }
 
 static int check_vm(const struct snapshot *head, const struct vm *vm, struct error *err)
@@ -168,7 +161,7 @@ static int check_leftover(const struct checkpoint_file *file, int fd, const stru
 	if (ret)
 		return ret;
 	/* The lock may have been got because its holder has just renamed the file. */
-	if (!is_named(file->dir_fd, file->temp, &st))
+	if (!named_is(file->dir_fd, file->temp, &st))
 		return error_set(err, -EBUSY, "another cprsave is writing it");
 	if (!st.st_size)
 		return 0;
@@ -301,7 +294,7 @@ void checkpoint_file_remove(struct checkpoint_file *file)
 	if (fstat(file->fd, &st))
 		return;
 	for (int i = 0; i < 2; i++)
-		if (is_named(file->dir_fd, name[i], &st) && unlinkat(file->dir_fd, name[i], 0))
+		if (named_is(file->dir_fd, name[i], &st) && unlinkat(file->dir_fd, name[i], 0))
 			log_error("%s%s: cannot be removed: %s", file->path,
 				  name[i] + strlen(file->name), strerror(errno));
 	if (fsync(file->dir_fd))
