@@ -59,6 +59,8 @@ static int stand_in(struct ram_place *place, const char *path, struct error *err
 	char folder[PATH_MAX];
 	int dir_fd, fd, ret;
 
+	if (!lstat(path, &place->st)) /* a link that leads nowhere */
+		return open_failed(path, EEXIST, err);
 	if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
 		return open_failed(path, ENAMETOOLONG, err);
 	dir_fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -54,7 +54,7 @@ do_check() {
 	checks 1 "$dir/none: No such file" --kernel "$dir/none"
 	checks 1 "--qmp unix:$dir/file: exists and is no socket" --qmp "unix:$dir/file"
 	checks 1 "--qmp unix:$dir/none/q: its folder does not exist: make it first" --qmp "unix:$dir/none/q"
-	checks 1 "--qmp and --console are both given $dir/qmp" --console "unix:$dir/qmp"
+	checks 1 "--qmp and --console are both given $dir/console" --qmp "unix:$dir/console"
 	checks 1 "--agent and --disk are both given $dir/agent" --disk "path=$dir/agent"
 	checks 1 "$dir/link: is a symbolic link that leads nowhere" --memory "size=32M,path=$dir/link"
 	checks 1 "--serial $dir/none/s: its folder does not exist" --serial "file:$dir/none/s"
