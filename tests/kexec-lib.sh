@@ -51,7 +51,8 @@ launch() {
 	[[ $* != *--append* ]] || append=()
 	timeout -k 2 1700 stasis --name "$vm" --uuid "$(uuid_of "$vm")" --kernel "$guest" "${append[@]}" --serial "file:$work/$vm.out" \
 		--memory "size=32M,path=$work/$vm.ram" --qmp "unix:$work/$vm.sock" --on-reset exit "$@" 2>"$vm.err" </dev/null &
-	wait_until ctl "$vm.sock" query-status >/dev/null 2>&1 || fail "$vm does not start"
+	wait_until answers_or_ended $! "$vm.sock"
+	! ended $! || fail "$vm does not start"
 }
 # start VM OPTION...: one whose guest runs
 start() {
@@ -94,8 +95,10 @@ odd() {
 	[[ $* == *--append* ]] || ram+=(--append calm)
 	stasis --name odd --uuid "$(uuid_of odd)" --kernel "$guest" --qmp "unix:$work/odd.sock" "${ram[@]}" "$@" >"$work/odd.out" 2>"$work/odd.err" </dev/null &
 	odd=$!
-	wait_until ctl "$work/odd.sock" query-status >/dev/null 2>&1 || fail "odd does not start"
+	wait_until answers_or_ended "$odd" "$work/odd.sock"
+	! ended "$odd" || fail "odd does not start"
 }
+answers_or_ended() { ended "$1" || ctl "$2" query-status >/dev/null 2>&1; }
 ended() { ! kill -0 "$1" 2>/dev/null; }
 heeds_term() { ! (($(sed -n 's/^SigIgn:\s*/0x/p' "/proc/$1/status") & 1 << 14)); }
 odd_ends() {
