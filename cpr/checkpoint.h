@@ -8,7 +8,7 @@
 #ifndef CPR_CHECKPOINT_H
 #define CPR_CHECKPOINT_H
 #include "cpr/state.h"
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <sys/stat.h>
 
 #define CHECKPOINT_FORMAT	 1

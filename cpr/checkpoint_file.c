@@ -3,9 +3,9 @@
 #include "cpr/checkpoint.h"
 #include "cpr/snapshot.h"
 #include "ram/label.h"
-#include "vmm/log.h"
-#include "vmm/named.h"
-#include "vmm/uuid.h"
+#include "vmm/base/log.h"
+#include "vmm/base/named.h"
+#include "vmm/base/uuid.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -10,7 +10,7 @@
  *	of another kind. rename(2), fsync(2). */
 #ifndef CPR_CHECKPOINT_FILE_H
 #define CPR_CHECKPOINT_FILE_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>

@@ -7,7 +7,7 @@
  *	load leaves checkpoint and RAM as they were and may be tried again. */
 #ifndef CPR_CPR_H
 #define CPR_CPR_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
 #include "cpr/snapshot.h"
-#include "vmm/text.h"
-#include "vmm/uuid.h"
+#include "vmm/base/text.h"
+#include "vmm/base/uuid.h"
 #include "vmm/version.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/job.h"
-#include "vmm/clock.h"
+#include "vmm/base/clock.h"
 #include <errno.h>
 
 /* Seldom enough to cost nothing, often enough for whoever waits for an answer. */

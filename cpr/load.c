@@ -4,9 +4,9 @@
 #include "cpr/job.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
-#include "vmm/clock.h"
-#include "vmm/log.h"
-#include "vmm/uuid.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/log.h"
+#include "vmm/base/uuid.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/machine.h"
-#include "vmm/uuid.h"
+#include "vmm/base/uuid.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -4,8 +4,8 @@
 #include "cpr/job.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
-#include "vmm/clock.h"
-#include "vmm/log.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include "cpr/snapshot.h"
 #include "cpr/checkpoint.h"
 #include "devices/devices.h"
-#include "vmm/uuid.h"
+#include "vmm/base/uuid.h"
 #include "vmm/version.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -3,8 +3,8 @@
 #include "cpr/checkpoint_file.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
-#include "vmm/log.h"
-#include "vmm/uuid.h"
+#include "vmm/base/log.h"
+#include "vmm/base/uuid.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <fcntl.h>

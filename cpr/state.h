@@ -7,7 +7,7 @@
  *	scratch copy. Devicetree Specification 0.4, chapter 5 (the container). */
 #ifndef CPR_STATE_H
 #define CPR_STATE_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/steps.h"
-#include "vmm/clock.h"
-#include "vmm/log.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/log.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

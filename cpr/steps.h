@@ -10,7 +10,7 @@
  * before it, "kill-after" after it. */
 #ifndef CPR_STEPS_H
 #define CPR_STEPS_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

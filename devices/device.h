@@ -11,7 +11,7 @@
 #define DEVICES_DEVICE_H
 #include "cpr/state.h"
 #include "ram/ram.h"
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <pthread.h>
 #include <stdint.h>
 

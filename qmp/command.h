@@ -9,7 +9,7 @@
 #ifndef QMP_COMMAND_H
 #define QMP_COMMAND_H
 #include "qmp/json_out.h"
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include "vmm/vm.h"
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The commands and their table. What a run state forbids, vm.c and cpr/ refuse by name. */
-#include "qmp/command.h"
 #include "cpr/cpr.h"
-#include "vmm/uuid.h"
+#include "qmp/command.h"
+#include "vmm/base/uuid.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What QMP asks of disks, network cards, character devices and the PCI bus, with QEMU's members. */
-#include "devices/blk.h"
-#include "devices/console.h"
-#include "devices/net.h"
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
+#include "devices/virtio/blk.h"
+#include "devices/virtio/console.h"
+#include "devices/virtio/net.h"
 #include "qmp/command.h"
 #include <errno.h>
 #include <linux/pci_regs.h>

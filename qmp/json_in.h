@@ -10,7 +10,7 @@
  *	afresh. RFC 8259; QEMU docs/interop/qmp-spec, "Forcing the JSON parser into known-good state". */
 #ifndef QMP_JSON_IN_H
 #define QMP_JSON_IN_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>

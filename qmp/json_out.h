@@ -9,7 +9,7 @@
 #ifndef QMP_JSON_OUT_H
 #define QMP_JSON_OUT_H
 #include "qmp/json_in.h"
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -8,7 +8,7 @@
  *	QEMU docs/interop/qmp-spec. */
 #ifndef QMP_QMP_H
 #define QMP_QMP_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 
 struct vm;
 struct qmp;

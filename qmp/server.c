@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "qmp/qmp.h"
 #include "qmp/command.h"
 #include "qmp/json_in.h"
 #include "qmp/json_out.h"
-#include "vmm/clock.h"
-#include "vmm/listen.h"
-#include "vmm/log.h"
+#include "qmp/qmp.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/listen.h"
+#include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <poll.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stasisctl - a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
 #include "ram/ram.h"
-#include "vmm/output.h"
-#include "vmm/text.h"
+#include "vmm/base/output.h"
+#include "vmm/base/text.h"
 #include "vmm/version.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -3,8 +3,8 @@
  * kind; all open alike. */
 #include "ram/backend.h"
 #include "ram/label.h"
-#include "vmm/log.h"
-#include "vmm/uuid.h"
+#include "vmm/base/log.h"
+#include "vmm/base/uuid.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

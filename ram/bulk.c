@@ -2,8 +2,8 @@
 /* What walks over all of RAM: hash and zero, and the progress of such walks. */
 #define XXH_INLINE_ALL
 #include "ram/backend.h"
-#include "vmm/clock.h"
-#include "vmm/log.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

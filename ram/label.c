@@ -2,7 +2,7 @@
 #define XXH_INLINE_ALL
 #include "ram/label.h"
 #include "ram/backend.h"
-#include "vmm/log.h"
+#include "vmm/base/log.h"
 #include <endian.h>
 #include <errno.h>
 #include <string.h>

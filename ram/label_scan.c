@@ -2,8 +2,8 @@
 /* Labels that are not in their VM's own mapping: those of other VMs and of RAM nobody has open. */
 #include "ram/backend.h"
 #include "ram/label.h"
-#include "vmm/log.h"
-#include "vmm/uuid.h"
+#include "vmm/base/log.h"
+#include "vmm/base/uuid.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Guest RAM: opened by the first backend that claims it, mapped once, reached through the gate. */
 #include "ram/backend.h"
-#include "vmm/named.h"
+#include "vmm/base/named.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -7,7 +7,7 @@
  * Errors: 0 or -errno with one message that names the path and the way out. */
 #ifndef RAM_RAM_H
 #define RAM_RAM_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>

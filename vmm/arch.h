@@ -8,7 +8,7 @@
 #ifndef VMM_ARCH_H
 #define VMM_ARCH_H
 #include "cpr/state.h"
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -8,7 +8,7 @@
  * Errors: an access that no region answers reads all ones and writes nothing, as on a PC. */
 #ifndef VMM_BUS_H
 #define VMM_BUS_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>

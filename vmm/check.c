@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/check.h"
 #include "cpr/cpr.h"
+#include "vmm/base/listen.h"
+#include "vmm/base/log.h"
 #include "vmm/identity.h"
-#include "vmm/listen.h"
-#include "vmm/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <libgen.h>

@@ -6,7 +6,7 @@
  * Errors: 0 or -errno with one message. */
 #ifndef VMM_CHECK_H
 #define VMM_CHECK_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 
 struct options;
 struct vm;

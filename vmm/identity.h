@@ -8,8 +8,8 @@
  * Errors: 0 or -errno with one message that names the lock and the way out. */
 #ifndef VMM_IDENTITY_H
 #define VMM_IDENTITY_H
-#include "vmm/error.h"
-#include "vmm/uuid.h"
+#include "vmm/base/error.h"
+#include "vmm/base/uuid.h"
 
 #define IDENTITY_PLACES 2
 struct identity {

@@ -9,7 +9,7 @@
  *	4.71 KVM_SIGNAL_MSI, 4.75 KVM_IRQFD. */
 #ifndef VMM_IRQ_H
 #define VMM_IRQ_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/memslot.h"
-#include "vmm/log.h"
+#include "vmm/base/log.h"
 #include <assert.h>
 #include <errno.h>
 #include <linux/kvm.h>

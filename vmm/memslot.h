@@ -8,7 +8,7 @@
  *	KVM_SET_USER_MEMORY_REGION. */
 #ifndef VMM_MEMSLOT_H
 #define VMM_MEMSLOT_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <pthread.h>
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/base/log.h"
+#include "vmm/base/uuid.h"
 #include "vmm/options_keys.h"
-#include "vmm/log.h"
-#include "vmm/uuid.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #ifndef VMM_OPTIONS_H
 #define VMM_OPTIONS_H
 #include "ram/ram.h"
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/base/uuid.h"
 #include "vmm/options_keys.h"
-#include "vmm/uuid.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>

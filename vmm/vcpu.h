@@ -7,7 +7,7 @@
  * Errors: 0 or -errno. Documentation/virt/kvm/api.rst, 5. "The kvm_run structure". */
 #ifndef VMM_VCPU_H
 #define VMM_VCPU_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <stdbool.h>

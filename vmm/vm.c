@@ -2,8 +2,8 @@
 #include "vmm/vm.h"
 #include "cpr/checkpoint_file.h"
 #include "cpr/cpr.h"
-#include "vmm/clock.h"
-#include "vmm/log.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>

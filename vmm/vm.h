@@ -11,13 +11,13 @@
 #include "ram/label.h"
 #include "ram/ram.h"
 #include "vmm/arch.h"
+#include "vmm/base/error.h"
+#include "vmm/base/loop.h"
+#include "vmm/base/timer.h"
 #include "vmm/bus.h"
-#include "vmm/error.h"
 #include "vmm/irq.h"
-#include "vmm/loop.h"
 #include "vmm/memslot.h"
 #include "vmm/options.h"
-#include "vmm/timer.h"
 #include "vmm/vcpu.h"
 #include <stdatomic.h>
 
@@ -97,8 +97,8 @@ struct vm {
 	bool vcpus_end;		    /* under vcpu_lock: threads return */
 	struct arch_vm *arch;
 	struct memslots memslots;
-	struct pci *pci;	 /* devices/pci.c's; NULL: no PCI */
-	struct vfio_iommu *vfio; /* devices/vfio_iommu.c's; NULL: nothing is passed through */
+	struct pci *pci;	 /* devices/pci/pci.c's; NULL: no PCI */
+	struct vfio_iommu *vfio; /* devices/vfio/vfio_iommu.c's; NULL: nothing is passed through */
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
 	enum runstate runstate;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The device table of a release to come, for stasis-grown: two built-in rows stand before those of
  * the options, and one of them takes a PCI slot. No guest that is loaded may notice. */
-#include "devices/pci.h"
+#include "devices/pci/pci.h"
 
 #define DEVICE_TABLE_GROWN(ROW) ROW(grown_isa_ops) ROW(grown_pci_ops)
 #include "devices/devices.c" /* NOLINT(bugprone-suspicious-include) */
-#include "vmm/clock.h"
+#include "vmm/base/clock.h"
 #include "vmm/vm.h"
 #include <unistd.h>
 

@@ -2,9 +2,9 @@
 /* A driver that gives a disk chains of any kind, good headers among them, and switches its cache;
  * in between the disk is saved and loaded, resized and reset. The disk always comes to rest, its
  * state can be saved, and its image has the size that it should have. */
-#include "tests/blk_fixture.h"
 #include "tests/fuzz/fuzz.h"
-#include "vmm/log.h"
+#include "tests/rig/blk_fixture.h"
+#include "vmm/base/log.h"
 #include <sys/mman.h>
 
 enum op { REQUEST, CHAIN, KICK, INDIRECT, CACHE, LOAD, RESIZE, RESET, OPS };

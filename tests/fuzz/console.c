@@ -3,10 +3,10 @@
  * between the device is saved and loaded, and reset. Whatever comes, the state can be saved, and what
  * the device tells is what a driver understands. */
 #include "devices/devices.h"
-#include "devices/virtio_console.h"
+#include "devices/virtio/virtio_console.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/virtio_driver.h"
-#include "vmm/log.h"
+#include "tests/rig/virtio_driver.h"
+#include "vmm/base/log.h"
 #include <linux/virtio_console.h>
 #include <stdio.h>
 #include <stdlib.h>

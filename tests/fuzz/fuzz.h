@@ -7,7 +7,7 @@
  * Errors: behind the end of the input all reads give zeroes. LLVM's documentation, "libFuzzer". */
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
-#include "vmm/loop.h"
+#include "vmm/base/loop.h"
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #include "qmp/json_in.h"
 #include "qmp/json_out.h"
 #include "tests/fuzz/fuzz.h"
-#include "vmm/log.h"
+#include "vmm/base/log.h"
 #include <check.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  * end of its wire; in between it is saved and loaded, loses its link and is reset. Whatever comes,
  * the state can be saved, and no chain is given back that was not given. */
 #include "tests/fuzz/fuzz.h"
-#include "tests/net_fixture.h"
-#include "vmm/log.h"
+#include "tests/rig/net_fixture.h"
+#include "vmm/base/log.h"
 #include <arpa/inet.h>
 #include <sys/socket.h>
 #include <unistd.h>

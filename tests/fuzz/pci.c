@@ -3,8 +3,8 @@
  * in between their device signals, they are saved and loaded, and reset. Whatever comes, the state can
  * be saved, what is mapped is where config space says, and the ways to config space stay open. */
 #include "tests/fuzz/fuzz.h"
-#include "tests/pci_fixture.h"
-#include "vmm/log.h"
+#include "tests/rig/pci_fixture.h"
+#include "vmm/base/log.h"
 
 #define FUNCS	3
 #define FOREIGN 3

@@ -4,8 +4,8 @@
  * saved and loaded, and reset. Whatever comes, the state can be saved, what is mapped is the function's
  * own BAR without its MSI-X table, and no event is lost for want of an eventfd. */
 #include "tests/fuzz/fuzz.h"
-#include "tests/vfio_fixture.h"
-#include "vmm/log.h"
+#include "tests/rig/vfio_fixture.h"
+#include "vmm/base/log.h"
 
 #define CHANGES_MAX 15
 

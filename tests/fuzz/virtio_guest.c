@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/fuzz/virtio_guest.h"
-#include "tests/virtio_driver.h"
-#include "vmm/log.h"
+#include "tests/rig/virtio_driver.h"
+#include "vmm/base/log.h"
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 

@@ -7,8 +7,8 @@
  * Errors: a failed check aborts. */
 #ifndef TESTS_FUZZ_VIRTIO_GUEST_H
 #define TESTS_FUZZ_VIRTIO_GUEST_H
-#include "tests/device_rig.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/rig/device_rig.h"
 
 /* Between rig_open(), after which the caller asks for its device in rig.opt, and rig_close(). */
 void fuzz_virtio(struct fuzz *in, const char *device);

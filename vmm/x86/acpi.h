@@ -9,7 +9,7 @@
 #define VMM_X86_ACPI_H
 #include "ram/ram.h"
 #include "vmm/arch.h"
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <stdint.h>
 
 /* pci: NULL if the machine has none. */

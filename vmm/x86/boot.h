@@ -8,7 +8,7 @@
  *	Documentation/arch/x86/boot.rst (64-bit protocol), Xen docs/misc/pvh.pandoc (PVH). */
 #ifndef VMM_X86_BOOT_H
 #define VMM_X86_BOOT_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include "vmm/options.h"
 #include <linux/kvm.h>
 #include <stdbool.h>

@@ -3,7 +3,7 @@
  * resume restores, be it a cont, a failed save or a load after a kexec. The procedure is that of
  * Documentation/virt/kvm/devices/vcpu.rst, KVM_VCPU_TSC_OFFSET. */
 #include "vmm/arch.h"
-#include "vmm/log.h"
+#include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>

@@ -7,7 +7,7 @@
  *	APM volume 3 appendix E, Documentation/virt/kvm/x86/cpuid.rst. */
 #ifndef VMM_X86_CPUID_H
 #define VMM_X86_CPUID_H
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Model-specific registers: which there are, and how to read and write them although KVM refuses
  * some. KVM_GET_MSRS and KVM_SET_MSRS stop at the first they refuse and say so only by their count. */
-#include "vmm/log.h"
+#include "vmm/base/log.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>
 #include <stdlib.h>

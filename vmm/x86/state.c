@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The x86 side of vmm/arch.h: saved state as a whole. */
 #include "vmm/arch.h"
-#include "vmm/log.h"
+#include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>

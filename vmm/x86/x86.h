@@ -7,7 +7,7 @@
 #ifndef VMM_X86_X86_H
 #define VMM_X86_X86_H
 #include "cpr/state.h"
-#include "vmm/error.h"
+#include "vmm/base/error.h"
 #include "vmm/options.h"
 #include "vmm/x86/boot.h"
 #include "vmm/x86/cpuid.h"

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "devices/host/disk.h"
+#include "vmm/base/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Formats whose bytes are not the disk's. A guest that saw one raw could write a header of its own,
+ * and with it name any file of the host to whoever probes the image next. */
+static const struct format {
+	const char *name; /* as qemu-img -f takes it */
+	int32_t offset;	  /* negative: from the end */
+	uint32_t nbytes;
+	const char *magic;
+} format_table[] = {
+	{"qcow", 0, 8, "QFI\xfb\0\0\0\1"},
+	{"qcow2", 0, 4, "QFI\xfb"},
+	{"qed", 0, 4, "QED\0"},
+	{"vmdk", 0, 4, "KDMV"},
+	{"vmdk", 0, 4, "COWD"},
+	{"vmdk", 0, 21, "# Disk DescriptorFile"},
+	{"vhdx", 0, 8, "vhdxfile"},
+	{"vpc", 0, 8, "conectix"},
+	{"vpc", -512, 8, "conectix"},
+	{"vdi", 64, 4, "\x7f\x10\xda\xbe"},
+	{"parallels", 0, 16, "WithoutFreeSpace"},
+	{"parallels", 0, 16, "WithouFreSpacExt"},
+	{"dmg", -512, 4, "koly"},
+};
+
+static const char *probe_format(const struct disk *disk)
+{
+
+	for (size_t i = 0; i < sizeof(format_table) / sizeof(format_table[0]); i++) {
+		const struct format *f = &format_table[i];
+		off_t at = f->offset < 0 ? (off_t)disk->size_bytes + f->offset : f->offset;
+		char head[32];
+
+		if (at >= 0 && pread(disk->lock_fd, head, f->nbytes, at) == (ssize_t)f->nbytes &&
+		    !memcmp(head, f->magic, f->nbytes))
+			return f->name;
+	}
+	return NULL;
+}
+
+static int refuse_formats(const struct disk *disk, bool saved, struct error *err)
+{
+	const char *path = disk->config->path;
+	const char *format = disk->config->is_raw ? NULL : probe_format(disk);
+
+	if (!format)
+		return 0;
+	if (saved) {
+		log_warn("%s looks like a %s image now; the saved guest had it as a raw disk, and "
+			 "has it again (format=raw says so for good)",
+			 path, format);
+		return 0;
+	}
+	return error_set(err, -EINVAL,
+			 "%s is a %s image, and a disk must be raw: convert it (qemu-img convert "
+			 "-f %s -O raw %s NEW) or serve it as a block device (qemu-nbd "
+			 "--connect=/dev/nbd0 -f %s %s); if it is a raw disk whose guest wrote "
+			 "that there, give format=raw",
+			 path, format, format, path, format, path);
+}
+
+/* The lock bytes are those of QEMU and its tools, so that they and we keep off each other's images:
+ * 100 on for what one does, 200 on for what nobody else may do; the second of each is writing. */
+#define LOCK_READS	100
+#define LOCK_WRITES	101
+#define LOCK_NO_WRITERS 201
+#define LOCK_ALL_BYTES	200
+
+static int set_lock(int fd, int command, short type, off_t first, off_t bytes)
+{
+	struct flock lock = {
+		.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = bytes};
+
+	if (fcntl(fd, command, &lock))
+		return -errno;
+	return command == F_OFD_GETLK && lock.l_type != F_UNLCK ? -EAGAIN : 0;
+}
+
+static int lock(const struct disk *disk, struct error *err)
+{
+	const char *path = disk->config->path;
+	int take = disk->config->only_look ? F_OFD_GETLK : F_OFD_SETLK, ret;
+
+	if (disk->config->readonly) {
+		ret = set_lock(disk->lock_fd, take, F_RDLCK, LOCK_READS, 1);
+		if (!ret)
+			ret = set_lock(disk->lock_fd, take, F_RDLCK, LOCK_NO_WRITERS, 1);
+		/* Those who write share their bytes with each other: ours would not meet theirs. */
+		if (!ret)
+			ret = set_lock(disk->lock_fd, F_OFD_GETLK, F_WRLCK, LOCK_WRITES, 1);
+	} else {
+		ret = set_lock(disk->lock_fd, take, F_WRLCK, LOCK_READS, LOCK_ALL_BYTES);
+	}
+	if (ret == -EAGAIN || ret == -EACCES)
+		return error_set(err, -EAGAIN, "%s is in use by another VM or tool%s", path,
+				 disk->config->readonly
+					 ? " that writes to it: stop that one first"
+					 : ": stop that one first (only readers can share an "
+					   "image, all of them with readonly=on)");
+	if (ret)
+		return error_set(err, ret,
+				 "%s: its file system cannot lock (%s), so two VMs might use the "
+				 "same disk: mount it with locks (NFS: without nolock), or move "
+				 "the image",
+				 path, strerror(-ret));
+	return 0;
+}
+
+#define WAIT                                                                                   \
+	": the saved guest needs the one that it had: wait for it, then run the same command " \
+	"again"
+
+/* O_EXCL: no file system, volume manager or swap of the host has the device either. */
+static int open_lock_fd(struct disk *disk, bool saved, struct error *err)
+{
+	const struct disk_config *config = disk->config;
+	int flags = O_CLOEXEC | O_NONBLOCK | (config->readonly ? O_RDONLY : O_RDWR);
+	struct stat st;
+
+	if (stat(config->path, &st))
+		return error_set(err, -errno, "disk %s: %s%s", config->path, strerror(errno),
+				 saved		   ? WAIT
+				 : errno == ENOENT ? ": create it (truncate -s 10G FILE)"
+						   : "");
+	disk->is_block = S_ISBLK(st.st_mode);
+	if (!disk->is_block && !S_ISREG(st.st_mode))
+		return error_set(err, -EINVAL, "disk %s: neither a regular file nor a block device",
+				 config->path);
+	if (disk->is_block && !config->readonly)
+		flags |= O_EXCL;
+	disk->lock_fd = open(config->path, flags);
+	/* O_EXCL asks by taking. It is given back at once. */
+	if (disk->lock_fd >= 0 && flags & O_EXCL && config->only_look) {
+		close(disk->lock_fd);
+		disk->lock_fd = open(config->path, flags & ~O_EXCL);
+	}
+	if (disk->lock_fd >= 0)
+		return 0;
+	if (errno == EBUSY)
+		return error_set(err, -errno,
+				 "disk %s: the host uses it (mounted, swap, LVM, RAID or another "
+				 "VM): free it, or give readonly=on",
+				 config->path);
+	return error_set(err, -errno, "disk %s: %s%s", config->path, strerror(errno),
+			 !config->readonly && (errno == EACCES || errno == EROFS || errno == EPERM)
+				 ? ": readonly=on would do with less"
+				 : "");
+}
+
+static int open_fd(struct disk *disk, struct error *err)
+{
+	const struct disk_config *config = disk->config;
+	int flags = O_CLOEXEC | (config->readonly ? O_RDONLY : O_RDWR);
+	struct stat locked, opened;
+
+	if (config->cache == DISK_CACHE_NONE)
+		flags |= O_DIRECT;
+	disk->fd = open(config->path, flags);
+	if (disk->fd < 0 && errno == EINVAL && flags & O_DIRECT)
+		return error_set(err, -EINVAL,
+				 "disk %s: its file system has no direct I/O: use cache=writeback",
+				 config->path);
+	if (disk->fd < 0)
+		return error_set(err, -errno, "disk %s: %s", config->path, strerror(errno));
+	if (fstat(disk->fd, &opened) || fstat(disk->lock_fd, &locked))
+		return error_set(err, -errno, "disk %s: %s", config->path, strerror(errno));
+	if (opened.st_dev != locked.st_dev || opened.st_ino != locked.st_ino)
+		return error_set(err, -EAGAIN, "disk %s was replaced just now: try again",
+				 config->path);
+	return 0;
+}
+
+static bool is_block_size(uint32_t bytes)
+{
+	return bytes >= DISK_SECTOR_BYTES && bytes <= DISK_MAX_BLOCK_BYTES &&
+	       !(bytes & (bytes - 1));
+}
+
+/* Until something can be read: the kernel says what it asks of direct I/O only since 6.1, and not
+ * for every file system. An empty file answers whatever it is asked. */
+static int probe(struct disk *disk, struct error *err)
+{
+	uint32_t block = DISK_SECTOR_BYTES;
+	uint8_t *buffer = aligned_alloc(DISK_MAX_BLOCK_BYTES, 2ul * DISK_MAX_BLOCK_BYTES);
+
+	if (!buffer)
+		return error_set(err, -ENOMEM, "disk %s: out of memory", disk->config->path);
+	while (block <= DISK_MAX_BLOCK_BYTES && pread(disk->fd, buffer, block, 0) < 0)
+		block *= 2;
+	if (block > DISK_MAX_BLOCK_BYTES) {
+		free(buffer);
+		return error_set(err, -EINVAL,
+				 "disk %s: direct I/O fails (%s): use cache=writeback",
+				 disk->config->path, strerror(errno));
+	}
+	disk->memory_align = 1;
+	while (disk->memory_align < block &&
+	       pread(disk->fd, buffer + disk->memory_align, block, 0) < 0)
+		disk->memory_align *= 2;
+	if (disk->block_bytes < block)
+		disk->block_bytes = block;
+	free(buffer);
+	return 0;
+}
+
+static int measure_direct(struct disk *disk, struct error *err)
+{
+#ifdef STATX_DIOALIGN
+	struct statx stx;
+
+	if (!statx(disk->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) &&
+	    stx.stx_mask & STATX_DIOALIGN && is_block_size(stx.stx_dio_offset_align)) {
+		disk->memory_align = stx.stx_dio_mem_align;
+		if (disk->block_bytes < stx.stx_dio_offset_align)
+			disk->block_bytes = stx.stx_dio_offset_align;
+		return 0;
+	}
+#endif
+	return probe(disk, err);
+}
+
+static void measure_block_device(struct disk *disk)
+{
+	unsigned int physical, min_io, opt_io;
+	int logical, offset;
+
+	if (!ioctl(disk->fd, BLKSSZGET, &logical) && is_block_size((uint32_t)logical))
+		disk->block_bytes = (uint32_t)logical;
+	if (!ioctl(disk->fd, BLKPBSZGET, &physical) && is_block_size(physical))
+		disk->physical_bytes = physical;
+	if (!ioctl(disk->fd, BLKALIGNOFF, &offset) && offset > 0)
+		disk->first_bytes = (uint32_t)offset;
+	if (!ioctl(disk->fd, BLKIOMIN, &min_io))
+		disk->min_io_bytes = min_io;
+	if (!ioctl(disk->fd, BLKIOOPT, &opt_io))
+		disk->opt_io_bytes = opt_io;
+}
+
+static int measure_size(const struct disk *disk, uint64_t *bytes, struct error *err)
+{
+	struct stat st = {0};
+
+	if (disk->is_block ? ioctl(disk->lock_fd, BLKGETSIZE64, bytes) : fstat(disk->lock_fd, &st))
+		return error_set(err, -errno, "disk %s: size: %s", disk->config->path,
+				 strerror(errno));
+	if (!disk->is_block)
+		*bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int check_size(const struct disk *disk, uint64_t bytes, bool saved, struct error *err)
+{
+	const char *path = disk->config->path;
+	uint64_t rest = bytes % disk->block_bytes;
+
+	if (!bytes)
+		return saved ? error_set(err, -EINVAL, "disk %s is empty" WAIT, path)
+			     : error_set(err, -EINVAL,
+					 "disk %s is empty: give it a size (truncate -s 10G %s)",
+					 path, path);
+	if (bytes > INT64_MAX)
+		return error_set(err, -EFBIG, "disk %s: %" PRIu64 " bytes are too many", path,
+				 bytes);
+	if (rest)
+		return error_set(err, -EINVAL,
+				 "disk %s: %" PRIu64 " bytes are no whole number of blocks of "
+				 "%u bytes: is it a complete raw image? (truncate -s %" PRIu64
+				 " %s would fill it up)",
+				 path, bytes, disk->block_bytes, bytes - rest + disk->block_bytes,
+				 path);
+	return 0;
+}
+
+static int measure(struct disk *disk, bool saved, struct error *err)
+{
+	struct stat st;
+	int ret = 0;
+
+	if (fstat(disk->fd, &st))
+		return error_set(err, -errno, "disk %s: %s", disk->config->path, strerror(errno));
+	disk->memory_align = 1;
+	disk->block_bytes = DISK_SECTOR_BYTES;
+	if (disk->is_block)
+		measure_block_device(disk);
+	else if (is_block_size((uint32_t)st.st_blksize))
+		disk->physical_bytes = (uint32_t)st.st_blksize;
+	if (disk->config->cache == DISK_CACHE_NONE)
+		ret = measure_direct(disk, err);
+	if (disk->physical_bytes < disk->block_bytes)
+		disk->physical_bytes = disk->block_bytes;
+	return ret ? ret : check_size(disk, disk->size_bytes, saved, err);
+}
+
+int disk_open(struct disk *disk, const struct disk_config *config, bool saved, struct error *err)
+{
+	int ret;
+
+	*disk = (struct disk){.config = config, .fd = -1, .lock_fd = -1};
+	ret = open_lock_fd(disk, saved, err);
+	if (!ret)
+		ret = lock(disk, err);
+	if (!ret)
+		ret = measure_size(disk, &disk->size_bytes, err);
+	if (!ret)
+		ret = refuse_formats(disk, saved, err);
+	if (!ret)
+		ret = open_fd(disk, err);
+	if (!ret)
+		ret = measure(disk, saved, err);
+	if (ret)
+		disk_close(disk);
+	return ret;
+}
+
+void disk_close(struct disk *disk)
+{
+	if (disk->fd >= 0)
+		close(disk->fd);
+	if (disk->lock_fd >= 0)
+		close(disk->lock_fd);
+	disk->fd = disk->lock_fd = -1;
+}
+
+int disk_can_resize(const struct disk *disk, uint64_t size_bytes, uint32_t block_bytes,
+		    struct error *err)
+{
+	const char *path = disk->config->path;
+	uint64_t rest = size_bytes % block_bytes, have_bytes = 0;
+	int ret;
+
+	if (!size_bytes || size_bytes > INT64_MAX)
+		return error_set(err, size_bytes ? -EFBIG : -EINVAL,
+				 "disk %s: no disk has %" PRIu64 " bytes", path, size_bytes);
+	if (rest)
+		return error_set(err, -EINVAL,
+				 "disk %s: its guest has blocks of %u bytes, and %" PRIu64
+				 " bytes are no whole number of them: %" PRIu64 " would be",
+				 path, block_bytes, size_bytes, size_bytes - rest + block_bytes);
+	if (!disk->is_block)
+		return disk->config->readonly ? error_set(err, -EACCES, "disk %s is readonly", path)
+					      : 0;
+	ret = measure_size(disk, &have_bytes, err);
+	if (!ret && have_bytes != size_bytes)
+		ret = error_set(err, -EINVAL,
+				"disk %s is a block device of %" PRIu64
+				" bytes: resize it on the host first, then ask for that size",
+				path, have_bytes);
+	return ret;
+}
+
+int disk_resize(struct disk *disk, uint64_t size_bytes, struct error *err)
+{
+	if (!disk->is_block && ftruncate(disk->fd, (off_t)size_bytes))
+		return error_set(err, -errno, "disk %s: cannot be of %" PRIu64 " bytes: %s",
+				 disk->config->path, size_bytes, strerror(errno));
+	disk->size_bytes = size_bytes;
+	return 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* devices/host/net_backend.h - where the frames of a network card go to and come from.
+ * Owns: its descriptors and what it keeps in `own`, from net_backend_open() to _close().
+ * Threads: open and close: main only; the rest: any thread that holds the device's lock.
+ * Units: bytes; a packet is a frame behind its struct virtio_net_hdr_v1 (NET_HDR_BYTES).
+ * Errors: open: -errno with one message. Afterwards a network loses frames and says nothing.
+ *	Documentation/networking/tuntap.rst; QEMU's -netdev stream, which passt speaks too. */
+#ifndef DEVICES_HOST_NET_BACKEND_H
+#define DEVICES_HOST_NET_BACKEND_H
+#include "devices/virtio/virtqueue.h"
+#include "vmm/base/loop.h"
+#include "vmm/options.h"
+#include <pthread.h>
+#include <sys/types.h>
+
+#define NET_HDR_BYTES	 12
+#define NET_PACKET_BYTES ((64 << 10) + 64) /* TSO's largest, with its headers */
+#define NET_IOV_MAX	 1024		   /* IOV_MAX of readv(2) */
+
+struct net_backend;
+
+struct net_backend_ops {
+	const char *type;
+	uint64_t offloads; /* virtio-net features that its packets can carry in their headers */
+	bool (*claims)(const struct net_config *config);
+	int (*open)(struct net_backend *be, struct error *err);
+	void (*close)(struct net_backend *be);
+	/* The next packet: its bytes, or -EAGAIN. What iov has no room for is lost. -EFAULT: iov could
+	 * not be reached, and the packet is lost; so it is of send(). */
+	ssize_t (*receive)(struct net_backend *be, uint32_t pair, const struct iovec *iov,
+			   uint32_t niov);
+	/* 0: the packet is on its way, or lost; -EAGAIN: offer it again when the descriptor is
+	 * writable. */
+	int (*send)(struct net_backend *be, uint32_t pair, const struct iovec *iov, uint32_t niov);
+	/* Sends on what is left of the last packet; sets `unsent`. May be NULL. */
+	void (*flush)(struct net_backend *be);
+	/* Packets for the guest may need these of its GUEST_* features. May be NULL. */
+	int (*set_offloads)(struct net_backend *be, uint64_t features);
+	/* The guest uses pairs [0, n). May be NULL. */
+	void (*set_pairs)(struct net_backend *be, uint32_t n);
+};
+
+struct net_backend {
+	/* Filled by the card before net_backend_open(). */
+	const struct net_config *config;
+	const char *name;      /* of the device, for messages */
+	struct loop *loop;     /* the main one */
+	pthread_mutex_t *lock; /* the device's */
+	bool makes_nothing;    /* what is not there is refused: a guest comes back to it */
+	/* A descriptor that comes (it is in fd[0]) or goes while the card is open. */
+	void (*came)(void *opaque);
+	void (*goes)(void *opaque, int fd);
+	void *opaque;
+
+	const struct net_backend_ops *ops;
+	int fd[OPTIONS_MAX_QUEUES]; /* of each pair; -1: nobody at the other end now */
+	bool unsent;		    /* flush() when fd[0] is writable */
+	void *own;
+};
+
+extern const struct net_backend_ops net_tap_ops, net_stream_ops;
+
+int net_backend_open(struct net_backend *be, struct error *err) must_check;
+void net_backend_close(struct net_backend *be);
+/* For back ends: the card's only pair has the inherited descriptor itself, so that the other end sees
+ * it closed when the card closes it. */
+int net_backend_adopt(struct net_backend *be, struct error *err) must_check;
+/* For back ends: nobody is at the other end of the pair's descriptor any more. */
+void net_backend_lost(struct net_backend *be, uint32_t pair);
+#endif

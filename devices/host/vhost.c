@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "devices/host/vhost.h"
+#include "vmm/base/log.h"
+#include "vmm/vm.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vhost.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static int failed(const struct vhost *vhost, const char *what, struct error *err)
+{
+	int ret = -errno;
+
+	return error_set(err, ret, "%s: %s: %s", vhost->node, what, strerror(-ret));
+}
+
+/* Which of its rings it is the kernel does not say. */
+static void ring_broken(void *opaque, uint32_t events)
+{
+	struct vhost *vhost = opaque;
+	struct error why = {"the host's kernel found the ring broken"}, reason;
+	uint64_t count;
+
+	(void)events;
+	if (read(vhost->error_fd, &count, sizeof(count)) <= 0)
+		return;
+	if (ram_fault_reason(&vhost->dev->vm->ram, &reason))
+		error_prefix(&why, "%s", reason.msg);
+	virtio_broken(vhost->dev, vhost->first, why.msg);
+}
+
+static int set_memory(struct vhost *vhost, struct error *err)
+{
+	const struct ram *ram = &vhost->dev->vm->ram;
+	struct {
+		struct vhost_memory head;
+		struct vhost_memory_region region[RAM_MAX_REGIONS];
+	} table = {.head.nregions = ram->nregions};
+
+	for (uint32_t i = 0; i < ram->nregions; i++)
+		table.region[i] = (struct vhost_memory_region){
+			.guest_phys_addr = ram->region[i].gpa,
+			.memory_size = ram->region[i].size_bytes,
+			.userspace_addr = (uintptr_t)ram->region[i].hva,
+		};
+	return ioctl(vhost->fd, VHOST_SET_MEM_TABLE, &table)
+		       ? failed(vhost, "VHOST_SET_MEM_TABLE", err)
+		       : 0;
+}
+
+static int new_eventfd(const struct vhost *vhost, int *fd, struct error *err)
+{
+	*fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return *fd < 0 ? failed(vhost, "eventfd", err) : 0;
+}
+
+static int set_up(struct vhost *vhost, struct error *err)
+{
+	struct loop *loop = &vhost->dev->vm->loop;
+	int ret;
+
+	if (ioctl(vhost->fd, VHOST_SET_OWNER))
+		return failed(vhost, "VHOST_SET_OWNER", err);
+	if (ioctl(vhost->fd, VHOST_GET_FEATURES, &vhost->features))
+		return failed(vhost, "VHOST_GET_FEATURES", err);
+	ret = set_memory(vhost, err);
+	for (int i = 0; !ret && i < VHOST_RINGS; i++)
+		ret = new_eventfd(vhost, &vhost->call_fd[i], err);
+	if (!ret)
+		ret = new_eventfd(vhost, &vhost->error_fd, err);
+	if (ret)
+		return ret;
+	ret = loop_add(loop, vhost->error_fd, EPOLLIN, ring_broken, vhost, &vhost->dev->lock);
+	return ret ? error_set(err, ret, "%s: event loop: %s", vhost->dev->name, strerror(-ret))
+		   : 0;
+}
+
+int vhost_open(struct vhost *vhost, struct device *dev, uint32_t first, const char *node,
+	       const char *module, struct error *err)
+{
+	int ret;
+
+	*vhost = VHOST_CLOSED;
+	vhost->dev = dev;
+	vhost->node = node;
+	vhost->first = first;
+	vhost->fd = open(node, O_RDWR | O_CLOEXEC);
+	if (vhost->fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
+		return error_set(err, -errno, "%s: the host's kernel has no %s: modprobe %s",
+				 dev->name, node, module);
+	if (vhost->fd < 0)
+		return error_set(err, -errno,
+				 "%s: %s: %s: give this user access to it (group kvm or an ACL)",
+				 dev->name, node, strerror(errno));
+	ret = set_up(vhost, err);
+	if (ret) {
+		error_prefix(err, "%s", dev->name);
+		vhost_close(vhost);
+	}
+	return ret;
+}
+
+void vhost_close(struct vhost *vhost)
+{
+	if (vhost->fd < 0)
+		return;
+	/* It uses the others: it goes first. */
+	close(vhost->fd);
+	if (vhost->error_fd >= 0) {
+		loop_del(&vhost->dev->vm->loop, vhost->error_fd);
+		close(vhost->error_fd);
+	}
+	for (int i = 0; i < VHOST_RINGS; i++)
+		if (vhost->call_fd[i] >= 0)
+			close(vhost->call_fd[i]);
+	*vhost = VHOST_CLOSED;
+}
+
+int vhost_set_features(struct vhost *vhost, uint64_t accepted, struct error *err)
+{
+	uint64_t features = accepted & vhost->features;
+
+	return ioctl(vhost->fd, VHOST_SET_FEATURES, &features)
+		       ? failed(vhost, "VHOST_SET_FEATURES", err)
+		       : 0;
+}
+
+int vhost_start_ring(struct vhost *vhost, uint32_t ring, struct error *err)
+{
+	const struct virtio *virtio = vhost->dev->host;
+	const struct virtio_queue *queue = &virtio->queue[vhost->first + ring];
+	struct vhost_vring_state size = {ring, queue->q.size}, base = {ring, queue->q.last_avail};
+	struct vhost_vring_addr addr = {
+		.index = ring,
+		.desc_user_addr = (uintptr_t)queue->q.desc,
+		.used_user_addr = (uintptr_t)queue->q.used,
+		.avail_user_addr = (uintptr_t)queue->q.avail,
+	};
+	struct vhost_vring_file kick = {ring, queue->kick_fd}, call = {ring, vhost->call_fd[ring]};
+	struct vhost_vring_file error = {ring, vhost->error_fd};
+	const struct {
+		unsigned long request;
+		const char *name;
+		void *arg;
+	} step[] = {
+		{VHOST_SET_VRING_NUM, "VHOST_SET_VRING_NUM", &size},
+		{VHOST_SET_VRING_BASE, "VHOST_SET_VRING_BASE", &base},
+		{VHOST_SET_VRING_ADDR, "VHOST_SET_VRING_ADDR", &addr},
+		{VHOST_SET_VRING_ERR, "VHOST_SET_VRING_ERR", &error},
+		{VHOST_SET_VRING_CALL, "VHOST_SET_VRING_CALL", &call},
+		{VHOST_SET_VRING_KICK, "VHOST_SET_VRING_KICK", &kick},
+	};
+
+	for (size_t i = 0; i < sizeof(step) / sizeof(step[0]); i++)
+		if (ioctl(vhost->fd, step[i].request, step[i].arg))
+			return failed(vhost, step[i].name, err);
+	virtio_call_fd(vhost->dev, vhost->first + ring, vhost->call_fd[ring]);
+	vhost->running[ring] = true;
+	return 0;
+}
+
+void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
+{
+	struct virtio *virtio = vhost->dev->host;
+	struct virtq *q = &virtio->queue[vhost->first + ring].q;
+	struct vhost_vring_file none = {ring, VHOST_FILE_UNBIND};
+	struct vhost_vring_state base = {.index = ring};
+	uint16_t used;
+
+	if (!vhost->running[ring])
+		return;
+	vhost->running[ring] = false;
+	/* The kernel tells only what it took; what it gave back it wrote into the ring. */
+	memcpy(&used, q->used + 2, sizeof(used));
+	q->next_used = used;
+	q->signalled_valid = false;
+	ioctl(vhost->fd, VHOST_SET_VRING_KICK, &none);
+	if (ioctl(vhost->fd, VHOST_GET_VRING_BASE, &base)) {
+		log_error("%s: %s: VHOST_GET_VRING_BASE: %s", vhost->dev->name, vhost->node,
+			  strerror(errno));
+		base.num = used;
+	}
+	q->last_avail = (uint16_t)base.num;
+	virtio_call_fd(vhost->dev, vhost->first + ring, -1);
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ACPI fixed hardware: power button, sleep control, wake status, PM timer, and the reset control
+ * port.
+ * ACPI 6.5, 4.8.3. The timer counts guest time: it stands still while the guest is stopped and
+ * goes on after a load where it was, whatever the host's clocks did. */
+#include "devices/devices.h"
+#include "devices/platform/pm.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/log.h"
+#include "vmm/base/timer.h"
+#include "vmm/vm.h"
+#include <string.h>
+
+/* Status and enable bits have the same places. */
+#define PM1_TMR	   0x0001
+#define PM1_GBL	   0x0020
+#define PM1_PWRBTN 0x0100
+#define PM1_RTC	   0x0400
+#define PM1_WAK	   0x8000 /* status only */
+#define PM1_ENABLE (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC)
+#define PM1_STATUS (PM1_ENABLE | PM1_WAK)
+#define PM1_WAKES  (PM1_PWRBTN | PM1_RTC)
+
+#define CNT_SCI_EN    0x0001
+#define CNT_BM_RLD    0x0002
+#define CNT_SLP_TYP   0x1c00
+#define CNT_SLP_EN    0x2000
+#define CNT_KEPT      (CNT_BM_RLD | CNT_SLP_TYP)
+#define SLP_TYP_SHIFT 10
+
+#define RESET_CPU  0x04
+#define RESET_KEPT 0x0a
+
+enum { REG_STATUS = 0, REG_ENABLE = 2, REG_CONTROL = 4, REG_TIMER = 8 };
+
+struct pm_state {
+	uint64_t timer_ns; /* guest time that the PM timer has counted */
+	uint16_t status, enable, control;
+	uint16_t reset_control;
+};
+#define PM_STATE(F, A, V, T) \
+	F(T, timer_ns)       \
+	F(T, status)         \
+	F(T, enable)         \
+	F(T, control)        \
+	F(T, reset_control)
+
+struct pm_host {
+	bool running;
+	uint64_t carries;    /* changes of the top bit that PM1_TMR has been set for */
+	uint64_t started_ns; /* CLOCK_MONOTONIC when the timer began to run on top of timer_ns */
+	struct timer timer;  /* the next change of the top bit, if the guest wants to know */
+	struct irq_line sci;
+};
+
+/* A century and more of running: no sum of ours overflows. */
+#define TIMER_MAX_NS (UINT64_MAX / 4)
+
+static uint64_t ticks_of(uint64_t ns)
+{
+	return ns / CLOCK_NS_PER_S * PM_TIMER_HZ +
+	       ns % CLOCK_NS_PER_S * PM_TIMER_HZ / CLOCK_NS_PER_S;
+}
+
+static uint64_t carries_of(uint64_t ns)
+{
+	return ticks_of(ns) >> (PM_TIMER_BITS - 1);
+}
+
+static const char *pm_check(const void *state)
+{
+	const struct pm_state *s = state;
+
+	if (s->status & ~PM1_STATUS || s->enable & ~PM1_ENABLE || s->control & ~CNT_KEPT ||
+	    s->reset_control & ~RESET_KEPT)
+		return "a register has bits that do not exist";
+	if (s->timer_ns > TIMER_MAX_NS)
+		return "the PM timer has run for longer than a century";
+	return NULL;
+}
+STATE_DEFINE(pm_state, PM_STATE, "pm", pm_check);
+
+static uint64_t guest_ns(const struct device *dev)
+{
+	const struct pm_host *host = dev->host;
+	const struct pm_state *s = dev->state;
+
+	return s->timer_ns + (host->running ? clock_now_ns() - host->started_ns : 0);
+}
+
+/* Sets PM1_TMR if the timer's top bit has changed since it was last looked at. */
+static void catch_up(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+	struct pm_state *s = dev->state;
+	uint64_t carries = carries_of(guest_ns(dev));
+
+	if (carries != host->carries)
+		s->status |= PM1_TMR;
+	host->carries = carries;
+}
+
+/* Wakes up for the next change of the top bit if that makes an interrupt. */
+static void arm_timer(struct device *dev)
+{
+	const struct pm_host *host = dev->host;
+	const struct pm_state *s = dev->state;
+	uint64_t left;
+
+	if (!host->running || !(s->enable & PM1_TMR) || s->status & PM1_TMR) {
+		timer_set(&host->timer, 0);
+		return;
+	}
+	left = ((host->carries + 1) << (PM_TIMER_BITS - 1)) - ticks_of(guest_ns(dev));
+	/* Rounded up by a tick: never early, so never in vain. */
+	timer_set(&host->timer, (left + 1) * CLOCK_NS_PER_S / PM_TIMER_HZ);
+}
+
+static bool sci_level(const struct pm_state *s)
+{
+	return s->status & s->enable;
+}
+
+static void update_sci(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+
+	irq_line_set(&host->sci, sci_level(dev->state));
+}
+
+static void timer_ready(void *opaque, uint32_t events)
+{
+	struct device *dev = opaque;
+	struct pm_host *host = dev->host;
+
+	(void)events;
+	if (!timer_take(&host->timer) || !host->running)
+		return;
+	catch_up(dev);
+	arm_timer(dev);
+	update_sci(dev);
+}
+
+static uint8_t read_register(struct device *dev, uint64_t reg)
+{
+	const struct pm_state *s = dev->state;
+	uint16_t value = 0;
+
+	if (reg >= REG_TIMER)
+		return (uint8_t)(ticks_of(guest_ns(dev)) >> (8 * (reg - REG_TIMER)));
+	catch_up(dev);
+	if (reg < REG_ENABLE)
+		value = s->status;
+	else if (reg < REG_CONTROL)
+		value = s->enable;
+	else if (reg < REG_CONTROL + PM1A_CNT_BYTES)
+		value = s->control | CNT_SCI_EN;
+	return (uint8_t)(value >> (8 * (reg & 1)));
+}
+
+static void sleep_now(struct device *dev, uint16_t control)
+{
+	uint32_t type = (uint32_t)(control & CNT_SLP_TYP) >> SLP_TYP_SHIFT;
+
+	if (type == PM_SLP_TYP_S5)
+		vm_request(dev->vm, VM_REQUEST_SHUTDOWN);
+	else if (type == PM_SLP_TYP_S3 && dev->vm->opt->s3)
+		vm_request(dev->vm, VM_REQUEST_SUSPEND);
+	else
+		log_guest("%s: the guest asks for sleep type %u, which does not exist", dev->name,
+			  type);
+}
+
+static void write_register(struct device *dev, uint64_t reg, uint8_t byte)
+{
+	uint32_t shift = 8 * (reg & 1);
+	uint16_t value = (uint16_t)(byte << shift), mask = (uint16_t)(0xff << shift);
+	struct pm_state *s = dev->state;
+
+	if (reg < REG_ENABLE) {
+		s->status &= (uint16_t)~value;
+	} else if (reg < REG_CONTROL) {
+		s->enable = (uint16_t)((s->enable & ~mask) | (value & PM1_ENABLE));
+	} else if (reg < REG_CONTROL + PM1A_CNT_BYTES) {
+		s->control = (uint16_t)((s->control & ~mask) | (value & CNT_KEPT));
+		if (value & CNT_SLP_EN)
+			sleep_now(dev, s->control);
+	}
+}
+
+static uint64_t pm_read(void *opaque, uint64_t offset, uint32_t size)
+{
+	struct device *dev = opaque;
+	uint64_t value;
+
+	if (offset == REG_TIMER)
+		return (uint32_t)ticks_of(guest_ns(dev));
+	value = device_read_bytes(read_register, dev, offset, size);
+	update_sci(dev);
+	return value;
+}
+
+static void pm_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+{
+	struct device *dev = opaque;
+
+	catch_up(dev);
+	device_write_bytes(write_register, dev, offset, size, value);
+	arm_timer(dev);
+	update_sci(dev);
+}
+
+static uint64_t reset_read(void *opaque, uint64_t offset, uint32_t size)
+{
+	const struct pm_state *s = ((struct device *)opaque)->state;
+
+	(void)offset;
+	(void)size;
+	return s->reset_control;
+}
+
+static void reset_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+{
+	struct device *dev = opaque;
+	struct pm_state *s = dev->state;
+
+	(void)offset;
+	(void)size;
+	s->reset_control = value & RESET_KEPT;
+	if (value & RESET_CPU)
+		vm_request(dev->vm, VM_REQUEST_RESET);
+}
+
+static const struct bus_ops pm_bus_ops = {.read = pm_read, .write = pm_write};
+static const struct bus_ops reset_bus_ops = {.read = reset_read, .write = reset_write};
+
+static int pm_attach(struct device *dev, struct vm *vm, struct error *err)
+{
+	const struct bus_region pm = {PM_BASE, PM_BYTES, &pm_bus_ops, dev, &dev->lock, dev->name};
+	const struct bus_region reset = {PM_RESET_PORT, 1,	    &reset_bus_ops,
+					 dev,		&dev->lock, dev->name};
+	struct pm_host *host = dev->host;
+	int ret = bus_add(&vm->bus, BUS_PIO, &pm, err);
+
+	if (!ret)
+		ret = bus_add(&vm->bus, BUS_PIO, &reset, err);
+	if (ret)
+		return ret;
+	host->sci = (struct irq_line){.irq = &vm->irq, .gsi = PM_SCI_GSI};
+	return timer_open(&host->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, dev, &dev->lock,
+			  err);
+}
+
+static void pm_detach(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+
+	timer_close(&host->timer);
+}
+
+/* The timer stops: what it has counted is all in the state. */
+static int pm_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
+{
+	struct pm_host *host = dev->host;
+	struct pm_state *s = dev->state;
+
+	(void)deadline_ns;
+	(void)err;
+	s->timer_ns = guest_ns(dev);
+	host->running = false;
+	catch_up(dev);
+	timer_set(&host->timer, 0);
+	return 0;
+}
+
+static void pm_resume(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+	const struct pm_state *s = dev->state;
+
+	host->started_ns = clock_now_ns();
+	host->running = true;
+	host->carries = carries_of(s->timer_ns);
+	arm_timer(dev);
+	irq_line_renew(&host->sci, sci_level(dev->state));
+}
+
+/* Only ever of a stopped guest; resume starts the timer from zero. */
+static void pm_reset(struct device *dev)
+{
+	struct pm_host *host = dev->host;
+
+	host->carries = 0;
+	memset(dev->state, 0, sizeof(struct pm_state));
+	irq_line_renew(&host->sci, sci_level(dev->state));
+}
+
+/* 4.8.3.1.1 "PM1 Status Registers": set whether the guest is awake or not. */
+static bool pm_power(struct device *dev, enum device_power what)
+{
+	static const uint16_t status[] = {
+		[DEVICE_POWER_BUTTON] = PM1_PWRBTN,
+		[DEVICE_POWER_ALARM] = PM1_RTC,
+		[DEVICE_POWER_WOKEN] = PM1_WAK,
+		[DEVICE_POWER_NOTHING] = 0,
+	};
+	struct pm_state *s = dev->state;
+
+	s->status |= status[what];
+	update_sci(dev);
+	return s->status & s->enable & PM1_WAKES;
+}
+
+const struct device_ops pm_ops = {
+	.type = "pm",
+	.state = &pm_state_desc,
+	.host_size = sizeof(struct pm_host),
+	.guest_gsi = PM_SCI_GSI,
+	.attach = pm_attach,
+	.detach = pm_detach,
+	.reset = pm_reset,
+	.pause = pm_pause,
+	.resume = pm_resume,
+	.power = pm_power,
+};

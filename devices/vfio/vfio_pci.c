@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A PCI function of the host that the guest drives itself. Its memory and what it does are nobody's to
+ * save: a guest that sleeps has put it to rest, and brings it up again when it wakes. */
+#include "devices/vfio/vfio_pci.h"
+#include "vmm/base/log.h"
+#include "vmm/vm.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define ENTRY_WORDS 4
+
+#define VFIO_STATE(F, A, V, T) PCI_STATE_ROWS(F, A, V, T, pci) V(T, vector, nvector_words)
+
+static const char *vfio_check(const void *state)
+{
+	const struct vfio_state *s = state;
+	const char *why = pci_check(&s->pci);
+
+	if (why)
+		return why;
+	if (s->nvector_words % ENTRY_WORDS || s->nvector_words > ENTRY_WORDS * VFIO_VECTORS_MAX)
+		return "the MSI-X table ends within a vector";
+	if (s->pci.intx || s->pci.msix_pending)
+		return "an interrupt is pending that is the host's to keep";
+	return pci_msix_check(s->vector, s->nvector_words);
+}
+STATE_DEFINE(vfio_state, VFIO_STATE, "vfio-pci", vfio_check);
+
+static uint32_t vfio_count(const struct options *opt)
+{
+	return opt->nvfios;
+}
+
+/* --- attach */
+
+static bool msix_pending(struct device *dev, uint32_t vector)
+{
+	const struct vfio_host *host = dev->host;
+
+	return host->irq_mode == VFIO_IRQ_MSIX && vfio_irq_pending(dev, vector);
+}
+
+static int find_config(struct vfio_host *host, struct error *err)
+{
+	struct vfio_region_info config = {.argsz = sizeof(config),
+					  .index = VFIO_PCI_CONFIG_REGION_INDEX};
+
+	if (ioctl(host->fd, VFIO_DEVICE_GET_REGION_INFO, &config))
+		return error_set(err, -errno, "VFIO_DEVICE_GET_REGION_INFO of config space: %s",
+				 strerror(errno));
+	host->config_offset = config.offset;
+	return 0;
+}
+
+static int open_function(struct device *dev, struct error *err)
+{
+	struct vfio_state *s = dev->state;
+	struct vfio_host *host = dev->host;
+	int ret = find_config(host, err);
+
+	host->pci = (struct pci_func){
+		.dev = dev,
+		.state = &s->pci,
+		.msix_pending = msix_pending,
+		.bar_changed = vfio_region_bar_changed,
+		.config_read = vfio_config_read,
+		.config_written = vfio_config_written,
+	};
+	ret = ret ? ret : vfio_region_open(dev, err);
+	ret = ret ? ret : vfio_config_open(dev, err);
+	if (ret)
+		return ret;
+	s->nvector_words = ENTRY_WORDS * host->pci.nvectors;
+	vfio_region_map(dev);
+	return vfio_irq_open(dev, err);
+}
+
+static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
+{
+	struct vfio_host *host = dev->host;
+	int ret;
+
+	host->config = &vm->opt->vfio[dev->instance];
+	host->intx_fd = host->unmask_fd = host->error_fd = host->request_fd = -1;
+	ret = vfio_open(vm, host->config->host, &host->fd, err);
+	if (ret)
+		return ret;
+	ret = open_function(dev, err);
+	if (ret) {
+		error_prefix(err, "%s (%s)", host->config->id, host->config->host);
+		goto close;
+	}
+	ret = pci_add(&host->pci, vm, err);
+	if (ret)
+		goto close;
+	if (!vm->opt->s3)
+		log_warn("%s (%s): with --machine s3=off the guest cannot sleep, and with a "
+			 "function "
+			 "that is passed through it can be saved only asleep",
+			 host->config->id, host->config->host);
+	return 0;
+close:
+	vfio_irq_close(dev);
+	vfio_region_close(dev);
+	vfio_close(vm, host->config->host, host->fd);
+	return ret;
+}
+
+static void vfio_detach(struct device *dev)
+{
+	struct vfio_host *host = dev->host;
+
+	vfio_irq_close(dev);
+	pci_remove(&host->pci); /* memslots go before what is behind them */
+	vfio_region_close(dev);
+	vfio_close(dev->vm, host->config->host, host->fd);
+}
+
+/* --- reset */
+
+/* Nothing reaches guest RAM any more when this returns: the next kernel is loaded there. */
+static void vfio_reset(struct device *dev)
+{
+	struct vfio_host *host = dev->host;
+	struct error err;
+
+	vfio_irq_off(dev);
+	if (vfio_config_isolate(dev, &err))
+		log_error("%s", err.msg);
+	/* The open has done it for the first time. */
+	host->must_reset = host->used && ioctl(host->fd, VFIO_DEVICE_RESET);
+	if (host->must_reset)
+		log_error("%s (%s): the function cannot be reset: %s: it is kept from guest RAM "
+			  "until "
+			  "that works: try again by system_reset, or quit, and look at the host's "
+			  "kernel log",
+			  host->config->id, host->config->host, strerror(errno));
+	else
+		host->used = false;
+	pci_reset(&host->pci);
+	vfio_config_command(dev);
+	vfio_config_power(dev);
+}
+
+/* --- checkpoints */
+
+static int vfio_may_save(struct device *dev, struct error *err)
+{
+	const struct vfio_host *host = dev->host;
+
+	if (dev->vm->suspended)
+		return 0;
+	if (!dev->vm->opt->s3)
+		return error_set(err, -EOPNOTSUPP,
+				 "%s (%s) is passed through and can be saved only while the guest "
+				 "sleeps, which it cannot: start it with --machine s3=on",
+				 host->config->id, host->config->host);
+	return error_set(
+		err, -EAGAIN,
+		"%s (%s) is passed through and can be saved only while the guest sleeps: "
+		"%slet its agent guest-suspend-ram (kexec-update --suspend does), wait for "
+		"run state suspended",
+		host->config->id, host->config->host,
+		dev->vm->runstate == RUNSTATE_PAUSED ? "cont it first, " : "");
+}
+
+static int vfio_compare(struct device *dev, const void *saved, struct error *err)
+{
+	const struct vfio_host *host = dev->host;
+	const struct vfio_state *s = saved;
+	int ret = pci_compare(&host->pci, &s->pci, err);
+
+	/* One with other vectors has said so. */
+	if (!ret && s->nvector_words != ENTRY_WORDS * host->pci.nvectors)
+		ret = error_join(err, -EINVAL,
+				 "saved with a table of %u MSI-X vectors, here are %u",
+				 s->nvector_words / ENTRY_WORDS, host->pci.nvectors);
+	if (ret)
+		error_join(err, ret,
+			   "%s is another function than the one that was saved: pass "
+			   "that one through as %s",
+			   host->config->host, host->config->id);
+	return ret;
+}
+
+static int vfio_post_load(struct device *dev, struct error *err)
+{
+	struct vfio_host *host = dev->host;
+
+	return pci_post_load(&host->pci, err);
+}
+
+/* After a load the function is as its reset has left it, and gets what makes it answer; the driver that
+ * wakes does the rest. A line that KVM holds high, and forgot with its controllers, comes anew. */
+static void vfio_resume(struct device *dev)
+{
+	struct vfio_host *host = dev->host;
+
+	host->used = true;
+	/* A vector that is raised while it is off is lost. */
+	if (host->irq_mode == VFIO_IRQ_INTX)
+		vfio_irq_off(dev);
+	vfio_irq_sync(dev, true);
+	vfio_config_command(dev);
+	pci_resume(&host->pci);
+}
+
+/* RAM of a guest that sleeps stands still, whatever its driver has left on; one that is awake goes on
+ * where it was and its function never rests. */
+static int vfio_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
+{
+	int ret;
+
+	(void)deadline_ns;
+	if (!dev->vm->suspended)
+		return 0;
+	vfio_irq_pause(dev);
+	ret = vfio_config_isolate(dev, err);
+	if (ret) {
+		vfio_resume(dev);
+		return ret;
+	}
+	/* The answer to a read pushes what the function has written before it into RAM. */
+	vfio_config_refresh(dev);
+	return 0;
+}
+
+const struct device_ops vfio_pci_ops = {
+	.type = "vfio-pci",
+	.name = "vfio",
+	.count = vfio_count,
+	.state = &vfio_state_desc,
+	.may_save = vfio_may_save,
+	.host_size = sizeof(struct vfio_host),
+	.attach = vfio_attach,
+	.detach = vfio_detach,
+	.reset = vfio_reset,
+	.pause = vfio_pause,
+	.compare = vfio_compare,
+	.post_load = vfio_post_load,
+	.resume = vfio_resume,
+};

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Packets between a queue pair and the back end, straight from and into the guest's buffers. One
+ * turn moves a batch and then lets others have the device's lock; the driver is interrupted once. */
+#include "devices/virtio/virtio_net.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/log.h"
+#include "vmm/vm.h"
+#include <endian.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#define BATCH	    64
+#define FRAME_BYTES 14	 /* the least: an Ethernet header */
+#define SMALL_BYTES 1526 /* a packet without offloads: header, Ethernet header, VLAN tag, 1500 */
+#define DRAIN_NS    (CLOCK_NS_PER_S / 10)
+
+static uint32_t rx_queue(const struct net_pair *pair)
+{
+	return 2 * pair->index;
+}
+
+static uint32_t tx_queue(const struct net_pair *pair)
+{
+	return 2 * pair->index + 1;
+}
+
+static bool is_broken(const struct net_pair *pair)
+{
+	return atomic_load(&net_host(pair->dev)->virtio.broken);
+}
+
+/* Looks at the pair's descriptor only while there is something to do with it: one that was hung up
+ * would not let the loop rest. */
+static void watch(struct net_pair *pair);
+
+/* --- receive */
+
+static void rx_compact(struct net_rx *rx)
+{
+	uint32_t nchains = rx->chain_to - rx->chain_from, niov = rx->iov_to - rx->iov_from;
+	struct iovec *iov = rx->iov;
+
+	memmove(rx->chain, rx->chain + rx->chain_from, nchains * sizeof(*rx->chain));
+	memmove(rx->iov, rx->iov + rx->iov_from, niov * sizeof(*rx->iov));
+	for (uint32_t i = 0; i < nchains; i++) {
+		rx->chain[i].iov = iov;
+		iov += rx->chain[i].nwrite;
+	}
+	rx->chain_from = rx->iov_from = 0;
+	rx->chain_to = nchains;
+	rx->iov_to = niov;
+}
+
+/* Is there room for one more chain of any size, and for the spill behind it? */
+static bool rx_has_room(struct net_rx *rx)
+{
+	if (rx->chain_to == NET_QUEUE_SIZE || rx->iov_to + NET_CHAIN_IOV >= NET_IOV_MAX)
+		rx_compact(rx);
+	return rx->chain_to < NET_QUEUE_SIZE && rx->iov_to + NET_CHAIN_IOV < NET_IOV_MAX;
+}
+
+/* Bytes of buffers that a packet may need; without mergeable buffers it is one chain, whatever its
+ * size. */
+static uint64_t rx_wanted(const struct device *dev)
+{
+	const uint64_t large = NET_FEATURE(GUEST_TSO4) | NET_FEATURE(GUEST_TSO6);
+
+	if (!virtio_has(dev, VIRTIO_NET_F_MRG_RXBUF))
+		return 1;
+	return net_state(dev)->virtio.accepted & large ? NET_PACKET_BYTES : SMALL_BYTES;
+}
+
+/* Takes buffers until the largest packet fits, or no more are there. */
+static int rx_fill(struct net_pair *pair, struct error *err)
+{
+	struct virtq *q = &net_queue(pair->dev, rx_queue(pair))->q;
+	struct net_rx *rx = &pair->rx;
+	uint64_t wanted = rx->held ? rx->held : rx_wanted(pair->dev);
+	int ret;
+
+	while (rx->bytes < wanted && rx_has_room(rx)) {
+		struct virtq_chain *chain = &rx->chain[rx->chain_to];
+
+		chain->iov = rx->iov + rx->iov_to;
+		ret = virtq_pop(q, chain, NET_CHAIN_IOV, err);
+		if (ret <= 0)
+			return ret;
+		rx->chain_to++;
+		rx->iov_to += chain->nwrite;
+		rx->bytes += chain->write_bytes;
+		if (chain->nread)
+			return error_set(err, -EINVAL, "a receive buffer that is to be read");
+	}
+	return 0;
+}
+
+static struct virtq_chain rx_view(struct net_rx *rx)
+{
+	return (struct virtq_chain){.nwrite = rx->iov_to - rx->iov_from,
+				    .iov = rx->iov + rx->iov_from};
+}
+
+/* The chains that hold a packet go back to the driver, all at once. */
+static void rx_give(struct net_pair *pair, uint64_t bytes)
+{
+	struct virtq *q = &net_queue(pair->dev, rx_queue(pair))->q;
+	struct net_rx *rx = &pair->rx;
+	struct virtq_chain view = rx_view(rx);
+	uint16_t merged;
+	uint32_t n = 0;
+
+	while (bytes) {
+		const struct virtq_chain *chain = &rx->chain[rx->chain_from++];
+		uint64_t part = bytes < chain->write_bytes ? bytes : chain->write_bytes;
+
+		virtq_fill(q, n++, chain->head, (uint32_t)part);
+		rx->iov_from += chain->nwrite;
+		rx->bytes -= chain->write_bytes;
+		bytes -= part;
+	}
+	merged = htole16((uint16_t)n);
+	virtq_write(&view, offsetof(struct virtio_net_hdr_v1, num_buffers), &merged,
+		    sizeof(merged));
+	virtq_publish(q, n);
+}
+
+static bool rx_is_for_guest(struct net_pair *pair)
+{
+	struct virtq_chain view = rx_view(&pair->rx);
+	uint8_t frame[NET_FILTER_BYTES] = {0};
+
+	view.nread = view.nwrite;
+	virtq_read(&view, NET_HDR_BYTES, frame, sizeof(frame));
+	return net_filter_accepts(pair->dev, frame);
+}
+
+/* The packet's bytes: those that were read before, or a new one's. */
+static int64_t rx_packet(struct net_pair *pair)
+{
+	struct net_backend *be = &net_host(pair->dev)->backend;
+	struct net_rx *rx = &pair->rx;
+	int64_t bytes;
+
+	if (rx->held)
+		return (int64_t)rx->held;
+	rx->iov[rx->iov_to] = (struct iovec){rx->spill, sizeof(rx->spill)};
+	bytes = be->ops->receive(be, pair->index, rx->iov + rx->iov_from,
+				 rx->iov_to - rx->iov_from + 1);
+	rx->held_room = rx->bytes;
+	return bytes;
+}
+
+/* Nothing goes on without buffers. Returns true if some have come meanwhile. */
+static bool rx_wait(struct net_pair *pair)
+{
+	pair->rx.waits = !virtq_want_kicks(&net_queue(pair->dev, rx_queue(pair))->q);
+	return !pair->rx.waits;
+}
+
+/* 1: go on, 0: there is no packet, or no buffers for it, -EINVAL: the ring is broken. */
+static int rx_one(struct net_pair *pair, struct error *err)
+{
+	struct net_rx *rx = &pair->rx;
+	struct virtq_chain view;
+	int64_t bytes;
+	int ret = rx_fill(pair, err);
+
+	if (ret)
+		return ret;
+	if (rx->chain_from == rx->chain_to)
+		return rx_wait(pair);
+	bytes = rx_packet(pair);
+	if (bytes == -EFAULT)
+		(void)!vm_ram_broke(pair->dev->vm, rx->iov[rx->iov_from].iov_base);
+	if (bytes < 0)
+		return 0;
+	rx->held = 0;
+	if ((uint64_t)bytes > rx->bytes) {
+		if (!virtio_has(pair->dev, VIRTIO_NET_F_MRG_RXBUF) || !rx_has_room(rx))
+			return 1; /* what is too long for the driver's buffers is lost */
+		rx->held = (uint64_t)bytes;
+		return rx_wait(pair);
+	}
+	view = rx_view(rx);
+	if ((uint64_t)bytes > rx->held_room)
+		virtq_write(&view, rx->held_room, rx->spill, (uint64_t)bytes - rx->held_room);
+	if (bytes >= NET_HDR_BYTES + FRAME_BYTES && rx_is_for_guest(pair))
+		rx_give(pair, (uint64_t)bytes);
+	return 1;
+}
+
+/* No carrier: what comes is lost. */
+static int rx_lose(struct net_pair *pair)
+{
+	struct net_backend *be = &net_host(pair->dev)->backend;
+	const struct iovec all = {pair->rx.spill, sizeof(pair->rx.spill)};
+
+	pair->rx.held = 0;
+	return be->ops->receive(be, pair->index, &all, 1) >= 0;
+}
+
+static void rx_turn(struct net_pair *pair)
+{
+	struct device *dev = pair->dev;
+	struct error err;
+	int ret = 1;
+
+	if (is_broken(pair) || !net_queue(dev, rx_queue(pair))->running)
+		return;
+	pair->rx.waits = false;
+	virtq_no_kicks(&net_queue(dev, rx_queue(pair))->q);
+	for (int i = 0; i < BATCH && ret > 0; i++)
+		ret = net_state(dev)->link_down ? rx_lose(pair) : rx_one(pair, &err);
+	virtio_used(dev, rx_queue(pair));
+	if (ret > 0)
+		virtio_kick(dev, rx_queue(pair));
+	if (ret < 0)
+		virtio_broken(dev, rx_queue(pair), err.msg);
+	watch(pair);
+}
+
+/* --- transmit */
+
+/* False: the back end does not take it now. */
+static bool tx_one(struct net_pair *pair, const struct virtq_chain *chain)
+{
+	struct net_backend *be = &net_host(pair->dev)->backend;
+	int ret;
+
+	if (chain->read_bytes < NET_HDR_BYTES + FRAME_BYTES ||
+	    chain->read_bytes > NET_PACKET_BYTES) {
+		log_guest("%s: a packet of %llu bytes from the guest is dropped", pair->dev->name,
+			  (unsigned long long)chain->read_bytes);
+		return true;
+	}
+	if (net_state(pair->dev)->link_down)
+		return true;
+	ret = be->ops->send(be, pair->index, chain->iov, chain->nread);
+	if (ret == -EFAULT)
+		(void)!vm_ram_broke(pair->dev->vm, chain->iov->iov_base);
+	return ret != -EAGAIN;
+}
+
+/* As tx_one(), for the next chain: 1: go on, 0: there is none, or the back end must wait. */
+static int tx_next(struct net_pair *pair, struct error *err)
+{
+	struct virtq *q = &net_queue(pair->dev, tx_queue(pair))->q;
+	struct iovec iov[NET_CHAIN_IOV];
+	struct virtq_chain chain = {.iov = iov};
+	int ret = virtq_pop(q, &chain, NET_CHAIN_IOV, err);
+
+	if (ret < 0)
+		return ret;
+	if (!ret)
+		return virtq_want_kicks(q);
+	if (!tx_one(pair, &chain)) {
+		virtq_unpop(q);
+		pair->tx_waits = true;
+		return 0;
+	}
+	virtq_push(q, chain.head, 0);
+	return 1;
+}
+
+static void tx_turn(struct net_pair *pair)
+{
+	struct device *dev = pair->dev;
+	struct error err;
+	int ret = 1;
+
+	if (is_broken(pair) || !net_queue(dev, tx_queue(pair))->running)
+		return;
+	pair->tx_waits = false;
+	virtq_no_kicks(&net_queue(dev, tx_queue(pair))->q);
+	for (int i = 0; i < BATCH && ret > 0; i++)
+		ret = tx_next(pair, &err);
+	virtio_used(dev, tx_queue(pair));
+	if (ret > 0)
+		virtio_kick(dev, tx_queue(pair));
+	if (ret < 0)
+		virtio_broken(dev, tx_queue(pair), err.msg);
+	watch(pair);
+}
+
+/* --- descriptors */
+
+static void fd_ready(void *opaque, uint32_t events)
+{
+	struct net_pair *pair = opaque;
+	struct net_backend *be = &net_host(pair->dev)->backend;
+
+	/* Errors and hang-ups are found by whoever uses the descriptor next. */
+	if (events & ~(uint32_t)EPOLLIN) {
+		if (be->unsent)
+			be->ops->flush(be);
+		if (pair->tx_waits)
+			tx_turn(pair);
+	}
+	if (events & ~(uint32_t)EPOLLOUT && !pair->rx.waits)
+		rx_turn(pair);
+	watch(pair);
+}
+
+static void watch(struct net_pair *pair)
+{
+	struct net_host *host = net_host(pair->dev);
+	struct net_backend *be = &host->backend;
+	int fd = be->fd[pair->index];
+	uint32_t events = 0;
+
+	if (!pair->rx.waits && !is_broken(pair) && net_queue(pair->dev, rx_queue(pair))->running)
+		events |= EPOLLIN;
+	if (fd >= 0 && (pair->tx_waits || be->unsent))
+		events |= EPOLLOUT;
+	if (pair->watched && events) {
+		loop_mod(host->loop, fd, events);
+	} else if (pair->watched) {
+		loop_del(host->loop, fd);
+		pair->watched = false;
+	} else if (fd >= 0 && events) {
+		pair->watched = !loop_add(host->loop, fd, events, fd_ready, pair, &pair->dev->lock);
+	}
+}
+
+static void rx_kicked(void *opaque, uint32_t events)
+{
+	struct net_pair *pair = opaque;
+
+	(void)events;
+	virtio_take_kick(pair->dev, rx_queue(pair));
+	rx_turn(pair);
+}
+
+static void tx_kicked(void *opaque, uint32_t events)
+{
+	struct net_pair *pair = opaque;
+
+	(void)events;
+	virtio_take_kick(pair->dev, tx_queue(pair));
+	tx_turn(pair);
+}
+
+void net_io_came(void *opaque)
+{
+	struct device *dev = opaque;
+	struct net_host *host = net_host(dev);
+
+	if (host->virtio.started && !host->vhost_runs)
+		watch(&host->pair[0]);
+}
+
+void net_io_goes(void *opaque, int fd)
+{
+	struct device *dev = opaque;
+	struct net_host *host = net_host(dev);
+
+	for (uint32_t i = 0; i < host->config->queues; i++) {
+		struct net_pair *pair = &host->pair[i];
+
+		if (host->backend.fd[i] != fd)
+			continue;
+		if (pair->watched)
+			loop_del(host->loop, fd);
+		pair->watched = false;
+		if (pair->tx_waits)
+			virtio_kick(dev, tx_queue(pair));
+	}
+}
+
+void net_io_start(struct device *dev)
+{
+	struct net_host *host = net_host(dev);
+	int ret = 0;
+
+	for (uint32_t i = 0; i < net_state(dev)->pairs; i++) {
+		struct net_pair *pair = &host->pair[i];
+
+		ret |= loop_add(host->loop, net_queue(dev, rx_queue(pair))->kick_fd, EPOLLIN,
+				rx_kicked, pair, &dev->lock);
+		ret |= loop_add(host->loop, net_queue(dev, tx_queue(pair))->kick_fd, EPOLLIN,
+				tx_kicked, pair, &dev->lock);
+	}
+	if (ret)
+		log_error("%s: its queues cannot be watched", dev->name);
+}
+
+void net_io_stop(struct device *dev)
+{
+	struct net_host *host = net_host(dev);
+
+	for (uint32_t i = 0; i < net_state(dev)->pairs; i++) {
+		struct net_pair *pair = &host->pair[i];
+		struct net_rx *rx = &pair->rx;
+
+		loop_del(host->loop, net_queue(dev, rx_queue(pair))->kick_fd);
+		loop_del(host->loop, net_queue(dev, tx_queue(pair))->kick_fd);
+		if (pair->watched)
+			loop_del(host->loop, host->backend.fd[i]);
+		pair->watched = pair->tx_waits = rx->waits = false;
+		/* A packet that waited for more buffers is lost: all of them go back unused. */
+		for (; rx->chain_from < rx->chain_to; rx->chain_to--)
+			virtq_unpop(&net_queue(dev, rx_queue(pair))->q);
+		rx->chain_from = rx->chain_to = rx->iov_from = rx->iov_to = 0;
+		rx->bytes = rx->held = 0;
+	}
+}
+
+void net_io_drain(struct device *dev, uint64_t deadline_ns)
+{
+	struct net_backend *be = &net_host(dev)->backend;
+	uint64_t end_ns = clock_now_ns() + DRAIN_NS;
+	struct pollfd ready = {.events = POLLOUT};
+
+	if (end_ns > deadline_ns)
+		end_ns = deadline_ns;
+	/* The frame belongs to a connection that ends with this process: if the other end does not
+	 * take the rest by then, it drops a frame that it has seen the half of. */
+	while (be->unsent && clock_now_ns() < end_ns) {
+		ready.fd = be->fd[0];
+		poll(&ready, 1, (int)(DRAIN_NS / 1000000));
+		be->ops->flush(be);
+	}
+}

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The virtio device core: status, features, queues, interrupts, save and load. virtio 1.2, 2 and 3. */
+#include "devices/virtio/virtio.h"
+#include "devices/virtio/virtio_pci.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/log.h"
+#include "vmm/vm.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define BIT(n) (1ull << (n))
+#define CORE_FEATURES \
+	(BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_RING_F_INDIRECT_DESC))
+#define STATUS_DRIVER \
+	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FAILED)
+#define STATUS_ALL                                                                 \
+	(STATUS_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK | \
+	 VIRTIO_CONFIG_S_NEEDS_RESET)
+#define ISR_QUEUE  1
+#define ISR_CONFIG 2
+/* What is in flight has this long when the driver takes the bus away. */
+#define BUS_MASTER_OFF_NS CLOCK_NS_PER_S
+
+/* --- interrupts */
+static void interrupt(struct device *dev, uint16_t vector, uint8_t isr)
+{
+	struct virtio *v = dev->host;
+	struct virtio_state *s = dev->state;
+
+	if (pci_msix_enabled(&v->pci)) {
+		if (vector != PCI_NO_VECTOR)
+			pci_msix_signal(&v->pci, vector);
+		return;
+	}
+	pthread_mutex_lock(&v->isr_lock);
+	s->isr |= isr;
+	pci_intx_set(&v->pci, true);
+	pthread_mutex_unlock(&v->isr_lock);
+}
+
+uint8_t virtio_take_isr(struct device *dev)
+{
+	struct virtio *v = dev->host;
+	struct virtio_state *s = dev->state;
+	uint8_t isr;
+
+	pthread_mutex_lock(&v->isr_lock);
+	isr = s->isr;
+	s->isr = 0;
+	pci_intx_set(&v->pci, false);
+	pthread_mutex_unlock(&v->isr_lock);
+	return isr;
+}
+
+void virtio_signal(struct device *dev, uint32_t queue)
+{
+	const struct virtio_state *s = dev->state;
+
+	interrupt(dev, LOAD(s->queue_vector[queue]), ISR_QUEUE);
+}
+
+void virtio_used(struct device *dev, uint32_t queue)
+{
+	struct virtio *v = dev->host;
+
+	if (virtq_should_signal(&v->queue[queue].q))
+		virtio_signal(dev, queue);
+}
+
+/* A driver that is not ready hears nothing. */
+static void signal_config(struct device *dev)
+{
+	const struct virtio_state *s = dev->state;
+
+	if (LOAD(s->status) & VIRTIO_CONFIG_S_DRIVER_OK)
+		interrupt(dev, LOAD(s->config_vector), ISR_CONFIG);
+}
+
+void virtio_config_changed(struct device *dev)
+{
+	struct virtio_state *s = dev->state;
+
+	s->generation++;
+	signal_config(dev);
+}
+
+void virtio_broken(struct device *dev, uint32_t queue, const char *why)
+{
+	struct virtio *v = dev->host;
+
+	if (atomic_exchange(&v->broken, true))
+		return;
+	log_guest("%s: queue %u: %s; the device waits for a reset by its driver", dev->name, queue,
+		  why);
+	signal_config(dev);
+}
+
+/* --- kicks */
+void virtio_take_kick(struct device *dev, uint32_t queue)
+{
+	const struct virtio *v = dev->host;
+	uint64_t n;
+
+	(void)!read(v->queue[queue].kick_fd, &n, sizeof(n));
+}
+
+void virtio_kick(struct device *dev, uint32_t queue)
+{
+	const struct virtio *v = dev->host;
+	const uint64_t one = 1;
+
+	if (!v->started || !v->queue[queue].running || atomic_load(&v->broken))
+		return;
+	if (v->queue[queue].kick_fd >= 0)
+		(void)!write(v->queue[queue].kick_fd, &one, sizeof(one));
+	else
+		v->ops->kick(dev, queue);
+}
+
+/* --- start and stop */
+static int start_queue(struct device *dev, uint32_t queue, struct virtq *q, struct error *err)
+{
+	const struct virtio_state *s = dev->state;
+
+	*q = (struct virtq){
+		.size = s->queue_size[queue],
+		.event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX),
+		.indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC),
+		.last_avail = s->queue_last_avail[queue],
+		.next_used = s->queue_next_used[queue],
+	};
+	return virtq_start(q, &dev->vm->ram, s->queue_desc[queue], s->queue_avail[queue],
+			   s->queue_used[queue], err);
+}
+
+/* From here on the device has its queues. Each is kicked, for what the driver has put there before;
+ * one that goes on after a pause is signalled too: an interrupt that was on its way is nowhere else
+ * than here. */
+static void start(struct device *dev, bool goes_on)
+{
+	const struct virtio_state *s = dev->state;
+	struct virtio *v = dev->host;
+	struct error err;
+
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		if (s->queue_enable[i] && start_queue(dev, i, &v->queue[i].q, &err)) {
+			virtio_broken(dev, i, err.msg);
+			return;
+		}
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		v->queue[i].running = s->queue_enable[i];
+	if (v->ops->start)
+		v->ops->start(dev);
+	v->started = true;
+	virtio_pci_sync_kicks(dev);
+	virtio_pci_sync_calls(dev);
+	for (uint32_t i = 0; i < v->nqueues; i++) {
+		if (!v->queue[i].running)
+			continue;
+		virtio_kick(dev, i);
+		if (goes_on)
+			virtio_signal(dev, i);
+	}
+}
+
+static int stop(struct device *dev, uint64_t deadline_ns, struct error *err)
+{
+	struct virtio_state *s = dev->state;
+	struct virtio *v = dev->host;
+	int ret = 0;
+
+	if (!v->started)
+		return 0;
+	if (v->ops->stop)
+		ret = v->ops->stop(dev, deadline_ns, err);
+	if (ret)
+		return ret;
+	v->started = false;
+	for (uint32_t i = 0; i < v->nqueues; i++) {
+		if (!v->queue[i].running)
+			continue;
+		v->queue[i].running = false;
+		s->queue_last_avail[i] = v->queue[i].q.last_avail;
+		s->queue_next_used[i] = v->queue[i].q.next_used;
+	}
+	return 0;
+}
+
+static bool is_bus_master(const struct device *dev)
+{
+	const struct virtio_state *s = dev->state;
+
+	return s->pci.config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+}
+
+static void start_if_may(struct device *dev, bool goes_on)
+{
+	const struct virtio_state *s = dev->state;
+	const struct virtio *v = dev->host;
+
+	if (s->status & VIRTIO_CONFIG_S_DRIVER_OK && is_bus_master(dev) && !v->started &&
+	    !v->resetting && !atomic_load(&v->broken))
+		start(dev, goes_on);
+}
+
+/* --- what the driver does through the transport's registers */
+static void reset(struct device *dev, uint64_t offered)
+{
+	struct virtio_state *s = dev->state;
+	struct virtio *v = dev->host;
+
+	(void)virtio_take_isr(dev);
+	*s = (struct virtio_state){
+		.offered = offered,
+		.config_vector = PCI_NO_VECTOR,
+		.generation = s->generation,
+		.nqueues = (uint8_t)v->nqueues,
+		.pci = s->pci,
+	};
+	for (uint32_t i = 0; i < v->nqueues; i++) {
+		s->queue_size[i] = v->queue[i].max_size;
+		s->queue_vector[i] = PCI_NO_VECTOR;
+	}
+	v->resetting = false;
+	atomic_store(&v->broken, false);
+	if (v->ops->reset)
+		v->ops->reset(dev);
+}
+
+/* The driver may not have its buffers back before the device has let go of them. */
+static void try_reset(struct device *dev)
+{
+	const struct virtio_state *s = dev->state;
+	struct virtio *v = dev->host;
+	struct error err;
+
+	v->resetting = stop(dev, 0, &err);
+	if (!v->resetting)
+		reset(dev, s->offered);
+}
+
+uint8_t virtio_status(struct device *dev)
+{
+	const struct virtio_state *s = dev->state;
+	struct virtio *v = dev->host;
+
+	if (v->resetting)
+		try_reset(dev);
+	return s->status | (atomic_load(&v->broken) ? VIRTIO_CONFIG_S_NEEDS_RESET : 0);
+}
+
+static bool features_ok(const struct virtio_state *s)
+{
+	return s->accepted & BIT(VIRTIO_F_VERSION_1) && !(s->accepted & ~s->offered);
+}
+
+void virtio_set_status(struct device *dev, uint8_t value)
+{
+	struct virtio_state *s = dev->state;
+	struct virtio *v = dev->host;
+	uint8_t status;
+
+	if (!value || v->resetting)
+		try_reset(dev);
+	if (!value || v->resetting)
+		return;
+	status = s->status | (value & STATUS_DRIVER);
+	if (value & VIRTIO_CONFIG_S_FEATURES_OK && features_ok(s))
+		status |= VIRTIO_CONFIG_S_FEATURES_OK;
+	if (value & VIRTIO_CONFIG_S_DRIVER_OK && status & VIRTIO_CONFIG_S_FEATURES_OK)
+		status |= VIRTIO_CONFIG_S_DRIVER_OK;
+	STORE(s->status, status);
+	start_if_may(dev, false);
+}
+
+/* On return a driver that took the bus away, as a kernel does before it starts another one, has its
+ * memory to itself; unless I/O does not end, and that it is told. */
+void virtio_command_written(struct device *dev)
+{
+	const struct virtio *v = dev->host;
+	/* One wait, however often it writes: nobody can pause the vCPU meanwhile. */
+	uint64_t wait_ns = atomic_load(&v->broken) ? 0 : BUS_MASTER_OFF_NS;
+	struct error err;
+
+	if (is_bus_master(dev))
+		start_if_may(dev, true);
+	else if (stop(dev, wait_ns ? clock_now_ns() + wait_ns : 0, &err))
+		virtio_broken(dev, 0, "bus mastering was switched off with I/O under way");
+}
+
+void virtio_enable_queue(struct device *dev, uint32_t queue)
+{
+	struct virtio_state *s = dev->state;
+	struct error err;
+	struct virtq q;
+
+	if (!s->queue_size[queue])
+		return;
+	if (start_queue(dev, queue, &q, &err))
+		virtio_broken(dev, queue, err.msg);
+	else
+		s->queue_enable[queue] = 1;
+}
+
+/* --- device_ops */
+static void close_fds(struct virtio *v)
+{
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		if (v->queue[i].kick_fd >= 0)
+			close(v->queue[i].kick_fd);
+	pthread_mutex_destroy(&v->isr_lock);
+}
+
+int virtio_attach(struct device *dev, struct vm *vm, struct error *err)
+{
+	struct virtio *v = dev->host;
+	int ret = 0;
+
+	v->dev = dev;
+	v->features |= CORE_FEATURES;
+	pthread_mutex_init(&v->isr_lock, NULL);
+	for (uint32_t i = 0; i < v->nqueues; i++) {
+		struct virtio_queue *queue = &v->queue[i];
+		bool by_fd = !v->ops->kick || queue->by_fd;
+
+		queue->dev = dev;
+		queue->call_fd = -1;
+		queue->kick_fd = by_fd ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
+		if (by_fd && queue->kick_fd < 0)
+			ret = error_set(err, -errno, "%s: no eventfd: %s", dev->name,
+					strerror(errno));
+	}
+	if (!ret)
+		ret = virtio_pci_attach(dev, vm, err);
+	if (ret)
+		close_fds(v);
+	return ret;
+}
+
+void virtio_detach(struct device *dev)
+{
+	struct virtio *v = dev->host;
+	struct error err;
+
+	(void)!stop(dev, 0, &err);
+	virtio_pci_detach(dev);
+	close_fds(v);
+}
+
+/* Power-on; the guest is stopped, and so is the device. */
+void virtio_reset(struct device *dev)
+{
+	struct virtio *v = dev->host;
+
+	pci_reset(&v->pci);
+	reset(dev, v->features);
+}
+
+int virtio_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
+{
+	struct virtio_state *s = dev->state;
+	struct virtio *v = dev->host;
+	int ret = stop(dev, deadline_ns, err);
+
+	if (ret)
+		return ret;
+	if (v->resetting)
+		reset(dev, s->offered);
+	if (atomic_load(&v->broken))
+		s->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	return 0;
+}
+
+void virtio_resume(struct device *dev)
+{
+	struct virtio *v = dev->host;
+
+	pci_resume(&v->pci);
+	start_if_may(dev, true);
+}
+
+int virtio_compare(struct device *dev, const void *saved, struct error *err)
+{
+	const struct virtio_state *was = saved;
+	const struct virtio *v = dev->host;
+	uint64_t missing = was->offered & ~v->features;
+	int ret = 0;
+
+	if (was->nqueues != v->nqueues)
+		ret = error_join(err, -EINVAL, "checkpoint has %u queue%s, here are %u",
+				 was->nqueues, was->nqueues == 1 ? "" : "s", v->nqueues);
+	for (uint32_t bit = 0; bit < 64; bit++)
+		if (missing & BIT(bit))
+			ret = error_join(err, -EINVAL, "feature bit %u (%s) is missing here", bit,
+					 virtio_feature_name(v->ops->id, bit));
+	if (missing)
+		ret = error_join(err, -EINVAL,
+				 "start with the options that it was saved with, on such a host");
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		if (was->queue_size[i] > v->queue[i].max_size)
+			ret = error_join(err, -EINVAL,
+					 "checkpoint has %u entries in queue %u, here it takes %u",
+					 was->queue_size[i], i, v->queue[i].max_size);
+	return ret || (err && *err->msg) ? ret : pci_compare(&v->pci, &was->pci, err);
+}
+
+int virtio_post_load(struct device *dev, struct error *err)
+{
+	const struct virtio_state *s = dev->state;
+	struct virtio *v = dev->host;
+	struct virtq q;
+	int ret = pci_post_load(&v->pci, err);
+
+	for (uint32_t i = 0; !ret && i < v->nqueues; i++) {
+		ret = s->queue_enable[i] ? start_queue(dev, i, &q, err) : 0;
+		if (ret)
+			error_prefix(err, "queue %u", i);
+	}
+	atomic_store(&v->broken, s->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+	return ret;
+}
+
+/* --- what no driver and no device could have brought about */
+static const char *check_status(const struct virtio_state *s)
+{
+	if (s->status & ~STATUS_ALL)
+		return "status has bits that do not exist";
+	if (s->status & VIRTIO_CONFIG_S_DRIVER_OK && !(s->status & VIRTIO_CONFIG_S_FEATURES_OK))
+		return "the driver is ready without features";
+	if (s->status & VIRTIO_CONFIG_S_FEATURES_OK && !features_ok(s))
+		return "the driver has features that are not offered, or lacks VERSION_1";
+	if (s->isr & ~(ISR_QUEUE | ISR_CONFIG))
+		return "ISR has bits that do not exist";
+	return NULL;
+}
+
+static bool is_vector(const struct virtio_state *s, uint16_t vector)
+{
+	return vector == PCI_NO_VECTOR || vector <= s->nqueues;
+}
+
+static const char *check_queue(const struct virtio_state *s, uint32_t i)
+{
+	uint16_t size = s->queue_size[i];
+
+	if (i >= s->nqueues)
+		return size || s->queue_enable[i] ? "there are more queues than it has" : NULL;
+	if (size > VIRTQ_MAX_SIZE || size & (size - 1))
+		return "a queue has a size that it cannot have";
+	if (!is_vector(s, s->queue_vector[i]))
+		return "a queue has a vector that does not exist";
+	if (!s->queue_enable[i])
+		return NULL;
+	if (s->queue_enable[i] != 1 || !size || s->queue_desc[i] % VRING_DESC_ALIGN_SIZE ||
+	    s->queue_avail[i] % VRING_AVAIL_ALIGN_SIZE || s->queue_used[i] % VRING_USED_ALIGN_SIZE)
+		return "a queue is enabled that cannot be";
+	return NULL;
+}
+
+const char *virtio_check(const struct virtio_state *s)
+{
+	const char *why = check_status(s);
+
+	if (s->nqueues > VIRTIO_MAX_QUEUES)
+		return "more queues than any device has";
+	if (!why && !is_vector(s, s->config_vector))
+		why = "config changes have a vector that does not exist";
+	for (uint32_t i = 0; !why && i < VIRTIO_MAX_QUEUES; i++)
+		why = check_queue(s, i);
+	return why ? why : pci_check(&s->pci);
+}

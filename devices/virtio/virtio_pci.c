@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Virtio over PCI, modern only: capabilities and registers, ioeventfds and irqfds. virtio 1.2, 4.1.
+ * BAR 0 has MSI-X; BAR 2 one page for each structure, so that a hypervisor in the guest could map
+ * them apart. */
+#include "devices/virtio/virtio_pci.h"
+#include "vmm/base/log.h"
+#include "vmm/vm.h"
+#include <errno.h>
+#include <linux/kvm.h>
+#include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define VENDOR	     0x1af4
+#define DEVICE_BASE  0x1040
+#define BAR_MSIX     0
+#define BAR_VIRTIO   2
+#define BAR_BYTES    0x4000
+#define PAGE	     0x1000
+#define NOTIFY	     0x3000
+#define NOTIFY_BYTES 4 /* each queue has an address of its own */
+
+enum { PAGE_COMMON, PAGE_ISR, PAGE_DEVICE, PAGE_NOTIFY };
+
+/* Up to RING_RESET's registers, which is not offered. */
+#define COMMON_BYTES sizeof(struct virtio_pci_common_cfg)
+
+static struct virtio_queue *queue_at(struct device *dev, uint32_t i)
+{
+	struct virtio *v = dev->host;
+
+	return &v->queue[i];
+}
+
+/* --- kicks */
+static int ioeventfd(struct device *dev, uint64_t gpa, int fd, uint32_t flags)
+{
+	/* No length: a write of any. */
+	struct kvm_ioeventfd io = {.addr = gpa, .fd = fd, .flags = flags};
+
+	return ioctl(dev->vm->vm_fd, KVM_IOEVENTFD, &io) ? -errno : 0;
+}
+
+static void sync_kick(struct device *dev, struct virtio_queue *queue, uint64_t gpa)
+{
+	int ret = 0;
+
+	if (queue->kick_gpa && queue->kick_gpa != gpa) {
+		ret = ioeventfd(dev, queue->kick_gpa, queue->kick_fd, KVM_IOEVENTFD_FLAG_DEASSIGN);
+		queue->kick_gpa = 0;
+	}
+	/* Once there it stays as long as the BAR does: to take it away is slow, and a kick that
+	 * nobody waits for is harmless. */
+	if (!ret && gpa && !queue->kick_gpa && queue->running && queue->kick_fd >= 0) {
+		ret = ioeventfd(dev, gpa, queue->kick_fd, 0);
+		queue->kick_gpa = ret ? 0 : gpa;
+	}
+	if (ret)
+		log_guest("%s: KVM_IOEVENTFD: %s; kicks take the slow way", dev->name,
+			  strerror(-ret));
+}
+
+void virtio_pci_sync_kicks(struct device *dev)
+{
+	const struct virtio *v = dev->host;
+	const struct pci_bar *bar = &v->pci.bar[BAR_VIRTIO];
+
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		sync_kick(dev, queue_at(dev, i),
+			  bar->mapped ? bar->gpa + NOTIFY + NOTIFY_BYTES * (uint64_t)i : 0);
+}
+
+static void bar_changed(struct device *dev, uint32_t bar)
+{
+	if (bar == BAR_VIRTIO)
+		virtio_pci_sync_kicks(dev);
+}
+
+/* --- calls */
+static void call_ready(void *opaque, uint32_t events)
+{
+	struct virtio_queue *queue = opaque;
+	const struct virtio *v = queue->dev->host;
+	uint64_t n;
+
+	(void)events;
+	if (read(queue->call_fd, &n, sizeof(n)) == sizeof(n))
+		virtio_signal(queue->dev, (uint32_t)(queue - v->queue));
+}
+
+static void set_call(struct virtio_queue *queue, bool by_irqfd, bool in_loop)
+{
+	struct device *dev = queue->dev;
+	struct vm *vm = dev->vm;
+	struct error err;
+
+	if (queue->call_in_loop && !in_loop)
+		loop_del(&vm->loop, queue->call_fd);
+	if (queue->call_by_irqfd && !by_irqfd)
+		irq_detach_fd(&vm->irq, queue->call_gsi, queue->call_fd);
+	if (by_irqfd && !queue->call_by_irqfd &&
+	    irq_attach_fd(&vm->irq, queue->call_gsi, queue->call_fd, &err)) {
+		log_error("%s: %s", dev->name, err.msg);
+		by_irqfd = false;
+		in_loop = true;
+	}
+	if (in_loop && !queue->call_in_loop &&
+	    loop_add(&vm->loop, queue->call_fd, EPOLLIN, call_ready, queue, &dev->lock))
+		log_error("%s: no room for one more descriptor: interrupts are lost", dev->name);
+	queue->call_by_irqfd = by_irqfd;
+	queue->call_in_loop = in_loop;
+}
+
+/* The route leads to msi from the next commit on. True if it has changed. */
+static bool set_route(struct virtio_queue *queue, const struct irq_msi *msi)
+{
+	struct irq *irq = &queue->dev->vm->irq;
+
+	if (queue->call_gsi && queue->call_msi.address == msi->address &&
+	    queue->call_msi.data == msi->data)
+		return false;
+	if (!queue->call_gsi && irq_route_alloc(irq, &queue->call_gsi, NULL))
+		return false;
+	queue->call_msi = *msi;
+	irq_route_set(irq, queue->call_gsi, msi);
+	return true;
+}
+
+static void free_route(struct virtio_queue *queue)
+{
+	if (queue->call_gsi)
+		irq_route_free(&queue->dev->vm->irq, queue->call_gsi);
+	queue->call_gsi = 0;
+}
+
+/* One commit for all: each costs KVM a grace period. */
+void virtio_pci_sync_calls(struct device *dev)
+{
+	struct virtio *v = dev->host;
+	const struct virtio_state *s = dev->state;
+	bool by_irqfd[VIRTIO_MAX_QUEUES] = {false}, changed[VIRTIO_MAX_QUEUES] = {false};
+	bool any = false, failed;
+	struct irq_msi msi;
+	struct error err;
+
+	for (uint32_t i = 0; i < v->nqueues; i++) {
+		uint16_t vector = s->queue_vector[i];
+
+		if (v->queue[i].call_fd < 0 || vector == PCI_NO_VECTOR ||
+		    !pci_msix_message(&v->pci, vector, &msi))
+			continue;
+		changed[i] = set_route(&v->queue[i], &msi);
+		by_irqfd[i] = v->queue[i].call_gsi;
+		any |= changed[i];
+	}
+	failed = any && irq_route_commit(&dev->vm->irq, &err);
+	if (failed)
+		log_guest("%s: %s", dev->name, err.msg);
+	for (uint32_t i = 0; i < v->nqueues; i++) {
+		bool lost = failed && changed[i];
+
+		by_irqfd[i] &= !lost;
+		if (v->queue[i].call_fd >= 0)
+			set_call(&v->queue[i], by_irqfd[i], !by_irqfd[i]);
+		/* The next look finds that it has none, and tries again. */
+		if (lost)
+			free_route(&v->queue[i]);
+	}
+}
+
+static void forget_call(struct virtio_queue *queue)
+{
+	if (queue->call_fd >= 0)
+		set_call(queue, false, false);
+	free_route(queue);
+	queue->call_fd = -1;
+}
+
+void virtio_call_fd(struct device *dev, uint32_t queue, int call_fd)
+{
+	struct virtio *v = dev->host;
+	struct virtio_queue *q = &v->queue[queue];
+
+	if (call_fd == q->call_fd)
+		return;
+	forget_call(q);
+	q->call_fd = call_fd;
+	/* Within ops->start() the core does it for all queues at once. */
+	if (v->started)
+		virtio_pci_sync_calls(dev);
+}
+
+static void vectors_changed(struct device *dev)
+{
+	const struct virtio *v = dev->host;
+
+	if (v->started)
+		virtio_pci_sync_calls(dev);
+}
+
+/* --- the common configuration */
+static uint32_t half(uint64_t value, uint32_t select)
+{
+	return select < 2 ? (uint32_t)(value >> (32 * select)) : 0;
+}
+
+static void set_half(uint64_t *value, uint32_t select, uint32_t to)
+{
+	if (select < 2)
+		*value = (*value & ~(0xffffffffull << (32 * select))) | (uint64_t)to
+										<< (32 * select);
+}
+
+static void show_queue(const struct virtio_state *s, struct virtio_pci_common_cfg *cfg)
+{
+	uint16_t i = s->queue_select;
+
+	if (i >= s->nqueues)
+		return;
+	cfg->queue_size = s->queue_size[i];
+	cfg->queue_msix_vector = s->queue_vector[i];
+	cfg->queue_enable = s->queue_enable[i];
+	cfg->queue_notify_off = i;
+	cfg->queue_desc_lo = half(s->queue_desc[i], 0);
+	cfg->queue_desc_hi = half(s->queue_desc[i], 1);
+	cfg->queue_avail_lo = half(s->queue_avail[i], 0);
+	cfg->queue_avail_hi = half(s->queue_avail[i], 1);
+	cfg->queue_used_lo = half(s->queue_used[i], 0);
+	cfg->queue_used_hi = half(s->queue_used[i], 1);
+}
+
+/* All of it, of which the access takes its part. */
+static void read_common(struct device *dev, struct virtio_pci_common_cfg *cfg)
+{
+	const struct virtio_state *s = dev->state;
+	uint8_t status = virtio_status(dev);
+
+	*cfg = (struct virtio_pci_common_cfg){
+		.device_feature_select = s->offered_select,
+		.device_feature = half(s->offered, s->offered_select),
+		.guest_feature_select = s->accepted_select,
+		.guest_feature = half(s->accepted, s->accepted_select),
+		.msix_config = s->config_vector,
+		.num_queues = s->nqueues,
+		.device_status = status,
+		.config_generation = s->generation,
+		.queue_select = s->queue_select,
+		.queue_msix_vector = PCI_NO_VECTOR,
+	};
+	show_queue(s, cfg);
+}
+
+static uint16_t to_vector(const struct device *dev, uint64_t value)
+{
+	const struct virtio *v = dev->host;
+
+	return value < v->pci.nvectors ? (uint16_t)value : PCI_NO_VECTOR;
+}
+
+/* Registers answer to accesses of their own width alone. */
+#define REG(offset, bytes) ((offset) << 4 | (bytes))
+
+static void write_ring(struct device *dev, uint32_t reg, uint32_t value)
+{
+	struct virtio_state *s = dev->state;
+	uint16_t i = s->queue_select;
+
+	switch (reg) {
+	case REG(VIRTIO_PCI_COMMON_Q_SIZE, 2):
+		if (value && value <= queue_at(dev, i)->max_size && !(value & (value - 1)))
+			s->queue_size[i] = (uint16_t)value;
+		break;
+	case REG(VIRTIO_PCI_COMMON_Q_DESCLO, 4):
+	case REG(VIRTIO_PCI_COMMON_Q_DESCHI, 4):
+		set_half(&s->queue_desc[i], reg == REG(VIRTIO_PCI_COMMON_Q_DESCHI, 4), value);
+		break;
+	case REG(VIRTIO_PCI_COMMON_Q_AVAILLO, 4):
+	case REG(VIRTIO_PCI_COMMON_Q_AVAILHI, 4):
+		set_half(&s->queue_avail[i], reg == REG(VIRTIO_PCI_COMMON_Q_AVAILHI, 4), value);
+		break;
+	case REG(VIRTIO_PCI_COMMON_Q_USEDLO, 4):
+	case REG(VIRTIO_PCI_COMMON_Q_USEDHI, 4):
+		set_half(&s->queue_used[i], reg == REG(VIRTIO_PCI_COMMON_Q_USEDHI, 4), value);
+		break;
+	case REG(VIRTIO_PCI_COMMON_Q_ENABLE, 2):
+		if (value == 1)
+			virtio_enable_queue(dev, i);
+		break;
+	}
+}
+
+static void write_queue(struct device *dev, uint32_t reg, uint32_t value)
+{
+	struct virtio_state *s = dev->state;
+	uint16_t i = s->queue_select;
+
+	if (i >= s->nqueues)
+		return;
+	if (reg == REG(VIRTIO_PCI_COMMON_Q_MSIX, 2)) {
+		STORE(s->queue_vector[i], to_vector(dev, value));
+		vectors_changed(dev);
+	} else if (!s->queue_enable[i] && !(s->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		write_ring(dev, reg, value);
+	}
+}
+
+static void write_common(struct device *dev, uint64_t offset, uint32_t size, uint64_t value)
+{
+	uint32_t reg = REG((uint32_t)offset, size);
+	struct virtio_state *s = dev->state;
+
+	switch (reg) {
+	case REG(VIRTIO_PCI_COMMON_DFSELECT, 4):
+		s->offered_select = (uint32_t)value;
+		break;
+	case REG(VIRTIO_PCI_COMMON_GFSELECT, 4):
+		s->accepted_select = (uint32_t)value;
+		break;
+	case REG(VIRTIO_PCI_COMMON_GF, 4):
+		if (!(s->status & VIRTIO_CONFIG_S_FEATURES_OK))
+			set_half(&s->accepted, s->accepted_select, (uint32_t)value);
+		break;
+	case REG(VIRTIO_PCI_COMMON_MSIX, 2):
+		STORE(s->config_vector, to_vector(dev, value));
+		break;
+	case REG(VIRTIO_PCI_COMMON_STATUS, 1):
+		virtio_set_status(dev, (uint8_t)value);
+		break;
+	case REG(VIRTIO_PCI_COMMON_Q_SELECT, 2):
+		s->queue_select = (uint16_t)value;
+		break;
+	default:
+		write_queue(dev, reg, (uint32_t)value);
+	}
+}
+
+/* --- the BAR */
+static uint64_t read_config(const struct virtio *v, uint64_t offset, uint32_t size)
+{
+	uint64_t value = 0;
+
+	if (offset + size <= v->config_bytes)
+		memcpy(&value, (const uint8_t *)v->config + offset, size);
+	return value;
+}
+
+static void write_config(struct device *dev, uint64_t offset, uint32_t size, uint64_t value)
+{
+	const struct virtio *v = dev->host;
+
+	if (!v->ops->config_write || offset + size > v->config_bytes)
+		return;
+	for (uint32_t at = 0, bytes; at < size; at += bytes) {
+		bytes = size - at < 4 ? size - at : 4;
+		v->ops->config_write(dev, (uint32_t)offset + at, bytes,
+				     (uint32_t)(value >> (8 * at)));
+	}
+}
+
+static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
+{
+	struct device *dev = opaque;
+	struct virtio_pci_common_cfg cfg;
+	uint64_t at = offset % PAGE, value = 0;
+
+	switch (offset / PAGE) {
+	case PAGE_COMMON:
+		if (at + size > COMMON_BYTES)
+			break;
+		read_common(dev, &cfg);
+		memcpy(&value, (const uint8_t *)&cfg + at, size);
+		break;
+	case PAGE_ISR:
+		value = at ? 0 : virtio_take_isr(dev);
+		break;
+	case PAGE_DEVICE:
+		value = read_config(dev->host, at, size);
+		break;
+	}
+	return value;
+}
+
+static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+{
+	struct device *dev = opaque;
+	const struct virtio *v = dev->host;
+	uint64_t at = offset % PAGE;
+
+	switch (offset / PAGE) {
+	case PAGE_COMMON:
+		write_common(dev, at, size, value);
+		break;
+	case PAGE_DEVICE:
+		write_config(dev, at, size, value);
+		break;
+	case PAGE_NOTIFY:
+		if (at % NOTIFY_BYTES == 0 && at / NOTIFY_BYTES < v->nqueues)
+			virtio_kick(dev, (uint32_t)(at / NOTIFY_BYTES));
+		break;
+	}
+}
+
+static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
+
+/* --- BAR accesses through config space, for firmware that has mapped none */
+#define CFG_DATA sizeof(struct virtio_pci_cap)
+
+/* What the driver has set up there; false: nothing that could be accessed. */
+static bool cfg_window(const struct device *dev, uint32_t *offset, uint32_t *size)
+{
+	const struct virtio_state *s = dev->state;
+	const struct virtio *v = dev->host;
+	struct virtio_pci_cap cap;
+
+	memcpy(&cap, s->pci.config + v->cfg_cap, sizeof(cap));
+	*offset = cap.offset;
+	*size = cap.length;
+	return cap.bar == BAR_VIRTIO && (*size == 1 || *size == 2 || *size == 4) &&
+	       *offset % *size == 0 && *offset < BAR_BYTES;
+}
+
+static bool is_cfg_data(const struct device *dev, uint32_t offset, uint32_t bytes)
+{
+	const struct virtio *v = dev->host;
+
+	return offset < v->cfg_cap + CFG_DATA + 4 && offset + bytes > v->cfg_cap + CFG_DATA;
+}
+
+static void config_read(struct device *dev, uint32_t offset, uint32_t bytes)
+{
+	struct virtio_state *s = dev->state;
+	const struct virtio *v = dev->host;
+	uint32_t at, size, data;
+
+	if (!is_cfg_data(dev, offset, bytes) || !cfg_window(dev, &at, &size))
+		return;
+	data = (uint32_t)bar_read(dev, at, size);
+	memcpy(s->pci.config + v->cfg_cap + CFG_DATA, &data, sizeof(data));
+}
+
+static void config_written(struct device *dev, uint32_t offset, uint32_t bytes)
+{
+	const struct virtio_state *s = dev->state;
+	const struct virtio *v = dev->host;
+	uint32_t at, size, data = 0;
+
+	if (offset <= PCI_COMMAND && offset + bytes > PCI_COMMAND)
+		virtio_command_written(dev);
+	if (!is_cfg_data(dev, offset, bytes) || !cfg_window(dev, &at, &size))
+		return;
+	memcpy(&data, s->pci.config + v->cfg_cap + CFG_DATA, size);
+	bar_write(dev, at, size, data);
+}
+
+/* --- attach */
+static uint8_t add_cap(struct virtio *v, uint8_t type, uint32_t page, uint32_t length,
+		       uint8_t bytes, uint32_t extra, uint32_t writable)
+{
+	const struct pci_reg regs[] = {
+		{2, 1, bytes, 0},
+		{3, 1, type, 0},
+		{4, 1, BAR_VIRTIO, writable & 0xff},
+		{8, 4, page * PAGE, writable},
+		{12, 4, length, writable},
+		{16, 4, extra, writable},
+	};
+
+	return pci_add_cap(&v->pci, PCI_CAP_ID_VNDR, bytes, regs,
+			   bytes > sizeof(struct virtio_pci_cap) ? 6 : 5);
+}
+
+static void add_caps(struct virtio *v)
+{
+	const uint8_t plain = sizeof(struct virtio_pci_cap), more = plain + 4;
+
+	add_cap(v, VIRTIO_PCI_CAP_COMMON_CFG, PAGE_COMMON, COMMON_BYTES, plain, 0, 0);
+	add_cap(v, VIRTIO_PCI_CAP_ISR_CFG, PAGE_ISR, 1, plain, 0, 0);
+	add_cap(v, VIRTIO_PCI_CAP_NOTIFY_CFG, PAGE_NOTIFY, NOTIFY_BYTES * v->nqueues, more,
+		NOTIFY_BYTES, 0);
+	v->cfg_cap = add_cap(v, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, more, 0, UINT32_MAX);
+	if (v->config_bytes)
+		add_cap(v, VIRTIO_PCI_CAP_DEVICE_CFG, PAGE_DEVICE, v->config_bytes, plain, 0, 0);
+}
+
+int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *err)
+{
+	struct virtio_state *s = dev->state;
+	struct virtio *v = dev->host;
+
+	v->pci = (struct pci_func){
+		.dev = dev,
+		.state = &s->pci,
+		.vendor = VENDOR,
+		.device = (uint16_t)(DEVICE_BASE + v->ops->id),
+		.subsystem_vendor = VENDOR,
+		.subsystem = (uint16_t)(DEVICE_BASE + v->ops->id),
+		.class_code = v->ops->class_code,
+		.revision = 1,
+		.bar[BAR_MSIX] = {.size_bytes = 4096},
+		.bar[BAR_VIRTIO] = {.size_bytes = BAR_BYTES, .is_64bit = true, .ops = &bar_ops},
+		.nvectors = v->nqueues + 1,
+		.msix_bar = BAR_MSIX,
+		.bar_changed = bar_changed,
+		.vectors_changed = vectors_changed,
+		.config_read = config_read,
+		.config_written = config_written,
+	};
+	add_caps(v);
+	return pci_add(&v->pci, vm, err);
+}
+
+void virtio_pci_detach(struct device *dev)
+{
+	struct virtio *v = dev->host;
+
+	for (uint32_t i = 0; i < v->nqueues; i++) {
+		struct virtio_queue *queue = &v->queue[i];
+
+		/* The VM ends: KVM lets go of its descriptors faster by itself. */
+		queue->kick_gpa = 0;
+		if (queue->call_in_loop)
+			set_call(queue, queue->call_by_irqfd, false);
+	}
+	pci_remove(&v->pci);
+}

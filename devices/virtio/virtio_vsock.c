@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Socket device: sockets between guest and host. The host's kernel serves both data queues by vhost,
+ * the event queue is served here. Connections end with the process, for they live in that kernel;
+ * the guest hears of it by TRANSPORT_RESET. virtio 1.2, 5.10. */
+#include "devices/host/vhost.h"
+#include "vmm/base/log.h"
+#include "vmm/vm.h"
+#include <endian.h>
+#include <errno.h>
+#include <linux/vhost.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_vsock.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define NODE	    "/dev/vhost-vsock"
+#define EVENT_QUEUE 2
+#define QUEUES	    3
+#define QUEUE_SIZE  128
+#define EVENT_IOV   (QUEUE_SIZE + RAM_MAX_REGIONS)
+
+struct vsock_state {
+	struct virtio_state virtio;
+	uint64_t cid;
+	uint32_t reset_due; /* TRANSPORT_RESET waits for a buffer in the event queue */
+	uint32_t pad;
+};
+#define VSOCK_STATE(F, A, V, T)       \
+	VIRTIO_STATE_ROWS(F, A, V, T) \
+	F(T, cid)                     \
+	F(T, reset_due)               \
+	F(T, pad)
+
+struct vsock_host {
+	struct virtio virtio;
+	struct virtio_vsock_config shown;
+	struct vhost vhost;
+};
+
+static const char *vsock_check(const void *state)
+{
+	const struct vsock_state *s = state;
+
+	if (s->virtio.nqueues != QUEUES)
+		return "a socket device has three queues";
+	if (s->reset_due > 1)
+		return "a reset is due or not, 0 or 1";
+	if (s->pad)
+		return "something where nothing is";
+	return virtio_check(&s->virtio);
+}
+STATE_DEFINE(vsock_state, VSOCK_STATE, "virtio-vsock", vsock_check);
+
+static int set_running(const struct vsock_host *host, int on)
+{
+	return ioctl(host->vhost.fd, VHOST_VSOCK_SET_RUNNING, &on) ? -errno : 0;
+}
+
+static void stop_rings(struct vsock_host *host)
+{
+	int ret = set_running(host, 0);
+
+	if (ret)
+		log_error("%s: VHOST_VSOCK_SET_RUNNING: %s", host->virtio.dev->name,
+			  strerror(-ret));
+	for (uint32_t ring = 0; ring < VHOST_RINGS; ring++)
+		vhost_stop_ring(&host->vhost, ring);
+}
+
+static void vsock_start(struct device *dev)
+{
+	struct vsock_host *host = dev->host;
+	const struct vsock_state *s = dev->state;
+	struct error err;
+	int ret;
+
+	if (!host->virtio.queue[0].running || !host->virtio.queue[1].running)
+		return;
+	ret = vhost_set_features(&host->vhost, s->virtio.accepted, &err);
+	for (uint32_t ring = 0; !ret && ring < VHOST_RINGS; ring++)
+		ret = vhost_start_ring(&host->vhost, ring, &err);
+	if (!ret) {
+		ret = set_running(host, 1);
+		if (ret)
+			error_set(&err, ret, "VHOST_VSOCK_SET_RUNNING: %s", strerror(-ret));
+	}
+	if (!ret)
+		return;
+	stop_rings(host);
+	virtio_broken(dev, 0, err.msg);
+}
+
+static int vsock_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
+{
+	(void)deadline_ns; /* the kernel has no chain in hand for longer than a copy takes */
+	(void)err;
+	stop_rings(dev->host);
+	return 0;
+}
+
+/* The event queue: buffers for events, of which there is one kind. */
+static void vsock_kick(struct device *dev, uint32_t queue)
+{
+	const struct virtio_vsock_event event = {htole32(VIRTIO_VSOCK_EVENT_TRANSPORT_RESET)};
+	struct vsock_host *host = dev->host;
+	struct vsock_state *s = dev->state;
+	struct virtq *q = &host->virtio.queue[queue].q;
+	struct iovec iov[EVENT_IOV];
+	struct virtq_chain chain = {.iov = iov};
+	struct error err;
+	int ret;
+
+	if (!s->reset_due)
+		return;
+	ret = virtq_pop(q, &chain, EVENT_IOV, &err);
+	if (!ret && virtq_want_kicks(q))
+		ret = virtq_pop(q, &chain, EVENT_IOV, &err);
+	if (ret < 0)
+		virtio_broken(dev, queue, err.msg);
+	if (ret <= 0)
+		return;
+	s->reset_due = 0;
+	virtq_push(q, chain.head, (uint32_t)virtq_write(&chain, 0, &event, sizeof(event)));
+	virtio_used(dev, queue);
+}
+
+static void vsock_driver_reset(struct device *dev)
+{
+	struct vsock_state *s = dev->state;
+
+	s->cid = dev->vm->opt->vsock_cid;
+	s->reset_due = 0;
+}
+
+static const struct virtio_ops vsock_virtio_ops = {
+	.id = VIRTIO_ID_VSOCK,
+	.class_code = 0x078000, /* communication controller, other */
+	.kick = vsock_kick,
+	.start = vsock_start,
+	.stop = vsock_stop,
+	.reset = vsock_driver_reset,
+};
+
+static int set_cid(struct device *dev, const struct vsock_host *host, struct error *err)
+{
+	uint64_t cid = dev->vm->opt->vsock_cid;
+
+	if (!ioctl(host->vhost.fd, VHOST_VSOCK_SET_GUEST_CID, &cid))
+		return 0;
+	if (errno == EADDRINUSE)
+		return error_set(err, -EADDRINUSE,
+				 "%s: cid=%llu is another VM's on this host: choose another",
+				 dev->name, (unsigned long long)cid);
+	return error_set(err, -errno, "%s: cid=%llu: %s", dev->name, (unsigned long long)cid,
+			 strerror(errno));
+}
+
+static int vsock_attach(struct device *dev, struct vm *vm, struct error *err)
+{
+	struct vsock_host *host = dev->host;
+	int ret = vhost_open(&host->vhost, dev, 0, NODE, "vhost_vsock", err);
+
+	if (ret)
+		return ret;
+	ret = set_cid(dev, host, err);
+	if (ret)
+		goto close_vhost;
+	host->shown.guest_cid = htole64(vm->opt->vsock_cid);
+	host->virtio.ops = &vsock_virtio_ops;
+	host->virtio.features = host->vhost.features & 1ull << VIRTIO_VSOCK_F_SEQPACKET;
+	host->virtio.nqueues = QUEUES;
+	host->virtio.config = &host->shown;
+	host->virtio.config_bytes = sizeof(host->shown);
+	for (uint32_t i = 0; i < QUEUES; i++) {
+		host->virtio.queue[i].max_size = QUEUE_SIZE;
+		host->virtio.queue[i].by_fd = i != EVENT_QUEUE;
+	}
+	ret = virtio_attach(dev, vm, err);
+	if (ret)
+		goto close_vhost;
+	return 0;
+
+close_vhost:
+	vhost_close(&host->vhost);
+	return ret;
+}
+
+static void vsock_detach(struct device *dev)
+{
+	struct vsock_host *host = dev->host;
+
+	virtio_detach(dev);
+	vhost_close(&host->vhost);
+}
+
+static int vsock_compare(struct device *dev, const void *saved, struct error *err)
+{
+	const struct vsock_state *s = saved;
+	int ret = 0;
+
+	if (s->cid != dev->vm->opt->vsock_cid)
+		ret = error_join(err, -EINVAL,
+				 "the checkpoint has cid=%llu, the command line gives %u",
+				 (unsigned long long)s->cid, dev->vm->opt->vsock_cid);
+	return virtio_compare(dev, saved, err) ? -EINVAL : ret;
+}
+
+static int vsock_post_load(struct device *dev, struct error *err)
+{
+	struct vsock_state *s = dev->state;
+
+	s->reset_due = (s->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK) != 0;
+	return virtio_post_load(dev, err);
+}
+
+static uint32_t vsock_count(const struct options *opt)
+{
+	return opt->vsock_cid != 0;
+}
+
+const struct device_ops virtio_vsock_ops = {
+	.type = "virtio-vsock",
+	.name = "vsock",
+	.count = vsock_count,
+	.state = &vsock_state_desc,
+	.host_size = sizeof(struct vsock_host),
+	.attach = vsock_attach,
+	.detach = vsock_detach,
+	.reset = virtio_reset,
+	.pause = virtio_pause,
+	.compare = vsock_compare,
+	.post_load = vsock_post_load,
+	.resume = virtio_resume,
+};

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Refusals of cprsave and cprload name the way out. No guest runs: each is met before one would. */
+#include "cpr/cpr.h"
+#include "ram/label.h"
+#include "tests/rig/checkpoint_fixture.h"
+#include "tests/rig/unit.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define GOLDEN_CHECKPOINT GOLDEN_DIR "/checkpoint-0.1.0"
+#define RAM_BYTES	  (2 << 20)
+
+static char folder[] = "/tmp/stasis-test.XXXXXX";
+static struct options opt = {.name = "vm1", .uuid = {1, 2, 3}};
+static struct vm vm;
+static struct error err;
+
+/* A VM without KVM and devices: RAM in a file is all that these refusals look at. */
+static void setup(void)
+{
+	struct ram_config config = {.size_bytes = RAM_BYTES, .path = "ram"};
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chdir(folder), 0);
+	vm = (struct vm)VM_INIT;
+	vm.opt = &opt;
+	vm.kvm_fd = vm.vm_fd = -1;
+	vm.nvcpus = 1;
+	ck_assert_msg(!ram_open(&vm.ram, &config, &err), "%s", err.msg);
+}
+
+static void teardown(void)
+{
+	ram_close(&vm.ram);
+	unlink("ram");
+	unlink("checkpoint");
+	ck_assert_int_eq(rmdir(folder), 0);
+	memcpy(folder + strlen(folder) - 6, "XXXXXX", 6);
+}
+
+static void says(const char *text)
+{
+	ck_assert_msg(strstr(err.msg, text), "'%s' does not say '%s'", err.msg, text);
+}
+
+/* Trying again is no way out where the guest stands still. */
+START_TEST(test_save_of_a_guest_that_ends)
+{
+	const struct cpr_save_args args = {
+		.file = "checkpoint", .mode = CPR_RESTART, .timeout_ns = VM_PAUSE_NS};
+
+	static const enum vm_request request[] = {VM_REQUEST_SHUTDOWN, VM_REQUEST_RESET,
+						  VM_REQUEST_SUSPEND};
+
+	vm.requests = request[_i];
+	vm.runstate = RUNSTATE_PAUSED;
+	ck_assert_int_lt(cpr_save(&vm, &args, &err), 0);
+	says("cont it first: it has asked for power-off, reset or sleep");
+	vm.runstate = RUNSTATE_RUNNING;
+	ck_assert_int_lt(cpr_save(&vm, &args, &err), 0);
+	says("try again");
+	ck_assert_int_eq(vm.runstate, RUNSTATE_RUNNING);
+	ck_assert_int_ne(access("checkpoint", F_OK), 0);
+}
+END_TEST
+
+/* A real guest's state, of this VM, saved under another kernel. */
+static void make_checkpoint(const char *host_kernel)
+{
+	struct snapshot *snap = sections_load(GOLDEN_CHECKPOINT);
+	struct label label = {.state = LABEL_SAVED, .ram_size_bytes = RAM_BYTES};
+	struct checkpoint ckpt;
+	FILE *out = fopen("checkpoint", "wb");
+
+	ck_assert_ptr_nonnull(out);
+	machine_describe(&snap->machine, &vm);
+	snap->nsections = snap->first_device;
+	for (uint32_t i = 0; i < vm.ndevices; i++) {
+		struct state_section *section = &snap->section[snap->nsections++];
+
+		strcpy(section->name, vm.device[i]->name);
+		section->desc = vm.device[i]->ops->state;
+		section->state = vm.device[i]->state;
+	}
+	snap->memory.nhash = 0;
+	strcpy(snap->root.mode, "reboot");
+	memset(snap->vmm.host_kernel, 0, sizeof(snap->vmm.host_kernel));
+	strcpy(snap->vmm.host_kernel, host_kernel);
+	ck_assert_int_eq(checkpoint_reserve(&ckpt, snap->section, snap->nsections, &err), 0);
+	ck_assert_msg(!checkpoint_build(&ckpt, snap->section, snap->nsections, &err), "%s",
+		      err.msg);
+	ck_assert_uint_eq(fwrite(ckpt.data, ckpt.size_bytes, 1, out), 1);
+	fclose(out);
+	memcpy(label.vm_id, opt.uuid, sizeof(label.vm_id));
+	memcpy(label.checkpoint_id, snap->root.id, sizeof(label.checkpoint_id));
+	ck_assert_msg(!label_write(&vm.ram, &label, &err), "%s", err.msg);
+	checkpoint_free(&ckpt);
+	sections_free(snap);
+}
+
+/* Without KVM nothing that the guest has in use is on offer. */
+START_TEST(test_load_on_another_kernel)
+{
+	struct utsname host;
+
+	make_checkpoint("6.1.0-old\x1b");
+	vm.runstate = RUNSTATE_PRELAUNCH;
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
+	says("; it was saved on Linux 6.1.0-old?: boot that one to load it");
+	ck_assert_int_eq(vm.runstate, RUNSTATE_PRELAUNCH);
+	/* Nor is this one's name a way out. */
+	uname(&host);
+	make_checkpoint(host.release);
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
+	ck_assert_ptr_null(strstr(err.msg, "boot that one"));
+}
+END_TEST
+
+/* A process that is about to end takes no guest with it. */
+START_TEST(test_load_in_a_process_that_ends)
+{
+	struct label label;
+
+	make_checkpoint("6.1.0-old");
+	vm.runstate = RUNSTATE_INMIGRATE;
+	vm.requests = VM_REQUEST_SIGNAL;
+	ck_assert_int_eq(cpr_load(&vm, "checkpoint", NULL, &err), -ECANCELED);
+	says("this process was asked to end: the guest stays saved");
+	ck_assert_int_eq(vm.runstate, RUNSTATE_INMIGRATE);
+	ck_assert_int_eq(access("checkpoint", F_OK), 0);
+	ck_assert(!label_read(&vm.ram, &label, &err) && label.state == LABEL_SAVED);
+	vm.requests = 0;
+}
+END_TEST
+
+/* --- devices */
+
+static struct {
+	int paused, resumed;
+	bool stuck;
+} fake[2];
+
+static int fake_settle(struct device *dev, uint64_t deadline_ns, struct error *error)
+{
+	(void)deadline_ns;
+	if (fake[dev->instance].stuck)
+		return error_set(error, -ETIMEDOUT, "3 requests are in flight");
+	fake[dev->instance].paused++;
+	return 0;
+}
+
+/* A disk's time is not the guest's, which wants the device's registers. */
+static int fake_flush(struct device *dev, uint64_t deadline_ns, struct error *error)
+{
+	ck_assert_int_eq(pthread_mutex_trylock(&dev->lock), 0);
+	pthread_mutex_unlock(&dev->lock);
+	return fake_settle(dev, deadline_ns, error);
+}
+
+static void fake_resume(struct device *dev)
+{
+	fake[dev->instance].resumed++;
+}
+
+struct fake_state {
+	uint64_t size_bytes;
+};
+#define FAKE_STATE(F, A, V, T) F(T, size_bytes)
+STATE_DEFINE(fake_state, FAKE_STATE, "fake", NULL);
+
+static int fake_compare(struct device *dev, const void *saved, struct error *error)
+{
+	const struct fake_state *was = saved, *is = dev->state;
+
+	if (was->size_bytes == is->size_bytes)
+		return 0;
+	return error_join(error, -EINVAL, "had %llu bytes, has %llu",
+			  (unsigned long long)was->size_bytes, (unsigned long long)is->size_bytes);
+}
+
+static uint32_t two(const struct options *unused)
+{
+	(void)unused;
+	return 2;
+}
+
+static const struct device_ops fake_ops = {
+	.type = "fake",
+	.count = two,
+	.state = &fake_state_desc,
+	.pause = fake_settle,
+	.flush = fake_flush,
+	.compare = fake_compare,
+	.resume = fake_resume,
+};
+static struct fake_state fake_state[2];
+static struct device fake_device[2] = {
+	{.ops = &fake_ops, .name = "fake0", .state = &fake_state[0]},
+	{.ops = &fake_ops, .name = "fake1", .state = &fake_state[1], .instance = 1},
+};
+
+static void add_devices(void)
+{
+	memset(fake, 0, sizeof(fake));
+	for (int i = 0; i < 2; i++) {
+		pthread_mutex_init(&fake_device[i].lock, NULL);
+		vm.device[vm.ndevices++] = &fake_device[i];
+		fake_state[i].size_bytes = 100;
+	}
+}
+
+/* The one that does not drain is named, the others go on. */
+START_TEST(test_device_that_does_not_drain)
+{
+	add_devices();
+	fake[1].stuck = true;
+	ck_assert_int_eq(vm_pause_devices(&vm, UINT64_MAX, &err), -ETIMEDOUT);
+	ck_assert_str_eq(err.msg, "fake1: 3 requests are in flight");
+	ck_assert_int_eq(fake[0].paused, 1);
+	ck_assert_int_eq(fake[0].resumed, 1);
+	ck_assert_int_eq(fake[1].resumed, 0);
+	ck_assert_int_eq(vm_flush_devices(&vm, UINT64_MAX, &err), -ETIMEDOUT);
+	ck_assert_str_eq(err.msg, "fake1: 3 requests are in flight");
+	fake[1].stuck = false;
+	ck_assert_int_eq(vm_flush_devices(&vm, UINT64_MAX, &err), 0);
+	ck_assert_int_eq(vm_pause_devices(&vm, UINT64_MAX, &err), 0);
+	vm_resume_devices(&vm);
+	ck_assert_int_eq(fake[1].resumed, 1);
+}
+END_TEST
+
+START_TEST(test_time_limit)
+{
+	const struct cpr_save_args args = {
+		.file = "checkpoint", .mode = CPR_RESTART, .timeout_ns = 1};
+
+	vm.runstate = RUNSTATE_PAUSED;
+	ck_assert_int_eq(cpr_save(&vm, &args, &err), -ETIMEDOUT);
+	ck_assert_str_eq(err.msg,
+			 "time limit of 0 ms passed in step check: give more by timeout-ms");
+	ck_assert_int_eq(vm.runstate, RUNSTATE_PAUSED);
+	ck_assert_int_ne(access("checkpoint.new", F_OK), 0);
+}
+END_TEST
+
+/* All differences of all devices in one message. */
+START_TEST(test_devices_that_differ)
+{
+	add_devices();
+	make_checkpoint("6.1.0-old");
+	fake_state[0].size_bytes = 200;
+	fake_state[1].size_bytes = 300;
+	vm.runstate = RUNSTATE_PRELAUNCH;
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
+	ck_assert_str_eq(err.msg, "fake0: had 100 bytes, has 200; fake1: had 100 bytes, has 300");
+	ck_assert_uint_eq(fake_state[0].size_bytes, 200);
+	ck_assert_int_eq(vm.runstate, RUNSTATE_PRELAUNCH);
+	/* The same sizes: on to the next step. */
+	fake_state[0].size_bytes = fake_state[1].size_bytes = 100;
+	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
+	ck_assert_ptr_null(strstr(err.msg, "fake"));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("cpr-refused");
+	TCase *tc = tcase_create("cpr-refused");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, test_save_of_a_guest_that_ends, 0, 3);
+	tcase_add_test(tc, test_load_on_another_kernel);
+	tcase_add_test(tc, test_load_in_a_process_that_ends);
+	tcase_add_test(tc, test_device_that_does_not_drain);
+	tcase_add_test(tc, test_time_limit);
+	tcase_add_test(tc, test_devices_that_differ);
+	suite_add_tcase(suite, tc);
+	return unit_run(suite);
+}

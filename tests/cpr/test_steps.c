@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Step tables: order, undoing in reverse, and the faults of the build that injects them. */
+#include "cpr/steps.h"
+#include "tests/rig/unit.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char trace[64];
+static int fails_at; /* 1: a, 2: b, 3: c, 0: none */
+
+static int run(char name, int number, struct error *err)
+{
+	size_t n = strlen(trace);
+
+	trace[n] = name;
+	trace[n + 1] = '\0';
+	return fails_at == number ? error_set(err, -ENOSPC, "step %c", name) : 0;
+}
+static int run_a(void *ctx, struct error *err)
+{
+	(void)ctx;
+	return run('a', 1, err);
+}
+static int run_b(void *ctx, struct error *err)
+{
+	(void)ctx;
+	return run('b', 2, err);
+}
+static int run_c(void *ctx, struct error *err)
+{
+	(void)ctx;
+	return run('c', 3, err);
+}
+static void undo_a(void *ctx)
+{
+	(void)ctx;
+	strcat(trace, "A");
+}
+static void undo_c(void *ctx)
+{
+	(void)ctx;
+	strcat(trace, "C");
+}
+
+static const struct step step[] = {{"a", run_a, undo_a}, {"b", run_b, NULL}, {"c", run_c, undo_c}};
+static const struct step_table table = {"test", step, 3, NULL};
+
+static int walk(const char *fault, int fails, struct error *err)
+{
+	uint64_t took_ns[3];
+
+	trace[0] = '\0';
+	fails_at = fails;
+	if (fault)
+		setenv("STASIS_FAULT", fault, 1);
+	else
+		unsetenv("STASIS_FAULT");
+	return steps_run(&table, NULL, took_ns, err);
+}
+
+START_TEST(test_order)
+{
+	struct error err;
+
+	ck_assert_int_eq(walk(NULL, 0, &err), 0);
+	ck_assert_str_eq(trace, "abc");
+}
+END_TEST
+
+static int stop_at_b(void *ctx, uint32_t index, struct error *err)
+{
+	(void)ctx;
+	return index == 1 ? error_set(err, -ETIMEDOUT, "too late in step %s", step[index].name) : 0;
+}
+
+/* A step that is done when the procedure may not go on is undone with those before it. */
+START_TEST(test_may_go_on)
+{
+	static const struct step limited[] = {
+		{"a", run_a, undo_a}, {"b", run_b, undo_c}, {"c", run_c, NULL}};
+	static const struct step_table limits = {"test", limited, 3, stop_at_b};
+	struct error err;
+	uint64_t took_ns[3];
+
+	trace[0] = '\0';
+	fails_at = 0;
+	unsetenv("STASIS_FAULT");
+	ck_assert_int_eq(steps_run(&limits, NULL, took_ns, &err), -ETIMEDOUT);
+	ck_assert_str_eq(err.msg, "too late in step b");
+	ck_assert_str_eq(trace, "abCA");
+}
+END_TEST
+
+/* The failing step undoes itself; those before it are undone, last one first. */
+START_TEST(test_undo)
+{
+	static const char *const expected[] = {"abc", "a", "abA", "abcA"};
+	struct error err;
+
+	ck_assert_int_eq(walk(NULL, _i, &err), _i ? -ENOSPC : 0);
+	ck_assert_str_eq(trace, expected[_i]);
+	if (_i) {
+		char word[] = "step ?";
+
+		word[5] = (char)('a' + _i - 1);
+		ck_assert_str_eq(err.msg, word);
+	}
+}
+END_TEST
+
+START_TEST(test_fault_strikes_once)
+{
+	struct error err;
+
+	ck_assert_int_eq(walk("test/c:fail", 0, &err), -EIO);
+	ck_assert_str_eq(trace, "abA");
+	ck_assert_ptr_nonnull(strstr(err.msg, "test/c"));
+	ck_assert_int_eq(walk("test/c:fail", 0, &err), 0);
+	ck_assert_str_eq(trace, "abc");
+}
+END_TEST
+
+/* What is done is undone, be it by the last step. */
+START_TEST(test_fault_after)
+{
+	static const char *const fault[] = {"test/a:fail-after", "test/b:fail-after",
+					    "test/c:fail-after"};
+	static const char *const expected[] = {"aA", "abA", "abcCA"};
+	struct error err;
+
+	ck_assert_int_eq(walk(fault[_i], 0, &err), -EIO);
+	ck_assert_str_eq(trace, expected[_i]);
+	ck_assert_int_eq(walk(fault[_i], 0, &err), 0);
+}
+END_TEST
+
+START_TEST(test_fault_of_other_tables)
+{
+	static const char *const other[] = {"load/c:fail", "test/d:fail", "test/c", "", "list"};
+	struct error err;
+
+	ck_assert_int_eq(walk(other[_i], 0, &err), 0);
+	ck_assert_str_eq(trace, "abc");
+}
+END_TEST
+
+START_TEST(test_kill)
+{
+	struct error err;
+
+	(void)!walk(_i ? "test/b:kill-after" : "test/b:kill", 0, &err);
+	ck_abort_msg("still alive");
+}
+END_TEST
+
+START_TEST(test_times)
+{
+	const uint64_t took_ns[] = {1000, 2500, 3000999};
+	char text[64], little[8];
+
+	ck_assert_str_eq(steps_times(&table, 1, took_ns, text, sizeof(text)),
+			 "b 0.002 ms, c 3.000 ms");
+	ck_assert_str_eq(steps_times(&table, 0, took_ns, little, sizeof(little)), "a 0.001");
+}
+END_TEST
+
+/* Faults of a list strike one after another, each once. */
+START_TEST(test_fault_list)
+{
+	static const char faults[] = "test/b:fail,test/a:fail-after,other/c:fail";
+	struct error err;
+
+	ck_assert_int_eq(walk(faults, 0, &err), -EIO);
+	ck_assert_str_eq(trace, "aA");
+	ck_assert_int_eq(walk(faults, 0, &err), -EIO);
+	ck_assert_str_eq(trace, "aA");
+	ck_assert_str_eq(err.msg, "test/a: made to fail by STASIS_FAULT");
+	ck_assert_int_eq(walk(faults, 0, &err), 0);
+	ck_assert_str_eq(trace, "abc");
+	ck_assert_int_eq(walk("test/c:fail", 0, &err), 0); /* this one is behind the end */
+}
+END_TEST
+
+START_TEST(test_list)
+{
+	unsetenv("STASIS_FAULT");
+	ck_assert(!steps_list_asked());
+	setenv("STASIS_FAULT", "list", 1);
+	ck_assert(steps_list_asked());
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("steps");
+	TCase *tc = tcase_create("steps");
+
+	tcase_add_test(tc, test_order);
+	tcase_add_test(tc, test_may_go_on);
+	tcase_add_loop_test(tc, test_undo, 0, 4);
+	tcase_add_test(tc, test_fault_strikes_once);
+	tcase_add_loop_test(tc, test_fault_after, 0, 3);
+	tcase_add_loop_test(tc, test_fault_of_other_tables, 0, 5);
+	tcase_add_loop_test_raise_signal(tc, test_kill, SIGKILL, 0, 2);
+	tcase_add_test(tc, test_times);
+	tcase_add_test(tc, test_fault_list);
+	tcase_add_test(tc, test_list);
+	suite_add_tcase(suite, tc);
+	return unit_run(suite);
+}

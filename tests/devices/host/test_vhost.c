@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Rings that the kernel serves: what it is told, when it is stopped, and who goes on where. */
+#include "tests/fakes/vhost_stand_in.h"
+#include "tests/rig/net_fixture.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_vsock.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define EVENTS	2
+#define VERSION 1ull << 32
+
+static void boot_vsock(void)
+{
+	rig.opt.vsock_cid = 77;
+	rig.opt.serial.kind = CHARDEV_NONE;
+	virtio_guest_boot();
+	driver_start(&drv, "vsock0", EVERY);
+}
+
+static void offer(uint32_t queue, uint32_t i)
+{
+	const struct driver_buffer buffer = {buffer_gpa(i), 64};
+
+	memset(driver_ram(buffer.gpa), 0xee, 64);
+	driver_add(&drv, queue, &buffer, queue == TX, queue != TX);
+	driver_kick(&drv, queue);
+}
+
+static void write_fd(int fd)
+{
+	const uint64_t one = 1;
+
+	ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+static const struct vsock_part {
+	struct virtio virtio;
+} * part(void)
+{
+	return drv.dev->host;
+}
+
+START_TEST(kernel_is_told)
+{
+	const struct stand_in *in = stand_in;
+
+	boot_vsock();
+	ck_assert_uint_eq(driver_config(&drv, 0, 8), 77);
+	ck_assert_uint_eq(in->cid, 77);
+	ck_assert(in->has_owner && in->runs);
+	ck_assert(in->features & VERSION);
+	ck_assert(in->features >> VIRTIO_VSOCK_F_SEQPACKET & 1);
+	ck_assert_uint_eq(in->memory.head.nregions, 1);
+	ck_assert_uint_eq(in->memory.region[0].guest_phys_addr, 0);
+	ck_assert_uint_eq(in->memory.region[0].memory_size, DRIVER_RAM_BYTES);
+	ck_assert_uint_eq(in->memory.region[0].userspace_addr, (uintptr_t)driver_ram(0));
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct virtio_queue *queue = &part()->virtio.queue[i];
+
+		ck_assert_uint_eq(in->ring[i].size, DRIVER_QUEUE_SIZE);
+		ck_assert_uint_eq(in->ring[i].addr.desc_user_addr, (uintptr_t)queue->q.desc);
+		ck_assert_uint_eq(in->ring[i].addr.avail_user_addr, (uintptr_t)queue->q.avail);
+		ck_assert_uint_eq(in->ring[i].addr.used_user_addr, (uintptr_t)queue->q.used);
+		ck_assert_int_eq(in->ring[i].kick, queue->kick_fd);
+		ck_assert_int_ge(in->ring[i].call, 0);
+		ck_assert_int_ge(in->ring[i].error, 0);
+	}
+	/* The kernel interrupts the driver. */
+	driver_isr(&drv);
+	write_fd(in->ring[1].call);
+	rig_spin();
+	ck_assert_uint_eq(driver_isr(&drv), 1);
+	driver_reset(&drv);
+	ck_assert(!in->runs);
+	ck_assert_int_eq(in->ring[0].kick, -1);
+	virtio_guest_end();
+}
+END_TEST
+
+START_TEST(rings_go_on)
+{
+	const struct virtio_state *s;
+
+	boot_vsock();
+	for (uint32_t i = 0; i < 5; i++)
+		offer(TX, i);
+	ck_assert_uint_eq(stand_in_serve(stand_in, TX, 3, 0), 3);
+	for (uint32_t round = 0; round < 3; round++) {
+		virtio_guest_reload();
+		drv.dev = devices_find(&rig.vm, "vsock0");
+		ck_assert(stand_in->runs);
+		ck_assert_uint_eq(stand_in->ring[TX].base, 3 + round);
+		ck_assert_uint_eq(stand_in_serve(stand_in, TX, 1, 0), round < 2);
+	}
+	for (uint32_t i = 0; i < 5; i++)
+		driver_wait(&drv, TX);
+	/* Indices go round; the kernel knows 16 bits of them. */
+	for (uint32_t i = 0; i < 70000; i++) {
+		offer(TX, 0);
+		ck_assert_uint_eq(stand_in_serve(stand_in, TX, 1, 0), 1);
+		driver_wait(&drv, TX);
+	}
+	virtio_guest_reload();
+	drv.dev = devices_find(&rig.vm, "vsock0");
+	s = drv.dev->state;
+	ck_assert_uint_eq(stand_in->ring[TX].base, (70005) % 65536);
+	ck_assert_uint_eq(s->queue_next_used[TX], 70005 % 65536);
+	virtio_guest_end();
+}
+END_TEST
+
+/* What is saved behind all members is nothing. */
+START_TEST(vsock_checks)
+{
+	const struct state_desc *desc;
+	uint8_t *bad;
+
+	boot_vsock();
+	desc = drv.dev->ops->state;
+	bad = malloc(desc->size);
+	memcpy(bad, drv.dev->state, desc->size);
+	ck_assert_ptr_null(desc->check(bad));
+	bad[desc->size - 1] = 1;
+	ck_assert_ptr_nonnull(desc->check(bad));
+	free(bad);
+	virtio_guest_end();
+}
+END_TEST
+
+static void expect_reset_event(uint32_t i)
+{
+	ck_assert_uint_eq(driver_wait(&drv, EVENTS), sizeof(struct virtio_vsock_event));
+	ck_assert_uint_eq(*(uint32_t *)driver_ram(buffer_gpa(i)),
+			  VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
+}
+
+START_TEST(guest_hears_of_the_break)
+{
+	uint32_t bytes;
+	uint16_t head;
+
+	boot_vsock();
+	offer(EVENTS, 0);
+	offer(EVENTS, 1);
+	ck_assert(!driver_get(&drv, EVENTS, &head, &bytes));
+	virtio_guest_reload();
+	expect_reset_event(0);
+	ck_assert(!driver_get(&drv, EVENTS, &head, &bytes));
+	virtio_guest_reload();
+	expect_reset_event(1);
+	/* No buffer: it waits for one, over another load too, and comes once. */
+	virtio_guest_reload();
+	virtio_guest_reload();
+	ck_assert(!driver_get(&drv, EVENTS, &head, &bytes));
+	offer(EVENTS, 2);
+	expect_reset_event(2);
+	offer(EVENTS, 3);
+	ck_assert(!driver_get(&drv, EVENTS, &head, &bytes));
+	virtio_guest_end();
+}
+END_TEST
+
+START_TEST(ring_that_the_kernel_gives_up)
+{
+	boot_vsock();
+	write_fd(stand_in->ring[0].error);
+	RIG_WAIT_FOR(driver_status(&drv) & 0x40);
+	driver_start(&drv, "vsock0", EVERY);
+	ck_assert(stand_in->runs);
+	virtio_guest_end();
+}
+END_TEST
+
+START_TEST(vsock_refusals)
+{
+	struct error err = {""};
+
+	rig.opt.vsock_cid = 77;
+	rig.opt.serial.kind = CHARDEV_NONE;
+	stand_in_absent = true;
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), -ENOENT);
+	ck_assert_ptr_nonnull(strstr(err.msg, "modprobe vhost_vsock"));
+	virtio_guest_detach();
+	stand_in_absent = false;
+	stand_in_fails = VHOST_VSOCK_SET_GUEST_CID;
+	stand_in_errno = EADDRINUSE;
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EADDRINUSE);
+	ck_assert_ptr_nonnull(strstr(err.msg, "cid=77 is another VM's"));
+	virtio_guest_detach();
+	stand_in_fails = 0;
+	boot_vsock();
+	rig.opt.vsock_cid = 78;
+	err.msg[0] = 0;
+	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, drv.dev->state, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "cid=77"));
+	virtio_guest_end();
+}
+END_TEST
+
+START_TEST(vsock_start_that_fails)
+{
+	static const unsigned long fails[] = {VHOST_SET_FEATURES, VHOST_SET_VRING_ADDR,
+					      VHOST_SET_VRING_KICK, VHOST_VSOCK_SET_RUNNING};
+
+	boot_vsock();
+	for (size_t i = 0; i < sizeof(fails) / sizeof(fails[0]); i++) {
+		stand_in_errno = EFAULT;
+		stand_in_fails = fails[i];
+		virtio_guest_reload();
+		ck_assert_uint_eq(driver_status(&drv) & 0x40, 0x40);
+		ck_assert(!stand_in->runs);
+		stand_in_fails = 0;
+		driver_start(&drv, "vsock0", EVERY);
+		ck_assert(stand_in->runs);
+	}
+	virtio_guest_end();
+}
+END_TEST
+
+/* --- network */
+
+static void boot_net(uint32_t queues, enum on_off_auto vhost, uint64_t features)
+{
+	ck_assert_msg(!unshare(CLONE_NEWNET) && !access("/dev/net/tun", R_OK | W_OK),
+		      "this test makes a tap in a network namespace: run it as root, with "
+		      "/dev/net/tun there (modprobe tun)");
+	card_options(NET_TAP, queues);
+	strcpy(card.path, "stasis0");
+	card.vhost = vhost;
+	virtio_guest_boot();
+	driver_start(&drv, "net0", features);
+}
+
+START_TEST(net_by_kernel)
+{
+	struct net_info info;
+
+	boot_net(2, AUTO_AUTO, EVERY);
+	query(&info);
+	ck_assert_str_eq(info.backend, "tap=stasis0,vhost=on");
+	/* The tap's header is the driver's: the kernel adds none. */
+	ck_assert(stand_in[0].features >> VIRTIO_NET_F_MRG_RXBUF & 1);
+	ck_assert(!(stand_in[0].features >> VHOST_NET_F_VIRTIO_NET_HDR & 1));
+	ck_assert(stand_in[0].features & VERSION);
+	for (uint32_t ring = 0; ring < 2; ring++) {
+		ck_assert_int_eq(stand_in[0].ring[ring].backend, net_host(drv.dev)->backend.fd[0]);
+		ck_assert_int_eq(stand_in[1].ring[ring].backend, -1);
+	}
+	ck_assert_uint_eq(
+		control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\2\0", 2),
+		VIRTIO_NET_OK);
+	ck_assert_int_eq(stand_in[0].ring[1].backend, net_host(drv.dev)->backend.fd[0]);
+	ck_assert_int_eq(stand_in[1].ring[1].backend, net_host(drv.dev)->backend.fd[1]);
+	ck_assert_uint_eq(stand_in[1].ring[0].addr.desc_user_addr,
+			  (uintptr_t)net_queue(drv.dev, 2)->q.desc);
+	ck_assert_uint_eq(
+		control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\1\0", 2),
+		VIRTIO_NET_OK);
+	ck_assert_int_eq(stand_in[1].ring[1].backend, -1);
+	virtio_guest_end();
+}
+END_TEST
+
+static void send_some(uint32_t n)
+{
+	uint8_t frame[60];
+
+	fill_frame(frame, sizeof(frame), MAC_TEXT, 0);
+	for (uint32_t i = 0; i < n; i++)
+		send_frame(i, &(struct virtio_net_hdr_v1){0}, frame, sizeof(frame));
+}
+
+/* From the kernel to this process and back, as loads and the link have it. */
+START_TEST(net_changes_hands)
+{
+	boot_net(1, AUTO_ON, EVERY);
+	send_some(5);
+	ck_assert_uint_eq(stand_in_serve(stand_in, TX, 2, 0), 2);
+	card.vhost = AUTO_OFF;
+	virtio_guest_reload();
+	drv.dev = devices_find(&rig.vm, "net0");
+	ck_assert(!net_host(drv.dev)->has_vhost);
+	for (int i = 0; i < 5; i++)
+		driver_wait(&drv, TX);
+	for (uint32_t i = 0; i < 4; i++)
+		offer_rx(i, 1526);
+	for (int i = 0; i < 20; i++)
+		rig_spin(); /* buffers are popped ahead */
+	card.vhost = AUTO_AUTO;
+	virtio_guest_reload();
+	drv.dev = devices_find(&rig.vm, "net0");
+	ck_assert(net_host(drv.dev)->vhost_runs);
+	ck_assert_uint_eq(stand_in->ring[TX].base, 5);
+	ck_assert_uint_eq(stand_in->ring[RX].base, 0);
+	ck_assert_uint_eq(stand_in_serve(stand_in, RX, 9, 72), 4);
+	for (int i = 0; i < 4; i++)
+		ck_assert_uint_eq(driver_wait(&drv, RX), 72);
+	set_link(false);
+	ck_assert_int_eq(stand_in->ring[TX].backend, -1);
+	send_some(3);
+	for (int i = 0; i < 3; i++)
+		driver_wait(&drv, TX);
+	set_link(true);
+	ck_assert_uint_eq(stand_in->ring[TX].base, 8);
+	ck_assert_int_ge(stand_in->ring[TX].backend, 0);
+	virtio_guest_end();
+}
+END_TEST
+
+static void add_set_pairs(uint32_t i, uint8_t pairs)
+{
+	const uint64_t gpa = buffer_gpa(i);
+
+	memcpy(driver_ram(gpa),
+	       (uint8_t[]){VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, pairs, 0}, 4);
+	driver_add(&drv, 4, (struct driver_buffer[]){{gpa, 4}, {gpa + 8, 1}}, 1, 1);
+}
+
+static void turn(void *opaque, uint32_t events)
+{
+	(void)opaque;
+	(void)events;
+	loop_quit(&rig.vm.loop);
+}
+
+/* To change pairs takes long: not twice without others in between, and not for nothing. */
+START_TEST(net_pairs)
+{
+	uint32_t bytes;
+	uint16_t head;
+	int fd[2];
+
+	boot_net(2, AUTO_ON, EVERY);
+	rig_spin();
+	stand_in_errno = EFAULT;
+	stand_in_fails = VHOST_NET_SET_BACKEND;
+	add_set_pairs(0, 1);
+	driver_kick(&drv, 4);
+	driver_wait(&drv, 4);
+	ck_assert(net_host(drv.dev)->vhost_runs);
+	stand_in_fails = 0;
+	add_set_pairs(0, 2);
+	add_set_pairs(1, 1);
+	driver_kick(&drv, 4);
+	/* Somebody who is ready behind the first turn. */
+	ck_assert_int_eq(pipe(fd), 0);
+	ck_assert_int_eq(loop_add(&rig.vm.loop, fd[1], EPOLLOUT, turn, NULL, NULL), 0);
+	rig.vm.loop.stop = false;
+	loop_run(&rig.vm.loop);
+	ck_assert(driver_get(&drv, 4, &head, &bytes));
+	ck_assert(!driver_get(&drv, 4, &head, &bytes));
+	loop_del(&rig.vm.loop, fd[1]);
+	driver_wait(&drv, 4);
+	virtio_guest_end();
+}
+END_TEST
+
+/* A kernel that does not take the rings after all costs speed alone. */
+START_TEST(net_without_kernel)
+{
+	static const unsigned long fails[] = {VHOST_SET_FEATURES, VHOST_SET_VRING_BASE,
+					      VHOST_SET_VRING_KICK, VHOST_NET_SET_BACKEND};
+
+	boot_net(1, AUTO_ON, EVERY);
+	for (size_t i = 0; i < sizeof(fails) / sizeof(fails[0]); i++) {
+		stand_in_errno = EFAULT;
+		stand_in_fails = fails[i];
+		driver_start(&drv, "net0", EVERY);
+		ck_assert(!net_host(drv.dev)->vhost_runs);
+		send_some(2);
+		driver_wait(&drv, TX);
+		driver_wait(&drv, TX);
+		stand_in_fails = 0;
+		driver_start(&drv, "net0", EVERY);
+		ck_assert(net_host(drv.dev)->vhost_runs);
+	}
+	virtio_guest_end();
+}
+END_TEST
+
+START_TEST(net_refusals)
+{
+	struct error err = {""};
+
+	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
+	card_options(NET_TAP, 1);
+	strcpy(card.path, "stasis0");
+	card.vhost = AUTO_ON;
+	stand_in_absent = true;
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), -ENOENT);
+	ck_assert_ptr_nonnull(strstr(err.msg, "modprobe vhost_net"));
+	virtio_guest_detach();
+	card.vhost = AUTO_AUTO;
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), 0);
+	ck_assert(!net_host(devices_find(&rig.vm, "net0"))->has_vhost);
+	virtio_guest_detach();
+}
+END_TEST
+
+RIG_MAIN("vhost", kernel_is_told, rings_go_on, vsock_checks, guest_hears_of_the_break,
+	 ring_that_the_kernel_gives_up, vsock_refusals, vsock_start_that_fails, net_by_kernel,
+	 net_changes_hands, net_pairs, net_without_kernel, net_refusals)

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What every row of the device table must do: a new device is covered without a new test, if it is
+ * built in or asked for by everything_asked_for(). */
+#include "devices/devices.h"
+#include "tests/fakes/vfio_stand_in.h"
+#include "tests/rig/device_rig.h"
+#include "tests/rig/random_guest.h"
+#include "vmm/base/clock.h"
+#include <fcntl.h>
+#include <libfdt.h>
+#include <linux/pci_regs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define GOLDEN_CHECKPOINT GOLDEN_DIR "/checkpoint-0.2.0"
+
+#define TREE_BYTES 65536
+#define RAM_BYTES  (64u << 20)
+#define DISK_BYTES (16u << 20)
+
+static char folder[32];
+/* As in the golden checkpoint. */
+static struct disk_config disk = {.id = "disk0",
+				  .serial = "root",
+				  .cache = DISK_CACHE_WRITEBACK,
+				  .queues = 2,
+				  .queue_size = 256};
+static struct net_config net = {.id = "net0",
+				.kind = NET_STREAM,
+				.mac = {0x62, 0x51, 0xb2, 0x88, 0x57, 0xf4},
+				.queues = 1,
+				.vhost = AUTO_OFF};
+
+/* tests/fakes/vfio_stand_in.c has it. */
+static struct vfio_config vfio = {.id = "vfio0", .host = "0000:01:00.0"};
+
+static void open_folder(void)
+{
+	strcpy(folder, "/tmp/stasis-table-XXXXXX");
+	if (!mkdtemp(folder))
+		abort();
+	snprintf(disk.path, sizeof(disk.path), "%s/disk", folder);
+	snprintf(net.path, sizeof(net.path), "%s/net", folder);
+}
+
+static void close_folder(void)
+{
+	unlink(disk.path);
+	unlink(net.path);
+	rmdir(folder);
+}
+
+/* What passt is to a real one; nobody reads. */
+static void listen_at(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	memcpy(addr.sun_path, path, strlen(path));
+	unlink(path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(fd, 4), 0);
+}
+
+/* An NVMe disk by its looks: 16 KiB with four MSI-X vectors in the third page. */
+static void make_function(void)
+{
+	struct vfio_stand_in_function *f = vfio_stand_in_add(vfio.host, 1);
+	static const uint8_t caps[] = {PCI_CAP_ID_PM,
+				       0x48,
+				       3,
+				       0,
+				       [8] = PCI_CAP_ID_MSI,
+				       0x60,
+				       PCI_MSI_FLAGS_64BIT | 4,
+				       1,
+				       [0x20] = PCI_CAP_ID_MSIX,
+				       0,
+				       3,
+				       0,
+				       0,
+				       0x20,
+				       0,
+				       0,
+				       0x40,
+				       0x20};
+
+	f->region[0].bytes = 0x4000;
+	f->region[0].flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE |
+			     VFIO_REGION_INFO_FLAG_MMAP;
+	f->irq[VFIO_PCI_MSI_IRQ_INDEX].count = 4;
+	f->irq[VFIO_PCI_MSIX_IRQ_INDEX].count = 4;
+	memcpy(f->config, (uint8_t[]){0x36, 0x1b, 0x10, 0, 0, 0, 0x10, 0, 2, 2, 8, 1}, 12);
+	f->config[PCI_BASE_ADDRESS_0] = PCI_BASE_ADDRESS_MEM_TYPE_64;
+	f->config[PCI_CAPABILITY_LIST] = PCI_STD_HEADER_SIZEOF;
+	f->config[PCI_INTERRUPT_PIN] = 1;
+	memcpy(f->config + PCI_STD_HEADER_SIZEOF, caps, sizeof(caps));
+}
+
+/* The command line that has all devices, host ends included. */
+static void everything_asked_for(void)
+{
+	int fd = open(disk.path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	ck_assert_int_eq(ftruncate(fd, DISK_BYTES), 0);
+	close(fd);
+	listen_at(net.path);
+	rig.opt.rng = true;
+	rig.opt.vsock_cid = 3; /* vhost_stand_in.c */
+	rig.opt.has_console = rig.opt.has_agent = true;
+	rig.opt.disk = &disk;
+	rig.opt.ndisks = 1;
+	rig.opt.net = &net;
+	rig.opt.nnets = 1;
+	vfio_stand_in_begin();
+	make_function();
+	rig.opt.vfio = &vfio;
+	rig.opt.nvfios = 1;
+}
+
+static bool has_device(const struct device_ops *ops)
+{
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
+		if (rig.vm.device[i]->ops == ops)
+			return true;
+	return false;
+}
+
+static void attach_all(void)
+{
+	struct ram_config config = {.size_bytes = RAM_BYTES};
+	struct error err = {""};
+
+	everything_asked_for();
+	ck_assert_msg(!ram_open(&rig.vm.ram, &config, &err), "%s", err.msg);
+	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, RAM_BYTES, &err), 0);
+	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
+	for (uint32_t i = 0; i < device_table_rows; i++)
+		ck_assert_msg(has_device(device_table[i]),
+			      "%s: nothing here asks for it, so nothing here tests it",
+			      device_table[i]->type);
+}
+
+static void detach_all(void)
+{
+	devices_detach(&rig.vm);
+	ck_assert_uint_eq(rig.vm.ndevices, 0);
+	for (int space = 0; space < BUS_SPACES; space++)
+		ck_assert_uint_eq(rig.vm.bus.nregions[space], 0);
+	ram_close(&rig.vm.ram);
+	vfio_stand_in_end();
+}
+
+static void *save(const struct state_desc *desc, const void *state)
+{
+	void *fdt = calloc(1, TREE_BYTES);
+	struct error err = {""};
+
+	ck_assert_int_eq(fdt_create(fdt, TREE_BYTES), 0);
+	fdt_finish_reservemap(fdt);
+	fdt_begin_node(fdt, "");
+	fdt_begin_node(fdt, "device");
+	ck_assert_msg(!state_save(fdt, desc, state, &err), "%s", err.msg);
+	fdt_end_node(fdt);
+	fdt_end_node(fdt);
+	ck_assert_int_eq(fdt_finish(fdt), 0);
+	return fdt;
+}
+
+static int load(const void *fdt, const struct state_desc *desc, void *state)
+{
+	struct error err;
+
+	memset(state, 0, desc->size);
+	return state_load(fdt, fdt_path_offset(fdt, "/device"), desc, state, &err);
+}
+
+/* Every byte of every member differs from its neighbours; variable rows are full. */
+static void fill(const struct state_desc *desc, uint8_t *state)
+{
+	uint8_t next = 1;
+
+	for (uint32_t i = 0; i < desc->size; i++)
+		state[i] = next = (uint8_t)(next * 5 + 17);
+	for (const struct state_row *row = desc->row; row < desc->row + desc->nrows; row++)
+		if (row->kind == ST_VARIABLE)
+			memcpy(state + row->len_offset, &row->count, sizeof(row->count));
+		else if (row->kind == ST_STRING)
+			memset(state + row->offset + row->count - 1, 0, 1);
+}
+
+START_TEST(rows_are_complete)
+{
+	for (uint32_t i = 0; i < device_table_rows; i++) {
+		const struct device_ops *ops = device_table[i];
+
+		ck_assert_ptr_nonnull(ops->type);
+		ck_assert_uint_le(strlen(ops->name ? ops->name : ops->type) + strlen("15"),
+				  sizeof(((struct device *)0)->name) - 1);
+		ck_assert_ptr_nonnull(ops->attach);
+		ck_assert_ptr_nonnull(ops->reset);
+		ck_assert_msg(!ops->state != !ops->unsaved,
+			      "%s: either a state table, or the reason why there is none",
+			      ops->type);
+		if (ops->state) {
+			ck_assert_ptr_nonnull(ops->state->check);
+			ck_assert_str_eq(ops->state->type, ops->type);
+		}
+		for (uint32_t j = 0; j < i; j++)
+			ck_assert_str_ne(ops->type, device_table[j]->type);
+	}
+}
+END_TEST
+
+START_TEST(state_round_trip)
+{
+	for (uint32_t i = 0; i < device_table_rows; i++) {
+		/* Without its check(): the pattern is no state that a device could be in. */
+		struct state_desc desc = *device_table[i]->state;
+		uint8_t *before = malloc(desc.size), *after = malloc(desc.size);
+		void *fdt;
+
+		desc.check = NULL;
+		fill(&desc, before);
+		fdt = save(&desc, before);
+		ck_assert_int_eq(load(fdt, &desc, after), 0);
+		ck_assert_msg(!memcmp(before, after, desc.size), "%s: not what was saved",
+			      desc.type);
+		free(fdt);
+		free(before);
+		free(after);
+	}
+}
+END_TEST
+
+/* Every fixed member is needed, whichever is missing. */
+START_TEST(state_missing_member)
+{
+	attach_all();
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
+		const struct device *dev = rig.vm.device[i];
+		const struct state_desc *desc = dev->ops->state;
+		uint8_t *state = malloc(desc->size);
+
+		for (uint32_t row = 0; row < desc->nrows; row++) {
+			void *fdt = save(desc, dev->state);
+			int node = fdt_path_offset(fdt, "/device");
+
+			if (desc->row[row].kind != ST_ADDED) {
+				ck_assert_int_eq(fdt_delprop(fdt, node, desc->row[row].name), 0);
+				ck_assert_int_ne(load(fdt, desc, state), 0);
+			}
+			free(fdt);
+		}
+		free(state);
+	}
+	detach_all();
+}
+END_TEST
+
+/* What a load does with devices that its guest never had, and undoes when it fails. */
+START_TEST(built_in_ones_come_and_go)
+{
+	struct error err = {""};
+	uint32_t n;
+
+	attach_all();
+	n = rig.vm.ndevices;
+	for (uint32_t i = n; i-- > 0;)
+		if (!rig.vm.device[i]->ops->count)
+			devices_remove(&rig.vm, rig.vm.device[i]);
+	ck_assert_uint_lt(rig.vm.ndevices, n);
+	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
+	ck_assert_uint_eq(rig.vm.ndevices, n);
+	detach_all();
+}
+END_TEST
+
+/* Pauses: what is in flight comes to its end. */
+static void settle(struct device *dev)
+{
+	struct error err = {""};
+
+	if (!dev->ops->pause)
+		return;
+	pthread_mutex_lock(&dev->lock);
+	ck_assert_msg(!dev->ops->pause(dev, clock_now_ns() + 10 * CLOCK_NS_PER_S, &err), "%s: %s",
+		      dev->name, err.msg);
+	pthread_mutex_unlock(&dev->lock);
+}
+
+static void resume(struct device *dev)
+{
+	if (!dev->ops->resume)
+		return;
+	pthread_mutex_lock(&dev->lock);
+	dev->ops->resume(dev);
+	pthread_mutex_unlock(&dev->lock);
+}
+
+static void resume_all(void)
+{
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
+		resume(rig.vm.device[i]);
+}
+
+/* The state after power-on is one that can be loaded, and comes back the same. */
+START_TEST(power_on_state)
+{
+	attach_all();
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
+		struct device *dev = rig.vm.device[i];
+		const struct device_ops *ops = dev->ops;
+		void *after = malloc(ops->state->size), *fdt;
+
+		resume(dev);
+		settle(dev);
+		settle(dev);
+		fdt = save(ops->state, dev->state);
+		ck_assert_int_eq(load(fdt, ops->state, after), 0);
+		ck_assert_int_eq(memcmp(dev->state, after, ops->state->size), 0);
+		free(after);
+		free(fdt);
+	}
+	devices_reset(&rig.vm);
+	detach_all();
+}
+END_TEST
+
+/* As a load does. False: refused by compare(), which says why; or by post_load(), and then the
+ * device is one that was reset. */
+static bool load_state(struct device *dev, const void *state)
+{
+	const struct device_ops *ops = dev->ops;
+	struct error err = {""};
+
+	if (ops->compare && ops->compare(dev, state, &err)) {
+		ck_assert_msg(*err.msg, "%s: compare() refuses without a word", dev->name);
+		return false;
+	}
+	memcpy(dev->state, state, ops->state->size);
+	if (!ops->post_load || !ops->post_load(dev, &err))
+		return true;
+	ck_assert_msg(*err.msg, "%s: post_load() refuses without a word", dev->name);
+	pthread_mutex_lock(&dev->lock);
+	ops->reset(dev);
+	pthread_mutex_unlock(&dev->lock);
+	return false;
+}
+
+/* What a release has saved its successors take: not the tables alone (test_checkpoint.c), but the
+ * devices that hold it against this command line. */
+START_TEST(golden_states_are_loadable)
+{
+	static uint8_t file[1 << 20];
+	FILE *in = fopen(GOLDEN_CHECKPOINT, "r");
+	struct error err;
+
+	ck_assert_ptr_nonnull(in);
+	ck_assert_uint_gt(fread(file, 1, sizeof(file), in), 4096);
+	fclose(in);
+	attach_all();
+	devices_remove(&rig.vm, devices_find(&rig.vm, "vfio0")); /* no golden guest has one */
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
+		struct device *dev = rig.vm.device[i];
+		const struct device_ops *ops = dev->ops;
+		int node = fdt_subnode_offset(file, 0, dev->name);
+		void *state = calloc(1, ops->state->size);
+
+		ck_assert_msg(node >= 0, GOLDEN_CHECKPOINT " has no %s", dev->name);
+		ck_assert_msg(!state_load(file, node, ops->state, state, &err), "%s", err.msg);
+		err.msg[0] = '\0';
+		ck_assert_msg(!ops->compare || !ops->compare(dev, state, &err), "%s: %s", dev->name,
+			      err.msg);
+		memcpy(dev->state, state, ops->state->size);
+		free(state);
+	}
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
+		struct device *dev = rig.vm.device[i];
+
+		ck_assert_msg(!dev->ops->post_load || !dev->ops->post_load(dev, &err), "%s: %s",
+			      dev->name, err.msg);
+	}
+	resume_all();
+	rig_spin();
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
+		settle(rig.vm.device[i]);
+	detach_all();
+}
+END_TEST
+
+/* States nobody would save: refused, or harmless to load and run. Those that differ from a good
+ * one in few bytes get past check() often. */
+START_TEST(hostile_state)
+{
+	uint32_t random = 1, accepted = 0;
+
+	attach_all();
+	for (int round = 0; round < 4000; round++) {
+		struct device *dev = rig.vm.device[round % (int)rig.vm.ndevices];
+		const struct state_desc *desc = dev->ops->state;
+		uint8_t *state = malloc(desc->size);
+
+		settle(dev);
+		memcpy(state, dev->state, desc->size);
+		for (int i = 0; i < 1 + round % 3; i++)
+			state[random_next(&random) % desc->size] = (uint8_t)random_next(&random);
+		accepted += !desc->check(state) && load_state(dev, state);
+		free(state);
+		resume(dev);
+		random_guest(&random, 50);
+		if (!(round % 16))
+			rig_spin();
+		rig.requests = 0;
+	}
+	ck_assert_uint_gt(accepted, 400);
+	detach_all();
+}
+END_TEST
+
+/* Whatever a guest does, what is saved then can be loaded. */
+START_TEST(poked_state_is_loadable)
+{
+	uint32_t random = 2;
+
+	attach_all();
+	for (int round = 0; round < 500; round++) {
+		resume_all();
+		random_guest(&random, 100);
+		rig_spin();
+		for (uint32_t i = 0; i < rig.vm.ndevices; i++)
+			settle(rig.vm.device[i]);
+		for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
+			struct device *dev = rig.vm.device[i];
+			const struct state_desc *desc = dev->ops->state;
+			const char *why = desc->check(dev->state);
+			void *state = malloc(desc->size);
+
+			ck_assert_msg(!why, "%s: %s", dev->name, why);
+			memcpy(state, dev->state, desc->size);
+			ck_assert_msg(load_state(dev, state), "%s is not what it was", dev->name);
+			why = desc->check(dev->state);
+			ck_assert_msg(!why, "%s, loaded: %s", dev->name, why);
+			free(state);
+		}
+		rig.requests = 0;
+	}
+	detach_all();
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {rows_are_complete,    state_round_trip,
+				      state_missing_member, built_in_ones_come_and_go,
+				      power_on_state,	    golden_states_are_loadable,
+				      hostile_state,	    poked_state_is_loadable};
+	int status;
+
+	open_folder();
+	status = rig_run("device table", tests, sizeof(tests) / sizeof(tests[0]));
+	close_folder();
+	return status;
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Config space of a function that is passed through: which bits the guest reads, and which bits of the
+ * function it reaches. */
+#include "tests/rig/unit.h"
+#include "tests/rig/vfio_fixture.h"
+#include <errno.h>
+#include <string.h>
+
+#define ALL 0xffffffffu
+
+/* What the guest reads, once as it boots and once after it has written ones; and what it has then
+ * written into the function. The rest is zero for the guest, and left alone. */
+static const struct {
+	uint32_t offset, bytes, boot, written, passed;
+} regs[] = {
+	{PCI_VENDOR_ID, 4, 0xa808144d, 0xa808144d, 0},
+	{PCI_COMMAND, 2, 0,
+	 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE, 0},
+	{PCI_STATUS, 2, 0x90, 0xffff, 0xffef},
+	{PCI_CLASS_REVISION, 4, 0x01080203, 0x01080203, 0},
+	{PCI_CACHE_LINE_SIZE, 1, 0, 0xff, 0},
+	{PCI_BASE_ADDRESS_0, 4, RIG_MMIO64 &ALL, ~(FUNCTION_WIDE_BYTES - 1), 0},
+	{PCI_BASE_ADDRESS_1, 4, RIG_MMIO64 >> 32, ALL, 0},
+	{PCI_BASE_ADDRESS_2, 4, 0, ~(FUNCTION_SMALL_BYTES - 1), 0},
+	{PCI_BASE_ADDRESS_3, 4, 0, ~(FUNCTION_PORTS_BYTES - 1), 0},
+	{PCI_BASE_ADDRESS_4, 4, 0, ~(FUNCTION_SPARSE_BYTES - 1), 0},
+	{PCI_SUBSYSTEM_VENDOR_ID, 4, 0xa801144d, 0xa801144d, 0},
+	{PCI_CAPABILITY_LIST, 1, FUNCTION_PM, FUNCTION_PM, 0},
+	{PCI_INTERRUPT_LINE, 1, 0, 0xff, 0},
+	{PCI_INTERRUPT_PIN, 1, 1, 1, 0},
+	{FUNCTION_PM, 4, 0x07ff5001, 0x07ff5001, 0},
+	{FUNCTION_PM + PCI_PM_CTRL, 2, PCI_PM_CTRL_NO_SOFT_RESET, 0x7eff, 0x7eff},
+	{FUNCTION_PM + PCI_PM_DATA_REGISTER, 1, 0xff, 0xff, 0xff},
+	{FUNCTION_MSI, 2, 0x6c05, 0x6c05, 0},
+	{FUNCTION_MSI + PCI_MSI_FLAGS, 2, 0x186, 0x1f7, 0},
+	{FUNCTION_MSI + PCI_MSI_ADDRESS_LO, 4, 0, 0xfffffffc, 0},
+	{FUNCTION_MSI + PCI_MSI_ADDRESS_HI, 4, 0, ALL, 0},
+	{FUNCTION_MSI + PCI_MSI_DATA_64, 2, 0, 0xffff, 0},
+	{FUNCTION_MSI + PCI_MSI_MASK_64, 4, 0, 0xff, 0},
+	{FUNCTION_MSIX, 4, 0x00208011, 0xc0208011, 0},
+	{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, FUNCTION_TABLE, FUNCTION_TABLE, 0},
+	{FUNCTION_MSIX + PCI_MSIX_PBA, 4, FUNCTION_PBA, FUNCTION_PBA, 0},
+	{FUNCTION_EXP, 4, 0x0092c010, 0x0092c010, 0},
+	{FUNCTION_EXP + PCI_EXP_DEVCAP, 4, 0x10008fc1, 0x10008fc1, 0},
+	{FUNCTION_EXP + PCI_EXP_DEVCTL, 2, 0x2810, 0xffff, 0xffff},
+	{FUNCTION_EXP + PCI_EXP_DEVSTA, 2, 0xffff, 0xffff, 0xffff},
+	{FUNCTION_EXP + PCI_EXP_DEVCAP2, 4, ALL, ALL, 0},
+	{FUNCTION_EXP + PCI_EXP_DEVCTL2, 2, 0xffff, 0xffff, 0xffff},
+	{FUNCTION_EXP + PCI_EXP_DEVSTA2, 2, 0xffff, 0xffff, 0xffff},
+	{FUNCTION_VENDOR, 2, 0x0009, 0x0009, 0},
+	{FUNCTION_VENDOR + 2, 2, 0xff10, 0xff10, 0xff00},
+	{FUNCTION_VENDOR + 4, 4, ALL, ALL, ALL},
+	{FUNCTION_VENDOR + 8, 4, ALL, ALL, ALL},
+	{FUNCTION_VENDOR + 12, 4, ALL, ALL, ALL},
+};
+#define NREGS (sizeof(regs) / sizeof(regs[0]))
+
+/* The place of BARs is pci.c's matter; their kinds are the function's. */
+static void expect_kinds(void)
+{
+	ck_assert_uint_eq(vfio_get(PCI_BASE_ADDRESS_0, 4) & 0xf, 0xc);
+	ck_assert_uint_eq(vfio_get(PCI_BASE_ADDRESS_2, 4) & 0xf, 0);
+	ck_assert_uint_eq(vfio_get(PCI_BASE_ADDRESS_3, 4) & 0x3, 1);
+	ck_assert_uint_eq(vfio_get(PCI_BASE_ADDRESS_4, 4) & 0xf, 0);
+}
+
+static bool is_bar(uint32_t offset)
+{
+	return offset >= PCI_BASE_ADDRESS_0 && offset <= PCI_BASE_ADDRESS_5;
+}
+
+static void expect(uint8_t *image, bool written)
+{
+	memset(image, 0, PCI_CONFIG_BYTES);
+	for (size_t i = 0; i < NREGS; i++)
+		memcpy(image + regs[i].offset, written ? &regs[i].written : &regs[i].boot,
+		       regs[i].bytes);
+}
+
+static void compare(const uint8_t *image, bool written)
+{
+	for (uint32_t bytes = 1; bytes <= 4; bytes *= 2)
+		for (uint32_t at = 0; at < PCI_CONFIG_BYTES; at += bytes) {
+			uint32_t want = 0, got = vfio_get(at, bytes);
+
+			memcpy(&want, image + at, bytes);
+			if (is_bar(at) && (!written || at % 4 == 0))
+				continue;
+			ck_assert_msg(got == want, "%u bytes at %#x are %#x, not %#x", bytes, at,
+				      got, want);
+		}
+	expect_kinds();
+}
+
+START_TEST(masks)
+{
+	uint32_t bytes = 1u << _i;
+	uint8_t image[PCI_CONFIG_BYTES], before[PCI_CONFIG_BYTES], own[PCI_CONFIG_BYTES];
+
+	vfio_fixture_boot();
+	expect(image, false);
+	compare(image, false);
+	memcpy(before, function->config, sizeof(before));
+	for (uint32_t at = 0; at < PCI_CONFIG_BYTES; at += bytes)
+		vfio_put(at, bytes, ALL);
+	memcpy(own, before, sizeof(own));
+	for (size_t i = 0; i < NREGS; i++)
+		for (uint32_t b = 0; b < regs[i].bytes; b++)
+			if ((uint8_t)(regs[i].passed >> (8 * b)))
+				own[regs[i].offset + b] = (uint8_t)(regs[i].passed >> (8 * b));
+	for (uint32_t at = 0; at < PCI_CONFIG_BYTES; at++)
+		if (at != PCI_COMMAND && at != PCI_COMMAND + 1)
+			ck_assert_msg(function->config[at] == own[at],
+				      "the function has %#x at %#x, not %#x", function->config[at],
+				      at, own[at]);
+	expect(image, true);
+	compare(image, true);
+	for (uint32_t at = PCI_CONFIG_BYTES; at < 4096; at += 4) {
+		vfio_put(at, 4, ALL);
+		ck_assert_uint_eq(vfio_get(at, 4), 0);
+	}
+	ck_assert_uint_eq(function_get(PCI_CONFIG_BYTES, 4), 0);
+}
+END_TEST
+
+/* Each access is one of the same width at the function, and of no byte more. */
+START_TEST(passed)
+{
+	uint8_t before[PCI_CONFIG_BYTES];
+
+	vfio_fixture_boot();
+	function_put(PCI_STATUS, 2, PCI_STATUS_REC_MASTER_ABORT);
+	ck_assert_uint_eq(vfio_get(PCI_STATUS, 2),
+			  PCI_STATUS_REC_MASTER_ABORT | PCI_STATUS_CAP_LIST);
+	function_put(FUNCTION_EXP + PCI_EXP_DEVSTA, 2, 0x21);
+	ck_assert_uint_eq(vfio_get(FUNCTION_EXP + PCI_EXP_DEVCTL, 4), 0x00212810);
+	memcpy(before, function->config, sizeof(before));
+	before[FUNCTION_VENDOR + 5] = 0x5a;
+	vfio_put(FUNCTION_VENDOR + 5, 1, 0x5a);
+	ck_assert_mem_eq(function->config, before, sizeof(before));
+	vfio_put(FUNCTION_EXP + PCI_EXP_DEVCTL, 2, 0x2010);
+	ck_assert_uint_eq(function_get(FUNCTION_EXP + PCI_EXP_DEVCTL, 4), 0x00212010);
+	vfio_put(FUNCTION_MSI + PCI_MSI_ADDRESS_LO, 4, 0xfee00000);
+	ck_assert_uint_eq(function_get(FUNCTION_MSI + PCI_MSI_ADDRESS_LO, 4), ALL);
+}
+END_TEST
+
+/* The guest's bus mastering is the function's; its BARs answer at the host's addresses for good. */
+START_TEST(command)
+{
+	const uint16_t always = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_SERR;
+
+	vfio_fixture_boot();
+	ck_assert_uint_eq(function_get(PCI_COMMAND, 2), always);
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	ck_assert_uint_eq(function_get(PCI_COMMAND, 2), always | PCI_COMMAND_MASTER);
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
+	ck_assert_uint_eq(function_get(PCI_COMMAND, 2), always | PCI_COMMAND_INTX_DISABLE);
+	vfio_put(PCI_COMMAND + 1, 1, 0);
+	ck_assert_uint_eq(function_get(PCI_COMMAND, 2), always);
+	ck_assert_uint_eq(vfio_get(PCI_COMMAND, 2), 0);
+}
+END_TEST
+
+/* A BAR that is mapped and does not answer would stop a vCPU; so it exits, and reads ones. */
+START_TEST(power)
+{
+	uint64_t gpa;
+
+	vfio_fixture_boot();
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	gpa = vfio_bar_gpa(FUNCTION_WIDE);
+	ck_assert_ptr_nonnull(vfio_slot_hva(gpa));
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
+	ck_assert_uint_eq(function_get(FUNCTION_PM + PCI_PM_CTRL, 2), 3);
+	ck_assert_ptr_null(vfio_slot_hva(gpa));
+	ck_assert_uint_eq(vfio_bar_gpa(FUNCTION_WIDE), gpa);
+	vfio_put(PCI_COMMAND, 2, 0);
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	ck_assert_ptr_null(vfio_slot_hva(gpa));
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 1, 0);
+	ck_assert_ptr_nonnull(vfio_slot_hva(gpa));
+}
+END_TEST
+
+/* KVM is out of memory: no vCPU may reach a BAR that is mapped and does not answer. */
+START_TEST(stays_in_d0)
+{
+	uint64_t gpa;
+
+	vfio_fixture_boot();
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	gpa = vfio_bar_gpa(FUNCTION_WIDE);
+	rig.slots_stay = true;
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
+	ck_assert_uint_eq(vfio_get(FUNCTION_PM + PCI_PM_CTRL, 2), PCI_PM_CTRL_NO_SOFT_RESET);
+	ck_assert_ptr_nonnull(vfio_slot_hva(gpa));
+	rig.slots_stay = false;
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
+	ck_assert_uint_eq(function_get(FUNCTION_PM + PCI_PM_CTRL, 2), 3);
+	ck_assert_ptr_null(vfio_slot_hva(gpa));
+}
+END_TEST
+
+/* What the host's kernel puts back as the function leaves D3 is older than what the guest wants; and there
+ * are two ways out of D3. */
+START_TEST(leaves_d3)
+{
+	const uint16_t former = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+	uint64_t gpa;
+
+	vfio_fixture_boot();
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	gpa = vfio_bar_gpa(FUNCTION_WIDE);
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	ck_assert_ptr_null(vfio_slot_hva(gpa));
+	function_put(PCI_COMMAND, 2, former);
+	function_put(FUNCTION_PM + PCI_PM_CTRL, 2, 0);
+	if (_i)
+		vfio_put(FUNCTION_EXP + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+	else
+		vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 0);
+	ck_assert_ptr_nonnull(vfio_slot_hva(gpa));
+	ck_assert_uint_eq(function_get(PCI_COMMAND, 2), PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+}
+END_TEST
+
+static void expect_caps(const char *what, const uint8_t *ids, size_t n)
+{
+	uint32_t at = vfio_get(PCI_CAPABILITY_LIST, 1);
+
+	for (size_t i = 0; i < n; i++, at = vfio_get(at + 1, 1)) {
+		ck_assert_msg(at != 0, "%s: it ends before capability %zu", what, i);
+		ck_assert_uint_eq(vfio_get(at, 1), ids[i]);
+	}
+	ck_assert_msg(!at, "%s: there is more at %#x", what, at);
+}
+#define EXPECT_CAPS(what, ...) \
+	expect_caps(what, (uint8_t[]){__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__}))
+
+START_TEST(hidden)
+{
+	vfio_fixture_boot();
+	EXPECT_CAPS("all", PCI_CAP_ID_PM, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_CAP_ID_EXP,
+		    PCI_CAP_ID_VNDR);
+}
+END_TEST
+
+/* Lists as no sane function has them. */
+START_TEST(broken_lists)
+{
+	static const struct {
+		const char *what;
+		uint32_t offset, value;
+	} row[] = {
+		{"no list at all", PCI_STATUS, 0},
+		{"into the header", PCI_CAPABILITY_LIST, 0x10},
+		{"a circle of one that is hidden", FUNCTION_PM, FUNCTION_PM << 8 | 0xf0},
+	};
+
+	function_put(row[_i].offset, _i ? 1 + (_i == 2) : 1, row[_i].value);
+	vfio_fixture_boot();
+	ck_assert_uint_eq(vfio_get(PCI_CAPABILITY_LIST, 1), 0);
+	ck_assert_uint_eq(vfio_get(PCI_STATUS, 2) & PCI_STATUS_CAP_LIST, 0);
+	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
+	ck_assert_uint_eq(function_get(FUNCTION_PM + PCI_PM_CTRL, 2), PCI_PM_CTRL_NO_SOFT_RESET);
+}
+END_TEST
+
+/* One that runs into the next, or over the end, is cut off or left out. */
+START_TEST(crowded)
+{
+	function_put(FUNCTION_PM + 1, 1, FUNCTION_PM + 4); /* PM has 4 bytes left */
+	function_put(FUNCTION_PM + 4, 2, FUNCTION_VENDOR << 8 | PCI_CAP_ID_VPD);
+	function_put(FUNCTION_VENDOR + 1, 2, 0xff00 | 0xf4); /* longer than there is room */
+	function_put(0xf4, 2, 0xfc00 | PCI_CAP_ID_MSI);
+	function_put(0xf6, 2, PCI_MSI_FLAGS_64BIT); /* 14 bytes, 8 are there */
+	function_put(0xfc, 2, PCI_CAP_ID_VNDR);
+	function_put(0xfe, 1, 0xff);
+	vfio_fixture_boot();
+	EXPECT_CAPS("crowded", PCI_CAP_ID_VNDR, PCI_CAP_ID_VNDR);
+	vfio_put(0xfc, 4, 0);
+	ck_assert_uint_eq(function_get(0xfc, 4), 0x00ff0009);
+}
+END_TEST
+
+START_TEST(no_pin)
+{
+	if (_i)
+		function->irq[VFIO_PCI_INTX_IRQ_INDEX].count = 0;
+	else
+		function_put(PCI_INTERRUPT_PIN, 1, 0);
+	vfio_fixture_boot();
+	ck_assert_uint_eq(vfio_get(PCI_INTERRUPT_PIN, 1), 0);
+}
+END_TEST
+
+/* What cannot be passed through is said so, and nothing is left of it. */
+START_TEST(refused)
+{
+	static const struct {
+		uint32_t offset, bytes, value;
+		const char *why;
+	} row[] = {
+		{PCI_HEADER_TYPE, 1, 1, "it is a bridge"},
+		{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x7ff0, "in no BAR"},
+		{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x3006, "in no BAR"},
+		{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 0x8000, "in no BAR"},
+		{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 5, "in no BAR"},
+		{FUNCTION_MSIX + PCI_MSIX_FLAGS, 2, FUNCTION_VECTORS, "VFIO knows of 33"},
+		{PCI_BASE_ADDRESS_4, 4, 1, "which no I/O BAR can have"},
+		{PCI_BASE_ADDRESS_2, 4, 4, "BAR 3 lies in the upper half of BAR 2"},
+	};
+	struct error err = {""};
+
+	function_put(row[_i].offset, row[_i].bytes, row[_i].value);
+	if (row[_i].offset == PCI_BASE_ADDRESS_4)
+		function->region[4].bytes = 0x20000;
+	ck_assert_int_eq(vfio_fixture_refused(&err), -EINVAL);
+	ck_assert_msg(strstr(err.msg, row[_i].why) && strstr(err.msg, "nvme (0000:01:00.0): "),
+		      "%s", err.msg);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("vfio-config");
+	TCase *tcase = tcase_create("vfio-config");
+
+	tcase_add_checked_fixture(tcase, vfio_fixture_open, vfio_fixture_close);
+	tcase_add_loop_test(tcase, masks, 0, 3);
+	tcase_add_test(tcase, passed);
+	tcase_add_test(tcase, command);
+	tcase_add_test(tcase, power);
+	tcase_add_test(tcase, stays_in_d0);
+	tcase_add_loop_test(tcase, leaves_d3, 0, 2);
+	tcase_add_test(tcase, hidden);
+	tcase_add_loop_test(tcase, broken_lists, 0, 3);
+	tcase_add_test(tcase, crowded);
+	tcase_add_loop_test(tcase, no_pin, 0, 2);
+	tcase_add_loop_test(tcase, refused, 0, 8);
+	suite_add_tcase(suite, tcase);
+	return unit_run(suite);
+}

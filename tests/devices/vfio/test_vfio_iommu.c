@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Functions of the host: opened, given guest RAM, refused, and let go, by either way to the kernel. */
+#include "devices/vfio/vfio_backend.h"
+#include "ram/backend.h"
+#include "tests/fakes/vfio_stand_in.h"
+#include "tests/rig/unit.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define A     "0000:01:00.0"
+#define B     "0000:01:00.1"
+#define C     "0000:02:00.0"
+#define GUEST 0x100000000ull
+
+static struct vm vm;
+static struct error err;
+
+static void setup(void)
+{
+	vfio_stand_in_begin();
+	vfio_stand_in_add(A, 12);
+	vfio_stand_in_add(B, 12);
+	vfio_stand_in_add(C, 13);
+	memset(&vm, 0, sizeof(vm));
+	vm.vm_fd = -1;
+	vm.ram.backend = &ram_devdax;
+	vm.ram.config = (struct ram_config){.size_bytes = 6 << 20, .path = "/dev/dax0.0"};
+	vm.ram.region[0] = (struct ram_region){0, 4 << 20, (uint8_t *)0x10000000};
+	vm.ram.region[1] = (struct ram_region){GUEST, 2 << 20, (uint8_t *)0x10400000};
+	vm.ram.nregions = 2;
+}
+
+/* Each test is run once a way: 0 by groups, 1 by iommufd. */
+static void take_way(int way)
+{
+	vfio_stand_in.no_cdev = !way;
+	vfio_stand_in.no_groups = way;
+}
+
+static void nothing_is_left(void)
+{
+	ck_assert_ptr_null(vm.vfio);
+	ck_assert_uint_eq(vfio_stand_in.nmaps, 0);
+	ck_assert(!vm.ram.pinned);
+	ck_assert_uint_eq(vfio_stand_in.containers, 0);
+	ck_assert_uint_eq(vfio_stand_in.groups, 0);
+	ck_assert_uint_eq(vfio_stand_in.kvm_devices, 0);
+	ck_assert_uint_eq(vfio_stand_in.kvm_files, 0);
+	for (uint32_t i = 0; i < vfio_stand_in.nfunctions; i++)
+		ck_assert_uint_eq(vfio_stand_in.function[i].open, 0);
+}
+
+static void teardown(void)
+{
+	nothing_is_left();
+	vfio_stand_in_end();
+}
+
+static int must_open(const char *address)
+{
+	int fd;
+
+	err.msg[0] = 0;
+	ck_assert_msg(!vfio_open(&vm, address, &fd, &err), "%s", err.msg);
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+static void refused(const char *address, int code, const char *says)
+{
+	int fd = 0;
+
+	err.msg[0] = 0;
+	ck_assert_int_eq(vfio_open(&vm, address, &fd, &err), code);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_msg(!strncmp(err.msg, address, strlen(address)) && strstr(err.msg, says),
+		      "'%s' is not in: %s", says, err.msg);
+}
+
+static void expect_ram_is_mapped(void)
+{
+	ck_assert_uint_eq(vfio_stand_in.nmaps, vm.ram.nregions);
+	ck_assert(vm.ram.pinned);
+	for (uint32_t i = 0; i < vm.ram.nregions; i++) {
+		ck_assert_uint_eq(vfio_stand_in.map[i].iova, vm.ram.region[i].gpa);
+		ck_assert_uint_eq(vfio_stand_in.map[i].bytes, vm.ram.region[i].size_bytes);
+		ck_assert_ptr_eq(vfio_stand_in.map[i].hva, vm.ram.region[i].hva);
+	}
+}
+
+/* All that is done is undone in reverse. */
+START_TEST(one_function)
+{
+	static const char *const log[] = {
+		"open /dev/vfio/vfio\nKVM_CREATE\nopen /dev/vfio/12\nSET_CONTAINER\nSET_IOMMU\n"
+		"KVM_ADD\nGET_DEVICE_FD " A "\nMAP\nMAP\n"
+		"close " A "\nUNMAP\nUNMAP\nKVM_DEL\nUNSET_CONTAINER\nclose group\n"
+		"close container\nclose kvm\n",
+		"open /dev/iommu\nIOAS_ALLOC\nKVM_CREATE\nopen /dev/vfio/devices/vfio0\nKVM_ADD\n"
+		"BIND " A "\nATTACH " A "\nMAP\nMAP\n"
+		"KVM_DEL\nclose " A "\nUNMAP\nUNMAP\nclose iommufd\nclose kvm\n"};
+	int fd;
+
+	take_way(_i);
+	fd = must_open(A);
+	expect_ram_is_mapped();
+	ck_assert_uint_eq(vfio_stand_in.kvm_files, 1);
+	ck_assert_str_eq(vm.vfio->backend->name, _i ? "iommufd" : "type1v2");
+	vfio_close(&vm, A, fd);
+	ck_assert_str_eq(vfio_stand_in.log, log[_i]);
+}
+END_TEST
+
+START_TEST(three_functions)
+{
+	int a, b, c;
+
+	take_way(_i);
+	a = must_open(A);
+	b = must_open(B);
+	c = must_open(C);
+	/* The kernel gives a group once: A and B share it. */
+	ck_assert_uint_eq(vfio_stand_in.groups, _i ? 0 : 2);
+	ck_assert_uint_eq(vfio_stand_in.kvm_files, _i ? 3 : 2);
+	ck_assert_uint_eq(vfio_stand_in.containers, 1);
+	ck_assert_uint_eq(vfio_stand_in.kvm_devices, 1);
+	expect_ram_is_mapped();
+	/* No matter which goes first. */
+	vfio_close(&vm, A, a);
+	ck_assert_uint_eq(vfio_stand_in.groups, _i ? 0 : 2);
+	expect_ram_is_mapped();
+	vfio_close(&vm, B, b);
+	ck_assert_uint_eq(vfio_stand_in.groups, _i ? 0 : 1);
+	expect_ram_is_mapped();
+	a = must_open(A);
+	expect_ram_is_mapped();
+	vfio_close(&vm, C, c);
+	expect_ram_is_mapped();
+	/* Not one that is open: nothing. */
+	vfio_close(&vm, B, a);
+	vfio_close(&vm, A, -1);
+	ck_assert_uint_eq(vfio_stand_in.function[0].open, 1);
+	vfio_close(&vm, A, a);
+	nothing_is_left();
+	vfio_close(&vm, A, a);
+}
+END_TEST
+
+START_TEST(newer_way_first)
+{
+	int fd;
+
+	vfio_stand_in.no_cdev = false;
+	fd = must_open(A);
+	ck_assert_str_eq(vm.vfio->backend->name, "iommufd");
+	vfio_close(&vm, A, fd);
+	/* Who can open the group alone gets it so. */
+	vfio_stand_in.denied = "/dev/vfio/devices/";
+	fd = must_open(A);
+	ck_assert_str_eq(vm.vfio->backend->name, "type1v2");
+	vfio_close(&vm, A, fd);
+	/* Neither: the newer one says why. */
+	vfio_stand_in.denied = "/dev/vfio/";
+	vfio_stand_in.open_fails = "/dev/vfio/devices/vfio0";
+	vfio_stand_in.fails_errno = EACCES;
+	refused(A, -EACCES, "/dev/vfio/devices/vfio0: Permission denied: give this user access");
+}
+END_TEST
+
+START_TEST(nodes_that_are_not_there)
+{
+	vfio_stand_in.no_groups = true;
+	refused(A, -ENOENT,
+		"/dev/vfio/vfio: No such file or directory: the module is not loaded: "
+		"modprobe vfio-pci");
+}
+END_TEST
+
+/* The first or second step of its kind fails: with a message, and without a trace. */
+static const struct failure {
+	int way;
+	unsigned long request;
+	const char *open;
+	uint32_t nth;
+	int code;
+	const char *says;
+} failures[] = {
+	{0, 0, "/dev/vfio/vfio", 1, EACCES, "/dev/vfio/vfio: Permission denied: give this user"},
+	{0, VFIO_GET_API_VERSION, NULL, 1, EINVAL, "version -1"},
+	{0, VFIO_CHECK_EXTENSION, NULL, 1, EINVAL, "modprobe vfio_iommu_type1"},
+	{0, KVM_CREATE_DEVICE, NULL, 1, ENODEV, "KVM's VFIO device: No such device"},
+	{0, 0, "/dev/vfio/12", 1, EBUSY, "/dev/vfio/12: Device or resource busy: another process"},
+	{0, 0, "/dev/vfio/12", 1, EACCES, "/dev/vfio/12: Permission denied: give this user"},
+	{0, 0, "/dev/vfio/12", 1, EPERM, "/dev/vfio/12: Operation not permitted: give this user"},
+	{0, VFIO_GROUP_GET_STATUS, NULL, 1, EINVAL, "VFIO_GROUP_GET_STATUS: Invalid"},
+	{0, VFIO_GROUP_SET_CONTAINER, NULL, 1, EBUSY, "VFIO_GROUP_SET_CONTAINER: Device or"},
+	{0, VFIO_SET_IOMMU, NULL, 1, EPERM, "vfio_iommu_type1.allow_unsafe_interrupts=1"},
+	{0, KVM_SET_DEVICE_ATTR, NULL, 1, EINVAL, "KVM_DEV_VFIO_FILE_ADD: Invalid"},
+	{0, VFIO_GROUP_GET_DEVICE_FD, NULL, 1, EBUSY, "another process or VM has it"},
+	{0, VFIO_DEVICE_GET_INFO, NULL, 1, EIO, "VFIO_DEVICE_GET_INFO: Input/output"},
+	{0, VFIO_IOMMU_MAP_DMA, NULL, 1, ENOSPC, "at GPA 0x0 for DMA by type1v2: No space"},
+	{0, VFIO_IOMMU_MAP_DMA, NULL, 2, ENOSPC, "at GPA 0x100000000 for DMA by type1v2: No space"},
+	{0, VFIO_IOMMU_MAP_DMA, NULL, 2, EFAULT,
+	 "RAM of kind devdax at /dev/dax0.0 for DMA: Bad address: take a DAX device, or a file on"},
+	{1, 0, "/dev/iommu", 1, EACCES, "/dev/iommu: Permission denied: give this user"},
+	{1, IOMMU_IOAS_ALLOC, NULL, 1, ENOMEM, "IOMMU_IOAS_ALLOC: Cannot allocate"},
+	{1, KVM_CREATE_DEVICE, NULL, 1, ENODEV, "KVM's VFIO device: No such device"},
+	{1, 0, "/dev/vfio/devices/vfio0", 1, EPERM, "vfio0: Operation not permitted: give"},
+	{1, KVM_SET_DEVICE_ATTR, NULL, 1, EINVAL, "KVM_DEV_VFIO_FILE_ADD: Invalid"},
+	{1, VFIO_DEVICE_BIND_IOMMUFD, NULL, 1, EBUSY, "another process or VM has it"},
+	{1, VFIO_DEVICE_BIND_IOMMUFD, NULL, 1, EINVAL, "another process or VM has it"},
+	{1, VFIO_DEVICE_BIND_IOMMUFD, NULL, 1, EPERM, "iommufd.allow_unsafe_interrupts=1"},
+	{1, VFIO_DEVICE_ATTACH_IOMMUFD_PT, NULL, 1, EINVAL, "cannot have one address space"},
+	{1, VFIO_DEVICE_GET_INFO, NULL, 1, EIO, "VFIO_DEVICE_GET_INFO: Input/output"},
+	{1, IOMMU_IOAS_MAP, NULL, 1, ENOSPC, "at GPA 0x0 for DMA by iommufd: No space"},
+	{1, IOMMU_IOAS_MAP, NULL, 2, EINVAL, "RAM of kind devdax at /dev/dax0.0 for DMA: Invalid"},
+};
+
+START_TEST(failure)
+{
+	const struct failure *f = &failures[_i];
+	int fd;
+
+	take_way(f->way);
+	vfio_stand_in.fails = f->request;
+	vfio_stand_in.open_fails = f->open;
+	vfio_stand_in.nth = f->nth;
+	vfio_stand_in.fails_errno = f->code;
+	refused(A,
+		f->request == VFIO_GET_API_VERSION || f->request == VFIO_CHECK_EXTENSION
+			? -EOPNOTSUPP
+			: -f->code,
+		f->says);
+	nothing_is_left();
+	vfio_stand_in.fails = 0;
+	vfio_stand_in.open_fails = NULL;
+	fd = must_open(A);
+	expect_ram_is_mapped();
+	vfio_close(&vm, A, fd);
+}
+END_TEST
+
+/* What is open stays as it is. */
+START_TEST(second_that_fails)
+{
+	static const struct {
+		int way;
+		unsigned long request;
+		int code;
+		const char *says;
+	} by[] = {
+		{0, VFIO_GROUP_SET_CONTAINER, EINVAL, "cannot have one address space"},
+		{0, VFIO_GROUP_SET_CONTAINER, EPERM, "allow_unsafe_interrupts=1"},
+		{0, VFIO_GROUP_GET_DEVICE_FD, EPERM, "another device of its group"},
+		{0, KVM_SET_DEVICE_ATTR, ENOMEM, "KVM_DEV_VFIO_FILE_ADD: Cannot"},
+		{0, VFIO_DEVICE_GET_INFO, EIO, "VFIO_DEVICE_GET_INFO: Input"},
+		{1, VFIO_DEVICE_ATTACH_IOMMUFD_PT, EINVAL, "cannot have one address space"},
+		{1, VFIO_DEVICE_ATTACH_IOMMUFD_PT, EADDRINUSE, "reserves addresses"},
+		{1, VFIO_DEVICE_GET_INFO, EIO, "VFIO_DEVICE_GET_INFO: Input"},
+	};
+	int fd;
+
+	take_way(by[_i].way);
+	fd = must_open(A);
+	vfio_stand_in.fails = by[_i].request;
+	vfio_stand_in.fails_errno = by[_i].code;
+	refused(C, -by[_i].code, by[_i].says);
+	vfio_stand_in.fails = 0;
+	ck_assert_uint_eq(vfio_stand_in.groups, !by[_i].way);
+	ck_assert_uint_eq(vfio_stand_in.kvm_files, 1);
+	ck_assert_uint_eq(vfio_stand_in.function[2].open, 0);
+	expect_ram_is_mapped();
+	vfio_close(&vm, C, must_open(C));
+	expect_ram_is_mapped();
+	vfio_close(&vm, A, fd);
+}
+END_TEST
+
+START_TEST(group_that_is_not_viable)
+{
+	vfio_stand_in.not_viable = true;
+	refused(A, -EPERM, "/dev/vfio/12 is not viable: something in the group");
+}
+END_TEST
+
+START_TEST(function_that_cannot_be_reset)
+{
+	take_way(_i);
+	vfio_stand_in.function[0].flags = VFIO_DEVICE_FLAGS_PCI;
+	refused(A, -EOPNOTSUPP, "cannot be reset by itself");
+	vfio_stand_in.function[0].flags = VFIO_DEVICE_FLAGS_PLATFORM | VFIO_DEVICE_FLAGS_RESET;
+	refused(A, -EINVAL, "not that of a PCI function");
+	/* Before RAM, which takes long, is mapped. */
+	ck_assert_ptr_null(strstr(vfio_stand_in.log, "MAP"));
+}
+END_TEST
+
+START_TEST(sysfs_is_asked)
+{
+	refused("0000:09:00.0", -ENODEV, "no such PCI function");
+	vfio_stand_in_sysfs("0000:01:00.2", 12, "nvme", 0x010802);
+	refused(A, -EBUSY, "0000:01:00.2 (nvme)");
+	ck_assert_str_eq(vfio_stand_in.log, "");
+}
+END_TEST
+
+START_TEST(ram_that_does_not_go)
+{
+	int fd;
+
+	vm.ram.backend = &ram_file;
+	vm.ram.config.path = "/var/lib/vm1.ram";
+	refused(A, -EOPNOTSUPP,
+		"RAM in a file on a disk (/var/lib/vm1.ram) cannot be given to a function");
+	ck_assert_ptr_nonnull(strstr(err.msg, "a DAX device, or a file on hugetlbfs or tmpfs"));
+	ck_assert_str_eq(vfio_stand_in.log, "");
+	vm.ram.backend = &ram_memfd;
+	vm.ram.config.path = NULL;
+	vfio_stand_in.fails = VFIO_IOMMU_MAP_DMA;
+	vfio_stand_in.fails_errno = EFAULT;
+	refused(A, -EFAULT, "RAM of kind memfd for DMA: Bad address");
+	vfio_stand_in.fails = 0;
+	fd = must_open(A);
+	vfio_close(&vm, A, fd);
+}
+END_TEST
+
+START_TEST(locked_memory)
+{
+	take_way(_i);
+	vfio_stand_in.memlock_bytes = 64 << 10;
+	vfio_stand_in.fails = _i ? IOMMU_IOAS_MAP : VFIO_IOMMU_MAP_DMA;
+	vfio_stand_in.fails_errno = ENOMEM;
+	refused(A, -ENOMEM, "6144 KiB, and the limit is 64 KiB: raise it by ulimit -l");
+	ck_assert_ptr_nonnull(strstr(err.msg, "CAP_IPC_LOCK"));
+	/* Not the limit's fault */
+	vfio_stand_in.memlock_bytes = RLIM_INFINITY;
+	refused(A, -ENOMEM, "at GPA 0x0 for DMA by");
+}
+END_TEST
+
+START_TEST(aperture)
+{
+	int fd;
+
+	take_way(_i);
+	/* As x86 has it: all but the window of MSIs. */
+	vfio_stand_in.nranges = 2;
+	vfio_stand_in.range[0].last = 0xfedfffff;
+	vfio_stand_in.range[1].start = 0xfef00000;
+	vfio_stand_in.range[1].last = (1ull << 39) - 1;
+	fd = must_open(A);
+	expect_ram_is_mapped();
+	vfio_close(&vm, A, fd);
+	/* Adjacent ranges are one, whatever their order. */
+	vfio_stand_in.nranges = 3;
+	vfio_stand_in.range[2].last = GUEST + 0x1fffff;
+	vfio_stand_in.range[2].start = GUEST + 4096;
+	vfio_stand_in.range[1].last = GUEST + 4095;
+	vfio_stand_in.fails = _i ? IOMMU_IOAS_MAP : VFIO_IOMMU_MAP_DMA;
+	vfio_stand_in.fails_errno = EXDEV;
+	refused(A, -EXDEV, "at GPA 0x0");
+	vfio_stand_in.fails = 0;
+	/* Too narrow by a page; then a hole within the first MiB, as some firmware reserves. */
+	vfio_stand_in.range[2].last -= 4096;
+	refused(A, -ERANGE, "cannot map GPA 0x1001ff000 of guest RAM");
+	ck_assert_ptr_nonnull(strstr(err.msg, "less --memory"));
+	vfio_stand_in.range[0].last = 0xeffff;
+	refused(A, -ERANGE, "cannot map GPA 0xf0000 of guest RAM");
+	vfio_stand_in.range[0].start = 4096;
+	refused(A, -ERANGE, "cannot map GPA 0x0 of guest RAM");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("vfio-iommu");
+	TCase *tcase = tcase_create("vfio-iommu");
+
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_loop_test(tcase, one_function, 0, 2);
+	tcase_add_loop_test(tcase, three_functions, 0, 2);
+	tcase_add_test(tcase, newer_way_first);
+	tcase_add_test(tcase, nodes_that_are_not_there);
+	tcase_add_loop_test(tcase, failure, 0, sizeof(failures) / sizeof(failures[0]));
+	tcase_add_loop_test(tcase, second_that_fails, 0, 8);
+	tcase_add_test(tcase, group_that_is_not_viable);
+	tcase_add_loop_test(tcase, function_that_cannot_be_reset, 0, 2);
+	tcase_add_test(tcase, sysfs_is_asked);
+	tcase_add_test(tcase, ram_that_does_not_go);
+	tcase_add_loop_test(tcase, locked_memory, 0, 2);
+	tcase_add_loop_test(tcase, aperture, 0, 2);
+	suite_add_tcase(suite, tcase);
+	return unit_run(suite);
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The virtio core around a fake device: status, features, queues, save and load. */
+#include "devices/virtio/virtio_pci.h"
+#include "tests/rig/virtio_fixture.h"
+#include "vmm/base/clock.h"
+#include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
+
+START_TEST(features)
+{
+	const uint64_t all = VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |
+			     1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << FEATURE;
+	uint64_t offered = get(VIRTIO_PCI_COMMON_DF, 4);
+
+	set(VIRTIO_PCI_COMMON_DFSELECT, 4, 1);
+	offered |= get(VIRTIO_PCI_COMMON_DF, 4) << 32;
+	ck_assert_uint_eq(offered, all);
+	set(VIRTIO_PCI_COMMON_DFSELECT, 4, 2);
+	ck_assert_uint_eq(get(VIRTIO_PCI_COMMON_DF, 4), 0);
+	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	accept_features(all & ~VERSION_1);
+	ck_assert_uint_eq(set_status(11), 3); /* without VERSION_1 */
+	accept_features(all | 1);
+	ck_assert_uint_eq(set_status(11), 3); /* more than is offered */
+	accept_features(all);
+	ck_assert_uint_eq(set_status(11), 11);
+	accept_features(VERSION_1); /* too late */
+	ck_assert_uint_eq(state()->accepted, all);
+	ck_assert(virtio_has(rig.dev, FEATURE));
+	ck_assert(!virtio_has(rig.dev, FEATURE + 1));
+}
+END_TEST
+
+START_TEST(status_machine)
+{
+	ck_assert_uint_eq(status(), 0);
+	ck_assert_uint_eq(set_status(VIRTIO_CONFIG_S_DRIVER_OK | 3), 3); /* without features */
+	ck_assert_uint_eq(set_status(VIRTIO_CONFIG_S_NEEDS_RESET | 0x30), 3);
+	ck_assert_uint_eq(fake.starts, 0);
+	go();
+	ck_assert_uint_eq(fake.starts, 1);
+	ck_assert_uint_eq(set_status(1), READY); /* bits stay */
+	set_status(READY);
+	ck_assert_uint_eq(fake.starts, 1);
+	ck_assert_uint_eq(set_status(READY | VIRTIO_CONFIG_S_FAILED), READY | 0x80);
+	ck_assert_uint_eq(set_status(0), 0);
+	ck_assert_uint_eq(fake.stops, 1);
+	ck_assert_uint_eq(state()->queue_enable[0], 0);
+	ck_assert_uint_eq(state()->queue_desc[0], 0);
+	ck_assert_uint_eq(state()->accepted, 0);
+	go();
+	ck_assert_uint_eq(fake.starts, 2);
+}
+END_TEST
+
+START_TEST(ring_outside_ram)
+{
+	negotiate(VERSION_1);
+	set_queue(1);
+	set_ring(0, 2 * MIB - 16ull * SIZE + 16, RING(0) + 0x1000, RING(0) + 0x2000);
+	ck_assert_uint_eq(get(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+	ck_assert_uint_eq(status() & VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_CONFIG_S_NEEDS_RESET);
+	set_status(READY);
+	ck_assert_uint_eq(fake.starts, 0);
+	go();
+	ck_assert_uint_eq(fake.starts, 1);
+}
+END_TEST
+
+START_TEST(kicks)
+{
+	set(NOTIFY, 2, 0);
+	set(NOTIFY + 4, 2, 1);
+	ck_assert_uint_eq(fake.kicks + kicks_of(1), 0);
+	go();
+	ck_assert_uint_eq(fake.kicks, 1); /* by the core, at the start */
+	ck_assert_uint_eq(kicks_of(1), 1);
+	ck_assert_int_eq(virtio()->queue[0].kick_fd, -1);
+	set(NOTIFY, 2, 0);
+	set(NOTIFY + 4, 4, 1);
+	set(NOTIFY + 4, 1, 7);
+	ck_assert_uint_eq(fake.kicks, 2);
+	ck_assert_uint_eq(kicks_of(1), 2);
+	set(NOTIFY + 2, 2, 0);	/* nobody's */
+	set(NOTIFY + 8, 2, 2);	/* not enabled */
+	set(NOTIFY + 12, 2, 3); /* no queue */
+	set(NOTIFY + 0xffc, 4, 3);
+	ck_assert_uint_eq(fake.kicks + kicks_of(1), 2);
+	virtio_broken(rig.dev, 0, "for a test");
+	set(NOTIFY, 2, 0);
+	set(NOTIFY + 4, 2, 1);
+	ck_assert_uint_eq(fake.kicks + kicks_of(1), 2);
+}
+END_TEST
+
+/* used_event and the flag decide whether virtio_used() signals. */
+START_TEST(used)
+{
+	const uint16_t none = VRING_AVAIL_F_NO_INTERRUPT;
+
+	go();
+	use_msix();
+	virtq_push(&virtio()->queue[0].q, 0, 0);
+	virtio_used(rig.dev, 0);
+	ck_assert_uint_eq(rig.nmsis, 1);
+	ck_assert_int_eq(ram_write(&rig.vm.ram, RING(0) + 0x1000, &none, 2), 0);
+	virtq_push(&virtio()->queue[0].q, 0, 0);
+	virtio_used(rig.dev, 0);
+	ck_assert_uint_eq(rig.nmsis, 1);
+}
+END_TEST
+
+START_TEST(broken)
+{
+	go();
+	use_msix();
+	virtio_broken(rig.dev, 0, "for a test");
+	virtio_broken(rig.dev, 0, "for a test, again");
+	ck_assert_uint_eq(rig.nmsis, 1);
+	ck_assert_uint_eq(last_msi(), 100 + QUEUES);
+	ck_assert_uint_eq(status(), READY | VIRTIO_CONFIG_S_NEEDS_RESET);
+	rig_reload();
+	ck_assert_uint_eq(status(), READY | VIRTIO_CONFIG_S_NEEDS_RESET);
+	ck_assert_uint_eq(fake.starts, 1);
+	ck_assert_uint_eq(set_status(0), 0);
+	go();
+	ck_assert_uint_eq(fake.starts, 2);
+}
+END_TEST
+
+/* The driver's memory is its own again only when status reads 0. */
+START_TEST(reset_waits)
+{
+	struct error err;
+
+	go();
+	fake.resets = 0;
+	fake.busy = true;
+	ck_assert_uint_eq(set_status(0), READY);
+	ck_assert_uint_eq(set_status(3), READY);
+	ck_assert_uint_eq(fake.resets, 0);
+	ck_assert_int_eq(virtio_pause(rig.dev, 0, &err), -ETIMEDOUT);
+	ck_assert_uint_eq(status(), READY);
+	fake.busy = false;
+	ck_assert_uint_eq(status(), 0);
+	ck_assert_uint_eq(fake.resets, 1);
+	/* A driver that does not ask loses nothing of what it says next. */
+	go();
+	fake.busy = true;
+	set_status(0);
+	fake.busy = false;
+	ck_assert_uint_eq(set_status(3), 3);
+	go();
+	fake.busy = true;
+	set_status(0);
+	fake.busy = false;
+	rig_reload(); /* the pause ends it too */
+	ck_assert_uint_eq(status(), 0);
+}
+END_TEST
+
+static void set_master(bool on)
+{
+	config_write(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | (on ? PCI_COMMAND_MASTER : 0));
+}
+
+/* A kernel that is about to start another one takes the bus from its devices: from then on they
+ * leave memory alone. */
+START_TEST(bus_master)
+{
+	go();
+	set_master(false);
+	ck_assert_uint_eq(fake.stops, 1);
+	ck_assert_uint_eq(status(), READY);
+	set(NOTIFY, 2, 0);
+	ck_assert_uint_eq(fake.kicks, 1);
+	virtio_resume(rig.dev);
+	rig_reload();
+	ck_assert_uint_eq(fake.starts, 1);
+	set_master(true);
+	ck_assert_uint_eq(fake.starts, 2);
+	ck_assert_uint_eq(fake.kicks, 2); /* what came meanwhile */
+	set_master(true);
+	ck_assert_uint_eq(fake.starts, 2);
+	set_master(false);
+	go();
+	ck_assert_uint_eq(fake.starts, 2);
+	set_master(true);
+	ck_assert_uint_eq(fake.starts, 3);
+	ck_assert_uint_eq(status(), READY);
+}
+END_TEST
+
+START_TEST(bus_master_with_io)
+{
+	uint64_t before_ns = clock_now_ns(); /* virtio.c has the host's clock, not the rig's */
+
+	go();
+	fake.busy = true;
+	set_status(0);
+	ck_assert_uint_eq(fake.deadline_ns, 0);
+	set_master(false);
+	ck_assert_uint_gt(fake.deadline_ns, before_ns); /* it had its time */
+	ck_assert_uint_eq(status(), READY | VIRTIO_CONFIG_S_NEEDS_RESET);
+	set_master(true);
+	set_master(false);
+	ck_assert_uint_eq(fake.deadline_ns, 0); /* and no more of it */
+	fake.busy = false;
+	set_master(false);
+	set_master(true);
+	ck_assert_uint_eq(fake.stops, 1);
+	ck_assert_uint_eq(fake.starts, 1);
+	ck_assert_uint_eq(status(), 0);
+	go();
+	ck_assert_uint_eq(fake.starts, 2);
+}
+END_TEST
+
+START_TEST(pause_fails)
+{
+	struct error err;
+
+	go();
+	fake.busy = true;
+	ck_assert_int_eq(virtio_pause(rig.dev, 0, &err), -ETIMEDOUT);
+	virtio_resume(rig.dev);
+	ck_assert_uint_eq(fake.starts, 1);
+	set(NOTIFY, 2, 0);
+	ck_assert_uint_eq(fake.kicks, 2);
+}
+END_TEST
+
+START_TEST(reload)
+{
+	go();
+	use_msix();
+	virtio()->queue[0].q.last_avail = 0xfffe;
+	virtio()->queue[0].q.next_used = 3;
+	kicks_of(1);
+	fake.kicks = 0;
+	rig_reload();
+	ck_assert_uint_eq(fake.starts, 2);
+	ck_assert_uint_eq(virtio()->queue[0].q.last_avail, 0xfffe);
+	ck_assert_uint_eq(virtio()->queue[0].q.next_used, 3);
+	/* What was on its way is nowhere else: both ways once more. */
+	ck_assert_uint_eq(fake.kicks, 1);
+	ck_assert_uint_eq(kicks_of(1), 1);
+	ck_assert_uint_eq(rig.nmsis, 2);
+	ck_assert_uint_eq(last_msi(), 101);
+	ck_assert_uint_eq(status(), READY);
+	ck_assert_uint_eq(get(VIRTIO_PCI_COMMON_NUMQ, 2), QUEUES);
+	ck_assert_uint_eq(state()->queue_vector[1], 1);
+	virtio_signal(rig.dev, 0);
+	ck_assert_uint_eq(last_msi(), 100);
+}
+END_TEST
+
+START_TEST(reload_early)
+{
+	negotiate(VERSION_1);
+	set_queue(1);
+	rig_reload();
+	ck_assert_uint_eq(fake.starts, 0);
+	ck_assert_uint_eq(status(), READY & ~VIRTIO_CONFIG_S_DRIVER_OK);
+	set_queue(0);
+	set_status(READY);
+	ck_assert_uint_eq(fake.starts, 1);
+	ck_assert(virtio()->queue[1].running);
+	virtio_signal(rig.dev, 1);
+	rig_reload();
+	ck_assert(rig.line[16]);
+	ck_assert_uint_eq(get(ISR, 1), 1);
+}
+END_TEST
+
+START_TEST(compares)
+{
+	struct virtio_state saved;
+	struct error err = {""};
+
+	go();
+	saved = *state();
+	ck_assert_int_eq(virtio_compare(rig.dev, &saved, &err), 0);
+	saved.offered |= 1ull << 33;
+	saved.nqueues = 2;
+	saved.queue_size[1] = 2 * SIZE;
+	ck_assert_int_eq(virtio_compare(rig.dev, &saved, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "2 queues, here are 3"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "feature bit 33 (unknown) is missing"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "start with the options that it was saved with"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "32 entries in queue 1"));
+	saved = *state();
+	virtio()->features &= ~(1ull << VIRTIO_RING_F_EVENT_IDX);
+	err.msg[0] = '\0';
+	ck_assert_int_eq(virtio_compare(rig.dev, &saved, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "feature bit 29 (VIRTIO_RING_F_EVENT_IDX) is"));
+	ck_assert_str_eq(virtio_feature_name(VIRTIO_ID_NET, VIRTIO_NET_F_MQ), "VIRTIO_NET_F_MQ");
+	virtio()->features |= 1ull << VIRTIO_RING_F_EVENT_IDX;
+	/* A host with more to offer is no difference, and the guest is not told. */
+	saved = *state();
+	virtio()->features |= 1ull << 40;
+	ck_assert_int_eq(virtio_compare(rig.dev, &saved, &err), 0);
+	rig_reload();
+	set_status(0);
+	ck_assert_uint_eq(state()->offered, saved.offered);
+}
+END_TEST
+
+/* What check() cannot know, for it has no RAM to look at. */
+START_TEST(loads_no_ring_outside_ram)
+{
+	struct error err;
+
+	go();
+	ck_assert_int_eq(virtio_pause(rig.dev, UINT64_MAX, &err), 0);
+	state()->queue_avail[1] = 2 * MIB;
+	ck_assert_ptr_null(virtio_check(state()));
+	ck_assert_int_ne(virtio_post_load(rig.dev, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.msg, "queue 1"));
+}
+END_TEST
+
+#define REFUSED(change)                                                        \
+	do {                                                                   \
+		struct virtio_state s = good;                                  \
+		change;                                                        \
+		ck_assert_msg(virtio_check(&s) != NULL, "taken: %s", #change); \
+	} while (0)
+
+START_TEST(checks)
+{
+	struct virtio_state good;
+
+	go();
+	good = *state();
+	ck_assert_ptr_null(virtio_check(&good));
+	REFUSED(s.status |= 0x10);
+	REFUSED(s.status &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK);
+	REFUSED(s.accepted |= 1ull << 50);
+	REFUSED(s.accepted &= ~VERSION_1);
+	REFUSED(s.isr = 4);
+	REFUSED(s.nqueues = VIRTIO_MAX_QUEUES + 1);
+	REFUSED(s.nqueues = 1);
+	REFUSED(s.config_vector = QUEUES + 1);
+	REFUSED(s.queue_vector[1] = QUEUES + 1);
+	REFUSED(s.queue_size[0] = 12);
+	REFUSED(s.queue_size[0] = 2048);
+	REFUSED(s.queue_size[0] = 0);
+	REFUSED(s.queue_enable[0] = 2);
+	REFUSED(s.queue_enable[2] = 1);
+	REFUSED(s.queue_enable[VIRTIO_MAX_QUEUES - 1] = 1);
+	REFUSED(s.queue_desc[0] += 8);
+	REFUSED(s.queue_avail[0] += 1);
+	REFUSED(s.queue_used[0] += 2);
+	REFUSED(s.pci.slot = 99);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {features,
+				      status_machine,
+				      ring_outside_ram,
+				      kicks,
+				      used,
+				      broken,
+				      reset_waits,
+				      bus_master,
+				      bus_master_with_io,
+				      pause_fails,
+				      reload,
+				      reload_early,
+				      compares,
+				      loads_no_ring_outside_ram,
+				      checks};
+
+	return virtio_fixture_main("virtio", tests, sizeof(tests) / sizeof(tests[0]));
+}

@@ -1,0 +1,739 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The QMP server over its socket: protocol, wording, commands, events, clients that misbehave. */
+#include "cpr/cpr.h"
+#include "tests/rig/qmp_fixture.h"
+#include "tests/rig/unit.h"
+#include "vmm/version.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct fixture f;
+
+static void setup(void)
+{
+	fixture_start(&f);
+}
+
+static void teardown(void)
+{
+	fixture_stop(&f);
+}
+
+#define GENERIC	  "GenericError"
+#define NOT_FOUND "CommandNotFound"
+#define EXPECTING "Expecting capabilities negotiation with 'qmp_capabilities'"
+
+START_TEST(greeting_and_negotiation)
+{
+	int fd = client_connect(&f);
+	char greeting[256];
+
+	snprintf(greeting, sizeof(greeting),
+		 "{\"QMP\":{\"version\":{\"qemu\":{\"major\":%d,\"minor\":%d,\"micro\":%d},"
+		 "\"package\":\"stasis %s\"},\"capabilities\":[]}}",
+		 STASIS_MAJOR, STASIS_MINOR, STASIS_MICRO, STASIS_VERSION);
+	client_expect(fd, greeting);
+	client_send(fd, "{\"execute\":\"query-status\"}");
+	client_expect_error(fd, NOT_FOUND, EXPECTING);
+	client_send(fd, "{\"execute\":\"no-such\"}");
+	client_expect_error(fd, NOT_FOUND, EXPECTING);
+	/* Events are not sent before negotiation. */
+	fixture_events(&f, 3);
+	client_expect_silence(fd);
+	client_send(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}");
+	client_expect_error(fd, GENERIC, "Capability oob not available");
+	client_send(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":\"oob\"}}");
+	client_expect_error(fd, GENERIC,
+			    "Invalid parameter type for 'enable', expected: array (stasisctl: "
+			    "enable:='[\"oob\"]')");
+	client_send(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[]}}");
+	client_expect(fd, "{\"return\":{}}");
+	client_send(fd, "{\"execute\":\"qmp_capabilities\"}");
+	client_expect_error(fd, NOT_FOUND,
+			    "Capabilities negotiation is already complete, command ignored");
+	close(fd);
+}
+END_TEST
+
+/* The words are those that QEMU 10.0 answered to the same requests. */
+static const struct {
+	const char *request, *class, *desc;
+} wording[] = {
+	{"{\"execute\":\"nosuch\"}", NOT_FOUND, "The command nosuch has not been found"},
+	{"{\"execute\":\"\"}", NOT_FOUND, "The command  has not been found"},
+	{"{\"execute\":\"stop\\u0000\"}", NOT_FOUND, "The command stop has not been found"},
+	{"[1,2]", GENERIC, "QMP input must be a JSON object"},
+	{"\"str\"\n", GENERIC, "QMP input must be a JSON object"},
+	{"12\n", GENERIC, "QMP input must be a JSON object"},
+	{"null\n", GENERIC, "QMP input must be a JSON object"},
+	{"{}", GENERIC, "QMP input lacks member 'execute'"},
+	{"{\"a\":1}", GENERIC, "QMP input member 'a' is unexpected"},
+	{"{\"execute\":1}", GENERIC, "QMP input member 'execute' must be a string"},
+	{"{\"execute\":null}", GENERIC, "QMP input member 'execute' must be a string"},
+	{"{\"execute\":\"stop\",\"arguments\":[]}", GENERIC,
+	 "QMP input member 'arguments' must be an object"},
+	{"{\"execute\":\"stop\",\"arguments\":null}", GENERIC,
+	 "QMP input member 'arguments' must be an object"},
+	{"{\"exec-oob\":\"stop\"}", GENERIC, "QMP input member 'exec-oob' is unexpected"},
+	{"{\"execute\":\"stop\",\"arguments\":{\"x\":1}}", GENERIC, "Parameter 'x' is unexpected"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\"}}", GENERIC,
+	 "Parameter 'mode' is missing: give reboot or restart"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":5,\"mode\":\"reboot\"}}", GENERIC,
+	 "Invalid parameter type for 'file', expected: string"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":null,\"mode\":\"reboot\"}}", GENERIC,
+	 "Invalid parameter type for 'file', expected: string"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\",\"mode\":\"Reboot\"}}", GENERIC,
+	 "Parameter 'mode' does not accept value 'Reboot': give reboot or restart"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\",\"mode\":\"reboot\","
+	 "\"ram-check\":\"half\"}}",
+	 GENERIC, "Parameter 'ram-check' does not accept value 'half': give none or full"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":\"1\"}}",
+	 GENERIC, "Invalid parameter type for 'timeout-ms', expected: integer"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":1.5}}",
+	 GENERIC, "Invalid parameter type for 'timeout-ms', expected: integer"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":0}}", GENERIC,
+	 "Parameter 'timeout-ms' expects 1 to 86400000"},
+	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\","
+	 "\"timeout-ms\":86400001}}",
+	 GENERIC, "Parameter 'timeout-ms' expects 1 to 86400000"},
+	{"{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/x\\u0000y\"}}", GENERIC,
+	 "Parameter 'file' contains a NUL character"},
+	{"{\"execute\":\"cprload\",\"arguments\":{\"file\":\"\"}}", GENERIC,
+	 "Parameter 'file' is empty: give the path of a checkpoint"},
+	{"{\"execute\":\"cprload\",\"arguments\":{\"accept-disks\":\"disk0\"}}", GENERIC,
+	 "Invalid parameter type for 'accept-disks', expected: array (stasisctl: "
+	 "accept-disks:='[\"disk0\"]')"},
+	{"{\"execute\":\"cprload\",\"arguments\":{\"accept-disks\":1}}", GENERIC,
+	 "Invalid parameter type for 'accept-disks', expected: array"},
+	{"{\"execute\":\"cprload\"}", GENERIC,
+	 "Parameter 'file' is missing, and no --cpr-file says which"},
+	{"{\"execute\": }\n", GENERIC, "JSON parse error, expecting value"},
+};
+
+START_TEST(error_wording)
+{
+	int fd = client_open(&f);
+
+	client_send(fd, wording[_i].request);
+	client_expect_error(fd, wording[_i].class, wording[_i].desc);
+	client_send(fd, "{\"execute\":\"query-kvm\"}");
+	client_expect(fd, "{\"return\":{\"enabled\":true,\"present\":true}}");
+	close(fd);
+}
+END_TEST
+
+static const struct {
+	const char *command, *answer;
+} queries[] = {
+	{"query-status", "{\"status\":\"running\",\"running\":true}"},
+	{"query-current-machine", "{\"wakeup-suspend-support\":true}"},
+	{"query-name", "{\"name\":\"vm1\"}"},
+	{"query-uuid", "{\"UUID\":\"00112233-4455-6677-8899-aabbccddeeff\"}"},
+	{"query-kvm", "{\"enabled\":true,\"present\":true}"},
+	{"query-memory-size-summary", "{\"base-memory\":1073741824,\"plugged-memory\":0}"},
+	{"query-cpus-fast",
+	 "[{\"cpu-index\":0,\"qom-path\":\"/machine/cpu[0]\",\"thread-id\":1001,"
+	 "\"target\":\"x86_64\",\"props\":{\"socket-id\":0,\"core-id\":0,\"thread-id\":0}},"
+	 "{\"cpu-index\":1,\"qom-path\":\"/machine/cpu[1]\",\"thread-id\":1002,"
+	 "\"target\":\"x86_64\",\"props\":{\"socket-id\":0,\"core-id\":1,\"thread-id\":0}}]"},
+};
+
+START_TEST(query)
+{
+	int fd = client_open(&f);
+	char text[600];
+
+	snprintf(text, sizeof(text), "{\"execute\":\"%s\"}", queries[_i].command);
+	client_send(fd, text);
+	snprintf(text, sizeof(text), "{\"return\":%s}", queries[_i].answer);
+	client_expect(fd, text);
+	close(fd);
+}
+END_TEST
+
+START_TEST(query_commands)
+{
+	static const char *const names[] = {"qmp_capabilities",
+					    "query-version",
+					    "query-status",
+					    "query-current-machine",
+					    "query-name",
+					    "query-uuid",
+					    "query-kvm",
+					    "query-cpus-fast",
+					    "query-commands",
+					    "query-memory-size-summary",
+					    "stop",
+					    "cont",
+					    "quit",
+					    "system_powerdown",
+					    "system_wakeup",
+					    "system_reset",
+					    "query-block",
+					    "query-blockstats",
+					    "query-chardev",
+					    "query-pci",
+					    "query-rx-filter",
+					    "set_link",
+					    "announce-self",
+					    "block_resize",
+					    "cprsave",
+					    "cprload",
+					    "cprinfo",
+					    "query-cpr",
+					    "cpr-cancel"};
+	int fd = client_open(&f);
+	struct json_object *line, *list;
+	const char *text;
+	char quoted[64];
+
+	client_send(fd, "{\"execute\":\"query-commands\"}");
+	line = client_line(fd);
+	list = json_object_object_get(line, "return");
+	ck_assert_uint_eq(json_object_array_length(list), sizeof(names) / sizeof(names[0]));
+	text = json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(quoted, sizeof(quoted), "{\"name\":\"%s\"", names[i]);
+		ck_assert_msg(strstr(text, quoted), "%s is not listed", names[i]);
+	}
+	ck_assert_msg(strstr(text, "{\"name\":\"mode\",\"type\":\"string\",\"optional\":false,"
+				   "\"values\":[\"reboot\",\"restart\"]}"),
+		      "%s", text);
+	json_object_put(line);
+	close(fd);
+}
+END_TEST
+
+START_TEST(cprinfo)
+{
+	int fd = client_open(&f);
+	char want[1000];
+
+	f.opt.cpr_file = "/var/lib/vm1.cpr";
+	client_send(fd, "{\"execute\":\"cprinfo\"}");
+	/* The path's byte 0xff is no UTF-8. */
+	snprintf(want, sizeof(want),
+		 "{\"return\":{\"modes\":[\"restart\"],"
+		 "\"refused\":[{\"mode\":\"reboot\",\"reason\":\"tmpfs is gone after a kexec\"}],"
+		 "\"ram\":{\"backend\":\"tmpfs\",\"path\":\"/dev/shm/vm1-\\ufffd\","
+		 "\"offset\":4096,\"size\":1073741824},"
+		 "\"devices\":[{\"name\":\"pci-host0\",\"type\":\"pci-host\"},"
+		 "{\"name\":\"disk0\",\"type\":\"virtio-blk\"},"
+		 "{\"name\":\"console0\",\"type\":\"virtio-console\"},"
+		 "{\"name\":\"net0\",\"type\":\"virtio-net\"},"
+		 "{\"name\":\"net1\",\"type\":\"virtio-net\"}],\"pid\":%d,\"serial\":\"unix\","
+		 "\"cpr-file\":\"/var/lib/vm1.cpr\"}}",
+		 getpid());
+	client_expect(fd, want);
+	close(fd);
+}
+END_TEST
+
+START_TEST(cprinfo_loaded)
+{
+	struct json_object *line, *loaded;
+	int fd = client_open(&f);
+
+	for (size_t i = 0; i < sizeof(f.vm.loaded_id); i++)
+		f.vm.loaded_id[i] = (uint8_t)i;
+	client_send(fd, "{\"execute\":\"cprinfo\"}");
+	line = client_line(fd);
+	ck_assert_int_eq(json_pointer_get(line, "/return/loaded", &loaded), 0);
+	ck_assert_str_eq(json_object_get_string(loaded), "00010203-0405-0607-0809-0a0b0c0d0e0f");
+	json_object_put(line);
+	close(fd);
+}
+END_TEST
+
+START_TEST(cprinfo_needs_suspend)
+{
+	struct json_object *line, *refused;
+	int fd = client_open(&f);
+
+	fake_cpr.needs_suspend = true;
+	client_send(fd, "{\"execute\":\"cprinfo\"}");
+	line = client_line(fd);
+	ck_assert_int_eq(json_pointer_get(line, "/return/refused/0", &refused), 0);
+	ck_assert_str_eq(json_object_to_json_string_ext(refused, JSON_C_TO_STRING_PLAIN),
+			 "{\"mode\":\"reboot\",\"reason\":\"vfio0: suspend the guest first\","
+			 "\"needs-suspend\":true}");
+	json_object_put(line);
+	close(fd);
+}
+END_TEST
+
+static const char *const ids[] = {
+	"1",
+	"-1",
+	"9223372036854775807",
+	"9223372036854775808",
+	"18446744073709551615",
+	"-9223372036854775808",
+	"0",
+	"1.5",
+	"\"x\"",
+	"\"\\u0000\\u00e9\\ud83d\\ude00\"",
+	"null",
+	"true",
+	"[1,{\"a\":[]}]",
+	"{\"a\":{\"b\":null}}",
+	"\"\"",
+};
+
+START_TEST(id_is_echoed)
+{
+	int fd = client_open(&f);
+	char text[200];
+
+	snprintf(text, sizeof(text), "{\"execute\":\"cont\",\"id\":%s}", ids[_i]);
+	client_send(fd, text);
+	snprintf(text, sizeof(text), "{\"return\":{},\"id\":%s}", ids[_i]);
+	client_expect(fd, text);
+	snprintf(text, sizeof(text), "{\"id\":%s}", ids[_i]);
+	client_send(fd, text);
+	snprintf(text, sizeof(text),
+		 "{\"error\":{\"class\":\"GenericError\","
+		 "\"desc\":\"QMP input lacks member 'execute'\"},\"id\":%s}",
+		 ids[_i]);
+	client_expect(fd, text);
+	close(fd);
+}
+END_TEST
+
+START_TEST(split_and_joined)
+{
+	static const char joined[] = "{\"execute\":\"query-kvm\",\"id\":1}"
+				     "{\"execute\":\"query-kvm\",\"id\":2}\n\n"
+				     "{\"execute\":\"query-kvm\",\"id\":3}";
+	int fd = client_open(&f);
+	char want[100];
+
+	for (int round = 0; round < 2; round++) {
+		if (round)
+			client_send(fd, joined);
+		else
+			for (size_t i = 0; i < strlen(joined); i++)
+				client_send_bytes(fd, joined + i, 1);
+		for (int id = 1; id <= 3; id++) {
+			snprintf(want, sizeof(want),
+				 "{\"return\":{\"enabled\":true,\"present\":true},\"id\":%d}", id);
+			client_expect(fd, want);
+		}
+	}
+	close(fd);
+}
+END_TEST
+
+/* What an event is made of, and that it comes before the reply that it belongs to. */
+START_TEST(events)
+{
+	int fd = client_open(&f);
+	const time_t before = time(NULL);
+	struct json_object *line, *timestamp;
+
+	client_send(fd, "{\"execute\":\"stop\"}");
+	line = client_line(fd);
+	ck_assert_str_eq(json_object_get_string(json_object_object_get(line, "event")), "STOP");
+	timestamp = json_object_object_get(line, "timestamp");
+	ck_assert_int_ge(json_object_get_int64(json_object_object_get(timestamp, "seconds")),
+			 before);
+	ck_assert_int_lt(json_object_get_int64(json_object_object_get(timestamp, "microseconds")),
+			 1000000);
+	ck_assert(json_object_object_get_ex(timestamp, "microseconds", NULL));
+	json_object_put(line);
+	client_expect(fd, "{\"return\":{}}");
+	client_send(fd, "{\"execute\":\"stop\"}{\"execute\":\"query-status\"}");
+	client_expect(fd, "{\"return\":{}}");
+	client_expect(fd, "{\"return\":{\"status\":\"paused\",\"running\":false}}");
+	client_send(fd, "{\"execute\":\"cont\"}");
+	client_expect(fd, "{\"event\":\"RESUME\"}");
+	client_expect(fd, "{\"return\":{}}");
+	client_send(fd, "{\"execute\":\"system_reset\"}");
+	client_expect(fd, "{\"event\":\"RESET\",\"data\":{\"guest\":false,"
+			  "\"reason\":\"host-qmp-system-reset\"}}");
+	client_expect(fd, "{\"return\":{}}");
+	client_send(fd, "{\"execute\":\"system_powerdown\"}");
+	client_expect(fd, "{\"event\":\"POWERDOWN\"}");
+	client_expect(fd, "{\"return\":{}}");
+	client_send(fd, "{\"execute\":\"system_wakeup\"}");
+	client_expect_error(fd, GENERIC, "Unable to wake up: guest is not in suspended state");
+	f.vm.runstate = RUNSTATE_SUSPENDED;
+	vm_event(&f.vm, &(struct vm_event){.type = VM_EVENT_SUSPEND});
+	client_expect(fd, "{\"event\":\"SUSPEND\"}");
+	client_send(fd, "{\"execute\":\"query-status\"}");
+	client_expect(fd, "{\"return\":{\"status\":\"suspended\",\"running\":false}}");
+	client_send(fd, "{\"execute\":\"system_wakeup\"}");
+	client_expect(fd, "{\"event\":\"WAKEUP\"}");
+	client_expect(fd, "{\"return\":{}}");
+	fixture_events(&f, 2);
+	client_expect(fd, "{\"event\":\"STOP\"}");
+	client_expect(fd, "{\"event\":\"STOP\"}");
+	close(fd);
+}
+END_TEST
+
+START_TEST(quit)
+{
+	int fd = client_open(&f);
+
+	/* What comes behind it is not executed any more. */
+	client_send(fd, "{\"execute\":\"quit\"}{\"execute\":\"stop\"}");
+	client_expect(fd, "{\"event\":\"SHUTDOWN\",\"data\":{\"guest\":false,"
+			  "\"reason\":\"host-qmp-quit\"}}");
+	client_expect(fd, "{\"return\":{}}");
+	ck_assert_ptr_null(client_line(fd));
+	close(fd);
+}
+END_TEST
+
+START_TEST(cprsave)
+{
+	int fd = client_open(&f);
+
+	fake_cpr.save_fails = true;
+	client_send(fd, "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/x\","
+			"\"mode\":\"reboot\"}}");
+	client_expect_error(fd, GENERIC, "cprsave: /d/x: No space left on device");
+	client_send(fd, "{\"execute\":\"query-status\"}");
+	client_expect(fd, "{\"return\":{\"status\":\"running\",\"running\":true}}");
+
+	fake_cpr.save_fails = false;
+	client_send(fd,
+		    "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/\\u00e9\","
+		    "\"mode\":\"restart\",\"ram-check\":\"full\",\"timeout-ms\":2500},\"id\":7}");
+	client_expect(fd, "{\"return\":{},\"id\":7}");
+	client_expect(fd, "{\"event\":\"SHUTDOWN\",\"data\":{\"guest\":false,"
+			  "\"reason\":\"host-qmp-quit\"}}");
+	ck_assert_ptr_null(client_line(fd));
+	close(fd);
+	ck_assert_str_eq(fake_cpr.file, "/d/\303\251");
+	ck_assert_int_eq(fake_cpr.mode, CPR_RESTART);
+	ck_assert(fake_cpr.ram_check);
+	ck_assert_uint_eq(fake_cpr.timeout_ns, 2500000000);
+	ck_assert_int_eq(f.vm.exit_status, 0);
+}
+END_TEST
+
+START_TEST(cprload_accepts_disks)
+{
+	int fd = client_open(&f);
+
+	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/c\","
+			"\"accept-disks\":[\"disk0\",7]}}");
+	client_expect(fd, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"Invalid parameter "
+			  "type for 'accept-disks', expected: array of strings\"}}");
+	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/c\","
+			"\"accept-disks\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
+			"\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]}}");
+	client_expect(fd, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"Parameter "
+			  "'accept-disks' has more than 16 names\"}}");
+	ck_assert_str_eq(fake_cpr.accepted, "");
+	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/c\","
+			"\"accept-disks\":[\"disk0\",\"disk1\"]}}");
+	json_object_put(client_line(fd));
+	close(fd);
+	ck_assert_str_eq(fake_cpr.accepted, "disk0 disk1 ");
+	ck_assert_str_eq(fake_cpr.file, "/d/c");
+}
+END_TEST
+
+START_TEST(cprsave_defaults)
+{
+	int fd = client_open(&f);
+
+	f.opt.cpr_file = "/var/lib/vm1.cpr";
+	client_send(fd, "{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\"}}");
+	client_expect(fd, "{\"return\":{}}");
+	json_object_put(client_line(fd));
+	ck_assert_ptr_null(client_line(fd));
+	close(fd);
+	ck_assert_str_eq(fake_cpr.file, "(default)");
+	ck_assert_int_eq(fake_cpr.mode, CPR_REBOOT);
+	ck_assert(!fake_cpr.ram_check);
+	ck_assert_uint_eq(fake_cpr.timeout_ns, 10000000000);
+	ck_assert_int_eq(f.vm.exit_status, CPR_EXIT_REBOOT);
+}
+END_TEST
+
+START_TEST(cprload)
+{
+	int fd = client_open(&f);
+
+	f.vm.runstate = RUNSTATE_INMIGRATE;
+	client_send(fd, "{\"execute\":\"cont\"}");
+	client_expect_error(fd, GENERIC, "the guest waits for cprload");
+	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/x\"}}");
+	client_expect(fd, "{\"event\":\"RESUME\"}");
+	client_expect(fd, "{\"return\":{}}");
+	ck_assert_str_eq(fake_cpr.file, "/d/x");
+	f.vm.has_run = true;
+	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/x\"}}");
+	client_expect_error(fd, GENERIC, "cprload: the guest has run in this process");
+	close(fd);
+}
+END_TEST
+
+/* Commands and a hang-up in one go: all are answered. */
+START_TEST(half_closed_client)
+{
+	int fd = client_connect(&f);
+
+	client_send(fd, "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-name\"}");
+	ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
+	json_object_put(client_line(fd));
+	client_expect(fd, "{\"return\":{}}");
+	client_expect(fd, "{\"return\":{\"name\":\"vm1\"}}");
+	ck_assert_ptr_null(client_line(fd));
+	close(fd);
+}
+END_TEST
+
+static void drain(int fd)
+{
+	char buf[65536];
+
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+}
+
+/* Far more events than socket and queue take: the VM goes on, and the next client is served. */
+START_TEST(client_that_does_not_read)
+{
+	int fd = client_open(&f), next;
+
+	fixture_events(&f, 20000);
+	next = client_open(&f);
+	client_send(next, "{\"execute\":\"query-name\"}");
+	client_expect(next, "{\"return\":{\"name\":\"vm1\"}}");
+	drain(fd);
+	close(fd);
+	close(next);
+}
+END_TEST
+
+/* A client that reads late, yet does read, gets every byte. */
+START_TEST(slow_reader_gets_all)
+{
+	int fd = client_open(&f);
+
+	fixture_events(&f, 2500);
+	usleep(50000);
+	for (int i = 0; i < 2500; i++)
+		client_expect(fd, "{\"event\":\"STOP\"}");
+	close(fd);
+}
+END_TEST
+
+/* The VM's end does not wait for ever for a client that does not read its last words. */
+START_TEST(quit_with_client_that_does_not_read)
+{
+	int fd = client_open(&f);
+
+	fixture_events(&f, 2500);
+	usleep(50000);
+	client_send(fd, "{\"execute\":\"quit\"}");
+	fixture_join(&f);
+	close(fd);
+}
+END_TEST
+
+START_TEST(garbage)
+{
+	int fd = client_open(&f);
+
+	client_send(fd, "garbage\n");
+	client_expect_error(fd, GENERIC, "JSON parse error, expecting value");
+	client_send_bytes(fd, "\0", 1);
+	client_expect_error(fd, GENERIC, "JSON parse error, stray '\\u0000'");
+	/* 0xff starts afresh wherever it comes: here, within a string. */
+	client_send(fd, "{\"execute\":\"\377{\"execute\":\"query-name\"}");
+	client_expect_error(fd, GENERIC, "JSON parse error, stray '\\u00FF'");
+	client_send(fd, "{\"execute\":\"query-name\"}");
+	client_expect(fd, "{\"return\":{\"name\":\"vm1\"}}");
+	close(fd);
+}
+END_TEST
+
+/* An error message is cut at its limit, even inside a character: the line stays valid JSON. */
+START_TEST(long_names)
+{
+	int fd = client_open(&f);
+	struct json_object *line;
+
+	for (int offset = 0; offset < 2; offset++) {
+		client_send(fd, offset ? "{\"execute\":\"a" : "{\"execute\":\"");
+		for (int i = 0; i < 5000; i++)
+			client_send(fd, "\303\251");
+		client_send(fd, "\"}");
+		line = client_line(fd);
+		ck_assert(json_object_object_get_ex(line, "error", NULL));
+		json_object_put(line);
+	}
+	close(fd);
+}
+END_TEST
+
+/* Sockets in the way. These tests bring up a second server on a path of their own. */
+
+static struct vm other_vm;
+static struct options other_opt;
+static char other_path[80];
+
+static void nothing(void *opaque)
+{
+	(void)opaque;
+}
+
+static int open_other(struct qmp **qmp, struct error *err)
+{
+	memset(&other_vm, 0, sizeof(other_vm));
+	snprintf(other_path, sizeof(other_path), "%s/other", f.folder);
+	other_opt.qmp_path = other_path;
+	other_vm.opt = &other_opt;
+	ck_assert_int_eq(loop_init(&other_vm.loop, nothing, NULL, err), 0);
+	return qmp_open(qmp, &other_vm, err);
+}
+
+static int bind_other(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/other", f.folder);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+START_TEST(stale_socket_is_replaced)
+{
+	struct qmp *qmp;
+	struct error err;
+	struct stat st;
+
+	close(bind_other());
+	ck_assert_msg(!open_other(&qmp, &err), "%s", err.msg);
+	ck_assert_int_eq(lstat(other_path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0600);
+	qmp_close(qmp);
+	loop_close(&other_vm.loop);
+	ck_assert_int_ne(access(other_path, F_OK), 0);
+}
+END_TEST
+
+START_TEST(live_socket_is_refused)
+{
+	struct qmp *qmp;
+	struct error err = {""};
+	int fd = bind_other();
+
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_lt(open_other(&qmp, &err), 0);
+	ck_assert_msg(strstr(err.msg, "another process listens"), "%s", err.msg);
+	ck_assert_int_eq(access(other_path, F_OK), 0);
+	close(fd);
+	unlink(other_path);
+	loop_close(&other_vm.loop);
+}
+END_TEST
+
+START_TEST(file_in_the_way_is_refused)
+{
+	struct qmp *qmp;
+	struct error err = {""};
+	char path[80];
+
+	snprintf(path, sizeof(path), "%s/other", f.folder);
+	fclose(fopen(path, "w"));
+	ck_assert_int_lt(open_other(&qmp, &err), 0);
+	ck_assert_msg(strstr(err.msg, "no socket"), "%s", err.msg);
+	ck_assert_int_eq(access(other_path, F_OK), 0);
+	unlink(path);
+	loop_close(&other_vm.loop);
+}
+END_TEST
+
+START_TEST(successor_keeps_its_socket)
+{
+	struct qmp *qmp;
+	struct error err;
+	char kept[90];
+	int fd;
+
+	ck_assert_int_eq(open_other(&qmp, &err), 0);
+	/* Renamed and kept, so that the inode's number is not given to the next one. */
+	snprintf(kept, sizeof(kept), "%s.kept", other_path);
+	ck_assert_int_eq(rename(other_path, kept), 0);
+	fd = bind_other();
+	qmp_close(qmp);
+	loop_close(&other_vm.loop);
+	ck_assert_int_eq(access(other_path, F_OK), 0);
+	close(fd);
+	unlink(other_path);
+	unlink(kept);
+}
+END_TEST
+
+START_TEST(path_too_long)
+{
+	char path[200];
+	struct qmp *qmp;
+	struct error err = {""};
+
+	memset(path, 'x', sizeof(path) - 1);
+	path[sizeof(path) - 1] = '\0';
+	memset(&other_vm, 0, sizeof(other_vm));
+	other_opt.qmp_path = path;
+	other_vm.opt = &other_opt;
+	ck_assert_int_lt(qmp_open(&qmp, &other_vm, &err), 0);
+	ck_assert_msg(strstr(err.msg, "at most 107 bytes"), "%s", err.msg);
+}
+END_TEST
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		greeting_and_negotiation,
+		query_commands,
+		cprinfo,
+		cprinfo_loaded,
+		cprinfo_needs_suspend,
+		split_and_joined,
+		events,
+		quit,
+		cprsave,
+		cprsave_defaults,
+		cprload,
+		cprload_accepts_disks,
+		half_closed_client,
+		client_that_does_not_read,
+		slow_reader_gets_all,
+		quit_with_client_that_does_not_read,
+		garbage,
+		long_names,
+		stale_socket_is_replaced,
+		live_socket_is_refused,
+		file_in_the_way_is_refused,
+		successor_keeps_its_socket,
+		path_too_long,
+	};
+	Suite *suite = suite_create("qmp");
+	TCase *tcase = tcase_create("all");
+
+	suite_add_tcase(suite, tcase);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 60);
+	for (size_t i = 0; i < COUNT(tests); i++)
+		tcase_add_test(tcase, tests[i]);
+	tcase_add_loop_test(tcase, error_wording, 0, COUNT(wording));
+	tcase_add_loop_test(tcase, query, 0, COUNT(queries));
+	tcase_add_loop_test(tcase, id_is_echoed, 0, COUNT(ids));
+	return unit_run(suite);
+}

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The program stasisctl (STASISCTL is its path) against the QMP server of the fixture. */
+#include "tests/rig/qmp_fixture.h"
+#include "tests/rig/unit.h"
+#include "vmm/version.h"
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct fixture f;
+static char output[65536];
+
+static void setup(void)
+{
+	fixture_start(&f);
+}
+
+static void teardown(void)
+{
+	fixture_stop(&f);
+}
+
+/* Runs stasisctl through the shell, SOCKET replaced; stdout and stderr go to output. Returns the
+ * exit status. */
+static int run(const char *arguments)
+{
+	char command[1024];
+	FILE *pipe;
+	size_t n;
+	int status;
+
+	/* It leaves its memory to the kernel when it dies of an error. */
+	snprintf(command, sizeof(command),
+		 "export SOCKET=%s ASAN_OPTIONS=detect_leaks=0; timeout 20 %s %s 2>&1", f.socket,
+		 STASISCTL, arguments);
+	pipe = popen(command, "r"); /* NOLINT(cert-env33-c): the test's own words */
+	ck_assert_ptr_nonnull(pipe);
+	n = fread(output, 1, sizeof(output) - 1, pipe);
+	output[n] = '\0';
+	status = pclose(pipe);
+	ck_assert(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static const struct {
+	const char *arguments;
+	int status;
+	const char *output;
+} rows[] = {
+	{"$SOCKET query-name", 0, "{\n  \"name\": \"vm1\"\n}\n"},
+	{"unix:$SOCKET query-name", 0, "{\n  \"name\": \"vm1\"\n}\n"},
+	{"$SOCKET stop", 0, "{}\n"},
+	{"$SOCKET query-name --get /name", 0, "vm1\n"},
+	{"$SOCKET query-memory-size-summary --get /base-memory", 0, "1073741824\n"},
+	{"$SOCKET cprinfo --get /serial", 0, "unix\n"},
+	{"$SOCKET query-name --get /nam", 1,
+	 "stasisctl: --get /nam: the return value has no such part\n"},
+	{"$SOCKET nosuch", 1, "stasisctl: nosuch: The command nosuch has not been found\n"},
+	{"$SOCKET stop x=1", 1, "stasisctl: stop: Parameter 'x' is unexpected\n"},
+	{"$SOCKET cprload file=true", 1,
+	 "stasisctl: cprload: Invalid parameter type for 'file', expected: string\n"},
+	{"$SOCKET cprload file:=1", 1,
+	 "stasisctl: cprload: Invalid parameter type for 'file', expected: string\n"},
+	{"$SOCKET cprload file:=null", 1,
+	 "stasisctl: cprload: Invalid parameter type for 'file', expected: string\n"},
+	{"$SOCKET cprload 'file:=\"7\"'", 0, "{}\n"},
+	{"$SOCKET cprload file=7x", 0, "{}\n"},
+	{"$SOCKET cprload file=NaN", 0, "{}\n"},
+	{"$SOCKET cprload file=-Infinity", 0, "{}\n"},
+	{"$SOCKET cprload file=99999999999999999999", 0, "{}\n"},
+	{"$SOCKET cprload file:=7x", 1, "stasisctl: file:=7x: what follows := must be JSON\n"},
+	{"$SOCKET cprload file", 1, "stasisctl: file: must be KEY=VALUE or KEY:=JSON\n"},
+	{"$SOCKET cprload =x", 1, "stasisctl: =x: must be KEY=VALUE or KEY:=JSON\n"},
+	{"$SOCKET cprload :=1", 1, "stasisctl: :=1: must be KEY=VALUE or KEY:=JSON\n"},
+	{"/no/such stop", 1,
+	 "stasisctl: /no/such: no such file: no VM runs with this socket, or it is in another "
+	 "folder\n"},
+	{"/etc/passwd stop", 1, "stasisctl: /etc/passwd: is no socket\n"},
+	{"", 1, "stasisctl: which SOCKET? See stasisctl --help\n"},
+	{"$SOCKET", 1, "stasisctl: which COMMAND? See stasisctl --help\n"},
+	{"--timeout 0 $SOCKET stop", 1,
+	 "stasisctl: --timeout 0: must be a number of seconds above 0\n"},
+	{"--timeout 1x $SOCKET stop", 1,
+	 "stasisctl: --timeout 1x: must be a number of seconds above 0\n"},
+	{"--connect-timeout x $SOCKET stop", 1,
+	 "stasisctl: --connect-timeout x: must be a number of seconds above 0\n"},
+	{"--connect-timeout 5 --timeout 10 $SOCKET stop", 0, "{}\n"},
+	{"--agent $SOCKET --wait-event STOP", 1,
+	 "stasisctl: --wait-event: an agent sends no events\n"},
+	/* The machine's own places: test_ram.c has all the kinds. */
+	{"--outlives-kexec /dev/shm/no/such/file", 1, ""},
+	{"--outlives-kexec /proc/self/exe", 0, ""},
+	{"--version", 0, "stasisctl " STASIS_VERSION "\n"},
+};
+
+START_TEST(row)
+{
+	const int status = run(rows[_i].arguments);
+
+	ck_assert_str_eq(output, rows[_i].output);
+	ck_assert_int_eq(status, rows[_i].status);
+}
+END_TEST
+
+START_TEST(help)
+{
+	static const char *const words[] = {
+		"SOCKET",    "COMMAND",		  "KEY=VALUE", "--get",	     "--wait-event",
+		"--timeout", "--connect-timeout", "--agent",   "Exit status"};
+
+	ck_assert_int_eq(run("--help"), 0);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		ck_assert_msg(strstr(output, words[i]), "%s is not explained", words[i]);
+}
+END_TEST
+
+START_TEST(arguments_arrive)
+{
+	ck_assert_int_eq(run("$SOCKET cprsave 'file=/a b/\"c\"' mode=restart ram-check=full "
+			     "--wait-event SHUTDOWN"),
+			 0);
+	ck_assert_str_eq(fake_cpr.file, "/a b/\"c\"");
+	ck_assert(fake_cpr.ram_check);
+	ck_assert_msg(!strncmp(output, "{}\n{", 4) && strstr(output, "\"event\": \"SHUTDOWN\""),
+		      "%s", output);
+}
+END_TEST
+
+/* The event comes within the command, before its reply. */
+START_TEST(event_within_command)
+{
+	ck_assert_int_eq(run("--wait-event STOP $SOCKET stop"), 0);
+	ck_assert_msg(!strncmp(output, "{}\n{", 4) && strstr(output, "\"event\": \"STOP\""), "%s",
+		      output);
+}
+END_TEST
+
+static atomic_bool is_over;
+
+/* Again and again: who is not connected yet gets the next one. */
+static void *send_events(void *opaque)
+{
+	const unsigned int *after_ms = opaque;
+
+	for (usleep(*after_ms * 1000); !atomic_load(&is_over); usleep(20000))
+		fixture_events(&f, 1);
+	return NULL;
+}
+
+static int run_with_events(unsigned int after_ms, const char *arguments)
+{
+	pthread_t thread;
+	int status;
+
+	atomic_store(&is_over, false);
+	ck_assert_int_eq(pthread_create(&thread, NULL, send_events, &after_ms), 0);
+	status = run(arguments);
+	atomic_store(&is_over, true);
+	pthread_join(thread, NULL);
+	return status;
+}
+
+START_TEST(event_alone)
+{
+	ck_assert_int_eq(run_with_events(300, "--wait-event STOP --timeout 15 $SOCKET"), 0);
+	ck_assert_msg(strstr(output, "\"event\": \"STOP\""), "%s", output);
+}
+END_TEST
+
+START_TEST(timeout_without_event)
+{
+	ck_assert_int_eq(run("--wait-event RESET --timeout 0.2 $SOCKET"), 2);
+	ck_assert_msg(strstr(output, "timed out after 0.2 s"), "%s", output);
+}
+END_TEST
+
+/* What runs with $SOCKET.other, served by a thread of its own; its exit status. */
+static int run_with_other(void *(*serve)(void *), const char *arguments)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), status;
+	pthread_t thread;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s.other", f.socket);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, serve, &fd), 0);
+	status = run(arguments);
+	pthread_join(thread, NULL);
+	close(fd);
+	unlink(addr.sun_path);
+	return status;
+}
+
+/* What is in the midst of something long, as a VM that is clearing RAM: it does not even accept. */
+static void *serve_nobody(void *opaque)
+{
+	(void)opaque;
+	return NULL;
+}
+
+START_TEST(timeout_of_busy_vm)
+{
+	ck_assert_int_eq(run_with_other(serve_nobody, "--timeout 0.2 $SOCKET.other stop"), 2);
+}
+END_TEST
+
+START_TEST(connect_timeout_of_busy_vm)
+{
+	ck_assert_int_eq(run_with_other(serve_nobody, "--connect-timeout 0.2 $SOCKET.other stop"),
+			 2);
+	ck_assert_msg(strstr(output, "not served within 0.2 s, nothing was sent"), "%s", output);
+	ck_assert_int_eq(run_with_other(serve_nobody,
+					"--connect-timeout 10 --timeout 0.2 $SOCKET.other stop"),
+			 2);
+	ck_assert_msg(strstr(output, "timed out after 0.2 s"), "%s", output);
+}
+END_TEST
+
+/* The ninth is told by the VM, and whoever has left his socket behind is no VM. */
+START_TEST(busy_or_left_over)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int client[8], fd;
+
+	for (int i = 0; i < 8; i++)
+		client[i] = client_open(&f);
+	ck_assert_int_eq(run("$SOCKET stop 2>&1 | sed 's/.*: busy/busy/'"), 0);
+	ck_assert_str_eq(output, "busy: 8 clients are connected already, and no more are served at "
+				 "once: close one of them\n");
+	close(client[0]);
+	ck_assert_int_eq(run("$SOCKET stop"), 0);
+	for (int i = 1; i < 8; i++)
+		close(client[i]);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s.old", f.socket);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	close(fd);
+	ck_assert_int_eq(run("$SOCKET.old stop"), 1);
+	ck_assert_msg(strstr(output, "left over by a VM that ended"), "%s", output);
+	unlink(addr.sun_path);
+}
+END_TEST
+
+/* What takes long once the VM serves the client is none of its business. */
+START_TEST(connect_timeout_ends_with_connecting)
+{
+	ck_assert_int_eq(run_with_events(2500, "--connect-timeout 2 --wait-event STOP $SOCKET"), 0);
+}
+END_TEST
+
+START_TEST(hint_of_busy_vm)
+{
+	ck_assert_int_eq(run_with_other(serve_nobody, "--timeout 6 $SOCKET.other stop"), 2);
+	ck_assert_msg(strstr(output, "no answer yet: the VM is busy"), "%s", output);
+}
+END_TEST
+
+/* The VM ends before the event comes. */
+START_TEST(closed_before_event)
+{
+	ck_assert_int_eq(run("--wait-event RESET $SOCKET quit"), 1);
+	ck_assert_msg(strstr(output, "the VM closed the connection"), "%s", output);
+}
+END_TEST
+
+static void *speak_garbage(void *opaque)
+{
+	int fd = accept(*(int *)opaque, NULL, NULL);
+
+	client_send(fd, "SSH-2.0-OpenSSH\r\n");
+	close(fd);
+	return NULL;
+}
+
+START_TEST(not_qmp)
+{
+	ck_assert_int_eq(run_with_other(speak_garbage, "$SOCKET.other stop"), 1);
+	ck_assert_msg(strstr(output, "does not speak QMP"), "%s", output);
+}
+END_TEST
+
+/* One read(): a command is short. */
+static void receive_text(int fd, char *text, size_t size)
+{
+	ssize_t n = read(fd, text, size - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+}
+
+/* Until the other side has enough. */
+static void talk_on(int fd)
+{
+	static const char text[] = "{\"return\": \"";
+	char much[4096];
+	ssize_t n = send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL);
+
+	memset(much, 'x', sizeof(much));
+	for (unsigned int i = 0; n > 0 && i < 4096; i++)
+		n = send(fd, much, sizeof(much), MSG_NOSIGNAL);
+	ck_assert_int_lt(n, 0);
+}
+
+/* A guest's agent with answers to those before on the way, one of them in two pieces. */
+static void *serve_as_agent(void *opaque)
+{
+	static const char id_key[] = "\"id\":";
+	static const char *const stale[] = {"\"old\"}\n\xff{\"return\": 12", "34}\n"};
+	int fd = accept(*(int *)opaque, NULL, NULL);
+	char text[256] = "";
+	size_t n = 0;
+	const char *number;
+	long long id;
+
+	while (!strchr(text, '}') && n < sizeof(text) - 1) {
+		receive_text(fd, text + n, sizeof(text) - n);
+		n = strlen(text);
+	}
+	ck_assert_msg(text[0] == '\xff' && strstr(text, "guest-sync-delimited"), "%s", text);
+	number = strstr(text, id_key);
+	ck_assert_ptr_nonnull(number);
+	id = strtoll(number + strlen(id_key), NULL, 10);
+	client_send(fd, stale[0]);
+	usleep(50000);
+	client_send(fd, stale[1]);
+	snprintf(text, sizeof(text), "\xff{\"return\": %lld}\n", id);
+	client_send(fd, text);
+	receive_text(fd, text, sizeof(text));
+	if (strstr(text, "guest-ping"))
+		client_send(fd, "{\"return\": {}}\n");
+	else if (strstr(text, "guest-suspend-ram"))
+		client_send(
+			fd,
+			"{\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}}\n");
+	else if (strstr(text, "guest-shout"))
+		client_send(fd, "{\"error\": {\"desc\": \"\\u001b[2J\\u009b\\u0007\"}}\n");
+	else if (strstr(text, "guest-fault"))
+		client_send(fd, "{\"error\": {}}\n");
+	else if (strstr(text, "guest-info"))
+		client_send(fd, "{\"return\": {\"a\": \"\\u001b]0;x\\u007f\\u009b\"}}\n");
+	else if (strstr(text, "guest-talk"))
+		talk_on(fd);
+	receive_text(fd, text, sizeof(text)); /* until it goes */
+	close(fd);
+	return NULL;
+}
+
+static const struct {
+	const char *arguments;
+	int status;
+	const char *output;
+} agent_rows[] = {
+	{"--agent $SOCKET.other guest-ping", 0, "{}\n"},
+	{"--agent --connect-timeout 5 $SOCKET.other guest-suspend-ram", 1,
+	 "stasisctl: guest-suspend-ram: not today\n"},
+	{"--agent $SOCKET.other guest-shout", 1, "stasisctl: guest-shout: ?[2J???\n"},
+	{"--agent $SOCKET.other guest-fault", 1,
+	 "stasisctl: guest-fault: the command failed without an error message\n"},
+	{"--agent --get /a $SOCKET.other guest-info", 0, "?]0;x???\n"},
+	{"--agent $SOCKET.other guest-info", 0, "{\n  \"a\": \"\\u001b]0;x???\"\n}\n"},
+	{"--agent $SOCKET.other guest-talk 2>&1 | sed 's/.*: answer/answer/'", 0,
+	 "answer too long: more than 1048576 bytes\n"},
+	{"--agent --connect-timeout 2 --timeout 2.5 $SOCKET.other guest-shutdown 2>&1 | sed "
+	 "'s/.*: //'",
+	 0, "timed out after 2.5 s\n"},
+};
+
+START_TEST(agent)
+{
+	const int status = run_with_other(serve_as_agent, agent_rows[_i].arguments);
+
+	ck_assert_str_eq(output, agent_rows[_i].output);
+	ck_assert_int_eq(status, agent_rows[_i].status);
+}
+END_TEST
+
+/* A VM that passes on what others say. */
+static void *serve_hostile_text(void *opaque)
+{
+	static const char hostile[] = "K\\u00f6ln\\nstasisctl: \\u001b[2J\\u009b\\u202e\\u007f";
+	int fd = accept(*(int *)opaque, NULL, NULL);
+	char text[256], reply[256];
+
+	client_send(fd, "{\"QMP\": {}}\n");
+	receive_text(fd, text, sizeof(text));
+	client_send(fd, "{\"return\": {}}\n");
+	receive_text(fd, text, sizeof(text));
+	if (strstr(text, "query-name"))
+		snprintf(reply, sizeof(reply), "{\"return\": {\"name\": \"%s\"}}\n", hostile);
+	else
+		snprintf(reply, sizeof(reply), "{\"error\": {\"desc\": \"%s\"}}\n", hostile);
+	client_send(fd, reply);
+	receive_text(fd, text, sizeof(text)); /* until it goes */
+	close(fd);
+	return NULL;
+}
+
+static const struct {
+	const char *arguments;
+	int status;
+	const char *output;
+} hostile_rows[] = {
+	{"$SOCKET.other stop", 1, "stasisctl: stop: K\xc3\xb6ln?stasisctl: ?[2J??????\n"},
+	{"--get /name $SOCKET.other query-name", 0, "K\xc3\xb6ln?stasisctl: ?[2J??????\n"},
+	{"$SOCKET.other query-name", 0,
+	 "{\n  \"name\": \"K\xc3\xb6ln\\nstasisctl: \\u001b[2J??????\"\n}\n"},
+};
+
+START_TEST(hostile_text)
+{
+	const int status = run_with_other(serve_hostile_text, hostile_rows[_i].arguments);
+
+	ck_assert_str_eq(output, hostile_rows[_i].output);
+	ck_assert_int_eq(status, hostile_rows[_i].status);
+}
+END_TEST
+
+/* A port that no agent has open takes what is sent and stays silent. */
+static void *serve_without_agent(void *opaque)
+{
+	int fd = accept(*(int *)opaque, NULL, NULL);
+	char text[256];
+
+	while (read(fd, text, sizeof(text)) > 0)
+		;
+	close(fd);
+	return NULL;
+}
+
+START_TEST(no_agent)
+{
+	ck_assert_int_eq(run_with_other(serve_without_agent,
+					"--agent --connect-timeout 0.2 $SOCKET.other guest-ping"),
+			 2);
+	ck_assert_msg(strstr(output, "not served within 0.2 s, nothing was sent: does the guest's "
+				     "agent run?"),
+		      "%s", output);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		help,
+		arguments_arrive,
+		event_within_command,
+		event_alone,
+		timeout_without_event,
+		timeout_of_busy_vm,
+		connect_timeout_of_busy_vm,
+		connect_timeout_ends_with_connecting,
+		hint_of_busy_vm,
+		closed_before_event,
+		busy_or_left_over,
+		not_qmp,
+		no_agent,
+	};
+	Suite *suite = suite_create("stasisctl");
+	TCase *tcase = tcase_create("all");
+
+	suite_add_tcase(suite, tcase);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 60);
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tcase_add_test(tcase, tests[i]);
+	tcase_add_loop_test(tcase, agent, 0, sizeof(agent_rows) / sizeof(agent_rows[0]));
+	tcase_add_loop_test(tcase, hostile_text, 0, sizeof(hostile_rows) / sizeof(hostile_rows[0]));
+	tcase_add_loop_test(tcase, row, 0, sizeof(rows) / sizeof(rows[0]));
+	return unit_run(suite);
+}

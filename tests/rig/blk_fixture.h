@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* tests/rig/blk_fixture.h - a virtio disk in the rig and a tiny driver for it.
+ * Owns: the rig, its RAM, and the image in the fixture's folder.
+ * Threads: one, beside the disk's own.
+ * Units: bytes, sectors of 512; GPAs.
+ * Errors: a failed step fails the test. virtio 1.2, 2.7 and 5.2. */
+#ifndef TESTS_RIG_BLK_FIXTURE_H
+#define TESTS_RIG_BLK_FIXTURE_H
+#include "devices/virtio/blk.h"
+#include "devices/virtio/virtio_pci.h"
+#include "tests/rig/device_rig.h"
+#include "tests/rig/ram_fixture.h"
+#include "vmm/base/clock.h"
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <linux/pci_regs.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
+#define MS_NS	    1000000ull
+#define RAM_BYTES   (8 * MIB)
+#define DISK_BYTES  (4 * MIB)
+#define QUEUE_SIZE  64u
+#define QUEUES	    2u
+#define RINGS_GPA   0x10000ul /* 64 KiB for each queue */
+#define HEADERS_GPA 0x100000ul
+#define DATA_GPA    0x200000ul
+#define SLOT_BYTES  16384ul /* of data for each head */
+#define ALL	    UINT64_MAX
+#define FEATURE(n)  (1ull << (n))
+#define NO_STATUS   0x77
+
+static struct disk_config config;
+static struct device *dev;
+static uint16_t seen[QUEUES]; /* used entries */
+
+/* --- the machine */
+static inline void open_machine(void)
+{
+	const struct ram_config ram = {.size_bytes = RAM_BYTES};
+
+	rig_open();
+	assert_ok(ram_open(&rig.vm.ram, &ram, &fixture_err));
+	assert_ok(ram_add_region(&rig.vm.ram, 0, RAM_BYTES, &fixture_err));
+	config = (struct disk_config){
+		.id = "root", .serial = "SERIAL", .queues = QUEUES, .queue_size = QUEUE_SIZE};
+	snprintf(config.path, sizeof(config.path), "%s", fixture_path("disk.img"));
+	rig.opt.disk = &config;
+	rig.opt.ndisks = 1;
+}
+
+static inline void attach(void)
+{
+	fixture_err.msg[0] = '\0';
+	assert_ok(devices_attach(&rig.vm, &fixture_err));
+	dev = devices_find(&rig.vm, "disk0");
+	ck_assert_ptr_nonnull(dev);
+}
+
+static inline void close_machine(void)
+{
+	devices_detach(&rig.vm);
+	ram_close(&rig.vm.ram);
+	rig_close();
+}
+
+static inline void setup(void)
+{
+	fixture_setup();
+	open_machine();
+}
+
+static inline void teardown(void)
+{
+	close_machine();
+	fixture_teardown();
+}
+
+/* --- a driver */
+static inline uint8_t *at(uint64_t gpa)
+{
+	return ram_ptr(&rig.vm.ram, gpa, 1);
+}
+
+static inline struct vring_desc *desc_of(uint32_t queue)
+{
+	return (struct vring_desc *)(void *)at(RINGS_GPA * (queue + 1));
+}
+
+static inline struct vring_avail *avail_of(uint32_t queue)
+{
+	return (struct vring_avail *)(void *)at(RINGS_GPA * (queue + 1) + 0x4000);
+}
+
+static inline struct vring_used *used_of(uint32_t queue)
+{
+	return (struct vring_used *)(void *)at(RINGS_GPA * (queue + 1) + 0x8000);
+}
+
+static inline void drive(uint64_t features)
+{
+	struct virtio_state *s = dev->state;
+
+	pthread_mutex_lock(&dev->lock);
+	virtio_set_status(dev, 0);
+	/* What is in flight ends first. */
+	for (int i = 0; virtio_status(dev); i++) {
+		ck_assert_int_lt(i, 50000);
+		usleep(100);
+	}
+	s->pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+	s->accepted = s->offered & features;
+	virtio_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+				       VIRTIO_CONFIG_S_FEATURES_OK);
+	for (uint32_t i = 0; i < config.queues; i++) {
+		memset(at(RINGS_GPA * (i + 1)), 0, RINGS_GPA);
+		seen[i] = 0;
+		s->queue_desc[i] = RINGS_GPA * (i + 1);
+		s->queue_avail[i] = s->queue_desc[i] + 0x4000;
+		s->queue_used[i] = s->queue_desc[i] + 0x8000;
+		virtio_enable_queue(dev, i);
+	}
+	virtio_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+				       VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+	ck_assert_uint_eq(virtio_status(dev), 0xf);
+	pthread_mutex_unlock(&dev->lock);
+}
+
+static inline void attach_file(uint64_t bytes)
+{
+	fixture_make_file(config.path, bytes);
+	attach();
+	drive(ALL);
+}
+
+struct buffer {
+	uint64_t gpa;
+	uint32_t bytes;
+	bool is_write;
+};
+
+/* Chain of head, head + 1 ...; does not tell the device. */
+static inline void put_chain(uint32_t queue, uint16_t head, const struct buffer *buffer, uint32_t n)
+{
+	struct vring_desc *desc = desc_of(queue);
+	struct vring_avail *avail = avail_of(queue);
+
+	for (uint32_t i = 0; i < n; i++)
+		desc[head + i] = (struct vring_desc){
+			.addr = buffer[i].gpa,
+			.len = buffer[i].bytes,
+			.flags = (uint16_t)((buffer[i].is_write ? VRING_DESC_F_WRITE : 0) |
+					    (i + 1 < n ? VRING_DESC_F_NEXT : 0)),
+			.next = (uint16_t)(head + i + 1),
+		};
+	avail->ring[avail->idx % QUEUE_SIZE] = head;
+	__atomic_store_n(&avail->idx, (uint16_t)(avail->idx + 1), __ATOMIC_RELEASE);
+}
+
+static inline void kick(uint32_t queue)
+{
+	const struct virtio *v = dev->host;
+
+	ck_assert_int_eq(eventfd_write(v->queue[queue].kick_fd, 1), 0);
+}
+
+/* Where the pieces of the request with this head are; each head takes three descriptors. */
+static inline uint64_t header_gpa(uint32_t queue, uint16_t head)
+{
+	return HEADERS_GPA + queue * 0x10000ul + head * 64ul;
+}
+
+static inline uint64_t data_gpa(uint32_t queue, uint16_t head)
+{
+	return DATA_GPA + (queue * QUEUE_SIZE + head) * (uint64_t)SLOT_BYTES;
+}
+
+static inline uint8_t *status_of(uint32_t queue, uint16_t head)
+{
+	return at(header_gpa(queue, head) + 32);
+}
+
+static inline void put_request(uint32_t queue, uint16_t head, uint32_t type, uint64_t sector,
+			       uint32_t bytes)
+{
+	bool is_in = type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID;
+	const struct virtio_blk_outhdr hdr = {.type = type, .sector = sector};
+	const struct buffer with_data[] = {
+		{header_gpa(queue, head), sizeof(hdr), false},
+		{data_gpa(queue, head), bytes, is_in},
+		{header_gpa(queue, head) + 32, 1, true},
+	};
+	const struct buffer without[] = {with_data[0], with_data[2]};
+
+	memcpy(at(header_gpa(queue, head)), &hdr, sizeof(hdr));
+	*status_of(queue, head) = NO_STATUS;
+	put_chain(queue, head, bytes ? with_data : without, bytes ? 3 : 2);
+}
+
+static inline uint16_t used_idx(uint32_t queue)
+{
+	return __atomic_load_n(&used_of(queue)->idx, __ATOMIC_ACQUIRE);
+}
+
+/* The next one that comes back within 5 seconds; returns what the device says it wrote. */
+static inline uint32_t take_used(uint32_t queue, uint16_t *head)
+{
+	struct vring_used_elem elem;
+
+	for (int i = 0; used_idx(queue) == seen[queue]; i++) {
+		ck_assert_msg(i < 50000, "a request does not come back");
+		usleep(100);
+	}
+	elem = used_of(queue)->ring[seen[queue]++ % QUEUE_SIZE];
+	*head = (uint16_t)elem.id;
+	return elem.len;
+}
+
+static inline uint8_t request(uint32_t type, uint64_t sector, uint32_t bytes)
+{
+	uint16_t head;
+
+	put_request(0, 0, type, sector, bytes);
+	kick(0);
+	take_used(0, &head);
+	ck_assert_uint_eq(head, 0);
+	return *status_of(0, 0);
+}
+
+static inline void *data(void)
+{
+	return at(data_gpa(0, 0));
+}
+
+static inline void fill(uint8_t *to, uint32_t bytes, uint32_t seed)
+{
+	for (uint32_t i = 0; i < bytes; i++)
+		to[i] = (uint8_t)((i + seed * 7919) * 2654435761u >> 24);
+}
+
+static inline void check_file(uint64_t offset, const void *want, size_t bytes)
+{
+	uint8_t *have = malloc(bytes);
+	int fd = open(config.path, O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_eq(pread(fd, have, bytes, (off_t)offset), (ssize_t)bytes);
+	ck_assert(!memcmp(have, want, bytes));
+	close(fd);
+	free(have);
+}
+
+static inline struct virtio_blk_config device_config(void)
+{
+	const struct virtio *v = dev->host;
+	struct virtio_blk_config c = {0};
+
+	memcpy(&c, v->config, v->config_bytes);
+	return c;
+}
+
+static inline uint8_t range_request(uint32_t type, uint64_t sector, uint32_t sectors,
+				    uint32_t flags)
+{
+	const struct virtio_blk_discard_write_zeroes range = {sector, sectors, flags};
+
+	memcpy(data(), &range, sizeof(range));
+	return request(type, 0, sizeof(range));
+}
+
+/* --- durability: has the file system given the first block a place already? */
+static inline bool is_on_its_way(void)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extent;
+	} fie = {.map = {.fm_length = 4096, .fm_extent_count = 1}};
+	int fd = open(config.path, O_RDONLY | O_CLOEXEC);
+
+	ck_assert_msg(!ioctl(fd, FS_IOC_FIEMAP, &fie),
+		      "%s: %s: STASIS_TEST_DISK= a folder on ext4 or xfs", config.path,
+		      strerror(errno));
+	close(fd);
+	ck_assert_uint_eq(fie.map.fm_mapped_extents, 1);
+	return fie.extent.fe_flags & FIEMAP_EXTENT_DELALLOC;
+}
+
+/* Those of twice run with _i = 0 and 1: with the page cache, and without. */
+static inline int blk_fixture_main(const char *name, const TTest *const *test, size_t ntests,
+				   const TTest *const *twice, size_t ntwice)
+{
+	Suite *suite = suite_create(name);
+	TCase *tcase = tcase_create(name);
+
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 60);
+	for (size_t i = 0; i < ntests; i++)
+		tcase_add_test(tcase, test[i]);
+	for (size_t i = 0; i < ntwice; i++)
+		tcase_add_loop_test(tcase, twice[i], 0, 2);
+	suite_add_tcase(suite, tcase);
+	return unit_run(suite);
+}
+#endif

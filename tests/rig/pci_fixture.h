@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* tests/rig/pci_fixture.h - PCI functions that do nothing but count, on the rig's bus.
+ * Owns: the functions, from pci_fixture_add() to pci_remove() or the end of the process.
+ * Threads: one.
+ * Units: slots; bytes of config space.
+ * Errors: a callback that should not come fails the test. */
+#ifndef TESTS_RIG_PCI_FIXTURE_H
+#define TESTS_RIG_PCI_FIXTURE_H
+#include "devices/pci/pci_bus.h"
+#include "tests/rig/device_rig.h"
+
+/* BARs: a 64-bit one, a 32-bit one, and that of MSI-X. FAKE_CAP: a capability of its own. */
+enum { FAKE_WIDE = 0, FAKE_NARROW = 2, FAKE_MSIX = 4, FAKE_VECTORS = 3, FAKE_CAP = 0x40 };
+/* Of a function whose layout somebody else has chosen: ports, two BARs of less than a page, ports that no
+ * register is smaller than, and a BAR that has an MSI-X table within. FOREIGN_CAP: one with bits for the
+ * guest; the list goes FOREIGN_MSIX, FOREIGN_CAP. */
+enum {
+	FOREIGN_PORTS = 0,
+	FOREIGN_SMALL = 1,
+	FOREIGN_WIDE = 2,
+	FOREIGN_MEDIUM = 4,
+	FOREIGN_FEW_PORTS = 5,
+	FOREIGN_VECTORS = 300,
+	FOREIGN_MSIX = 0x80,
+	FOREIGN_CAP = 0x48,
+	FOREIGN_TABLE = 0x1000,
+	FOREIGN_PBA = 0x3000,
+};
+#define FAKE_WIDE_BYTES	  0x4000u
+#define FAKE_NARROW_BYTES 0x2000u
+
+struct pci_fake {
+	struct device dev;
+	struct pci_state state;
+	struct pci_func func;
+	uint64_t written, last_offset; /* of the last write to one of its own BARs */
+	uint32_t entry[4 * FOREIGN_VECTORS];
+	bool pending[FOREIGN_VECTORS];
+	uint32_t bar_changes, vector_changes, config_reads, config_writes;
+};
+extern struct pci_fake pci_fake[PCI_SLOTS];
+extern const struct device_ops pci_host_ops;
+
+/* fake[i] takes the next free slot. */
+int pci_fixture_add(uint32_t i, struct error *err) must_check;
+int pci_fixture_add_foreign(uint32_t i, struct error *err) must_check;
+
+static inline uint64_t pci_fixture_ecam(uint32_t slot, uint32_t offset)
+{
+	return RIG_ECAM + (slot << 15) + offset;
+}
+#endif

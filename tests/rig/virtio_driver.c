@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/rig/virtio_driver.h"
+#include "vmm/base/clock.h"
+#include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_BYTES 0x4000u
+#define AVAIL	    0x1000u
+#define USED	    0x2000u
+
+/* --- the guest */
+
+static void resume_all(void)
+{
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
+		struct device *dev = rig.vm.device[i];
+
+		pthread_mutex_lock(&dev->lock);
+		if (dev->ops->resume)
+			dev->ops->resume(dev);
+		pthread_mutex_unlock(&dev->lock);
+	}
+}
+
+void virtio_guest_boot(void)
+{
+	struct ram_config config = {.size_bytes = DRIVER_RAM_BYTES};
+	struct error err = {""};
+
+	ck_assert_msg(!ram_open(&rig.vm.ram, &config, &err), "%s", err.msg);
+	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, DRIVER_RAM_BYTES, &err), 0);
+	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
+	resume_all();
+}
+
+static void *pause_and_copy(struct device *dev)
+{
+	void *state = malloc(dev->ops->state->size);
+	struct error err = {""};
+	const char *why;
+	int ret = 0;
+
+	pthread_mutex_lock(&dev->lock);
+	if (dev->ops->pause)
+		ret = dev->ops->pause(dev, clock_now_ns() + 10 * CLOCK_NS_PER_S, &err);
+	ck_assert_msg(!ret, "%s: %s", dev->name, err.msg);
+	memcpy(state, dev->state, dev->ops->state->size);
+	pthread_mutex_unlock(&dev->lock);
+	why = dev->ops->state->check(state);
+	ck_assert_msg(!why, "%s: check() refuses what was saved: %s", dev->name, why);
+	return state;
+}
+
+void virtio_guest_detach(void)
+{
+	devices_detach(&rig.vm);
+	memset(rig.timer, 0, sizeof(rig.timer));
+}
+
+void virtio_guest_reload(void)
+{
+	void *state[DEVICES_MAX] = {NULL};
+	struct error err = {""};
+
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
+		state[i] = pause_and_copy(rig.vm.device[i]);
+	virtio_guest_detach();
+	memset(rig.line, 0, sizeof(rig.line));
+	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
+		const struct device *dev = rig.vm.device[i];
+
+		if (dev->ops->compare)
+			ck_assert_msg(!dev->ops->compare(rig.vm.device[i], state[i], &err), "%s",
+				      err.msg);
+	}
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
+		struct device *dev = rig.vm.device[i];
+
+		ck_assert_ptr_nonnull(state[i]);
+		memcpy(dev->state, state[i], dev->ops->state->size);
+		free(state[i]);
+	}
+	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
+		struct device *dev = rig.vm.device[i];
+
+		ck_assert_msg(!dev->ops->post_load || !dev->ops->post_load(dev, &err), "%s",
+			      err.msg);
+	}
+	resume_all();
+}
+
+void virtio_guest_end(void)
+{
+	devices_detach(&rig.vm);
+	ram_close(&rig.vm.ram);
+}
+
+/* --- the driver */
+
+void *driver_ram(uint64_t gpa)
+{
+	void *hva = ram_ptr(&rig.vm.ram, gpa, 1);
+
+	ck_assert_ptr_nonnull(hva);
+	return hva;
+}
+
+static uint64_t structure_gpa(const struct virtio *v, uint8_t type, uint32_t *extra)
+{
+	const uint8_t *config = v->pci.state->config;
+
+	for (uint32_t at = config[PCI_CAPABILITY_LIST]; at; at = config[at + 1]) {
+		struct virtio_pci_cap cap;
+
+		memcpy(&cap, config + at, sizeof(cap));
+		if (cap.cap_vndr != PCI_CAP_ID_VNDR || cap.cfg_type != type)
+			continue;
+		memcpy(extra, config + at + sizeof(cap), sizeof(*extra));
+		ck_assert(v->pci.bar[cap.bar].mapped);
+		return v->pci.bar[cap.bar].gpa + cap.offset;
+	}
+	ck_abort_msg("no virtio structure of type %u", type);
+	return 0;
+}
+
+static void set_status(const struct driver *drv, uint32_t status)
+{
+	rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_STATUS, 1, status);
+}
+
+uint32_t driver_status(const struct driver *drv)
+{
+	return (uint32_t)rig_mmio_read(drv->common + VIRTIO_PCI_COMMON_STATUS, 1);
+}
+
+void driver_reset(struct driver *drv)
+{
+	set_status(drv, 0);
+	for (int i = 0; driver_status(drv); i++) {
+		ck_assert_int_lt(i, 3000);
+		rig_spin();
+	}
+}
+
+uint64_t driver_offered(struct driver *drv)
+{
+	uint64_t features = 0;
+
+	for (uint32_t half = 0; half < 2; half++) {
+		rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_DFSELECT, 4, half);
+		features |= (uint64_t)rig_mmio_read(drv->common + VIRTIO_PCI_COMMON_DF, 4)
+			    << (32 * half);
+	}
+	return features;
+}
+
+static void set_up_queue(struct driver *drv, uint32_t queue)
+{
+	const uint64_t gpa = 0x10000u + (uint64_t)queue * QUEUE_BYTES;
+	const uint32_t part[][2] = {{VIRTIO_PCI_COMMON_Q_DESCLO, 0},
+				    {VIRTIO_PCI_COMMON_Q_AVAILLO, AVAIL},
+				    {VIRTIO_PCI_COMMON_Q_USEDLO, USED}};
+
+	memset(driver_ram(gpa), 0, QUEUE_BYTES);
+	drv->added[queue] = drv->seen[queue] = 0;
+	rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+	rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_Q_SIZE, 2, DRIVER_QUEUE_SIZE);
+	for (uint32_t i = 0; i < 3; i++) {
+		rig_mmio_write(drv->common + part[i][0], 4, (uint32_t)gpa + part[i][1]);
+		rig_mmio_write(drv->common + part[i][0] + 4, 4, 0);
+	}
+	rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+}
+
+void driver_start(struct driver *drv, const char *device, uint64_t features)
+{
+	uint32_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER, unused, n;
+	const struct virtio *v;
+
+	drv->dev = devices_find(&rig.vm, device);
+	ck_assert_ptr_nonnull(drv->dev);
+	v = drv->dev->host;
+	rig_mmio_write(RIG_ECAM + ((uint64_t)v->pci.state->slot << 15) + PCI_COMMAND, 2,
+		       PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	drv->common = structure_gpa(v, VIRTIO_PCI_CAP_COMMON_CFG, &unused);
+	drv->isr = structure_gpa(v, VIRTIO_PCI_CAP_ISR_CFG, &unused);
+	if (v->config_bytes)
+		drv->config = structure_gpa(v, VIRTIO_PCI_CAP_DEVICE_CFG, &unused);
+	drv->notify = structure_gpa(v, VIRTIO_PCI_CAP_NOTIFY_CFG, &drv->notify_step);
+	driver_reset(drv);
+	set_status(drv, status);
+	features = driver_offered(drv) & (features | 1ull << VIRTIO_F_VERSION_1);
+	for (uint32_t half = 0; half < 2; half++) {
+		rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_GFSELECT, 4, half);
+		rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_GF, 4,
+			       (uint32_t)(features >> (32 * half)));
+	}
+	status |= VIRTIO_CONFIG_S_FEATURES_OK;
+	set_status(drv, status);
+	ck_assert_uint_eq(driver_status(drv), status);
+	n = (uint32_t)rig_mmio_read(drv->common + VIRTIO_PCI_COMMON_NUMQ, 2);
+	for (uint32_t i = 0; i < n; i++)
+		set_up_queue(drv, i);
+	set_status(drv, status | VIRTIO_CONFIG_S_DRIVER_OK);
+	ck_assert_uint_eq(driver_status(drv), status | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+uint16_t driver_add(struct driver *drv, uint32_t queue, const struct driver_buffer *buffer,
+		    uint32_t nread, uint32_t nwrite)
+{
+	const uint64_t gpa = 0x10000u + (uint64_t)queue * QUEUE_BYTES;
+	struct vring_desc *desc = driver_ram(gpa);
+	uint16_t *avail = driver_ram(gpa + AVAIL);
+	uint16_t head = drv->added[queue] % DRIVER_QUEUE_SIZE, idx = avail[1];
+
+	for (uint32_t i = 0; i < nread + nwrite; i++) {
+		uint16_t at = drv->added[queue]++ % DRIVER_QUEUE_SIZE;
+		bool last = i == nread + nwrite - 1;
+
+		desc[at] = (struct vring_desc){
+			.addr = buffer[i].gpa,
+			.len = buffer[i].bytes,
+			.flags = (uint16_t)((i >= nread ? VRING_DESC_F_WRITE : 0) |
+					    (last ? 0 : VRING_DESC_F_NEXT)),
+			.next = (uint16_t)((at + 1) % DRIVER_QUEUE_SIZE),
+		};
+	}
+	avail[2 + idx % DRIVER_QUEUE_SIZE] = head;
+	__atomic_store_n(&avail[1], (uint16_t)(idx + 1), __ATOMIC_SEQ_CST);
+	return head;
+}
+
+void driver_kick(struct driver *drv, uint32_t queue)
+{
+	rig_mmio_write(drv->notify + (uint64_t)queue * drv->notify_step, 2, queue);
+}
+
+bool driver_get(struct driver *drv, uint32_t queue, uint16_t *head, uint32_t *bytes)
+{
+	const uint8_t *used = driver_ram(0x10000u + (uint64_t)queue * QUEUE_BYTES + USED);
+	struct vring_used_elem elem;
+	uint16_t idx =
+		__atomic_load_n((const uint16_t *)(const void *)(used + 2), __ATOMIC_ACQUIRE);
+
+	if (drv->seen[queue] == idx)
+		return false;
+	memcpy(&elem, used + 4 + sizeof(elem) * (drv->seen[queue]++ % DRIVER_QUEUE_SIZE),
+	       sizeof(elem));
+	*head = (uint16_t)elem.id;
+	*bytes = elem.len;
+	return true;
+}
+
+uint32_t driver_wait(struct driver *drv, uint32_t queue)
+{
+	bool is_back = false;
+	uint32_t bytes = 0;
+	uint16_t head;
+
+	RIG_WAIT_FOR(is_back || (is_back = driver_get(drv, queue, &head, &bytes)));
+	return bytes;
+}
+
+uint64_t driver_config(const struct driver *drv, uint32_t offset, uint32_t bytes)
+{
+	uint64_t value = 0;
+
+	for (uint32_t i = 0; i < bytes; i++)
+		value |= (uint64_t)rig_mmio_read(drv->config + offset + i, 1) << (8 * i);
+	return value;
+}
+
+uint32_t driver_isr(const struct driver *drv)
+{
+	return (uint32_t)rig_mmio_read(drv->isr, 1);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* tests/rig/virtio_driver.h - a guest of a few lines in the rig: finds a virtio device by its registers,
+ * negotiates, and drives its queues.
+ * Owns: guest RAM and all devices that rig.opt asks for, from virtio_guest_boot() to _end().
+ * Threads: one; devices may have their own.
+ * Units: addresses are GPAs; lengths are bytes.
+ * Errors: a failed step fails the test. virtio 1.2, 3.1 and 4.1. */
+#ifndef TESTS_RIG_VIRTIO_DRIVER_H
+#define TESTS_RIG_VIRTIO_DRIVER_H
+#include "devices/virtio/virtio.h"
+#include "tests/rig/device_rig.h"
+
+#define DRIVER_QUEUE_SIZE 64
+#define DRIVER_RAM_BYTES  (8u << 20)
+#define DRIVER_BUFFERS	  0x200000u /* RAM from here on is the test's */
+
+struct driver {
+	struct device *dev;
+	uint64_t common, isr, config, notify;
+	uint32_t notify_step;
+	uint16_t added[VIRTIO_MAX_QUEUES]; /* descriptors ever used: they go round */
+	uint16_t seen[VIRTIO_MAX_QUEUES];  /* of the used ring */
+};
+
+struct driver_buffer {
+	uint64_t gpa;
+	uint32_t bytes;
+};
+
+void virtio_guest_boot(void);
+/* All devices anew from their saved states, as a load does; the driver knows nothing of it. */
+void virtio_guest_reload(void);
+void virtio_guest_end(void);
+/* Without RAM's end: for tests of devices_attach() that fails. */
+void virtio_guest_detach(void);
+
+/* From reset to DRIVER_OK with those of these features that are offered, and VERSION_1. */
+void driver_start(struct driver *drv, const char *device, uint64_t features);
+void driver_reset(struct driver *drv);
+uint64_t driver_offered(struct driver *drv);
+/* Adds a chain; returns its head. */
+uint16_t driver_add(struct driver *drv, uint32_t queue, const struct driver_buffer *buffer,
+		    uint32_t nread, uint32_t nwrite);
+void driver_kick(struct driver *drv, uint32_t queue);
+/* The next chain that is given back; false: none. */
+bool driver_get(struct driver *drv, uint32_t queue, uint16_t *head, uint32_t *bytes);
+/* The same, waited for. */
+uint32_t driver_wait(struct driver *drv, uint32_t queue);
+uint64_t driver_config(const struct driver *drv, uint32_t offset, uint32_t bytes);
+/* ISR, which the read clears: 1 queues, 2 config. */
+uint32_t driver_isr(const struct driver *drv);
+uint32_t driver_status(const struct driver *drv);
+void *driver_ram(uint64_t gpa);
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/base/listen.h"
+#include "vmm/base/log.h"
+#include "vmm/base/named.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG	    8
+#define LOCK_SUFFIX ".lock"
+
+struct path_lock {
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path) + sizeof(LOCK_SUFFIX)];
+	int fd;
+};
+
+static int new_socket(void)
+{
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/* Ours may be left over from a process that was killed; then it is empty and unlocked. */
+static int check_lock_file(int fd, bool *is_current, struct path_lock *lock)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size || st.st_uid != geteuid())
+		return -EEXIST;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return -EADDRINUSE;
+	/* Who had it before may have removed it since. */
+	*is_current = named_is(AT_FDCWD, lock->path, &st);
+	return 0;
+}
+
+/* From the look at a socket that is there until its successor listens, the path is one process's:
+ * a socket that is bound and does not listen yet looks like one that was left behind. */
+static int lock_path(struct path_lock *lock, const char *option, const char *path,
+		     struct error *err)
+{
+	bool is_current = false;
+	int ret = 0;
+
+	snprintf(lock->path, sizeof(lock->path), "%s" LOCK_SUFFIX, path);
+	while (!ret && !is_current) {
+		lock->fd = open(lock->path,
+				O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+				0600);
+		if (lock->fd < 0 && errno != ELOOP && errno != EISDIR)
+			return error_set(err, -errno, "%s unix:%s: %s", option, path,
+					 error_making(errno));
+		ret = lock->fd < 0 ? -EEXIST : check_lock_file(lock->fd, &is_current, lock);
+		if (lock->fd >= 0 && !is_current)
+			close(lock->fd);
+	}
+	if (ret == -EEXIST)
+		error_set(err, ret,
+			  "%s unix:%s: %s exists and is no lock of ours: remove it or choose "
+			  "another path",
+			  option, path, lock->path);
+	else if (ret)
+		error_set(err, ret,
+			  "%s unix:%s: another process is about to listen there: end it or choose "
+			  "another path",
+			  option, path);
+	return ret;
+}
+
+static void unlock_path(struct path_lock *lock)
+{
+	struct stat st;
+
+	if (!fstat(lock->fd, &st))
+		named_unlink(AT_FDCWD, lock->path, &st);
+	close(lock->fd);
+}
+
+/* A socket file that nobody listens on any more is left over from a process that was killed. */
+static int check_stale(const char *option, const struct sockaddr_un *addr, struct error *err)
+{
+	const char *path = addr->sun_path;
+	struct stat st;
+	int fd, code;
+
+	if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
+		return error_set(err, -EEXIST,
+				 "%s unix:%s: exists and is no socket: remove it or choose "
+				 "another path",
+				 option, path);
+	fd = new_socket();
+	if (fd < 0)
+		return error_set(err, -errno, "socket: %s", strerror(errno));
+	code = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ? errno : 0;
+	close(fd);
+	if (code != ECONNREFUSED)
+		return error_set(err, -EADDRINUSE,
+				 "%s unix:%s: another process listens there: end it or choose "
+				 "another path",
+				 option, path);
+	return 0;
+}
+
+static int remove_stale(const char *option, const struct sockaddr_un *addr, struct error *err)
+{
+	const char *path = addr->sun_path;
+	int ret = check_stale(option, addr, err);
+
+	if (ret)
+		return ret;
+	if (unlink(path) && errno != ENOENT)
+		return error_set(err, -errno, "%s unix:%s: cannot replace the stale socket: %s",
+				 option, path, strerror(errno));
+	return 0;
+}
+
+static int bind_path(struct listen *listener, const char *option, struct error *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int ret;
+
+	memcpy(addr.sun_path, listener->path, strlen(listener->path));
+	/* Before bind(2), so that the file is never open to others. */
+	ret = fchmod(listener->fd, 0600);
+	if (!ret)
+		ret = bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr));
+	if (ret && errno == EADDRINUSE) {
+		ret = remove_stale(option, &addr, err);
+		if (ret)
+			return ret;
+		ret = bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr));
+	}
+	if (ret || lstat(listener->path, &listener->file) || listen(listener->fd, BACKLOG))
+		return error_set(err, -errno, "%s unix:%s: %s", option, listener->path,
+				 strerror(errno));
+	return 0;
+}
+
+static int check_length(const char *option, const char *path, struct error *err)
+{
+	const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+
+	if (strlen(path) <= max)
+		return 0;
+	return error_set(err, -ENAMETOOLONG, "%s unix:%s: a socket's path has at most %zu bytes",
+			 option, path, max);
+}
+
+int listen_check(const char *option, const char *path, struct error *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char folder[sizeof(addr.sun_path)];
+	struct stat st;
+	int ret = check_length(option, path, err);
+
+	if (ret)
+		return ret;
+	memcpy(addr.sun_path, path, strlen(path));
+	if (!lstat(path, &st)) {
+		ret = check_stale(option, &addr, err);
+		if (ret)
+			return ret;
+	}
+	strcpy(folder, path);
+	if (access(dirname(folder), W_OK | X_OK))
+		return error_set(err, -errno, "%s unix:%s: %s", option, path, error_making(errno));
+	return 0;
+}
+
+int listen_open(struct listen *listener, const char *option, const char *path, struct error *err)
+{
+	struct path_lock lock = {.fd = -1};
+	int ret = check_length(option, path, err);
+
+	*listener = LISTEN_CLOSED;
+	listener->path = path;
+	if (ret)
+		return ret;
+	listener->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	listener->fd = new_socket();
+	if (listener->fd < 0)
+		ret = error_set(err, -errno, "socket: %s", strerror(errno));
+	else
+		ret = lock_path(&lock, option, path, err);
+	if (!ret) {
+		ret = bind_path(listener, option, err);
+		unlock_path(&lock);
+	}
+	if (ret)
+		listen_close(listener);
+	return ret;
+}
+
+void listen_close(struct listen *listener)
+{
+	if (listener->file.st_ino)
+		named_unlink(AT_FDCWD, listener->path, &listener->file);
+	if (listener->fd >= 0)
+		close(listener->fd);
+	if (listener->reserve_fd >= 0)
+		close(listener->reserve_fd);
+	*listener = LISTEN_CLOSED;
+}
+
+int listen_accept(struct listen *listener)
+{
+	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
+		return fd;
+	log_guest("%s: a client is hung up on: %s", listener->path, strerror(errno));
+	if (listener->reserve_fd >= 0)
+		close(listener->reserve_fd);
+	fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	listener->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return -1;
+}
