@@ -174,23 +174,29 @@ int snapshot_boot_id(char id[40], struct error *err)
 	return ret;
 }
 
-void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX])
+/* A file that is not there yet is named by its folder. */
+static bool real_path_of_missing(const char *missing, char path[PATH_MAX])
 {
 	char folder[PATH_MAX], name[PATH_MAX];
+	size_t used;
 
-	if (!ram->config.path) {
+	snprintf(folder, sizeof(folder), "%s", missing);
+	snprintf(name, sizeof(name), "%s", missing);
+	if (!realpath(dirname(folder), path))
+		return false;
+	used = strlen(path);
+	return snprintf(path + used, PATH_MAX - used, "/%s", basename(name)) <
+	       (int)(PATH_MAX - used);
+}
+
+void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX])
+{
+	const char *given = ram->config.path;
+	bool is_missing = ram->created && ram->config.make_nothing;
+
+	if (!given ||
+	    !(is_missing ? real_path_of_missing(given, path) : realpath(given, path) != NULL))
 		path[0] = '\0';
-	} else if (ram->created && ram->config.make_nothing) { /* it is not there */
-		snprintf(folder, sizeof(folder), "%s", ram->config.path);
-		snprintf(name, sizeof(name), "%s", ram->config.path);
-		if (!realpath(dirname(folder), path) ||
-		    strlen(path) + strlen(basename(name)) + 2 > PATH_MAX)
-			path[0] = '\0';
-		else
-			sprintf(path + strlen(path), "/%s", basename(name));
-	} else if (!realpath(ram->config.path, path)) {
-		path[0] = '\0';
-	}
 }
 
 static int describe_memory(struct memory_state *memory, const struct ram *ram, struct error *err)
