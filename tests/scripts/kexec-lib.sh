@@ -145,11 +145,11 @@ fake_kexec() {
 	: >kexec.log
 }
 # update_alone ...: the VMs of other tests on this machine count as well; update ...: they do not
-command=("$scripts/kexec-update" --kernel kernel --initrd initrd --state-dir state --answer-timeout 60)
+command=("$scripts/kexec-update" --kernel kernel --initrd initrd --state-dir state --answer-timeout 300)
 update_alone() { timeout -k 2 "$LIMIT_S" "${command[@]}" "$@" >out 2>&1; }
 update() { update_alone --others-die "$@"; }
 # resume OPTION...
-resume() { timeout -k 2 "$LIMIT_S" "$scripts/kexec-resume" --state-dir state --answer-timeout 60 "$@" >out 2>&1; }
+resume() { timeout -k 2 "$LIMIT_S" "$scripts/kexec-resume" --state-dir state --answer-timeout 300 "$@" >out 2>&1; }
 says_not() { ! grep -qF -e "$1" out || fail "says '$1'"; }
 says() { grep -qF -e "$1" out || fail "does not say '$1'"; }
 # lasted WORDS: so many seconds, and no more than all of it took
