@@ -1,334 +1,576 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/options.h"
 #include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
-#include "vmm/options_keys.h"
+#include "vmm/option_table.h"
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Index of text in a NULL-terminated list, or -1. */
-static int word(const char *const *list, const char *text)
-{
-	for (int i = 0; list[i]; i++)
-		if (!strcmp(list[i], text))
-			return i;
-	return -1;
-}
+#define MEMBER(m)	  .offset = offsetof(struct options, m)
+#define BYTES_OF(type, m) sizeof(((type *)0)->m)
 
-static int name(struct options *opt, char *value, struct error *err)
+static OPTION_TAKES(take_name)
 {
+	(void)row, (void)err;
 	for (const char *c = value; *c; c++)
 		if (!isalnum((unsigned char)*c) && !strchr("._-+:@", *c))
-			return error_set(err, -EINVAL,
-					 "--name %s: letters, digits and . _ - + : @ only", value);
+			return -EINVAL;
 	if (!*value || strlen(value) > 64)
-		return error_set(err, -EINVAL, "--name: 1 to 64 characters");
-	opt->name = value;
+		return -EINVAL;
+	*(const char **)member = value;
 	return 0;
 }
 
-static int uuid(struct options *opt, char *value, struct error *err)
+static OPTION_TAKES(take_uuid)
 {
-	if (uuid_parse(value, opt->uuid))
-		return error_set(err, -EINVAL,
-				 "--uuid %s: must look like 123e4567-e89b-12d3-a456-426614174000",
-				 value);
-	opt->has_uuid = true;
-	return 0;
-}
+	struct options *opt = member;
 
-static int cpus(struct options *opt, char *value, struct error *err)
-{
-	char *end;
-	unsigned long n = strtoul(value, &end, 10);
-
-	if (!isdigit((unsigned char)*value) || *end || n < 1 || n > OPTIONS_MAX_CPUS)
-		return error_set(err, -EINVAL, "--cpus %s: 1 to %d", value, OPTIONS_MAX_CPUS);
-	opt->cpus = (uint32_t)n;
-	return 0;
+	(void)row, (void)err;
+	opt->has_uuid = !uuid_parse(value, opt->uuid);
+	return opt->has_uuid ? 0 : -EINVAL;
 }
 
 enum { MEMORY_SIZE, MEMORY_PATH, MEMORY_OFFSET };
-#define KEY_SIZE                                                                        \
-	{                                                                               \
-		"size", "SIZE", "a multiple of 2M such as 512M or 4G", key_size,        \
-			offsetof(struct options, memory.size_bytes), RAM_GRAIN_BYTES, 0 \
+#define KEY_SIZE                                                                     \
+	{                                                                            \
+		"size", "SIZE", "a multiple of 2M such as 512M or 4G", option_bytes, \
+			MEMBER(memory.size_bytes), .min = RAM_GRAIN_BYTES            \
 	}
-#define KEY_OFFSET                                                                               \
-	{                                                                                        \
-		"offset", "SIZE", "a size such as 1G: where in path guest RAM begins", key_size, \
-			offsetof(struct options, memory.offset_bytes), 0, 0                      \
+#define KEY_OFFSET                                                                     \
+	{                                                                              \
+		"offset", "SIZE", "a size such as 1G: where in path guest RAM begins", \
+			option_bytes, MEMBER(memory.offset_bytes)                      \
 	}
 
-static const struct key_row memory_keys[] = {
+static const struct option_row memory_keys[] = {
 	[MEMORY_SIZE] = KEY_SIZE,
-	[MEMORY_PATH] = {"path", "PATH", "a DAX device or a file (default: a memfd)", key_text,
-			 offsetof(struct options, memory_path), 0,
-			 sizeof(((struct options *)0)->memory_path)},
+	[MEMORY_PATH] = {"path", "PATH", "a DAX device or a file (default: a memfd)", option_text,
+			 MEMBER(memory_path), .max = BYTES_OF(struct options, memory_path)},
 	[MEMORY_OFFSET] = KEY_OFFSET,
 	{0},
 };
 
-static int memory(struct options *opt, char *value, struct error *err)
+static OPTION_TAKES(take_memory)
 {
-	uint32_t seen;
+	struct options *opt = member;
+	uint64_t seen;
 
 	opt->memory = (struct ram_config){0};
-	if (options_keys("--memory", memory_keys, opt, value, &seen, err))
+	if (option_list(row->name, row->keys, opt, value, &seen, err))
 		return -EINVAL;
-	opt->memory.has_offset = seen & 1U << MEMORY_OFFSET;
-	if (seen & 1U << MEMORY_PATH)
+	opt->memory.has_offset = seen & 1 << MEMORY_OFFSET;
+	if (seen & 1 << MEMORY_PATH)
 		opt->memory.path = opt->memory_path;
-	if (!(seen & 1U << MEMORY_SIZE))
+	if (!(seen & 1 << MEMORY_SIZE))
 		return error_set(err, -EINVAL, "--memory: size= is missing");
 	if (opt->memory.has_offset && !opt->memory.path)
 		return error_set(err, -EINVAL, "--memory: offset= needs path=");
 	return 0;
 }
 
-static int qmp(struct options *opt, char *value, struct error *err)
-{
-	if (strncmp(value, "unix:", 5) || !value[5])
-		return error_set(err, -EINVAL, "--qmp %s: must be unix:PATH", value);
-	opt->qmp_path = value + 5;
-	return 0;
-}
-
-static int incoming(struct options *opt, char *value, struct error *err)
-{
-	if (!*value)
-		return error_set(err, -EINVAL, "--incoming: defer or the path of a checkpoint");
-	opt->incoming = strcmp(value, "defer") ? INCOMING_FILE : INCOMING_DEFER;
-	opt->incoming_file = opt->incoming == INCOMING_FILE ? value : NULL;
-	return 0;
-}
-
-static int cpr_file(struct options *opt, char *value, struct error *err)
-{
-	if (!*value)
-		return error_set(err, -EINVAL, "--cpr-file: the path of a checkpoint");
-	opt->cpr_file = value;
-	return 0;
-}
-
-static int on_reset(struct options *opt, char *value, struct error *err)
-{
-	static const char *const words[] = {"reset", "exit", NULL};
-	int i = word(words, value);
-
-	if (i < 0)
-		return error_set(err, -EINVAL, "--on-reset %s: reset or exit", value);
-	opt->on_reset = i ? ON_RESET_EXIT : ON_RESET_RESET;
-	return 0;
-}
-
-static const struct key_row machine_keys[] = {
-	{"pit", "off|on", "an i8254 timer (default off)", key_switch, offsetof(struct options, pit),
-	 0, 0},
-	{"s3", "off|on", "sleep (ACPI S3) (default on)", key_switch, offsetof(struct options, s3),
-	 0, 0},
+static const struct option_row machine_keys[] = {
+	{"pit", "off|on", "an i8254 timer (default off)", option_switch, MEMBER(pit)},
+	{"s3", "off|on", "sleep (ACPI S3) (default on)", option_switch, MEMBER(s3)},
 	{"clock", "continue|realtime", "the guest's clock after a load (default continue)",
-	 key_switch, offsetof(struct options, clock_realtime), 0, 0},
+	 option_switch, MEMBER(clock_realtime)},
+	{0},
+};
+static const struct option_row vsock_keys[] = {
+	{"cid", "N", "3 to 4294967294: the guest's address", option_number, MEMBER(vsock_cid),
+	 .min = 3, .max = UINT32_MAX - 1},
 	{0},
 };
 
-static int machine(struct options *opt, char *value, struct error *err)
+/* member: struct options */
+static OPTION_TAKES(take_list)
 {
-	return options_keys("--machine", machine_keys, opt, value, NULL, err);
+	return option_list(row->name, row->keys, member, value, NULL, err);
 }
 
-static int log_option(struct options *opt, char *value, struct error *err)
+static OPTION_TAKES(take_chardev)
 {
-	opt->log_level = log_level_parse(value);
-	if (opt->log_level < 0)
-		return error_set(err, -EINVAL, "--log %s: error, warn, info or debug", value);
+	static const struct {
+		const char *prefix;
+		enum chardev_kind kind;
+		bool path;
+	} kinds[] = {{"stdio", CHARDEV_STDIO, false},
+		     {"none", CHARDEV_NONE, false},
+		     {"unix:", CHARDEV_UNIX, true},
+		     {"file:", CHARDEV_FILE, true}};
+	struct chardev_config *config = member;
+
+	(void)err;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		size_t n = strlen(kinds[i].prefix);
+
+		if (strncmp(value, kinds[i].prefix, n) || !value[n] == kinds[i].path)
+			continue;
+		*config = (struct chardev_config){kinds[i].kind, kinds[i].path ? value + n : NULL,
+						  row->name};
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static OPTION_TAKES(take_agent)
+{
+	struct chardev_config *config = member;
+
+	*config = (struct chardev_config){.kind = CHARDEV_UNIX, .option = row->name};
+	return option_unix(row, &config->path, value, err);
+}
+
+/* member: char[21] */
+static OPTION_TAKES(take_serial)
+{
+	for (const char *c = value; *c; c++)
+		if (*c < ' ' || *c > '~')
+			return -EINVAL;
+	return option_text(row, member, value, err) ? -EINVAL : 0;
+}
+
+/* There is one format; whoever names it insists on it. */
+static OPTION_TAKES(take_format)
+{
+	(void)err;
+	*(bool *)member = !strcmp(value, row->value);
+	return *(bool *)member ? 0 : -EINVAL;
+}
+
+/* An array of the options, which grows by one element for each device */
+struct device_array {
+	void **array;
+	uint32_t *n, max;
+	size_t element_bytes;
+	const char *id; /* each element begins with its ID */
+};
+
+/* Appends an element, and parses the list into it. NULL: it is refused. */
+static void *take_device(const struct option_row *row, const struct device_array *devices,
+			 const void *defaults, const char *value, uint64_t *seen, struct error *err)
+{
+	char *grown, *element;
+
+	if (*devices->n == devices->max) {
+		error_set(err, -EINVAL, "%s %s: a machine takes at most %u", row->name, value,
+			  devices->max);
+		return NULL;
+	}
+	grown = realloc(*devices->array, (*devices->n + 1) * devices->element_bytes);
+	if (!grown) {
+		error_set(err, -ENOMEM, "%s: out of memory", row->name);
+		return NULL;
+	}
+	*devices->array = grown;
+	element = grown + *devices->n * devices->element_bytes;
+	memcpy(element, defaults, devices->element_bytes);
+	snprintf(element, OPTIONS_ID_BYTES, "%s%u", devices->id, (*devices->n)++);
+	return option_list(row->name, row->keys, element, value, seen, err) ? NULL : element;
+}
+
+#define DISK(m) .offset = offsetof(struct disk_config, m)
+enum { DISK_PATH };
+static const struct option_row disk_keys[] = {
+	[DISK_PATH] = {"path", "FILE", "a raw image or a block device", option_text, DISK(path),
+		       .max = BYTES_OF(struct disk_config, path)},
+	{"id", "ID", "a letter, then letters, digits and - _ . (default disk0, disk1 ...)",
+	 option_id, DISK(id), .max = OPTIONS_ID_BYTES},
+	{"readonly", "off|on", "whether the guest may only read it (default off)", option_switch,
+	 DISK(readonly)},
+	{"cache", "none|writeback", "past the host's page cache or through it (default none)",
+	 option_word, DISK(cache)},
+	{"serial", "TEXT", "up to 20 printable characters, which the guest can read", take_serial,
+	 DISK(serial), .max = BYTES_OF(struct disk_config, serial)},
+	{"queues", "N", "1 to 8 (default 1)", option_number, DISK(queues), .min = 1,
+	 .max = OPTIONS_MAX_QUEUES},
+	{"queue-size", "N", "a power of two, 16 to 1024 (default 256)", option_power_of_two,
+	 DISK(queue_size), .min = 16, .max = 1024},
+	{"format", "raw",
+	 "it is raw though it begins like another format; others are not known: convert the image "
+	 "with 'qemu-img convert -O raw', or serve it as a block device with qemu-nbd",
+	 take_format, DISK(is_raw)},
+	{0},
+};
+
+static OPTION_TAKES(take_disk)
+{
+	static const struct disk_config defaults = {.queues = 1, .queue_size = 256};
+	struct options *opt = member;
+	const struct device_array disks = {(void **)&opt->disk, &opt->ndisks, OPTIONS_MAX_DISKS,
+					   sizeof(*opt->disk), "disk"};
+	uint64_t seen;
+
+	if (!take_device(row, &disks, &defaults, value, &seen, err))
+		return -EINVAL;
+	if (!(seen & 1 << DISK_PATH))
+		return error_set(err, -EINVAL, "--disk %s: path= is missing", value);
 	return 0;
 }
 
-static int inspect(struct options *opt, char *value, struct error *err)
+/* The member of what says the kind, too, is the config itself. */
+static OPTION_TAKES(take_tap)
 {
-	(void)err;
+	struct net_config *config = member;
+
+	/* The kernel takes a % for a pattern. */
+	if (strlen(value) >= IFNAMSIZ || strpbrk(value, "/%"))
+		return -EINVAL;
+	config->kind = NET_TAP;
+	return option_text(row, config->path, value, err);
+}
+
+static OPTION_TAKES(take_stream)
+{
+	struct net_config *config = member;
+	const char *path;
+
+	if (option_unix(row, &path, value, err))
+		return -EINVAL;
+	config->kind = NET_STREAM;
+	return option_text(row, config->path, path, err);
+}
+
+static OPTION_TAKES(take_fd)
+{
+	struct net_config *config = member;
+	uint32_t fd;
+
+	if (option_number(row, &fd, value, err))
+		return -EINVAL;
+	/* Stasis has opened nothing yet: an open descriptor was inherited. */
+	if (fcntl((int)fd, F_GETFD) < 0)
+		return error_set(err, -EBADF,
+				 "--net: fd=%u: descriptor %u is not open: have it open in the "
+				 "process that starts this one",
+				 fd, fd);
+	config->kind = NET_FD;
+	config->fd = (int)fd;
+	return 0;
+}
+
+static OPTION_TAKES(take_mac)
+{
+	static const uint8_t zero[6];
+	uint8_t mac[6];
+
+	(void)row, (void)err;
+	for (int i = 0; i < 6; i++, value += 3) {
+		if (!isxdigit((unsigned char)value[0]) || !isxdigit((unsigned char)value[1]) ||
+		    value[2] != (i < 5 ? ':' : '\0'))
+			return -EINVAL;
+		mac[i] = (uint8_t)strtoul(value, NULL, 16);
+	}
+	if (mac[0] & 1 || !memcmp(mac, zero, sizeof(mac)))
+		return -EINVAL;
+	memcpy(member, mac, sizeof(mac));
+	return 0;
+}
+
+#define NET(m) .offset = offsetof(struct net_config, m)
+enum { NET_KEY_TAP, NET_KEY_STREAM, NET_KEY_FD, NET_KEY_VHOST };
+static const struct option_row net_keys[] = {
+	[NET_KEY_TAP] = {"tap", "IFNAME", "an interface of at most 15 characters, without / and %",
+			 take_tap, .max = IFNAMSIZ},
+	[NET_KEY_STREAM] = {"stream", "unix:PATH",
+			    "a socket that speaks QEMU's '-netdev stream', such as passt's",
+			    take_stream, .max = BYTES_OF(struct net_config, path)},
+	[NET_KEY_FD] = {"fd", "N", "an inherited tap or stream socket, 3 or more", take_fd,
+			.min = 3, .max = INT_MAX},
+	[NET_KEY_VHOST] = {"vhost", "auto|off|on",
+			   "vhost-net with a tap (default auto: where the host has it)",
+			   option_word, NET(vhost)},
+	{"id", "ID", "a letter, then letters, digits and - _ . (default net0, net1 ...)", option_id,
+	 NET(id), .max = OPTIONS_ID_BYTES},
+	{"mac", "XX:XX:XX:XX:XX:XX",
+	 "unicast and not zero (default: derived from the VM's identity)", take_mac, NET(mac)},
+	{"queues", "N", "pairs of queues, 1 to 8 (default 1); more than one with tap alone",
+	 option_number, NET(queues), .min = 1, .max = OPTIONS_MAX_QUEUES},
+	{0},
+};
+
+static OPTION_TAKES(take_net)
+{
+	static const struct net_config defaults = {.queues = 1};
+	const uint64_t ends = 1 << NET_KEY_TAP | 1 << NET_KEY_STREAM | 1 << NET_KEY_FD;
+	struct options *opt = member;
+	const struct device_array nets = {(void **)&opt->net, &opt->nnets, OPTIONS_MAX_NETS,
+					  sizeof(*opt->net), "net"};
+	const struct net_config *config;
+	uint64_t seen;
+
+	if (!strncmp(value, "user", 4) && (!value[4] || value[4] == ','))
+		return error_set(err, -EINVAL,
+				 "--net %s: Stasis has no network stack of its own: run passt(1), "
+				 "which needs no privileges, and give its socket: --net "
+				 "stream=unix:PATH",
+				 value);
+	config = take_device(row, &nets, &defaults, value, &seen, err);
+	if (!config)
+		return -EINVAL;
+	if (__builtin_popcountll(seen & ends) != 1)
+		return error_set(err, -EINVAL,
+				 "--net %s: exactly one of tap=IFNAME, stream=unix:PATH and fd=N",
+				 value);
+	if (config->queues > 1 && config->kind != NET_TAP)
+		return error_set(err, -EINVAL, "--net %s: queues= needs tap=", value);
+	if (config->vhost == AUTO_ON && config->kind == NET_STREAM)
+		return error_set(err, -EINVAL, "--net %s: vhost=on needs a tap", value);
+	return 0;
+}
+
+/* "01:00.0", which is in domain 0000, or the whole of it; as sysfs writes it */
+static OPTION_TAKES(take_host)
+{
+	static const char form[] = "xxxx:xx:xx.f";
+	char host[sizeof(form)];
+
+	(void)row, (void)err;
+	if (snprintf(host, sizeof(host), "%s%s", strchr(value, ':') == value + 2 ? "0000:" : "",
+		     value) != sizeof(form) - 1)
+		return -EINVAL;
+	for (size_t i = 0; form[i]; i++) {
+		host[i] = (char)tolower((unsigned char)host[i]);
+		if (form[i] == 'x'   ? !isxdigit((unsigned char)host[i])
+		    : form[i] == 'f' ? host[i] < '0' || host[i] > '7'
+				     : host[i] != form[i])
+			return -EINVAL;
+	}
+	if (strtoul(host + 8, NULL, 16) > 0x1f)
+		return -EINVAL;
+	strcpy(member, host);
+	return 0;
+}
+
+#define VFIO(m) .offset = offsetof(struct vfio_config, m)
+enum { VFIO_KEY_HOST };
+static const struct option_row vfio_keys[] = {
+	[VFIO_KEY_HOST] = {"host", "DDDD:BB:SS.F",
+			   "the address that lspci -D shows; domain 0000 may be left out",
+			   take_host, VFIO(host)},
+	{"id", "ID", "a letter, then letters, digits and - _ . (default vfio0, vfio1 ...)",
+	 option_id, VFIO(id), .max = OPTIONS_ID_BYTES},
+	{0},
+};
+
+static OPTION_TAKES(take_vfio)
+{
+	static const struct vfio_config defaults;
+	struct options *opt = member;
+	const struct device_array vfios = {(void **)&opt->vfio, &opt->nvfios, OPTIONS_MAX_VFIOS,
+					   sizeof(*opt->vfio), "vfio"};
+	const struct vfio_config *config;
+	uint64_t seen;
+
+	config = take_device(row, &vfios, &defaults, value, &seen, err);
+	if (!config)
+		return -EINVAL;
+	if (!(seen & 1 << VFIO_KEY_HOST))
+		return error_set(err, -EINVAL, "--vfio %s: host= is missing", value);
+	for (const struct vfio_config *other = opt->vfio; other < config; other++)
+		if (!strcmp(other->host, config->host))
+			return error_set(err, -EINVAL, "--vfio: %s and %s have the same host=%s",
+					 other->id, config->id, config->host);
+	return 0;
+}
+
+static OPTION_TAKES(take_incoming)
+{
+	struct options *opt = member;
+
+	opt->incoming = strcmp(value, "defer") ? INCOMING_FILE : INCOMING_DEFER;
+	return opt->incoming == INCOMING_FILE ? option_string(row, &opt->incoming_file, value, err)
+					      : 0;
+}
+
+static OPTION_TAKES(take_inspect)
+{
+	struct options *opt = member;
+
+	(void)row, (void)err;
 	opt->job = JOB_INSPECT;
 	opt->inspect_path = value;
 	return 0;
 }
 
-static int inspect_memory(struct options *opt, char *value, struct error *err)
+static OPTION_TAKES(take_inspect_memory)
 {
-	static const struct key_row keys[] = {KEY_SIZE, KEY_OFFSET, {0}};
+	static const struct option_row keys[] = {KEY_SIZE, KEY_OFFSET, {0}};
+	struct options *opt = member;
+	char *rest = strdup(value);
 
+	if (!rest)
+		return error_set(err, -ENOMEM, "%s: out of memory", row->name);
 	opt->job = JOB_INSPECT_MEMORY;
-	opt->memory = (struct ram_config){.path = options_next(&value)};
-	return value ? options_keys("--inspect-memory", keys, opt, value, NULL, err) : 0;
+	opt->memory = (struct ram_config){.path = option_next(&rest)}; /* never freed */
+	return rest ? option_list(row->name, keys, opt, rest, NULL, err) : 0;
 }
 
-static int help(struct options *opt, char *value, struct error *err)
-{
-	(void)value, (void)err;
-	opt->job = JOB_HELP;
-	return 0;
-}
-
-static int version(struct options *opt, char *value, struct error *err)
-{
-	(void)value, (void)err;
-	opt->job = JOB_VERSION;
-	return 0;
-}
-
-static const struct option_row machine_rows[] = {
-	{"name", "NAME", "name of the VM; its identity comes from it", .parse = name},
-	{"uuid", "UUID", "identity of the VM instead of the name's", .parse = uuid},
-	{"cpus", "N", "vCPUs, 1 to 64 (default 1)", .parse = cpus},
-	{"memory", "size=SIZE[,path=PATH[,offset=SIZE]]", "guest RAM (default size=256M)",
-	 .parse = memory, .keys = memory_keys},
-	{"kernel", "FILE", "bzImage, or uncompressed ELF with a PVH note", OPTION_MEMBER(kernel)},
-	{"initrd", "FILE", "initial RAM disk", OPTION_MEMBER(initrd)},
-	{"append", "TEXT", "kernel command line", OPTION_MEMBER(append)},
-	{"machine", "KEY=VALUE,...", "properties of the machine", .parse = machine,
+#define INSPECT	       (1U << JOB_INSPECT)
+#define INSPECT_MEMORY (1U << JOB_INSPECT_MEMORY)
+static const struct option_row rows[] = {
+	{"--name", "NAME",
+	 "the VM's name, from which its identity comes: up to 64 letters, digits "
+	 "and . _ - + : @",
+	 take_name, MEMBER(name)},
+	{"--uuid", "UUID",
+	 "identity of the VM instead of the name's, such as "
+	 "123e4567-e89b-12d3-a456-426614174000",
+	 .take = take_uuid},
+	{"--cpus", "N", "vCPUs, 1 to 64 (default 1)", option_number, MEMBER(cpus), .min = 1,
+	 .max = OPTIONS_MAX_CPUS},
+	{"--memory", "size=SIZE[,path=PATH[,offset=SIZE]]", "guest RAM (default size=256M)",
+	 take_memory, .keys = memory_keys},
+	{"--kernel", "FILE", "bzImage, or uncompressed ELF with a PVH note", option_string,
+	 MEMBER(kernel)},
+	{"--initrd", "FILE", "initial RAM disk", option_string, MEMBER(initrd)},
+	{"--append", "TEXT", "kernel command line", option_string, MEMBER(append)},
+	{"--machine", "KEY=VALUE,...", "properties of the machine", take_list,
 	 .keys = machine_keys},
+	{"--serial", "stdio|unix:PATH|file:PATH|none", "COM1 (default stdio); Ctrl-A X ends",
+	 take_chardev, MEMBER(serial)},
+	{"--disk", "path=FILE[,KEY=VALUE...]", "a virtio disk; once for each", take_disk,
+	 .keys = disk_keys, .repeats = true},
+	{"--net", "tap=IFNAME|stream=unix:PATH|fd=N[,KEY=VALUE...]",
+	 "a virtio network interface; once for each", take_net, .keys = net_keys, .repeats = true},
+	{"--console", "stdio|unix:PATH|file:PATH|none",
+	 "virtio console hvc0; on stdio it takes the place of COM1", take_chardev, MEMBER(console)},
+	{"--agent", "unix:PATH", "where the guest's agent (org.qemu.guest_agent.0) is served",
+	 take_agent, MEMBER(agent)},
+	{"--rng", NULL, "a virtio entropy source", NULL, MEMBER(rng)},
+	{"--vsock", "cid=N", "a virtio socket device", take_list, .keys = vsock_keys},
+	{"--vfio", "host=ADDRESS[,id=ID]",
+	 "a PCI function of the host, bound to vfio-pci; once for each", take_vfio,
+	 .keys = vfio_keys, .repeats = true},
+	{"--qmp", "unix:PATH", "QMP socket", option_unix, MEMBER(qmp_path)},
+	{"--paused", NULL, "do not run the guest before cont or cprload", NULL, MEMBER(paused)},
+	{"--incoming", "defer|FILE", "wait for cprload, or load FILE at once", take_incoming,
+	 .min = 1},
+	{"--cpr-file", "FILE", "checkpoint that cprsave writes and the next start loads",
+	 option_string, MEMBER(cpr_file), .min = 1},
+	{"--discard-saved", NULL, "boot even if this RAM holds a saved guest, which is lost", NULL,
+	 MEMBER(discard_saved)},
+	{"--on-reset", "reset|exit", "what a guest's reset does (default reset)", option_word,
+	 MEMBER(on_reset)},
+	{"--check", NULL, "look whether this would start, and how, change nothing, and exit", NULL,
+	 MEMBER(check)},
+	{"--log", "error|warn|info|debug", "what is logged (default info)", option_word,
+	 MEMBER(log_level), .jobs = INSPECT | INSPECT_MEMORY},
+	{"--inspect", "FILE", "print a checkpoint", take_inspect, .jobs = INSPECT},
+	{"--inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
+	 take_inspect_memory, .jobs = INSPECT_MEMORY},
+	{"--json", NULL, "with --inspect or --inspect-memory: for programs", NULL, MEMBER(json),
+	 .jobs = INSPECT | INSPECT_MEMORY},
+	{"--help", NULL, "print this; -h as well", option_constant, MEMBER(job), .min = JOB_HELP,
+	 .jobs = INSPECT | INSPECT_MEMORY},
+	{"--version", NULL, "print the version; -V as well", option_constant, MEMBER(job),
+	 .min = JOB_VERSION, .jobs = INSPECT | INSPECT_MEMORY},
 	{0},
 };
-
-#define BOTH_INSPECT (1U << JOB_INSPECT | 1U << JOB_INSPECT_MEMORY)
-static const struct option_row process_rows[] = {
-	{"qmp", "unix:PATH", "QMP socket", .parse = qmp},
-	{"paused", NULL, "do not run the guest before cont or cprload", OPTION_MEMBER(paused)},
-	{"incoming", "defer|FILE", "wait for cprload, or load FILE at once", .parse = incoming},
-	{"cpr-file", "FILE", "checkpoint that cprsave writes and the next start loads",
-	 .parse = cpr_file},
-	{"discard-saved", NULL, "boot even if this RAM holds a saved guest, which is lost",
-	 OPTION_MEMBER(discard_saved)},
-	{"on-reset", "reset|exit", "what a guest's reset does (default reset)", .parse = on_reset},
-	{"check", NULL, "look whether this would start, and how, change nothing, and exit",
-	 OPTION_MEMBER(check)},
-	{"log", "LEVEL", "error, warn, info or debug (default info)", .parse = log_option,
-	 .jobs = BOTH_INSPECT},
-	{"inspect", "FILE", "print a checkpoint", .parse = inspect, .jobs = 1U << JOB_INSPECT},
-	{"inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
-	 .parse = inspect_memory, .jobs = 1U << JOB_INSPECT_MEMORY},
-	{"json", NULL, "with --inspect or --inspect-memory: for programs", OPTION_MEMBER(json),
-	 .jobs = BOTH_INSPECT},
-	{"help", NULL, "print this; -h as well", .parse = help, .jobs = BOTH_INSPECT},
-	{"version", NULL, "print the version; -V as well", .parse = version, .jobs = BOTH_INSPECT},
-	{0},
-};
-static const struct option_row *const tables[] = {machine_rows, options_device_rows, process_rows};
-#define NTABLES (sizeof(tables) / sizeof(tables[0]))
 
 void options_help(void)
 {
 	puts("usage: stasis [OPTION...]\n\n"
 	     "A virtual machine whose guest outlives the host kernel. SIZE takes K, M, G, T.\n"
 	     "A comma in a list's value is written twice.\n");
-	for (size_t table = 0; table < NTABLES; table++)
-		for (const struct option_row *row = tables[table]; row->name; row++) {
-			printf("  --%s%s%s\n        %s\n", row->name, row->value ? " " : "",
-			       row->value ? row->value : "", row->help);
-			for (const struct key_row *key = row->keys; key && key->key; key++)
-				printf("        %s=%s  %s\n", key->key, key->value, key->help);
-		}
+	option_help(rows);
 	puts("\nExit status: 0 after power-off, quit, cprsave mode=restart and a check that finds "
 	     "no fault,\n3 after cprsave mode=reboot, 1 otherwise.");
 }
 
-/* text: a name of `length` characters, and whatever follows. NULL: there is no such option.
- * *bit: its own in masks of options. */
-static const struct option_row *find(const char *text, size_t length, uint64_t *bit)
+/* The i'th ID of disks, then networks, then functions of the host; NULL: no more. */
+static const char *id(const struct options *opt, uint32_t i)
 {
-	*bit = 1;
-	for (size_t table = 0; table < NTABLES; table++)
-		for (const struct option_row *row = tables[table]; row->name; row++, *bit <<= 1)
-			if (strlen(row->name) == length && !strncmp(row->name, text, length))
-				return row;
-	return NULL;
+	if (i < opt->ndisks)
+		return opt->disk[i].id;
+	i -= opt->ndisks;
+	if (i < opt->nnets)
+		return opt->net[i].id;
+	i -= opt->nnets;
+	return i < opt->nvfios ? opt->vfio[i].id : NULL;
 }
 
-/* text: a name of `length` characters that is no option's. */
-static int refuse_unknown(const char *text, size_t length, struct error *err)
+static int check_ids(const struct options *opt, struct error *err)
 {
-	const char *best = NULL;
-	size_t most = 2, n; /* fewer letters than three are chance */
-
-	for (size_t table = 0; table < NTABLES; table++)
-		for (const struct option_row *row = tables[table]; row->name; row++) {
-			for (n = 0; n < length && text[n] == row->name[n];)
-				n++;
-			if (n <= most)
-				continue;
-			best = row->name;
-			most = n;
-		}
-	return error_set(err, -EINVAL, "there is no option '--%.*s'%s%s%s; see --help", (int)length,
-			 text, best ? " (did you mean --" : "", best ? best : "", best ? "?)" : "");
-}
-
-/* The options that every tool has. */
-static const struct {
-	const char *letter;
-	char *option;
-} letters[] = {{"-h", "--help"}, {"-V", "--version"}};
-
-static int parse_one(struct options *opt, char **argv, int *i, uint64_t *seen, struct error *err)
-{
-	char *text = argv[*i], *value;
-	const struct option_row *row;
-	uint64_t bit;
-	size_t n;
-
-	for (n = 0; n < sizeof(letters) / sizeof(letters[0]); n++)
-		if (!strcmp(text, letters[n].letter))
-			text = letters[n].option;
-	if (strncmp(text, "--", 2))
-		return error_set(err, -EINVAL, "'%s' is no option; see --help", text);
-	text += 2;
-	n = strcspn(text, "=");
-	value = text[n] ? text + n + 1 : NULL;
-	row = find(text, n, &bit);
-	if (!row)
-		return refuse_unknown(text, n, err);
-	if (row->value && !row->repeats && *seen & bit)
-		return error_set(err, -EINVAL, "--%s comes twice: give it once", row->name);
-	*seen |= bit;
-	if (!row->value && value)
-		return error_set(err, -EINVAL, "--%s takes no value", row->name);
-	if (row->value && !value) {
-		value = argv[*i + 1];
-		if (!value)
-			return error_set(err, -EINVAL, "--%s needs a value: %s", row->name,
-					 row->value);
-		(*i)++;
-	}
-	if (row->parse)
-		return row->parse(opt, value, err);
-	if (row->value)
-		*(const char **)((char *)opt + row->offset) = value;
-	else
-		*(bool *)((char *)opt + row->offset) = true;
+	for (uint32_t i = 0; id(opt, i); i++)
+		for (uint32_t j = 0; j < i; j++)
+			if (!strcmp(id(opt, i), id(opt, j)))
+				return error_set(
+					err, -EINVAL,
+					"id=%s: two devices have it: choose another for one",
+					id(opt, i));
 	return 0;
+}
+
+/* What two cards cannot both have. */
+static int check_pair(const struct net_config *a, const struct net_config *b, struct error *err)
+{
+	const char *same = NULL;
+
+	if (!memcmp(a->mac, b->mac, sizeof(a->mac)))
+		same = "mac";
+	else if (a->kind == NET_FD && b->kind == NET_FD && a->fd == b->fd)
+		same = "fd";
+	else if (a->kind == NET_TAP && b->kind == NET_TAP && !strcmp(a->path, b->path))
+		same = "tap";
+	return same ? error_set(err, -EINVAL, "--net: %s and %s have the same %s=", a->id, b->id,
+				same)
+		    : 0;
+}
+
+static int finish_nets(struct options *opt, struct error *err)
+{
+	static const uint8_t zero[6];
+
+	for (uint32_t i = 0; opt->net && i < opt->nnets; i++) {
+		struct net_config *nic = &opt->net[i];
+
+		if (!memcmp(nic->mac, zero, sizeof(zero)))
+			uuid_derive_mac(opt->uuid, i, nic->mac);
+		for (uint32_t j = 0; j < i; j++)
+			if (check_pair(&opt->net[j], nic, err))
+				return -EINVAL;
+	}
+	return 0;
+}
+
+static int check_devices(struct options *opt, struct error *err)
+{
+	opt->has_console = opt->console.option;
+	opt->has_agent = opt->agent.option;
+	if (opt->console.kind == CHARDEV_STDIO && opt->serial.option &&
+	    opt->serial.kind == CHARDEV_STDIO)
+		return error_set(err, -EINVAL,
+				 "--serial stdio and --console stdio: one of them only");
+	if (!opt->serial.option)
+		opt->serial = (struct chardev_config){
+			opt->console.kind == CHARDEV_STDIO ? CHARDEV_NONE : CHARDEV_STDIO, NULL,
+			"--serial"};
+	if (check_ids(opt, err))
+		return -EINVAL;
+	return finish_nets(opt, err);
 }
 
 /* seen: the options that were given, all at least once. */
 static int check_together(const struct options *opt, uint64_t seen, struct error *err)
 {
-	uint64_t bit = 1;
-
 	if (opt->job != JOB_INSPECT && opt->job != JOB_INSPECT_MEMORY)
 		return 0;
-	for (size_t table = 0; table < NTABLES; table++)
-		for (const struct option_row *row = tables[table]; row->name; row++, bit <<= 1)
-			if (seen & bit && !(row->jobs & 1U << opt->job))
-				return error_set(err, -EINVAL,
-						 "--%s and --inspect%s do not go together: leave "
-						 "one of them out",
-						 row->name,
-						 opt->job == JOB_INSPECT ? "" : "-memory");
+	for (const struct option_row *row = rows; row->name; row++, seen >>= 1)
+		if (seen & 1 && !(row->jobs & 1U << opt->job))
+			return error_set(err, -EINVAL,
+					 "%s and --inspect%s do not go together: leave one of them "
+					 "out",
+					 row->name, opt->job == JOB_INSPECT ? "" : "-memory");
 	return 0;
 }
 
-/* What no option alone can tell. */
+/* Rules about more than one option. */
 static int check(const struct options *opt, struct error *err)
 {
 	if (opt->json && opt->job == JOB_RUN)
@@ -353,7 +595,7 @@ static int check(const struct options *opt, struct error *err)
 	return 0;
 }
 
-/* A VM that nothing outlives and nobody else meets needs no identity that somebody chose. */
+/* A VM without lasting RAM and without network needs no identity that somebody chose. */
 static int identify(struct options *opt, struct error *err)
 {
 	const char *what = opt->memory.path ? "--memory path=" : opt->nnets ? "--net" : NULL;
@@ -361,7 +603,7 @@ static int identify(struct options *opt, struct error *err)
 	opt->has_identity = opt->name || opt->has_uuid;
 	if (!opt->has_identity && what && opt->job == JOB_RUN)
 		return error_set(err, -EINVAL,
-				 "%s wants to know which VM this is: give --name NAME or --uuid "
+				 "%s needs to know which VM this is: give --name NAME or --uuid "
 				 "UUID, another one for each VM",
 				 what);
 	if (!opt->has_identity && uuid_random(opt->uuid))
@@ -381,18 +623,17 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 		.cpus = 1,
 		.memory.size_bytes = 256 << 20,
 		.append = "",
-		.serial = {CHARDEV_STDIO, NULL, "--serial"},
 		.s3 = true,
 		.log_level = LOG_INFO,
 	};
 	for (int i = 1; i < argc; i++)
-		if (parse_one(opt, argv, &i, &seen, err))
+		if (option_parse(rows, opt, argv, &i, &seen, err))
 			return -EINVAL;
 	if (check_together(opt, seen, err))
 		return -EINVAL;
 	if (identify(opt, err))
 		return -EINVAL;
-	if (options_devices_finish(opt, err))
+	if (check_devices(opt, err))
 		return -EINVAL;
 	opt->memory.must_exist = opt->incoming != INCOMING_NO;
 	return check(opt, err);

@@ -76,7 +76,6 @@ struct options {
 	char memory_path[4096];		      /* what memory.path points to */
 	const char *kernel, *initrd, *append; /* append is never NULL */
 	struct chardev_config serial;
-	bool has_serial;	  /* as --serial says, not by default */
 	struct disk_config *disk; /* allocated; never freed */
 	struct net_config *net;
 	struct vfio_config *vfio;
@@ -105,6 +104,4 @@ struct options {
 int options_parse(struct options *opt, int argc, char **argv, struct error *err) must_check;
 /* The text of --help, made from the same table that parses. */
 void options_help(void);
-/* "2 GiB" spelled as people type it: digits and an optional K, M, G or T (1024). */
-int options_size(const char *text, uint64_t *bytes) must_check;
 #endif

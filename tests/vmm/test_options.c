@@ -2,6 +2,7 @@
 /* The command line: what it accepts, what it says of what it does not. */
 #include "tests/rig/unit.h"
 #include "vmm/base/uuid.h"
+#include "vmm/option_table.h"
 #include "vmm/options.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,11 +54,11 @@ START_TEST(size)
 	uint64_t bytes;
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		ck_assert_msg(!options_size(good[i].text, &bytes), "%s", good[i].text);
+		ck_assert_msg(!option_size(good[i].text, &bytes), "%s", good[i].text);
 		ck_assert_uint_eq(bytes, good[i].bytes);
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		ck_assert_msg(options_size(bad[i], &bytes), "'%s'", bad[i]);
+		ck_assert_msg(option_size(bad[i], &bytes), "'%s'", bad[i]);
 }
 END_TEST
 
@@ -189,8 +190,8 @@ START_TEST(refusals)
 		{"--ke|k", "no option '--ke'; see --help"},
 		{"--kernel", "--kernel needs a value"},
 		{"--paused=yes", "--paused takes no value"},
-		{"--cpus|0", "--cpus 0: 1 to 64"},
-		{"--cpus|65", "--cpus 65: 1 to 64"},
+		{"--cpus|0", "--cpus 0: must be N: vCPUs, 1 to 64"},
+		{"--cpus|65", "--cpus 65: must be N: vCPUs, 1 to 64"},
 		{"--cpus|2x", "--cpus 2x"},
 		{"--cpus|-1", "--cpus -1"},
 		{"--name|a/b", "--name a/b"},
@@ -214,7 +215,7 @@ START_TEST(refusals)
 		{"--qmp|/q", "--qmp /q: must be unix:PATH"},
 		{"--uuid|1234", "--uuid 1234"},
 		{"--uuid|123e4567-e89b-12d3-a456-42661417400g", "--uuid"},
-		{"--on-reset|halt", "--on-reset halt: reset or exit"},
+		{"--on-reset|halt", "--on-reset halt: must be reset|exit"},
 		{"--machine|pit=maybe", "--machine: pit=maybe: must be off|on: an i8254"},
 		{"--machine|clock=utc", "clock=utc: must be continue|realtime: "},
 		{"--machine|pit=on,pit=off", "pit= comes twice"},
@@ -294,7 +295,7 @@ START_TEST(device_refusals)
 		 "vfio0 and vfio1 have the same host=0000:01:0a.0"},
 		{"--vfio|host=01:00.0|--disk|path=a,id=vfio0", "id=vfio0: two devices have it"},
 		{"--vfio|host=01:00.0,id=x|--vfio|host=01:00.1,id=x", "id=x: two devices"},
-		{"--console|tty", "--console tty: stdio, unix:PATH"},
+		{"--console|tty", "--console tty: must be stdio|unix:PATH"},
 		{"--console|stdio|--serial|stdio", "one of them only"},
 		{"--agent|/s", "--agent /s: must be unix:PATH"},
 		{"--agent|unix:", "--agent unix:"},

@@ -38,14 +38,6 @@ void log_init(enum log_level level, const char *vm_name)
 	snprintf(prefix, sizeof(prefix), "stasis%s%s", vm_name ? " " : "", vm_name ? vm_name : "");
 }
 
-int log_level_parse(const char *name)
-{
-	for (int i = 0; i < LEVELS; i++)
-		if (!strcmp(name, level_name[i]))
-			return i;
-	return -1;
-}
-
 /* Whole or not at all, as far as that is in our hands. */
 static bool put(const char *line, size_t n)
 {

@@ -15,8 +15,6 @@ void log_init(enum log_level level, const char *vm_name);
 /* Between the two, what was lost is told as soon as there is room and not only with the next line. */
 void log_watch(struct loop *loop);
 void log_unwatch(struct loop *loop);
-/* -1 if there is no such level. */
-int log_level_parse(const char *name);
 void log_print(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_print(LOG_ERROR, __VA_ARGS__)

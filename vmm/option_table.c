@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vmm/option_table.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int option_size(const char *text, uint64_t *bytes)
+{
+	static const char suffix[] = "KMGT";
+	const char *at;
+	unsigned int shift = 0;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	*bytes = strtoull(text, &end, 10);
+	if (errno)
+		return -ERANGE;
+	if (*end) {
+		at = strchr(suffix, toupper((unsigned char)*end));
+		if (!at || end[1])
+			return -EINVAL;
+		shift = 10 * (unsigned int)(at - suffix + 1);
+	}
+	if (*bytes << shift >> shift != *bytes)
+		return -ERANGE;
+	*bytes <<= shift;
+	return 0;
+}
+
+OPTION_TAKES(option_string)
+{
+	(void)err;
+	if (strlen(value) < row->min)
+		return -EINVAL;
+	*(const char **)member = value;
+	return 0;
+}
+
+OPTION_TAKES(option_unix)
+{
+	(void)row, (void)err;
+	if (strncmp(value, "unix:", 5) || !value[5])
+		return -EINVAL;
+	*(const char **)member = value + 5;
+	return 0;
+}
+
+OPTION_TAKES(option_text)
+{
+	(void)err;
+	if (strlen(value) >= row->max)
+		return -ENAMETOOLONG;
+	strcpy(member, value);
+	return 0;
+}
+
+OPTION_TAKES(option_id)
+{
+	if (!isalpha((unsigned char)*value))
+		return -EINVAL;
+	for (const char *c = value; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("-_.", *c))
+			return -EINVAL;
+	return option_text(row, member, value, err);
+}
+
+OPTION_TAKES(option_bytes)
+{
+	uint64_t *bytes = member;
+
+	(void)err;
+	if (option_size(value, bytes) || (row->min && (!*bytes || *bytes % row->min)))
+		return -EINVAL;
+	return 0;
+}
+
+OPTION_TAKES(option_number)
+{
+	char *end;
+	uint64_t n;
+
+	(void)err;
+	errno = 0;
+	n = strtoull(value, &end, 10);
+	if (!isdigit((unsigned char)*value) || *end || errno || n < row->min || n > row->max)
+		return -EINVAL;
+	*(uint32_t *)member = (uint32_t)n;
+	return 0;
+}
+
+OPTION_TAKES(option_power_of_two)
+{
+	uint32_t n;
+
+	if (option_number(row, &n, value, err) || (n & (n - 1)))
+		return -EINVAL;
+	*(uint32_t *)member = n;
+	return 0;
+}
+
+OPTION_TAKES(option_word)
+{
+	const char *word = row->value;
+	size_t n;
+
+	(void)err;
+	for (uint32_t i = 0; *word; i++, word += n + (word[n] == '|')) {
+		n = strcspn(word, "|");
+		if (strlen(value) != n || strncmp(word, value, n))
+			continue;
+		*(uint32_t *)member = i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+OPTION_TAKES(option_switch)
+{
+	uint32_t on = 0;
+	int ret = option_word(row, &on, value, err);
+
+	*(bool *)member = on;
+	return ret;
+}
+
+OPTION_TAKES(option_constant)
+{
+	(void)value, (void)err;
+	*(uint32_t *)member = (uint32_t)row->min;
+	return 0;
+}
+
+char *option_next(char **rest)
+{
+	char *element = *rest, *from = element, *to = element;
+
+	if (!element)
+		return NULL;
+	*rest = NULL;
+	for (; *from; *to++ = *from++) {
+		if (*from != ',' || *++from == ',')
+			continue;
+		*rest = from;
+		break;
+	}
+	*to = '\0';
+	return element;
+}
+
+/* NULL: there is no such row. *bit: its own in masks. */
+static const struct option_row *find(const struct option_row *rows, const char *name, size_t length,
+				     uint64_t *bit)
+{
+	*bit = 1;
+	for (; rows->name; rows++, *bit <<= 1)
+		if (strlen(rows->name) == length && !strncmp(rows->name, name, length))
+			return rows;
+	return NULL;
+}
+
+/* where: "--disk: queues=" or "--cpus ", which the value follows in messages */
+static int take(const struct option_row *row, void *target, const char *where, const char *value,
+		struct error *err)
+{
+	void *member = (char *)target + row->offset;
+	int ret;
+
+	if (!row->take) {
+		*(bool *)member = true;
+		return 0;
+	}
+	err->msg[0] = '\0';
+	ret = row->take(row, member, value, err);
+	if (!ret || err->msg[0])
+		return ret;
+	if (ret == -ENAMETOOLONG)
+		return error_set(err, ret, "%s%.20s...: longer than %llu bytes", where, value,
+				 (unsigned long long)row->max - 1);
+	return error_set(err, ret, "%s%s: must be %s: %s", where, value, row->value, row->help);
+}
+
+/* A pair without a key or a value. The first key is the one that is always there: "512M" for "size=512M". */
+static int refuse_form(const char *option, const struct option_row *first,
+		       const struct option_row *row, void *target, const char *pair,
+		       struct error *err)
+{
+	if (!*pair)
+		return error_set(err, -EINVAL, "%s: a KEY=VALUE is missing, such as %s=%s", option,
+				 first->name, first->value);
+	if (row)
+		return error_set(err, -EINVAL, "%s: %s= needs a value, %s: %s", option, row->name,
+				 row->value, row->help);
+	if (!first->take(first, (char *)target + first->offset, pair, NULL))
+		return error_set(err, -EINVAL,
+				 "%s: '%s' is not of the form key=value: did you mean %s=%s?",
+				 option, pair, first->name, pair);
+	return error_set(err, -EINVAL, "%s: '%s' is not of the form key=value, such as %s=%s: %s",
+			 option, pair, first->name, first->value, first->help);
+}
+
+static int take_pair(const char *option, const struct option_row *keys, void *target, char *pair,
+		     uint64_t *seen, struct error *err)
+{
+	char *value = strchr(pair, '='), where[64];
+	const struct option_row *row;
+	uint64_t bit;
+
+	if (value)
+		*value++ = '\0';
+	row = find(keys, pair, strlen(pair), &bit);
+	if (!value || (row && !*value))
+		return refuse_form(option, keys, row, target, pair, err);
+	if (!row)
+		return error_set(err, -EINVAL, "%s: there is no key '%s'; see --help", option,
+				 pair);
+	if (*seen & bit)
+		return error_set(err, -EINVAL, "%s: %s= comes twice", option, pair);
+	*seen |= bit;
+	snprintf(where, sizeof(where), "%s: %s=", option, pair);
+	return take(row, target, where, value, err);
+}
+
+/* In a copy: argv stays what /proc/PID/cmdline shows, from which kexec-resume starts the VM again. */
+int option_list(const char *option, const struct option_row *keys, void *target, const char *text,
+		uint64_t *seen, struct error *err)
+{
+	char *copy = strdup(text), *rest = copy, *pair;
+	int ret = copy ? 0 : error_set(err, -ENOMEM, "%s: out of memory", option);
+	uint64_t mask = 0;
+
+	while (!ret && (pair = option_next(&rest)))
+		ret = take_pair(option, keys, target, pair, &mask, err);
+	free(copy);
+	if (seen)
+		*seen = mask;
+	return ret;
+}
+
+/* text: a name of `length` characters that no option has */
+static int refuse_unknown(const struct option_row *rows, const char *text, size_t length,
+			  struct error *err)
+{
+	const char *best = NULL;
+	size_t most = strlen("--xx"), n; /* two equal letters or fewer are chance */
+
+	for (; rows->name; rows++) {
+		for (n = 0; n < length && text[n] == rows->name[n];)
+			n++;
+		if (n <= most)
+			continue;
+		best = rows->name;
+		most = n;
+	}
+	return error_set(err, -EINVAL, "there is no option '%.*s'%s%s%s; see --help", (int)length,
+			 text, best ? " (did you mean " : "", best ? best : "", best ? "?)" : "");
+}
+
+int option_parse(const struct option_row *rows, void *target, char **argv, int *at, uint64_t *seen,
+		 struct error *err)
+{
+	const char *text = argv[*at], *value;
+	const struct option_row *row;
+	char where[64];
+	uint64_t bit;
+	size_t n;
+
+	/* The two letters that every tool has. */
+	if (!strcmp(text, "-h") || !strcmp(text, "-V"))
+		text = text[1] == 'h' ? "--help" : "--version";
+	if (strncmp(text, "--", 2))
+		return error_set(err, -EINVAL, "'%s' is no option; see --help", text);
+	n = strcspn(text, "=");
+	value = text[n] ? text + n + 1 : NULL;
+	row = find(rows, text, n, &bit);
+	if (!row)
+		return refuse_unknown(rows, text, n, err);
+	if (row->value && !row->repeats && *seen & bit)
+		return error_set(err, -EINVAL, "%s comes twice: give it once", row->name);
+	*seen |= bit;
+	if (!row->value && value)
+		return error_set(err, -EINVAL, "%s takes no value", row->name);
+	if (row->value && !value) {
+		value = argv[*at + 1];
+		if (!value)
+			return error_set(err, -EINVAL, "%s needs a value: %s", row->name,
+					 row->value);
+		(*at)++;
+	}
+	snprintf(where, sizeof(where), "%s ", row->name);
+	return take(row, target, where, value, err);
+}
+
+void option_help(const struct option_row *rows)
+{
+	for (; rows->name; rows++) {
+		printf("  %s%s%s\n        %s\n", rows->name, rows->value ? " " : "",
+		       rows->value ? rows->value : "", rows->help);
+		for (const struct option_row *key = rows->keys; key && key->name; key++)
+			printf("        %s=%s  %s\n", key->name, key->value, key->help);
+	}
+}
