@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp/json_out.h"
+#include "vmm/base/text.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,28 +44,6 @@ static void put_text(struct json_out *out, const char *text)
 	put(out, text, strlen(text));
 }
 
-/* One code point of text[0, len); *used bytes make it up, one if they are no valid UTF-8. */
-static uint32_t utf8_decode(const char *text, size_t len, size_t *used)
-{
-	static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-	const unsigned char lead = (unsigned char)text[0];
-	const size_t more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-	uint32_t code = lead & (0x3fu >> more);
-
-	*used = 1;
-	if (lead < 0xc0 || lead >= 0xf8 || len <= more)
-		return REPLACEMENT;
-	for (size_t i = 1; i <= more; i++) {
-		if (((unsigned char)text[i] & 0xc0) != 0x80)
-			return REPLACEMENT;
-		code = code << 6 | ((unsigned char)text[i] & 0x3f);
-	}
-	if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-		return REPLACEMENT;
-	*used = 1 + more;
-	return code;
-}
-
 static void put_escaped(struct json_out *out, uint32_t code)
 {
 	char text[16];
@@ -75,6 +54,16 @@ static void put_escaped(struct json_out *out, uint32_t code)
 		snprintf(text, sizeof(text), "\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10),
 			 0xdc00 + ((code - 0x10000) & 0x3ff));
 	put_text(out, text);
+}
+
+/* Returns the bytes of the character; one that is not valid UTF-8 becomes U+FFFD. */
+static size_t put_unicode(struct json_out *out, const char *text, size_t len)
+{
+	uint32_t code = REPLACEMENT;
+	size_t n = text_utf8(text, len, &code);
+
+	put_escaped(out, code);
+	return n ? n : 1;
 }
 
 static void put_string(struct json_out *out, const char *text, size_t len)
@@ -90,7 +79,7 @@ static void put_string(struct json_out *out, const char *text, size_t len)
 		if (special)
 			put(out, (const char[]){'\\', names[special - meant]}, 2);
 		else if (text[i] & 0x80)
-			put_escaped(out, utf8_decode(text + i, len - i, &used));
+			used = put_unicode(out, text + i, len - i);
 		else if (text[i] < 0x20 || text[i] == 0x7f)
 			put_escaped(out, (uint32_t)text[i]);
 		else

@@ -274,7 +274,7 @@ static void put_text(const struct client *client, FILE *out, enum text_kind kind
 
 	for (size_t i = 0, n; i < len; i += n ? n : 1) {
 		n = client->is_agent && (text[i] & 0x80) ? 0
-							 : text_harmless_bytes(text + i, len - i);
+							 : text_safe_bytes(text + i, len - i);
 		if (n)
 			fwrite(text + i, 1, n, out);
 		else
