@@ -64,6 +64,8 @@ struct qmp_command {
 	int name(struct qmp_call *call __attribute__((unused)), \
 		 struct error *err __attribute__((unused)))
 
+/* commands.c */
+void commands_greeting(struct json_out *out);
 extern const struct qmp_command qmp_commands[];
 extern const uint32_t qmp_ncommands;
 
@@ -79,13 +81,10 @@ uint32_t args_enum(const struct qmp_call *call, const char *name, uint32_t dflt)
 void args_describe(struct json_out *out, const struct qmp_command *command);
 
 /* Each a line. */
-void dispatch_greeting(struct json_out *out);
 void dispatch_request(struct qmp_session *session, const struct json_node *request,
 		      struct json_out *out);
 void dispatch_error(struct json_out *out, const char *class, const char *desc);
 void events_line(struct json_out *out, const struct vm_event *event);
-/* {"qemu": {...}, "package": ...}: QEMU's clients know the member by that name. */
-void dispatch_version(struct json_out *out, const char *name);
 
 /* commands_devices.c: what the rows of the table in commands.c call. */
 QMP_HANDLER(commands_query_block);

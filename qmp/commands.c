@@ -3,12 +3,38 @@
 #include "cpr/cpr.h"
 #include "qmp/command.h"
 #include "vmm/base/uuid.h"
+#include "vmm/version.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define HANDLER(name) static QMP_HANDLER(name)
+
+/* {"qemu": {...}, "package": ...}: QEMU's clients know the member by that name. */
+static void add_version(struct json_out *out, const char *name)
+{
+	json_out_open(out, name, '{');
+	json_out_open(out, "qemu", '{');
+	json_out_int(out, "major", STASIS_MAJOR);
+	json_out_int(out, "minor", STASIS_MINOR);
+	json_out_int(out, "micro", STASIS_MICRO);
+	json_out_close(out, '}');
+	json_out_string(out, "package", "stasis " STASIS_VERSION);
+	json_out_close(out, '}');
+}
+
+void commands_greeting(struct json_out *out)
+{
+	json_out_open(out, NULL, '{');
+	json_out_open(out, "QMP", '{');
+	add_version(out, "version");
+	json_out_open(out, "capabilities", '[');
+	json_out_close(out, ']');
+	json_out_close(out, '}');
+	json_out_close(out, '}');
+	json_out_end_line(out);
+}
 
 HANDLER(qmp_capabilities)
 {
@@ -23,7 +49,7 @@ HANDLER(qmp_capabilities)
 
 HANDLER(query_version)
 {
-	dispatch_version(call->out, RETURN);
+	add_version(call->out, RETURN);
 	return 0;
 }
 

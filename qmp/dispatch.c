@@ -1,35 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/cpr.h"
 #include "qmp/command.h"
-#include "vmm/version.h"
 #include <errno.h>
 
 /* The longest error, every byte of it escaped, and an id of common size. */
 #define REPLY_BYTES (6 * ERROR_MAX + 1024)
-
-void dispatch_version(struct json_out *out, const char *name)
-{
-	json_out_open(out, name, '{');
-	json_out_open(out, "qemu", '{');
-	json_out_int(out, "major", STASIS_MAJOR);
-	json_out_int(out, "minor", STASIS_MINOR);
-	json_out_int(out, "micro", STASIS_MICRO);
-	json_out_close(out, '}');
-	json_out_string(out, "package", "stasis " STASIS_VERSION);
-	json_out_close(out, '}');
-}
-
-void dispatch_greeting(struct json_out *out)
-{
-	json_out_open(out, NULL, '{');
-	json_out_open(out, "QMP", '{');
-	dispatch_version(out, "version");
-	json_out_open(out, "capabilities", '[');
-	json_out_close(out, ']');
-	json_out_close(out, '}');
-	json_out_close(out, '}');
-	json_out_end_line(out);
-}
 
 static void add_error(struct json_out *out, const char *class, const char *desc)
 {

@@ -204,7 +204,7 @@ static struct client *client_new(struct qmp *qmp, int fd)
 	client->session = (struct qmp_session){.vm = qmp->vm};
 	client->out = (struct json_out){0};
 	json_in_reset(&client->in);
-	dispatch_greeting(&client->out);
+	commands_greeting(&client->out);
 	if (client->out.failed ||
 	    loop_add(&qmp->vm->loop, fd, EPOLLIN, client_ready, client, NULL)) {
 		json_out_free(&client->out);

@@ -22,9 +22,6 @@ extern const char arch_name[];
 /* Interrupt lines take the GSIs below; MSIs of kernel back ends those from here on. */
 #define ARCH_FIRST_MSI_GSI   24
 #define ARCH_MAX_LINE_ROUTES 40
-struct kvm_irq_routing_entry;
-/* Fills the routes of all lines; returns how many. Any thread. */
-uint32_t arch_line_routes(struct kvm_irq_routing_entry *entry);
 
 /* Where PCI lies in the guest's address spaces. */
 struct arch_pci_layout {

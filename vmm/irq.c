@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/irq.h"
-#include "vmm/arch.h"
 #include "vmm/base/log.h"
 #include <errno.h>
-#include <linux/kvm.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -80,9 +78,10 @@ int irq_route_commit(struct irq *irq, struct error *err)
 		struct kvm_irq_routing head;
 		struct kvm_irq_routing_entry entry[ARCH_MAX_LINE_ROUTES + IRQ_MAX_ROUTES];
 	} table = {0};
-	uint32_t n = arch_line_routes(table.entry);
+	uint32_t n = irq->nline_routes;
 	int ret;
 
+	memcpy(table.entry, irq->line_route, n * sizeof(table.entry[0]));
 	pthread_mutex_lock(&irq->lock);
 	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++) {
 		const struct irq_route *route = &irq->route[i];

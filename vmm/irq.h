@@ -9,7 +9,8 @@
  *	4.71 KVM_SIGNAL_MSI, 4.75 KVM_IRQFD. */
 #ifndef VMM_IRQ_H
 #define VMM_IRQ_H
-#include "vmm/base/error.h"
+#include "vmm/arch.h"
+#include <linux/kvm.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +24,10 @@ struct irq_msi {
 
 struct irq {
 	int vm_fd;
-	pthread_mutex_t lock; /* leaf; guards the routes */
+	/* Of the lines; KVM's own until there are any. */
+	struct kvm_irq_routing_entry line_route[ARCH_MAX_LINE_ROUTES];
+	uint32_t nline_routes;
+	pthread_mutex_t lock; /* leaf; guards the routes of MSIs */
 	struct irq_route {
 		bool used;
 		struct irq_msi msi;

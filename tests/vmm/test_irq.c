@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Interrupts by eventfds, in a real VM without a vCPU: the I/O APIC shows what has come. */
 #include "tests/rig/unit.h"
-#include "vmm/arch.h"
 #include "vmm/irq.h"
+#include "vmm/x86/x86.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -25,7 +25,7 @@ static void setup(void)
 		      strerror(errno));
 	irq_init(&irq, ioctl(kvm, KVM_CREATE_VM, 0));
 	ck_assert_int_ge(irq.vm_fd, 0);
-	ck_assert_int_eq(ioctl(irq.vm_fd, KVM_CREATE_IRQCHIP, 0), 0);
+	ck_assert_msg(!irqchip_create(&irq, false, &err), "%s", err.msg);
 	ck_assert_int_eq(irq_route_commit(&irq, &err), 0);
 	trigger = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	resample = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

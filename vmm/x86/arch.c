@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The x86 side of vmm/arch.h: creation, boot, reset. Saved state is in state.c. */
+/* The x86 side of vmm/arch.h: creation and boot. Reset and saved state are in state.c. */
 #include "vmm/arch.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -88,142 +88,22 @@ int arch_boot_check(const struct vm *vm, struct error *err)
 	return boot_check(&vm->arch->files, vm->opt, vm->opt->memory.size_bytes, err);
 }
 
-/* Not in the CPUID that KVM says it supports before Linux 6.14. */
-bool arch_has_tsc_deadline(const struct vm *vm)
-{
-	return ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-}
-
-/* Only for a boot: a loaded guest keeps the CPUID that it was saved with. */
-static int set_cpuid(struct vm *vm, struct error *err)
-{
-	int ret;
-
-	for (uint32_t i = 0; i < vm->nvcpus; i++) {
-		struct kvm_cpuid2 *cpuid = vm->arch->cpuid[i];
-
-		cpuid->nent = CPUID_MAX_ENTRIES;
-		if (i) {
-			memcpy(cpuid, vm->arch->cpuid[0],
-			       sizeof(*cpuid) +
-				       vm->arch->cpuid[0]->nent * sizeof(cpuid->entries[0]));
-		} else {
-			ret = cpuid_build(vm->kvm_fd, vm->nvcpus, cpuid, arch_has_tsc_deadline(vm),
-					  err);
-			if (ret)
-				return ret;
-		}
-		cpuid_topology(cpuid, i, vm->nvcpus);
-		ret = cpu_load_cpuid(vm->vcpu[i].fd, cpuid, err);
-		if (ret)
-			return ret;
-	}
-	vm->arch->cpuid_set = true;
-	return 0;
-}
-
 int arch_boot(struct vm *vm, struct error *err)
 {
 	struct boot_entry entry;
+	struct arch_pci_layout pci;
 	struct kvm_sregs2 sregs;
 	struct kvm_regs regs;
-	int bsp = vm->vcpu[0].fd, ret = 0;
+	int bsp = vm->vcpu[0].fd, ret = cpu_set_cpuids(vm, err);
 
-	if (!vm->arch->cpuid_set)
-		ret = set_cpuid(vm, err);
+	arch_pci_layout(vm, &pci);
 	if (!ret)
-		ret = boot_place(vm, &vm->arch->files, &entry, err);
+		ret = boot_place(vm, &vm->arch->files, vm->pci ? &pci : NULL, &entry, err);
 	if (ret)
 		return ret;
 	if (ioctl(bsp, KVM_GET_SREGS2, &sregs))
 		return error_set(err, -errno, "KVM_GET_SREGS2: %s", strerror(errno));
 	boot_set_registers(&entry, &sregs, &regs);
-	if (ioctl(bsp, KVM_SET_SREGS2, &sregs) || ioctl(bsp, KVM_SET_REGS, &regs))
-		return error_set(err, -errno, "registers of the first vCPU: %s", strerror(errno));
-	return 0;
-}
-
-/* KVM cannot reset a VM; but a VM that was never run has just the state of power-on. */
-static int fresh_state(struct vm *vm, struct arch_state *state, struct error *err)
-{
-	int twin = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0), vcpu[OPTIONS_MAX_CPUS];
-	struct irq irq;
-	uint32_t n = 0;
-	int ret = -EIO;
-
-	if (twin < 0)
-		return error_set(err, -errno, "KVM_CREATE_VM: %s", strerror(errno));
-	irq_init(&irq, twin);
-	ret = irqchip_create(&irq, vm->opt->pit, err);
-	for (; n < vm->nvcpus && !ret; n++) {
-		vcpu[n] = ioctl(twin, KVM_CREATE_VCPU, (unsigned long)n);
-		if (vcpu[n] < 0) {
-			ret = error_set(err, -errno, "KVM_CREATE_VCPU: %s", strerror(errno));
-			break;
-		}
-		ret = cpu_load_cpuid(vcpu[n], vm->arch->cpuid[n], err);
-	}
-	for (uint32_t i = 0; i < n && !ret; i++)
-		ret = cpu_save(vm->kvm_fd, vcpu[i], vm->arch->xsave_bytes, vm->arch->cpuid[i],
-			       false, &state->cpu[i], err);
-	if (!ret)
-		ret = irqchip_save(twin, vm->opt->pit, &state->irqchip, err);
-	while (n-- > 0)
-		close(vcpu[n]);
-	irq_close(&irq);
-	close(twin);
-	return ret;
-}
-
-int arch_reset(struct vm *vm, struct error *err)
-{
-	struct arch_state *state;
-	int ret = 0;
-
-	if (!vm->arch->cpuid_set)
-		ret = set_cpuid(vm, err);
-	if (!ret)
-		ret = arch_state_new(&state, vm->nvcpus, err);
-	if (ret)
-		return ret;
-	ret = fresh_state(vm, state, err);
-	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++) {
-		int fd = vm->vcpu[i].fd;
-
-		ret = msr_load(fd, &state->cpu[i], MSR_LATE, err);
-		if (!ret)
-			ret = msr_load(fd, &state->cpu[i], MSR_LAST, err);
-		if (!ret)
-			ret = cpu_load_system(fd, &state->cpu[i], err);
-	}
-	if (!ret)
-		ret = irqchip_load(vm->vm_fd, &state->irqchip, err);
-	if (!ret) /* what the next resume sets */
-		memcpy(&vm->arch->pit, state->irqchip.pit, sizeof(vm->arch->pit));
-	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++)
-		ret = cpu_load_execution(vm->vcpu[i].fd, &state->cpu[i], err);
-	arch_state_free(state);
-	return ret;
-}
-
-/* ACPI 6.5, 5.2.10: in real mode, CS:IP made of the vector as of a linear address. */
-int arch_wake(struct vm *vm, struct error *err)
-{
-	uint32_t vector = acpi_waking_vector(&vm->ram);
-	int bsp = vm->vcpu[0].fd, ret;
-	struct kvm_sregs2 sregs;
-	struct kvm_regs regs;
-
-	if (!vector)
-		return error_set(err, -EFAULT, "the FACS has no waking vector below 1 MiB");
-	ret = arch_reset(vm, err);
-	if (ret)
-		return ret;
-	if (ioctl(bsp, KVM_GET_SREGS2, &sregs) || ioctl(bsp, KVM_GET_REGS, &regs))
-		return error_set(err, -errno, "registers of the first vCPU: %s", strerror(errno));
-	sregs.cs.selector = (uint16_t)(vector >> 4);
-	sregs.cs.base = (uint64_t)sregs.cs.selector << 4;
-	regs.rip = vector & 0xf;
 	if (ioctl(bsp, KVM_SET_SREGS2, &sregs) || ioctl(bsp, KVM_SET_REGS, &regs))
 		return error_set(err, -errno, "registers of the first vCPU: %s", strerror(errno));
 	return 0;

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From kernel file to guest RAM: boot_check() makes a plan from the headers, boot_place() makes it again and carries
+ * it out. Each kernel format has a row: bzImage (Linux Documentation/arch/x86/boot.rst, 64-bit protocol, and
+ * zero-page.rst) and ELF with PVH (Xen docs/misc/pvh.pandoc, include/public/arch-x86/hvm/start_info.h).
+ * Headers are hostile: every offset and length is checked before it is used, sums in a way that cannot wrap. */
 #include "vmm/x86/boot.h"
 #include "vmm/vm.h"
 #include "vmm/x86/acpi.h"
-#include "vmm/x86/boot_loader.h"
 #include "vmm/x86/layout.h"
+#include <asm/bootparam.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,24 +20,64 @@
 #define LARGE_PAGE_BYTES (2UL << 20)
 #define MIB		 (1UL << 20)
 
-static const struct boot_loader *const loader_table[] = {&boot_bzimage, &boot_elf};
+#define BOOT_HEAD_BYTES	  4096 /* of the kernel file, read once: enough for every header */
+#define BOOT_MAX_SEGMENTS 32
+#define BOOT_MAX_MEMMAP	  8
 
-/* Selectors and descriptors the 64-bit boot protocol asks for; PVH leaves the selectors open. */
-#define SEL_CODE 0x10
-#define SEL_DATA 0x18
-#define SEL_TSS	 0x20
-#define CR0_PE	 (1UL << 0)
-#define CR0_ET	 (1UL << 4) /* reads as one on every CPU since the 486 */
-#define CR0_PG	 (1UL << 31)
-#define CR4_PAE	 (1UL << 5)
-#define EFER_LME (1UL << 8)
-#define EFER_LMA (1UL << 10)
-#define PTE_P	 (1UL << 0)
-#define PTE_W	 (1UL << 1)
-#define PTE_PS	 (1UL << 7)
+/* A piece of the kernel file on its way to RAM; what it has more in memory is zeroed. */
+struct boot_segment {
+	uint64_t gpa, offset, file_bytes, mem_bytes;
+};
 
-int boot_read(const struct boot_file *file, uint64_t offset, void *to, uint64_t size_bytes,
-	      struct error *err)
+enum boot_memtype { BOOT_MEM_RAM = 1, BOOT_MEM_RESERVED = 2 }; /* as in e820 and PVH */
+struct boot_memmap {
+	uint64_t gpa, size_bytes;
+	enum boot_memtype type;
+};
+
+struct boot_loader;
+struct boot_plan {
+	const struct boot_loader *loader;
+	struct boot_file kernel, initrd;
+	const char *cmdline;
+	uint64_t low_ram_end_gpa;
+	/* From the format's parse(): */
+	struct boot_segment segment[BOOT_MAX_SEGMENTS];
+	uint32_t nsegments;
+	uint64_t entry_gpa;
+	uint64_t kernel_end_gpa;    /* the initrd lies behind it ... */
+	uint64_t initrd_max_gpa;    /* ... and its last byte not above this */
+	uint64_t cmdline_max_bytes; /* without the final zero */
+	struct setup_header setup;  /* bzImage */
+	/* From boot.c: */
+	uint64_t initrd_gpa;
+	struct boot_memmap memmap[BOOT_MAX_MEMMAP];
+	uint32_t nmemmap;
+};
+
+struct boot_loader {
+	bool (*claims)(const uint8_t *head); /* BOOT_HEAD_BYTES, zeroes behind a short file */
+	int (*parse)(struct boot_plan *plan, const uint8_t *head, struct error *err);
+	/* Writes what tells the kernel of initrd, command line and memory. */
+	int (*hand_over)(const struct boot_plan *plan, const struct ram *ram,
+			 struct boot_entry *entry, struct error *err);
+};
+
+/* [offset, offset + size) lies in [0, end); does not wrap. */
+static bool boot_fits(uint64_t offset, uint64_t size_bytes, uint64_t end)
+{
+	return offset <= end && size_bytes <= end - offset;
+}
+/* What to do about [gpa, gpa + size), which is not in RAM and cannot lie above limit_gpa. */
+static const char *boot_way_out(uint64_t gpa, uint64_t size_bytes, uint64_t limit_gpa)
+{
+	return boot_fits(gpa, size_bytes, limit_gpa)
+		       ? "give it more with --memory size="
+		       : "it cannot lie higher, whatever --memory size= is: take a smaller one";
+}
+
+static int boot_read(const struct boot_file *file, uint64_t offset, void *to, uint64_t size_bytes,
+		     struct error *err)
 {
 	uint8_t *at = to;
 
@@ -55,8 +101,8 @@ int boot_read(const struct boot_file *file, uint64_t offset, void *to, uint64_t 
 	return 0;
 }
 
-int boot_write(const struct ram *ram, uint64_t gpa, const void *from, uint64_t size_bytes,
-	       struct error *err)
+static int boot_write(const struct ram *ram, uint64_t gpa, const void *from, uint64_t size_bytes,
+		      struct error *err)
 {
 	int ret = ram_write(ram, gpa, from, size_bytes);
 
@@ -64,6 +110,349 @@ int boot_write(const struct ram *ram, uint64_t gpa, const void *from, uint64_t s
 			       (unsigned long long)gpa)
 		   : 0;
 }
+
+/* bzImage */
+
+#define SETUP_OFFSET	    0x1f1
+#define SETUP_END_OFFSET    0x202      /* the byte before it says how much header follows */
+#define SETUP_MAGIC	    0x53726448 /* "HdrS" */
+#define BOOT_FLAG	    0xaa55
+#define VERSION_XLOADFLAGS  0x020c
+#define LOADER_UNDEFINED    0xff
+#define ENTRY_64_OFFSET	    0x200
+#define SECTOR_BYTES	    512UL
+#define DEFAULT_SETUP_SECTS 4 /* what 0 means */
+
+static bool bzimage_claims(const uint8_t *head)
+{
+	const struct setup_header *setup = (const void *)(head + SETUP_OFFSET);
+
+	return setup->boot_flag == BOOT_FLAG && setup->header == SETUP_MAGIC;
+}
+
+/* Where the kernel goes: where it prefers, else, if it can move, the lowest place that fits. */
+static int bzimage_choose_address(const struct boot_plan *plan, uint64_t size_bytes, uint64_t *gpa,
+				  struct error *err)
+{
+	const struct setup_header *setup = &plan->setup;
+	uint64_t align = setup->kernel_alignment, end = plan->low_ram_end_gpa;
+
+	*gpa = setup->pref_address;
+	if (*gpa >= LAYOUT_KERNEL_MIN_GPA && boot_fits(*gpa, size_bytes, end))
+		return 0;
+	if (setup->relocatable_kernel) {
+		if (!align || align & (align - 1))
+			return error_set(err, -EINVAL,
+					 "--kernel %s: alignment 0x%llx in its header is no power "
+					 "of two",
+					 plan->kernel.path, (unsigned long long)align);
+		*gpa = (LAYOUT_KERNEL_MIN_GPA + align - 1) & ~(align - 1);
+		if (boot_fits(*gpa, size_bytes, end))
+			return 0;
+	}
+	return error_set(err, -ENOSPC,
+			 "--kernel %s: needs %llu MiB of RAM at %llu MiB, there is RAM up to %llu "
+			 "MiB: %s",
+			 plan->kernel.path, (unsigned long long)((size_bytes >> 20) + 1),
+			 (unsigned long long)(*gpa >> 20), (unsigned long long)(end >> 20),
+			 boot_way_out(*gpa, size_bytes, LAYOUT_LOW_RAM_END_GPA));
+}
+
+static int bzimage_check_header(const struct boot_plan *plan, struct error *err)
+{
+	const struct setup_header *setup = &plan->setup;
+	const char *path = plan->kernel.path;
+
+	if (setup->version < VERSION_XLOADFLAGS)
+		return error_set(err, -ENOTSUP,
+				 "--kernel %s: boot protocol %u.%02u, at least 2.12 (Linux 3.8) is "
+				 "needed",
+				 path, setup->version >> 8, setup->version & 0xff);
+	if (!(setup->xloadflags & XLF_KERNEL_64))
+		return error_set(err, -ENOTSUP, "--kernel %s: a 32-bit kernel: take a 64-bit one",
+				 path);
+	if (!(setup->loadflags & LOADED_HIGH))
+		return error_set(err, -ENOTSUP, "--kernel %s: a zImage: take a bzImage", path);
+	return 0;
+}
+
+static int bzimage_parse(struct boot_plan *plan, const uint8_t *head, struct error *err)
+{
+	struct setup_header *setup = &plan->setup;
+	uint64_t header_bytes, offset, bytes, memory;
+	int ret;
+
+	/* boot.rst: the header ends at 0x202 plus the byte at 0x201; later fields read as 0. */
+	header_bytes = SETUP_END_OFFSET - SETUP_OFFSET + (uint64_t)head[SETUP_END_OFFSET - 1];
+	if (header_bytes > sizeof(*setup))
+		header_bytes = sizeof(*setup);
+	memcpy(setup, head + SETUP_OFFSET, header_bytes);
+	ret = bzimage_check_header(plan, err);
+	if (ret)
+		return ret;
+
+	/* Behind syssize there may be a signature; it is no part of the kernel. */
+	offset = ((setup->setup_sects ? setup->setup_sects : DEFAULT_SETUP_SECTS) + 1UL) *
+		 SECTOR_BYTES;
+	bytes = setup->syssize * 16UL;
+	if (bytes <= ENTRY_64_OFFSET || setup->payload_offset > bytes ||
+	    setup->payload_length > bytes - setup->payload_offset)
+		return error_set(err, -EINVAL, "--kernel %s: its boot header contradicts itself",
+				 plan->kernel.path);
+	if (!boot_fits(offset, bytes, plan->kernel.size_bytes))
+		return error_set(err, -EINVAL,
+				 "--kernel %s: truncated: %llu bytes, its header promises %llu",
+				 plan->kernel.path, (unsigned long long)plan->kernel.size_bytes,
+				 (unsigned long long)(offset + bytes));
+	memory = bytes > setup->init_size ? bytes : setup->init_size;
+	ret = bzimage_choose_address(plan, memory, &plan->segment[0].gpa, err);
+	if (ret)
+		return ret;
+	plan->segment[0].offset = offset;
+	plan->segment[0].file_bytes = bytes;
+	plan->segment[0].mem_bytes = bytes; /* the kernel clears the rest of init_size itself */
+	plan->nsegments = 1;
+	plan->entry_gpa = plan->segment[0].gpa + ENTRY_64_OFFSET;
+	plan->kernel_end_gpa = plan->segment[0].gpa + memory;
+	plan->initrd_max_gpa = setup->xloadflags & XLF_CAN_BE_LOADED_ABOVE_4G
+				       ? LAYOUT_LOW_RAM_END_GPA - 1
+				       : setup->initrd_addr_max;
+	plan->cmdline_max_bytes = setup->cmdline_size < LAYOUT_CMDLINE_BYTES
+					  ? setup->cmdline_size
+					  : LAYOUT_CMDLINE_BYTES - 1;
+	return 0;
+}
+
+static int bzimage_hand_over(const struct boot_plan *plan, const struct ram *ram,
+			     struct boot_entry *entry, struct error *err)
+{
+	struct boot_params params = {0};
+
+	params.hdr = plan->setup;
+	params.hdr.type_of_loader = LOADER_UNDEFINED;
+	params.hdr.code32_start = (uint32_t)plan->segment[0].gpa;
+	params.hdr.cmd_line_ptr = LAYOUT_CMDLINE_GPA;
+	params.hdr.setup_data = 0;
+	params.hdr.ramdisk_image = (uint32_t)plan->initrd_gpa; /* below the PCI hole */
+	params.hdr.ramdisk_size = (uint32_t)plan->initrd.size_bytes;
+	params.acpi_rsdp_addr = LAYOUT_ACPI_GPA;
+	for (uint32_t i = 0; i < plan->nmemmap; i++)
+		params.e820_table[i] = (struct boot_e820_entry){
+			plan->memmap[i].gpa, plan->memmap[i].size_bytes, plan->memmap[i].type};
+	params.e820_entries = (uint8_t)plan->nmemmap;
+	entry->long_mode = true;
+	entry->rip = plan->entry_gpa;
+	entry->rsi = LAYOUT_BOOT_PARAMS_GPA;
+	return boot_write(ram, LAYOUT_BOOT_PARAMS_GPA, &params, sizeof(params), err);
+}
+
+static const struct boot_loader boot_bzimage = {bzimage_claims, bzimage_parse, bzimage_hand_over};
+
+/* ELF */
+
+#define XEN_ELFNOTE_PHYS32_ENTRY 18
+#define NOTES_MAX_BYTES		 16384
+#define PHDRS_MAX		 64
+/* Linux' COMMAND_LINE_SIZE; PVH has no field for it, and a longer one would be cut silently. */
+#define PVH_CMDLINE_MAX_BYTES 2047
+#define START_INFO_MAGIC      0x336ec578
+#define START_INFO_VERSION    1
+
+struct pvh_start_info {
+	uint32_t magic, version, flags, nmodules;
+	uint64_t modules_gpa, cmdline_gpa, rsdp_gpa;
+	uint64_t memmap_gpa; /* from version 1 on */
+	uint32_t nmemmap, reserved;
+};
+struct pvh_start_module {
+	uint64_t gpa, size_bytes, cmdline_gpa, reserved;
+};
+struct pvh_start_memmap {
+	uint64_t gpa, size_bytes;
+	uint32_t type, reserved;
+};
+
+/* What is written at LAYOUT_START_INFO_GPA in one piece. */
+struct pvh_hand_over {
+	struct pvh_start_info info;
+	struct pvh_start_module initrd;
+	struct pvh_start_memmap memmap[BOOT_MAX_MEMMAP];
+};
+_Static_assert(sizeof(struct pvh_start_info) == 56, "PVH ABI");
+_Static_assert(LAYOUT_START_INFO_GPA + sizeof(struct pvh_hand_over) <= LAYOUT_BOOT_PARAMS_GPA,
+	       "room");
+
+static bool elf_claims(const uint8_t *head)
+{
+	return !memcmp(head, ELFMAG, SELFMAG);
+}
+
+static int elf_bad(const struct boot_plan *plan, struct error *err, const char *what)
+{
+	return error_set(err, -EINVAL, "--kernel %s: %s", plan->kernel.path, what);
+}
+
+static int elf_check_header(const struct boot_plan *plan, const Elf64_Ehdr *ehdr, struct error *err)
+{
+	if (ehdr->e_ident[EI_CLASS] == ELFCLASS32)
+		return elf_bad(plan, err, "a 32-bit ELF file: take a 64-bit kernel");
+	if (ehdr->e_ident[EI_CLASS] != ELFCLASS64 || ehdr->e_ident[EI_DATA] != ELFDATA2LSB ||
+	    ehdr->e_machine != EM_X86_64)
+		return elf_bad(plan, err, "an ELF file, but not for x86_64");
+	if (ehdr->e_type != ET_EXEC && ehdr->e_type != ET_DYN)
+		return elf_bad(plan, err, "an ELF file, but no executable: take vmlinux");
+	if (ehdr->e_phentsize != sizeof(Elf64_Phdr) || !ehdr->e_phnum || ehdr->e_phnum > PHDRS_MAX)
+		return elf_bad(plan, err, "its ELF program headers have no valid size or number");
+	if (!boot_fits(ehdr->e_phoff, ehdr->e_phnum * sizeof(Elf64_Phdr), plan->kernel.size_bytes))
+		return elf_bad(plan, err, "truncated: its ELF program headers are not in the file");
+	return 0;
+}
+
+static bool elf_overlaps(const struct boot_segment *a, const struct boot_segment *b)
+{
+	return a->gpa < b->gpa + b->mem_bytes && b->gpa < a->gpa + a->mem_bytes;
+}
+
+static int elf_add_segment(struct boot_plan *plan, const Elf64_Phdr *phdr, struct error *err)
+{
+	struct boot_segment *seg = &plan->segment[plan->nsegments];
+
+	if (!phdr->p_memsz)
+		return 0;
+	if (plan->nsegments == BOOT_MAX_SEGMENTS)
+		return elf_bad(plan, err, "more segments than any kernel has");
+	if (phdr->p_filesz > phdr->p_memsz)
+		return elf_bad(plan, err, "a segment is larger in the file than in memory");
+	if (!boot_fits(phdr->p_offset, phdr->p_filesz, plan->kernel.size_bytes))
+		return elf_bad(plan, err, "truncated: a segment is not in the file");
+	if (phdr->p_paddr < LAYOUT_KERNEL_MIN_GPA)
+		return elf_bad(plan, err,
+			       "a segment wants to be below 1 MiB, where the boot tables are");
+	if (!boot_fits(phdr->p_paddr, phdr->p_memsz, plan->low_ram_end_gpa))
+		return error_set(
+			err, -ENOSPC,
+			"--kernel %s: a segment of 0x%llx bytes at GPA 0x%llx is outside "
+			"of RAM: %s",
+			plan->kernel.path, (unsigned long long)phdr->p_memsz,
+			(unsigned long long)phdr->p_paddr,
+			boot_way_out(phdr->p_paddr, phdr->p_memsz, LAYOUT_LOW_RAM_END_GPA));
+	*seg = (struct boot_segment){phdr->p_paddr, phdr->p_offset, phdr->p_filesz, phdr->p_memsz};
+	for (uint32_t i = 0; i < plan->nsegments; i++)
+		if (elf_overlaps(&plan->segment[i], seg))
+			return elf_bad(plan, err, "two segments overlap in memory");
+	if (seg->gpa + seg->mem_bytes > plan->kernel_end_gpa)
+		plan->kernel_end_gpa = seg->gpa + seg->mem_bytes;
+	plan->nsegments++;
+	return 0;
+}
+
+static uint64_t align_up(uint64_t value, uint64_t align)
+{
+	return (value + align - 1) & ~(align - 1);
+}
+
+/* One PT_NOTE; sets plan->entry_gpa if the note is there. */
+static int elf_find_entry(struct boot_plan *plan, const Elf64_Phdr *phdr, struct error *err)
+{
+	uint8_t notes[NOTES_MAX_BYTES];
+	uint64_t align = phdr->p_align == 8 ? 8 : 4, at = 0;
+	int ret;
+
+	if (!boot_fits(phdr->p_offset, phdr->p_filesz, plan->kernel.size_bytes))
+		return elf_bad(plan, err, "truncated: its ELF notes are not in the file");
+	if (phdr->p_filesz > sizeof(notes))
+		return elf_bad(plan, err, "its ELF notes are larger than any kernel's");
+	ret = boot_read(&plan->kernel, phdr->p_offset, notes, phdr->p_filesz, err);
+	if (ret)
+		return ret;
+	while (boot_fits(at, sizeof(Elf64_Nhdr), phdr->p_filesz)) {
+		Elf64_Nhdr note;
+		uint64_t name = at + sizeof(note), desc;
+
+		memcpy(&note, notes + at, sizeof(note));
+		desc = align_up(name + note.n_namesz, align); /* 32-bit sizes: cannot wrap */
+		if (!boot_fits(desc, note.n_descsz, phdr->p_filesz))
+			return elf_bad(plan, err, "an ELF note is longer than its segment");
+		if (note.n_type == XEN_ELFNOTE_PHYS32_ENTRY && note.n_namesz == 4 &&
+		    !memcmp(notes + name, "Xen", 4)) {
+			if (note.n_descsz != 4 && note.n_descsz != 8)
+				return elf_bad(plan, err, "its PVH note has neither 4 nor 8 bytes");
+			memcpy(&plan->entry_gpa, notes + desc, note.n_descsz);
+		}
+		at = align_up(desc + note.n_descsz, align);
+	}
+	return 0;
+}
+
+static bool elf_entry_loaded(const struct boot_plan *plan)
+{
+	for (uint32_t i = 0; i < plan->nsegments; i++)
+		if (plan->entry_gpa - plan->segment[i].gpa < plan->segment[i].mem_bytes)
+			return true;
+	return false;
+}
+
+static int elf_parse(struct boot_plan *plan, const uint8_t *head, struct error *err)
+{
+	Elf64_Phdr phdr[PHDRS_MAX];
+	Elf64_Ehdr ehdr;
+	int ret;
+
+	memcpy(&ehdr, head, sizeof(ehdr));
+	ret = elf_check_header(plan, &ehdr, err);
+	if (!ret)
+		ret = boot_read(&plan->kernel, ehdr.e_phoff, phdr, ehdr.e_phnum * sizeof(*phdr),
+				err);
+	for (uint32_t i = 0; !ret && i < ehdr.e_phnum; i++) {
+		if (phdr[i].p_type == PT_LOAD)
+			ret = elf_add_segment(plan, &phdr[i], err);
+		else if (phdr[i].p_type == PT_NOTE)
+			ret = elf_find_entry(plan, &phdr[i], err);
+	}
+	if (ret)
+		return ret;
+	if (!plan->entry_gpa)
+		return elf_bad(plan, err,
+			       "an ELF file without a PVH entry (CONFIG_PVH): take its bzImage");
+	if (!elf_entry_loaded(plan))
+		return elf_bad(plan, err, "its PVH entry is in none of its segments");
+	plan->initrd_max_gpa = LAYOUT_LOW_RAM_END_GPA - 1;
+	plan->cmdline_max_bytes = PVH_CMDLINE_MAX_BYTES;
+	return 0;
+}
+
+static int elf_hand_over(const struct boot_plan *plan, const struct ram *ram,
+			 struct boot_entry *entry, struct error *err)
+{
+	const uint64_t at = LAYOUT_START_INFO_GPA;
+	struct pvh_hand_over out = {
+		.info = {.magic = START_INFO_MAGIC,
+			 .version = START_INFO_VERSION,
+			 .cmdline_gpa = LAYOUT_CMDLINE_GPA,
+			 .rsdp_gpa = LAYOUT_ACPI_GPA,
+			 .memmap_gpa = at + offsetof(struct pvh_hand_over, memmap),
+			 .nmemmap = plan->nmemmap},
+	};
+
+	if (plan->initrd.fd >= 0) {
+		out.info.nmodules = 1;
+		out.info.modules_gpa = at + offsetof(struct pvh_hand_over, initrd);
+		out.initrd.gpa = plan->initrd_gpa;
+		out.initrd.size_bytes = plan->initrd.size_bytes;
+	}
+	for (uint32_t i = 0; i < plan->nmemmap; i++)
+		out.memmap[i] = (struct pvh_start_memmap){
+			plan->memmap[i].gpa, plan->memmap[i].size_bytes, plan->memmap[i].type, 0};
+	entry->rip = plan->entry_gpa;
+	entry->rbx = at;
+	return boot_write(ram, at, &out, sizeof(out), err);
+}
+
+static const struct boot_loader boot_elf = {elf_claims, elf_parse, elf_hand_over};
+
+/* All formats */
+
+static const struct boot_loader *const loader_table[] = {&boot_bzimage, &boot_elf};
 
 static int file_open(struct boot_file *file, const char *option, const char *path,
 		     struct error *err)
@@ -248,6 +637,20 @@ static int place_files(const struct boot_plan *plan, const struct ram *ram, stru
 	return ret;
 }
 
+/* Selectors and descriptors the 64-bit boot protocol asks for; PVH leaves the selectors open. */
+#define SEL_CODE 0x10
+#define SEL_DATA 0x18
+#define SEL_TSS	 0x20
+#define CR0_PE	 (1UL << 0)
+#define CR0_ET	 (1UL << 4) /* reads as one on every CPU since the 486 */
+#define CR0_PG	 (1UL << 31)
+#define CR4_PAE	 (1UL << 5)
+#define EFER_LME (1UL << 8)
+#define EFER_LMA (1UL << 10)
+#define PTE_P	 (1UL << 0)
+#define PTE_W	 (1UL << 1)
+#define PTE_PS	 (1UL << 7)
+
 /* Flat segments; code is 64-bit or 32-bit as the entry wants it. */
 static int place_gdt(const struct ram *ram, bool long_mode, struct error *err)
 {
@@ -283,10 +686,10 @@ static int place_page_tables(const struct ram *ram, struct error *err)
 	return 0;
 }
 
-int boot_place(struct vm *vm, struct boot_files *files, struct boot_entry *entry, struct error *err)
+int boot_place(struct vm *vm, struct boot_files *files, const struct arch_pci_layout *pci,
+	       struct boot_entry *entry, struct error *err)
 {
 	const struct ram *ram = &vm->ram;
-	struct arch_pci_layout pci;
 	struct boot_plan plan;
 	int ret = plan_make(&plan, files, vm->opt, ram->config.size_bytes, err);
 
@@ -294,12 +697,11 @@ int boot_place(struct vm *vm, struct boot_files *files, struct boot_entry *entry
 		return ret;
 	memset(entry, 0, sizeof(*entry));
 	entry->rsp = LAYOUT_BOOT_STACK_GPA;
-	arch_pci_layout(vm, &pci);
 	ret = place_files(&plan, ram, err);
 	if (!ret)
 		ret = plan.loader->hand_over(&plan, ram, entry, err);
 	if (!ret)
-		ret = acpi_write(ram, vm->opt->cpus, vm->pci ? &pci : NULL, vm->opt->s3, err);
+		ret = acpi_write(ram, vm->opt->cpus, pci, vm->opt->s3, err);
 	if (!ret)
 		ret = place_gdt(ram, entry->long_mode, err);
 	if (!ret && entry->long_mode)

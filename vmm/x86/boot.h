@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct arch_pci_layout;
 struct vm;
 
 /* How the first vCPU enters the kernel. */
@@ -41,9 +42,10 @@ struct boot_files {
  * On failure files is as it was. */
 int boot_check(struct boot_files *files, const struct options *opt, uint64_t ram_size_bytes,
 	       struct error *err) must_check;
-/* The same once more, then writes everything into guest RAM; for each boot and each reset. */
-int boot_place(struct vm *vm, struct boot_files *files, struct boot_entry *entry,
-	       struct error *err) must_check;
+/* The same once more, then writes everything into guest RAM; for each boot and each reset. pci: NULL if the
+ * machine has none. */
+int boot_place(struct vm *vm, struct boot_files *files, const struct arch_pci_layout *pci,
+	       struct boot_entry *entry, struct error *err) must_check;
 void boot_files_close(struct boot_files *files);
 /* sregs: as KVM gives them for a vCPU after power-on; regs: written in full. */
 void boot_set_registers(const struct boot_entry *entry, struct kvm_sregs2 *sregs,

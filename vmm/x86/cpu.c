@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One vCPU's state out of KVM and into it. */
+#include "vmm/vm.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -166,4 +167,39 @@ int cpu_load_system(int vcpu_fd, const struct cpu_state *state, struct error *er
 int cpu_load_execution(int vcpu_fd, const struct cpu_state *state, struct error *err)
 {
 	return MOVE(execution_blobs);
+}
+
+/* Not in the CPUID that KVM says it supports before Linux 6.14. */
+bool cpu_has_tsc_deadline(const struct vm *vm)
+{
+	return ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+}
+
+int cpu_set_cpuids(struct vm *vm, struct error *err)
+{
+	int ret;
+
+	if (vm->arch->cpuid_set)
+		return 0;
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		struct kvm_cpuid2 *cpuid = vm->arch->cpuid[i];
+
+		cpuid->nent = CPUID_MAX_ENTRIES;
+		if (i) {
+			memcpy(cpuid, vm->arch->cpuid[0],
+			       sizeof(*cpuid) +
+				       vm->arch->cpuid[0]->nent * sizeof(cpuid->entries[0]));
+		} else {
+			ret = cpuid_build(vm->kvm_fd, vm->nvcpus, cpuid, cpu_has_tsc_deadline(vm),
+					  err);
+			if (ret)
+				return ret;
+		}
+		cpuid_topology(cpuid, i, vm->nvcpus);
+		ret = cpu_load_cpuid(vm->vcpu[i].fd, cpuid, err);
+		if (ret)
+			return ret;
+	}
+	vm->arch->cpuid_set = true;
+	return 0;
 }

@@ -28,33 +28,30 @@ const struct state_desc *const irqchip_state_table = &irqchip_state_desc;
 
 /* The MADT tells the guest that IRQ 0 is on IOAPIC pin 2, as on every PC; KVM's default routing has
  * it on pin 0. */
-uint32_t arch_line_routes(struct kvm_irq_routing_entry *entry)
+static void set_line_routes(struct irq *irq)
 {
+	struct kvm_irq_routing_entry *entry = irq->line_route;
 	uint32_t n = 0;
 
-	for (uint32_t irq = 0; irq < 16; irq++) {
-		struct kvm_irq_routing_entry *e = &entry[n++];
-
-		e->gsi = irq;
-		e->type = KVM_IRQ_ROUTING_IRQCHIP;
-		e->u.irqchip.irqchip = irq < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE;
-		e->u.irqchip.pin = irq % 8;
-	}
-	for (uint32_t gsi = 0; gsi < IOAPIC_PINS; gsi++) {
-		struct kvm_irq_routing_entry *e = &entry[n];
-
-		if (gsi == 2)
-			continue; /* pin 2 is IRQ 0's */
-		n++;
-		e->gsi = gsi;
-		e->type = KVM_IRQ_ROUTING_IRQCHIP;
-		e->u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
-		e->u.irqchip.pin = gsi ? gsi : 2;
-	}
-	return n;
+	for (uint32_t line = 0; line < 16; line++)
+		entry[n++] = (struct kvm_irq_routing_entry){
+			.gsi = line,
+			.type = KVM_IRQ_ROUTING_IRQCHIP,
+			.u.irqchip = {.irqchip = line < 8 ? KVM_IRQCHIP_PIC_MASTER
+							  : KVM_IRQCHIP_PIC_SLAVE,
+				      .pin = line % 8},
+		};
+	for (uint32_t gsi = 0; gsi < IOAPIC_PINS; gsi++)
+		if (gsi != 2) /* pin 2 is IRQ 0's */
+			entry[n++] = (struct kvm_irq_routing_entry){
+				.gsi = gsi,
+				.type = KVM_IRQ_ROUTING_IRQCHIP,
+				.u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = gsi ? gsi : 2},
+			};
+	irq->nline_routes = n;
 }
 _Static_assert(IOAPIC_PINS == ARCH_FIRST_MSI_GSI && 15 + IOAPIC_PINS <= ARCH_MAX_LINE_ROUTES,
-	       "the table that arch_line_routes() fills");
+	       "set_line_routes()");
 
 int irqchip_create(struct irq *irq, bool pit, struct error *err)
 {
@@ -62,6 +59,7 @@ int irqchip_create(struct irq *irq, bool pit, struct error *err)
 	uint64_t identity_map_gpa = LAYOUT_IDENTITY_MAP_GPA;
 	int vm_fd = irq->vm_fd;
 
+	set_line_routes(irq);
 	if (ioctl(vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map_gpa))
 		return error_set(err, -errno, "KVM_SET_IDENTITY_MAP_ADDR: %s", strerror(errno));
 	if (ioctl(vm_fd, KVM_SET_TSS_ADDR, LAYOUT_TSS_GPA))

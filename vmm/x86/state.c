@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The x86 side of vmm/arch.h: saved state as a whole. */
+/* The x86 side of vmm/arch.h: the state of vCPUs, interrupt controllers and clock as a whole: reset, save, load. */
 #include "vmm/arch.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
+#include "vmm/x86/acpi.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 int arch_state_new(struct arch_state **state, uint32_t nvcpus, struct error *err)
 {
@@ -68,7 +70,7 @@ static int check_cpuid(const struct vm *vm, const struct arch_state *state, stru
 		error_set(err, ret, "no memory for CPUID");
 		goto free_tables;
 	}
-	ret = cpuid_build(vm->kvm_fd, vm->nvcpus, host, arch_has_tsc_deadline(vm), err);
+	ret = cpuid_build(vm->kvm_fd, vm->nvcpus, host, cpu_has_tsc_deadline(vm), err);
 	for (uint32_t i = 0; i < state->nvcpus && !ret; i++) {
 		cpu_cpuid_from_state(&state->cpu[i], saved);
 		ret = cpuid_compare(saved, host, err);
@@ -208,4 +210,88 @@ void arch_state_unload(struct vm *vm)
 uint64_t arch_state_downtime_ns(const struct arch_state *state)
 {
 	return clock_downtime_ns(&state->clock);
+}
+
+/* KVM cannot reset a VM; but a VM that was never run has just the state of power-on. */
+static int fresh_state(struct vm *vm, struct arch_state *state, struct error *err)
+{
+	int twin = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0), vcpu[OPTIONS_MAX_CPUS];
+	struct irq irq;
+	uint32_t n = 0;
+	int ret = -EIO;
+
+	if (twin < 0)
+		return error_set(err, -errno, "KVM_CREATE_VM: %s", strerror(errno));
+	irq_init(&irq, twin);
+	ret = irqchip_create(&irq, vm->opt->pit, err);
+	for (; n < vm->nvcpus && !ret; n++) {
+		vcpu[n] = ioctl(twin, KVM_CREATE_VCPU, (unsigned long)n);
+		if (vcpu[n] < 0) {
+			ret = error_set(err, -errno, "KVM_CREATE_VCPU: %s", strerror(errno));
+			break;
+		}
+		ret = cpu_load_cpuid(vcpu[n], vm->arch->cpuid[n], err);
+	}
+	for (uint32_t i = 0; i < n && !ret; i++)
+		ret = cpu_save(vm->kvm_fd, vcpu[i], vm->arch->xsave_bytes, vm->arch->cpuid[i],
+			       false, &state->cpu[i], err);
+	if (!ret)
+		ret = irqchip_save(twin, vm->opt->pit, &state->irqchip, err);
+	while (n-- > 0)
+		close(vcpu[n]);
+	irq_close(&irq);
+	close(twin);
+	return ret;
+}
+
+int arch_reset(struct vm *vm, struct error *err)
+{
+	struct arch_state *state;
+	int ret = cpu_set_cpuids(vm, err);
+
+	if (!ret)
+		ret = arch_state_new(&state, vm->nvcpus, err);
+	if (ret)
+		return ret;
+	ret = fresh_state(vm, state, err);
+	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++) {
+		int fd = vm->vcpu[i].fd;
+
+		ret = msr_load(fd, &state->cpu[i], MSR_LATE, err);
+		if (!ret)
+			ret = msr_load(fd, &state->cpu[i], MSR_LAST, err);
+		if (!ret)
+			ret = cpu_load_system(fd, &state->cpu[i], err);
+	}
+	if (!ret)
+		ret = irqchip_load(vm->vm_fd, &state->irqchip, err);
+	if (!ret) /* what the next resume sets */
+		memcpy(&vm->arch->pit, state->irqchip.pit, sizeof(vm->arch->pit));
+	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++)
+		ret = cpu_load_execution(vm->vcpu[i].fd, &state->cpu[i], err);
+	arch_state_free(state);
+	return ret;
+}
+
+/* ACPI 6.5, 5.2.10: in real mode, CS:IP made of the vector as of a linear address. */
+int arch_wake(struct vm *vm, struct error *err)
+{
+	uint32_t vector = acpi_waking_vector(&vm->ram);
+	int bsp = vm->vcpu[0].fd, ret;
+	struct kvm_sregs2 sregs;
+	struct kvm_regs regs;
+
+	if (!vector)
+		return error_set(err, -EFAULT, "the FACS has no waking vector below 1 MiB");
+	ret = arch_reset(vm, err);
+	if (ret)
+		return ret;
+	if (ioctl(bsp, KVM_GET_SREGS2, &sregs) || ioctl(bsp, KVM_GET_REGS, &regs))
+		return error_set(err, -errno, "registers of the first vCPU: %s", strerror(errno));
+	sregs.cs.selector = (uint16_t)(vector >> 4);
+	sregs.cs.base = (uint64_t)sregs.cs.selector << 4;
+	regs.rip = vector & 0xf;
+	if (ioctl(bsp, KVM_SET_SREGS2, &sregs) || ioctl(bsp, KVM_SET_REGS, &regs))
+		return error_set(err, -errno, "registers of the first vCPU: %s", strerror(errno));
+	return 0;
 }

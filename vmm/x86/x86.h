@@ -79,7 +79,9 @@ struct arch_vm {
 };
 
 /* arch.c */
-bool arch_has_tsc_deadline(const struct vm *vm);
+bool cpu_has_tsc_deadline(const struct vm *vm);
+/* For a boot or a reset, once: a loaded guest keeps the CPUID that it was saved with. */
+int cpu_set_cpuids(struct vm *vm, struct error *err) must_check;
 
 extern const struct state_desc *const cpu_state_table, *const irqchip_state_table,
 							       *const clock_state_table;

@@ -177,7 +177,7 @@ static void place(struct boot_entry *entry)
 {
 	err.msg[0] = 0;
 	boot_files_close(&files);
-	ck_assert_msg(!boot_place(&vm, &files, entry, &err), "%s", err.msg);
+	ck_assert_msg(!boot_place(&vm, &files, NULL, entry, &err), "%s", err.msg);
 }
 
 /* What an MMU would make of it. */
@@ -435,7 +435,7 @@ START_TEST(test_changed_file)
 	make_elf();
 	ck_assert_int_eq(check(), 0);
 	ck_assert_int_eq(ftruncate(kernel_fd, 2000), 0);
-	ck_assert_int_lt(boot_place(&vm, &files, &entry, &err), 0);
+	ck_assert_int_lt(boot_place(&vm, &files, NULL, &entry, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, kernel_path));
 }
 END_TEST
@@ -449,7 +449,7 @@ START_TEST(test_ram_lost)
 	fill_file(kernel_fd, image, ELF_BYTES);
 	ck_assert_int_eq(check(), 0);
 	ck_assert_int_eq(mprotect(vm.ram.hva + 0x400000, 4096, PROT_NONE), 0);
-	ck_assert_int_eq(boot_place(&vm, &files, &entry, &err), -EFAULT);
+	ck_assert_int_eq(boot_place(&vm, &files, NULL, &entry, &err), -EFAULT);
 	ck_assert_msg(strstr(err.msg, "guest RAM at GPA 0x400000"), "%s", err.msg);
 	boot_files_close(&files);
 }
@@ -471,10 +471,10 @@ START_TEST(test_removed_files)
 	ck_assert_int_eq(check(), 0);
 	unlink(kernel);
 	unlink(initrd);
-	ck_assert_msg(!boot_place(&vm, &files, &entry, &err), "%s", err.msg);
+	ck_assert_msg(!boot_place(&vm, &files, NULL, &entry, &err), "%s", err.msg);
 	ck_assert_msg(!boot_check(&files, &opt, vm.ram.config.size_bytes, &err), "%s", err.msg);
 	boot_files_close(&files);
-	ck_assert_int_lt(boot_place(&vm, &files, &entry, &err), 0);
+	ck_assert_int_lt(boot_place(&vm, &files, NULL, &entry, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, kernel));
 	ck_assert_int_eq(files.kernel.fd, -1);
 }
