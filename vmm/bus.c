@@ -77,7 +77,7 @@ void bus_del_all(struct bus *bus, const pthread_mutex_t *lock)
 	pthread_rwlock_unlock(&bus->lock);
 }
 
-/* A copy: the table may change as soon as its lock is let go. */
+/* A copy: the table may change as soon as its lock is released. */
 static bool find(struct bus *bus, enum bus_space space, uint64_t addr, struct bus_region *found)
 {
 	const struct bus_region *table = bus->region[space];

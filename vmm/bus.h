@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/bus.h - guest accesses to ports and MMIO find their device here.
+/* vmm/bus.h - routes a guest's access to a port or to MMIO to its device.
  * Owns: the sorted tables of regions.
- * Threads: any; BARs come and go while the guest runs. The region's lock is held around its
- *	callbacks (devices never lock), the table's is not: an access that has found its region
- *	just before bus_del() still reaches it.
- * Units: addresses are ports or GPAs; sizes in bytes (1, 2, 4, 8).
- * Errors: an access that no region answers reads all ones and writes nothing, as on a PC. */
+ * Threads: any; BARs come and go while the guest runs. The region's lock is held around its callbacks (devices
+ * never lock), the table's lock is not: an access that found its region just before bus_del() still reaches
+ * it.
+ * Units: ports or GPAs; sizes in bytes (1, 2, 4, 8).
+ * Errors: an access to no region reads all ones and writes nothing, as on a PC. */
 #ifndef VMM_BUS_H
 #define VMM_BUS_H
 #include "vmm/base/error.h"
@@ -17,10 +17,10 @@
 
 enum bus_space { BUS_PIO, BUS_MMIO, BUS_SPACES };
 
-/* offset is relative to the region's base; an access never crosses its end. */
+/* offset is relative to the region's base; an access never crosses the region's end. */
 struct bus_ops {
-	/* 0: any. Else a register of this width alone, at the base of a region of 1 byte: what lies
-	 * behind it is others' (0xcf8 is 4 bytes wide, and 0xcf9 another register). */
+	/* 0: any. Else the region is one register of this width at a base of 1 byte; the bytes after it belong
+	 * to others (0xcf8 is 4 bytes wide, 0xcf9 is another register). */
 	uint32_t width;
 	uint64_t (*read)(void *opaque, uint64_t offset, uint32_t size);
 	void (*write)(void *opaque, uint64_t offset, uint32_t size, uint64_t value);
@@ -45,9 +45,9 @@ void bus_close(struct bus *bus);
 /* Refuses an overlap and names both regions. */
 int bus_add(struct bus *bus, enum bus_space space, const struct bus_region *region,
 	    struct error *err) must_check;
-/* The region that begins at base. */
+/* Removes the region that begins at base. */
 void bus_del(struct bus *bus, enum bus_space space, uint64_t base);
-/* All regions with this lock: those of one device. */
+/* Removes all regions with this lock: those of one device. */
 void bus_del_all(struct bus *bus, const pthread_mutex_t *lock);
 /* data: `size` bytes, little endian, as KVM has them in struct kvm_run. */
 void bus_access(struct bus *bus, enum bus_space space, uint64_t addr, void *data, uint32_t size,

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Can a file be made there, or be written if it is there? */
+/* Can the file be created or written there? */
 static int check_file(const char *option, const char *path, struct error *err)
 {
 	char folder[PATH_MAX];
@@ -50,11 +50,11 @@ static int check_ram(struct options *opt, bool *is_new, struct error *err)
 	*is_new = memory->path && lstat(memory->path, &st) && errno == ENOENT;
 	if (!*is_new || memory->has_offset || memory->must_exist ||
 	    !strncmp(memory->path, "/dev/dax", 8))
-		return 0; /* ram_open() has the words */
+		return 0; /* ram_open() has the messages */
 	return check_file("--memory path:", memory->path, err);
 }
 
-/* A tap that root's start would make for a boot is a socket here. */
+/* A tap that a start as root would create is replaced by a socket. */
 static int check_taps(struct options *opt, struct error *err)
 {
 	struct label label = {.state = LABEL_NONE};
@@ -98,7 +98,7 @@ static int check_host(struct options *opt, bool *is_new, struct error *err)
 	return ret ? ret : check_taps(opt, err);
 }
 
-/* *would: what a start would do; loses: what it would cost, or nothing. */
+/* *would: what a start would do. loses: what is lost by that, or nothing. */
 static int check_guest(struct vm *vm, const char **would, struct error *loses, struct error *err)
 {
 	int ret = cpr_start(vm, err);
@@ -111,7 +111,7 @@ static int check_guest(struct vm *vm, const char **would, struct error *loses, s
 		return 0;
 	case RUNSTATE_INMIGRATE:
 		*would = "wait for cprload";
-		/* The log has why. */
+		/* The log says why. */
 		return vm->opt->incoming == INCOMING_DEFER || !vm->opt->cpr_file
 			       ? 0
 			       : error_set(err, -EINVAL,

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/check.h - stasis --check: would this command line start, and what would it do?
- * Owns: nothing.
- * Threads: main; no other is started.
- * Units: none.
+ * Threads: main; no other one is started.
  * Errors: 0 or -errno with one message. */
 #ifndef VMM_CHECK_H
 #define VMM_CHECK_H
@@ -11,11 +9,11 @@
 struct options;
 struct vm;
 
-/* Builds the VM as a start does, looks at the saved guest as a load does, and takes all of it down
- * again. What a start would make (files, sockets, taps, locks) is looked at and left out: opt is
- * changed for that. Prints what a start would do. vm: VM_INIT. */
+/* Builds the VM as a start does, checks the saved guest as a load does, and takes all of it down again. Files,
+ * sockets, taps and locks that a start would create are only looked for: opt is changed for that. Prints what
+ * a start would do. vm: VM_INIT. */
 int check_start(struct vm *vm, struct options *opt, struct error *err) must_check;
-/* Is no path given twice that one use alone can have? For starts, too, whose own messages would blame
- * another process. */
+/* Refuses a path that is given to two options which cannot share it. For starts as well, whose own messages
+ * would blame another process. */
 int check_paths(const struct options *opt, struct error *err) must_check;
 #endif

@@ -11,8 +11,8 @@
 struct named {
 	const char *option, *path; /* path NULL: none */
 	bool is_socket;
-	bool is_text;	  /* appended to, whoever else has it */
-	bool is_readonly; /* shared with others that only read it */
+	bool is_text;	  /* appended to: sharing does no harm */
+	bool is_readonly; /* may be shared with others that only read it */
 };
 
 static struct named chardev(const struct chardev_config *config)
@@ -29,7 +29,7 @@ static bool is_same(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* The same file, or, where there is none yet, the same name in the same folder. */
+/* The same file, or, if there is none yet, the same name in the same folder. */
 static bool is_same_path(const char *a, const char *b)
 {
 	char copy_a[PATH_MAX], copy_b[PATH_MAX];

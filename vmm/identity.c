@@ -16,11 +16,11 @@
 #define WAIT_NS (5 * CLOCK_NS_PER_S)
 
 enum place {
-	OF_USER, /* the same for all processes of a user, whatever their environment is */
+	OF_USER, /* the same for all processes of a user, whatever their environment */
 	OF_LOGIN,
 };
 
-/* False: this process has none there. */
+/* False: this process has no such folder. */
 static bool find_folder(enum place place, char folder[PATH_MAX])
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
@@ -38,7 +38,7 @@ static bool find_folder(enum place place, char folder[PATH_MAX])
 	return true;
 }
 
-/* In /dev/shm anybody can make a folder of this name: who can write there decides who can hold the locks. */
+/* Anybody can make a folder of this name in /dev/shm: whoever can write to it can take the locks. */
 static int open_folder(const char *folder, struct error *err)
 {
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -67,7 +67,7 @@ static int lock(int fd, int command)
 	return command == F_OFD_GETLK && lock.l_type != F_UNLCK ? -EAGAIN : 0;
 }
 
-/* The last owner may have removed the file between our open and the lock: then once more. */
+/* The last owner may remove the file between our open and our lock: then once more. */
 static int take(int folder_fd, const char *file)
 {
 	struct stat st;
@@ -96,8 +96,8 @@ static int look(int folder_fd, const char *file)
 	return ret;
 }
 
-/* A process whose guest was saved, or that was told to quit, has its lock a moment longer. Whoever starts
- * the VM again by the next command waits for that. */
+/* A process whose guest was saved, or that was told to quit, keeps its lock a moment longer. A start right
+ * after that waits for it. */
 static int wait_and_take(int folder_fd, const char *file)
 {
 	const struct timespec pause = {.tv_nsec = 1000000};
@@ -170,8 +170,8 @@ int identity_check(const uint8_t uuid[UUID_BYTES], struct error *err)
 	return ret;
 }
 
-/* While the lock is held nobody else has the file: take() looks for just this. Another one that has taken its
- * place is another process's. */
+/* Nobody else has this file while its lock is held, for take() looks for this. A file that took its place is
+ * another process's. */
 void identity_unlock(const uint8_t uuid[UUID_BYTES], struct identity *held)
 {
 	char folder[PATH_MAX], path[PATH_MAX + UUID_TEXT + 6], text[UUID_TEXT];

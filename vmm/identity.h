@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/identity.h - one running VM of an identity on a host: locks that end with its process.
- * Owns: descriptors, from identity_lock() to identity_unlock(). The lock is UUID.lock in /run/stasis
- *	for root, else in /dev/shm/stasis-UID, which is the same for all of a user's processes, and in
- *	the folder stasis of $XDG_RUNTIME_DIR, where that is this user's: each user has locks of its own.
+/* vmm/identity.h - one running VM of an identity on a host: locks that end with their process.
+ * Owns: descriptors, from identity_lock() to identity_unlock().
+ * The lock is UUID.lock in /run/stasis for root, else in /dev/shm/stasis-UID, which is the same for all of a
+ * user's processes, and in the folder stasis of $XDG_RUNTIME_DIR if that is this user's. Each user has
+ * separate locks.
  * Threads: main.
- * Units: none.
  * Errors: 0 or -errno with one message that names the lock and the way out. */
 #ifndef VMM_IDENTITY_H
 #define VMM_IDENTITY_H

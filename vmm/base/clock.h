@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/base/clock.h - the host's clock that only ever goes on.
- * Owns: nothing.
- * Threads: any.
- * Units: ns.
- * Errors: none. */
+/* vmm/base/clock.h - the host's monotonic clock. */
 #ifndef VMM_BASE_CLOCK_H
 #define VMM_BASE_CLOCK_H
 #include <stdint.h>
@@ -11,7 +7,7 @@
 
 #define CLOCK_NS_PER_S 1000000000ull
 
-/* How the log shows a time: "3.071 ms". */
+/* A time as the log shows it: "3.071 ms". */
 #define CLOCK_MS	"%llu.%03llu ms"
 #define CLOCK_MS_OF(ns) (unsigned long long)(ns) / 1000000, (unsigned long long)(ns) / 1000 % 1000
 

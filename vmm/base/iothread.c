@@ -25,7 +25,7 @@ int iothread_create(pthread_t *thread, const char *name, void *(*fn)(void *), vo
 	sigset_t all, former;
 	int ret;
 
-	/* SIGBUS stays: it is the faulting thread's. */
+	/* SIGBUS stays unblocked: the kernel sends it to the thread that faults. */
 	sigfillset(&all);
 	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_BLOCK, &all, &former);

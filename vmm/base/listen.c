@@ -27,7 +27,7 @@ static int new_socket(void)
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
-/* Ours may be left over from a process that was killed; then it is empty and unlocked. */
+/* The lock file of a process that was killed may still be there; it is empty and unlocked then. */
 static int check_lock_file(int fd, bool *is_current, struct path_lock *lock)
 {
 	struct stat st;
@@ -36,13 +36,13 @@ static int check_lock_file(int fd, bool *is_current, struct path_lock *lock)
 		return -EEXIST;
 	if (flock(fd, LOCK_EX | LOCK_NB))
 		return -EADDRINUSE;
-	/* Who had it before may have removed it since. */
+	/* The previous owner may have removed the file meanwhile. */
 	*is_current = named_is(AT_FDCWD, lock->path, &st);
 	return 0;
 }
 
-/* From the look at a socket that is there until its successor listens, the path is one process's:
- * a socket that is bound and does not listen yet looks like one that was left behind. */
+/* A socket that is bound but does not listen yet looks like one that was left behind. So one process at a time
+ * may use the path, from its check of the old socket until the new one listens. */
 static int lock_path(struct path_lock *lock, const char *option, const char *path,
 		     struct error *err)
 {
@@ -83,7 +83,7 @@ static void unlock_path(struct path_lock *lock)
 	close(lock->fd);
 }
 
-/* A socket file that nobody listens on any more is left over from a process that was killed. */
+/* A socket file on which nobody listens is left over from a process that was killed. */
 static int check_stale(const char *option, const struct sockaddr_un *addr, struct error *err)
 {
 	const char *path = addr->sun_path;
@@ -127,7 +127,7 @@ static int bind_path(struct listen *listener, const char *option, struct error *
 	int ret;
 
 	memcpy(addr.sun_path, listener->path, strlen(listener->path));
-	/* Before bind(2), so that the file is never open to others. */
+	/* Before bind(2): the file is never open to other users. */
 	ret = fchmod(listener->fd, 0600);
 	if (!ret)
 		ret = bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr));

@@ -22,10 +22,10 @@ static enum log_level max_level = LOG_WARN;
 static char prefix[64] = "stasis";
 
 static struct {
-	pthread_mutex_t lock; /* leaf, never held while something waits */
+	pthread_mutex_t lock; /* leaf; never held while something waits */
 	int fd;
 	unsigned long long lost; /* lines since the last one that could be written */
-	bool is_torn;		 /* part of a line is out there, without its end */
+	bool is_torn;		 /* the last write stopped within a line */
 } out = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO};
 
 void log_init(enum log_level level, const char *vm_name)
@@ -38,7 +38,7 @@ void log_init(enum log_level level, const char *vm_name)
 	snprintf(prefix, sizeof(prefix), "stasis%s%s", vm_name ? " " : "", vm_name ? vm_name : "");
 }
 
-/* Whole or not at all, as far as that is in our hands. */
+/* Whole lines only, as far as possible. */
 static bool put(const char *line, size_t n)
 {
 	size_t done = 0;
@@ -79,8 +79,8 @@ static void on_room(void *opaque, uint32_t events)
 
 void log_watch(struct loop *loop)
 {
-	/* A file is always ready and cannot be watched; a terminal may be ready and yet have no
-	 * room for the end of a line, hence the edge. */
+	/* A file is always ready and cannot be watched. A terminal may be ready without room for the rest of
+	 * the line: edge-triggered. */
 	if (loop_add(loop, out.fd, EPOLLOUT | EPOLLET, on_room, NULL, NULL))
 		return;
 }
@@ -104,10 +104,10 @@ void log_print(enum log_level level, const char *fmt, ...)
 	m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
 	va_end(ap);
 	n += m < (int)sizeof(line) - n - 1 ? m : (int)sizeof(line) - n - 2;
-	/* A client's file name, a checkpoint's, a guest's words: none of them forges a line. */
+	/* A line may quote a client, a checkpoint or a guest: their text must not look like another line. */
 	text_clean(line, (size_t)n);
 	line[n++] = '\n';
-	/* A log that cannot be written is no reason to stop a guest. */
+	/* A log that cannot be written does not stop a guest. */
 	pthread_mutex_lock(&out.lock);
 	if (!tell_lost() || !put(line, (size_t)n))
 		out.lost++;

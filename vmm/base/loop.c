@@ -15,7 +15,7 @@ static void wake_ready(void *opaque, uint32_t events)
 	uint64_t count;
 
 	(void)events;
-	/* Several wakes fold into one: the request bits say what is to be done. */
+	/* Several wakes become one: the request bits say what is to be done. */
 	if (read(loop->wake_fd, &count, sizeof(count)) > 0)
 		loop->on_wake(loop->wake_opaque);
 }
@@ -72,7 +72,7 @@ static struct loop_watch *find(struct loop *loop, int fd)
 	return NULL;
 }
 
-/* A free one; NULL: out of memory. */
+/* An unused slot; NULL: out of memory. */
 static struct loop_watch *new_watch(struct loop *loop)
 {
 	struct loop_watch *watch = find(loop, -1);
@@ -148,7 +148,7 @@ void loop_wake(struct loop *loop)
 {
 	const uint64_t one = 1;
 
-	/* EAGAIN: a wake is pending already. EBADF: not open yet; who opens it looks for requests. */
+	/* EAGAIN: a wake is pending already. EBADF: not open yet; whoever opens it looks for requests first. */
 	if (write(loop->wake_fd, &one, sizeof(one)) < 0)
 		return;
 }
@@ -175,7 +175,7 @@ static void dispatch(struct loop *loop, const struct epoll_event *event)
 		return; /* another thread has just removed it */
 	if (watch.lock)
 		pthread_mutex_lock(watch.lock);
-	/* Its owner may have removed it while we waited for the lock. */
+	/* Its owner may have removed it while this thread waited for the lock. */
 	if (!watch.lock || watches(loop, event->data.u32, &watch))
 		watch.fn(watch.opaque, event->events);
 	if (watch.lock)
@@ -184,8 +184,8 @@ static void dispatch(struct loop *loop, const struct epoll_event *event)
 
 void loop_run(struct loop *loop)
 {
-	/* One event a round: a descriptor that a callback closes and another reopens can then
-	 * never be served with the former's event. */
+	/* One event a round: a callback may close a descriptor and another one may reopen the same number,
+	 * which must not be served with the old event. */
 	struct epoll_event event;
 
 	while (!loop->stop)

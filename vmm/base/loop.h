@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/base/loop.h - an event loop: file descriptors and their callbacks. The main thread has one, and each
  * iothread (vmm/base/iothread.h).
- * Owns: the epoll descriptor; the watched descriptors stay their owners'.
- * Threads: callbacks run in the thread of loop_run(). loop_add(), loop_mod() and loop_del(): any thread
- *	(a vCPU's write may leave a device waiting for its descriptor; after a loop_del() with the
- *	callback's lock held no callback comes). loop_wake(): any thread, signal handlers. The rest:
- *	init and close by whoever starts and ends that thread, loop_quit() in a callback.
- * Units: none.
+ * Owns: the epoll descriptor; watched descriptors stay their owners'.
+ * Threads: callbacks run in the thread of loop_run(). loop_add(), loop_mod() and loop_del(): any thread, for a
+ * vCPU's write may make a device wait for its descriptor. After a loop_del() with the callback's lock held the
+ * callback does not run any more. loop_wake(): any thread and signal handlers. Init and close: whoever starts
+ * and ends the loop's thread. loop_quit(): within a callback.
  * Errors: 0 or -errno. epoll(7). */
 #ifndef VMM_BASE_LOOP_H
 #define VMM_BASE_LOOP_H
@@ -22,7 +21,7 @@ struct loop_watch {
 	uint32_t events;
 	loop_fn fn;
 	void *opaque;
-	pthread_mutex_t *lock; /* held around fn; NULL: of the loop's thread alone */
+	pthread_mutex_t *lock; /* held around fn; NULL: only the loop's thread uses its data */
 };
 
 struct loop {
@@ -39,12 +38,12 @@ struct loop {
 int loop_init(struct loop *loop, void (*on_wake)(void *opaque), void *opaque,
 	      struct error *err) must_check;
 void loop_close(struct loop *loop);
-/* events: EPOLLIN, EPOLLOUT, 0 (only errors and hang-ups), with or without EPOLLET. lock, if any, is held
+/* events: EPOLLIN, EPOLLOUT or 0 (only errors and hang-ups), with or without EPOLLET. lock, if any, is held
  * around fn. */
 int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *opaque,
 	     pthread_mutex_t *lock) must_check;
 void loop_mod(struct loop *loop, int fd, uint32_t events);
-/* Before the owner closes fd. Safe within any callback. */
+/* Call it before fd is closed. Allowed within any callback. */
 void loop_del(struct loop *loop, int fd);
 void loop_wake(struct loop *loop);
 /* Returns after loop_quit(). */

@@ -33,8 +33,8 @@ int output_reopen(int fd, int flags)
 	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 }
 
-/* What can be neither opened anew, as another user's terminal, nor told not to block. When it is
- * ready a pipe has room for PIPE_BUF bytes, a terminal for one; a file always is. */
+/* For a descriptor that can neither be reopened, such as another user's terminal, nor be made non-blocking.
+ * When it is ready a pipe has room for PIPE_BUF bytes, a terminal for one byte; a file always has. */
 static ssize_t write_when_ready(int fd, const void *data, size_t bytes)
 {
 	const size_t most = isatty(fd) ? 1 : PIPE_BUF;

@@ -44,6 +44,6 @@ bool timer_take(const struct timer *timer)
 {
 	uint64_t count;
 
-	/* Cancelled: the host's clock was set, which its user wants to know. */
+	/* ECANCELED: the host's clock was set, which the owner wants to know. */
 	return read(timer->fd, &count, sizeof(count)) >= 0 || errno == ECANCELED;
 }
