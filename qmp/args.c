@@ -24,7 +24,7 @@ static bool is_known(const struct qmp_command *command, const struct json_node *
 	return false;
 }
 
-/* arg->nvalues: it is none of them. */
+/* The index, or arg->nvalues if text is none of the values. */
 static uint32_t value_index(const struct qmp_arg *arg, const char *value)
 {
 	uint32_t i = 0;
@@ -34,7 +34,7 @@ static uint32_t value_index(const struct qmp_arg *arg, const char *value)
 	return i;
 }
 
-/* ": give reboot or restart"; nothing where all values are accepted. Returns text. */
+/* ": give reboot or restart"; empty where all values are accepted. Returns text. */
 static const char *one_of(const struct qmp_arg *arg, char text[VALUES_BYTES])
 {
 	size_t used = 0;
@@ -49,7 +49,7 @@ static const char *one_of(const struct qmp_arg *arg, char text[VALUES_BYTES])
 	return text;
 }
 
-/* A program sees that it sent no array; whoever types wants to know how one is typed. */
+/* A program sees that it did not send an array; a person may want to know how to type one. */
 static int refuse_type(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
 {
 	if (arg->type == QMP_ARRAY && value->kind == JSON_STRING)

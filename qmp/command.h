@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qmp/command.h - the command table and what runs a request through it.
- * Owns: nothing; tables are const.
+/* qmp/command.h - the command table, and how a request runs through it: server.c reads a request, dispatch.c
+ * finds its row, args.c checks the arguments, a handler in commands.c or commands_devices.c runs and adds its
+ * answer, dispatch.c ends the reply.
  * Threads: main only.
- * Units: none.
- * Errors: every fault of a request becomes a reply in QEMU's words and with QEMU's error class. Where memory
- *	fails the reply's json_out says so, and the client is cut off; commands that change something
- *	have their reply's memory before they run. */
+ * Errors: every error of a request becomes a reply in QEMU's words with QEMU's error class. If memory fails,
+ * the reply's json_out says so and the client is disconnected; memory for a command's reply is reserved before
+ * the command runs. */
 #ifndef QMP_COMMAND_H
 #define QMP_COMMAND_H
 #include "qmp/json_out.h"
@@ -16,18 +16,18 @@
 
 #define QMP_MAX_ARGS 6
 
-/* QEMU's error classes that are left. */
+/* QEMU's error classes that are still in use. */
 #define GENERIC_ERROR	  "GenericError"
 #define COMMAND_NOT_FOUND "CommandNotFound"
 #define DEVICE_NOT_FOUND  "DeviceNotFound"
 
 #define RETURN "return"
 
-/* One client, from greeting to hang-up. */
+/* One client, from greeting to disconnect. */
 struct qmp_session {
 	struct vm *vm;
 	bool negotiated; /* qmp_capabilities is done: commands run, events are sent */
-	bool saved;	 /* cprsave is done: vm_quit() as soon as its reply is queued */
+	bool saved;	 /* cprsave succeeded: vm_quit() as soon as the reply is queued */
 };
 
 enum qmp_type { QMP_STRING, QMP_INTEGER, QMP_BOOLEAN, QMP_ARRAY };
@@ -46,9 +46,9 @@ struct qmp_call {
 	struct qmp_session *session;
 	const struct qmp_command *command;
 	const struct json_node *args; /* checked against the table; NULL: none */
-	/* The handler adds its answer with the name RETURN; nothing stands for {}. */
+	/* The handler adds its answer with the name RETURN; none means {}. */
 	struct json_out *out;
-	const char *error_class; /* of the handler's error: GENERIC_ERROR unless it says another */
+	const char *error_class; /* of the handler's error; NULL: GENERIC_ERROR */
 };
 
 struct qmp_command {
@@ -56,7 +56,7 @@ struct qmp_command {
 	int (*run)(struct qmp_call *call, struct error *err);
 	struct qmp_arg arg[QMP_MAX_ARGS];
 	bool negotiates; /* allowed before negotiation, and only then */
-	bool meanwhile;	 /* allowed while another client's cprsave or cprload is under way */
+	bool meanwhile;	 /* allowed during another client's cprsave or cprload */
 };
 
 /* Defines the handler of a command. */
@@ -69,7 +69,7 @@ void commands_greeting(struct json_out *out);
 extern const struct qmp_command qmp_commands[];
 extern const uint32_t qmp_ncommands;
 
-/* Are these the arguments that the table wants? */
+/* Refuses arguments that do not match the command's table. */
 int args_check(const struct qmp_call *call, struct error *err) must_check;
 /* A checked argument; NULL if it is absent. */
 const char *args_string(const struct qmp_call *call, const char *name);
@@ -80,7 +80,7 @@ uint32_t args_enum(const struct qmp_call *call, const char *name, uint32_t dflt)
 /* The table's row as query-commands shows it. */
 void args_describe(struct json_out *out, const struct qmp_command *command);
 
-/* Each a line. */
+/* Each adds one line. */
 void dispatch_request(struct qmp_session *session, const struct json_node *request,
 		      struct json_out *out);
 void dispatch_error(struct json_out *out, const char *class, const char *desc);
@@ -95,6 +95,6 @@ QMP_HANDLER(commands_query_rx_filter);
 QMP_HANDLER(commands_set_link);
 QMP_HANDLER(commands_announce_self);
 QMP_HANDLER(commands_block_resize);
-/* QEMU's clients want a path to a disk; it leads nowhere here. */
+/* QEMU's clients expect a path to a disk; here it leads nowhere. */
 void commands_disk_path(struct json_out *out, const char *name, const char *id);
 #endif

@@ -110,7 +110,7 @@ HANDLER(query_cpus_fast)
 
 	json_out_open(out, RETURN, '[');
 	for (uint32_t i = 0; i < vm->nvcpus; i++) {
-		/* QEMU's clients want a path; it leads nowhere here. */
+		/* QEMU's clients expect a path; here it leads nowhere. */
 		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
 		json_out_open(out, NULL, '{');
 		json_out_uint(out, "cpu-index", i);
@@ -156,7 +156,7 @@ HANDLER(cont)
 	return vm_cont(call->session->vm, err);
 }
 
-/* Its SHUTDOWN event comes before its return, as from QEMU. */
+/* The SHUTDOWN event comes before the reply, as in QEMU. */
 HANDLER(quit)
 {
 	vm_quit(call->session->vm, false, "host-qmp-quit", 0);
@@ -178,7 +178,7 @@ HANDLER(system_reset)
 	return vm_reset(call->session->vm, false, "host-qmp-system-reset", err);
 }
 
-/* Returns what cpr/ takes: NULL for the file of --cpr-file. */
+/* The path for cpr/: NULL for the file of --cpr-file. */
 static int cpr_file(const struct qmp_call *call, const char **file, struct error *err)
 {
 	*file = args_string(call, "file");
@@ -284,7 +284,7 @@ static void add_ram(struct json_out *out, const struct ram *ram)
 	json_out_close(out, '}');
 }
 
-/* Beyond the modes: what a script must know of this process to start it again elsewhere in time. */
+/* Besides the modes: what a script must know to start this process again after a kexec. */
 HANDLER(cprinfo)
 {
 	struct vm *vm = call->session->vm;
@@ -341,7 +341,7 @@ HANDLER(cancel)
 #define BOOLEAN		  .type = QMP_BOOLEAN
 #define INTEGER(from, to) .type = QMP_INTEGER, .min = (from), .max = (to)
 #define ONE_OF(list)	  .type = QMP_STRING, .values = (list), .nvalues = COUNT(list)
-/* One that a save or load under way does not mind. */
+/* A command that may run during a save or load. */
 #define QUERY(command, fn, ...)                                                           \
 	{                                                                                 \
 		.name = (command), .run = (fn), .meanwhile = true, .arg = { __VA_ARGS__ } \
@@ -379,7 +379,7 @@ const struct qmp_command qmp_commands[] = {
 	COMMAND("set_link", commands_set_link,
 		{"name", ANY_STRING},
 		{"up", BOOLEAN}),
-	/* QEMU's clients give a schedule; cards here have their own. */
+	/* QEMU's clients give a schedule; here each interface has its own. */
 	COMMAND("announce-self", commands_announce_self,
 		{"initial", ANY_INTEGER, .optional = true},
 		{"max", ANY_INTEGER, .optional = true},

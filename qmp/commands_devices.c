@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What QMP asks of disks, network cards, character devices and the PCI bus, with QEMU's members. */
+/* QMP commands about disks, network interfaces, character devices and the PCI bus, with QEMU's members. */
 #include "devices/pci/pci.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The next device from *index on that is one of these; NULL: no more. */
+/* The next device of this type from *index on; NULL: no more. */
 static struct device *next(const struct vm *vm, bool (*is)(const struct device *), uint32_t *index)
 {
 	while (*index < vm->ndevices) {
@@ -44,8 +44,7 @@ void commands_disk_path(struct json_out *out, const char *name, const char *id)
 	json_out_string(out, name, path);
 }
 
-/* Opens the row of the next disk from *index on, with what every answer about one begins with; false: no
- * more. */
+/* Opens the object of the next disk from *index on, with the members that every answer has; false: no more. */
 static bool next_disk(const struct qmp_call *call, uint32_t *index, struct blk_info *info)
 {
 	struct device *dev = next(call->session->vm, blk_is, index);
@@ -61,7 +60,7 @@ static bool next_disk(const struct qmp_call *call, uint32_t *index, struct blk_i
 
 static void add_inserted(struct json_out *out, const struct blk_info *info)
 {
-	/* What QEMU says of a disk that is not throttled. */
+	/* QEMU's members for a disk without throttling. */
 	static const char *const no_limit[] = {"bps",  "bps_rd",  "bps_wr",
 					       "iops", "iops_rd", "iops_wr"};
 
@@ -108,7 +107,7 @@ QMP_HANDLER(commands_query_block)
 	return 0;
 }
 
-/* QEMU's names, and what they count here; BLK_KINDS: nothing, for no disk has it. */
+/* QEMU's names and their counters; BLK_KINDS: always 0. */
 static const struct {
 	const char *name;
 	enum blk_kind kind;
@@ -314,7 +313,7 @@ static void announce(struct device *dev)
 	pthread_mutex_unlock(&dev->lock);
 }
 
-/* All cards, or those of `interfaces`; as from QEMU, a name that is none is no error. */
+/* All network interfaces, or the named ones; as in QEMU, an unknown name is no error. */
 QMP_HANDLER(commands_announce_self)
 {
 	const struct json_node *names = json_member(call->args, "interfaces");
@@ -461,7 +460,7 @@ static void add_chardevs_of(struct json_out *out, struct device *dev)
 	}
 }
 
-/* The last one is the socket that this request has come by. */
+/* The last one is the socket of this request. */
 QMP_HANDLER(commands_query_chardev)
 {
 	const struct vm *vm = call->session->vm;

@@ -3,7 +3,7 @@
 #include "qmp/command.h"
 #include <errno.h>
 
-/* The longest error, every byte of it escaped, and an id of common size. */
+/* The longest error with every byte escaped, and an id of common size. */
 #define REPLY_BYTES (6 * ERROR_MAX + 1024)
 
 static void add_error(struct json_out *out, const char *class, const char *desc)
@@ -53,7 +53,7 @@ static const struct qmp_command *find(const struct json_node *name)
 	return NULL;
 }
 
-/* Finds the command. *class is the error's, if it is one. */
+/* Finds the command. On failure *class is the error's class. */
 static int choose(struct qmp_call *call, const struct json_node *request, const char **class,
 		  struct error *err)
 {
@@ -107,7 +107,7 @@ void dispatch_request(struct qmp_session *session, const struct json_node *reque
 	const char *class;
 	size_t begun;
 
-	/* What cannot be answered is not done. */
+	/* A command whose reply has no memory is not run. */
 	if (json_out_reserve(out, REPLY_BYTES))
 		return;
 	json_out_open(out, NULL, '{');
@@ -119,7 +119,7 @@ void dispatch_request(struct qmp_session *session, const struct json_node *reque
 		json_out_open(out, RETURN, '{');
 		json_out_close(out, '}');
 	}
-	/* null is an id too. */
+	/* null is a valid id. */
 	if (id)
 		json_out_node(out, "id", id);
 	json_out_close(out, '}');

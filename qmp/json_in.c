@@ -7,7 +7,7 @@
 
 #define BAD(what) "JSON parse error, " what
 
-/* What one byte does to the message; TOLD: it is wrong, and err says so. */
+/* What one byte does to the message; TOLD: it is wrong, and err has the message. */
 enum verdict { GO_ON, COMPLETE, COMPLETE_BEFORE, TOLD };
 
 static void message_end(struct json_in *in)
@@ -37,7 +37,7 @@ ssize_t json_in_read(struct json_in *in, int fd)
 	return n;
 }
 
-/* Never in JSON text: these force the parser into a known state, whatever came before. */
+/* Bytes that no JSON text has: they force the parser into a known state. */
 static bool is_stray(unsigned char c)
 {
 	return (c < 0x20 && c != '\t' && c != '\r' && c != '\n') || c >= 0xfe;
@@ -67,7 +67,7 @@ static void put(struct json_in *in, uint32_t c)
 
 /* --- values */
 
-/* It is complete, unless it is an array or object that has just been opened. */
+/* The value is complete, unless it is an array or object that was just opened. */
 static enum verdict value_end(struct json_in *in)
 {
 	in->state = JSON_BEHIND;
@@ -83,7 +83,7 @@ static bool is_taken(const struct json_node *object, const struct json_node *nod
 	return false;
 }
 
-/* The next value, put where it belongs. NULL: err says why not. */
+/* Appends the next value to its parent. NULL: err has the message. */
 static struct json_node *add_node(struct json_in *in, enum json_kind kind, struct error *err)
 {
 	struct json_node *parent = in->depth ? in->open[in->depth - 1] : NULL, *node;
@@ -182,7 +182,7 @@ static enum verdict begin_value(struct json_in *in, unsigned char c, struct erro
 	}
 }
 
-/* A string's or number's node, from what was put since begin_text(). */
+/* The node of a string or number, with the text since begin_text(). */
 static enum verdict end_text(struct json_in *in, enum json_kind kind, struct error *err)
 {
 	struct json_node *node = add_node(in, kind, err);
@@ -235,7 +235,7 @@ static enum verdict in_number(struct json_in *in, unsigned char c, struct error 
 	if (!is_number(in->text + in->string_at))
 		return bad(err, BAD("invalid number"));
 	verdict = end_text(in, JSON_NUMBER, err);
-	/* The byte behind it is another one's. */
+	/* The byte after a number belongs to the next token. */
 	return verdict == GO_ON ? COMPLETE_BEFORE : verdict == COMPLETE ? COMPLETE_BEFORE : verdict;
 }
 
@@ -252,7 +252,7 @@ static enum verdict string_end(struct json_in *in, struct error *err)
 	return GO_ON;
 }
 
-/* Begins a character of several bytes; false: none begins so. */
+/* First byte of a character of several bytes; false: invalid. */
 static bool utf8_begin(struct json_in *in, unsigned char c)
 {
 	in->utf8_low = 0x80;
@@ -277,7 +277,7 @@ static bool utf8_begin(struct json_in *in, unsigned char c)
 	return true;
 }
 
-/* A byte of a character of several; false: it cannot be here. */
+/* Further byte of a character; false: invalid here. */
 static bool utf8_byte(struct json_in *in, unsigned char c)
 {
 	if (!in->utf8_more)
@@ -344,7 +344,7 @@ static enum verdict in_escape(struct json_in *in, unsigned char c, struct error 
 	return GO_ON;
 }
 
-/* Two of them are one character: a high one and then a low one. */
+/* A surrogate pair is one character: first the high one, then the low one. */
 static enum verdict hex_end(struct json_in *in, struct error *err)
 {
 	const bool high = in->hex >= 0xd800 && in->hex < 0xdc00;
@@ -441,7 +441,7 @@ static enum verdict parse(struct json_in *in, unsigned char c, struct error *err
 	}
 }
 
-/* Behind an error: is this byte the message's last one (COMPLETE) or the next one's first? */
+/* After an error: does this byte end the broken message (COMPLETE), or begin the next one? */
 static enum verdict skip(struct json_in *in, unsigned char c)
 {
 	if (c == '\n' || c == '\r')
@@ -479,7 +479,7 @@ static enum json_in_result stray(struct json_in *in, unsigned char c, struct err
 	return JSON_IN_ERROR;
 }
 
-/* One byte; JSON_IN_MORE: on with the next. */
+/* One byte; JSON_IN_MORE: continue with the next. */
 static enum json_in_result step(struct json_in *in, unsigned char c, struct error *err)
 {
 	enum verdict verdict;
@@ -493,7 +493,7 @@ static enum json_in_result step(struct json_in *in, unsigned char c, struct erro
 			message_end(in);
 		return JSON_IN_MORE;
 	}
-	/* White space between messages is no message. */
+	/* White space between messages belongs to none. */
 	if (in->state != JSON_AT_VALUE || in->depth || !is_blank(c))
 		in->bytes++;
 	if (in->bytes > JSON_IN_MAX_BYTES)
@@ -502,7 +502,7 @@ static enum json_in_result step(struct json_in *in, unsigned char c, struct erro
 		verdict = parse(in, c, err);
 	if (verdict == TOLD) {
 		in->skip = true;
-		return JSON_IN_ERROR; /* the byte is looked at again */
+		return JSON_IN_ERROR; /* the byte is parsed again */
 	}
 	in->pos += verdict != COMPLETE_BEFORE;
 	in->bytes -= verdict == COMPLETE_BEFORE;
@@ -514,7 +514,7 @@ enum json_in_result json_in_next(struct json_in *in, const struct json_node **va
 {
 	enum json_in_result result = JSON_IN_MORE;
 
-	/* The one that was given last is not needed any more. */
+	/* The value that was returned last is not needed any more. */
 	if (in->state == JSON_BEHIND && !in->depth && !in->skip)
 		message_end(in);
 	while (result == JSON_IN_MORE && in->pos < in->len)

@@ -165,7 +165,7 @@ static void put_bracket(struct json_out *out, const struct json_node *node, cons
 	put_text(out, node->kind == JSON_ARRAY ? of_array : of_object);
 }
 
-/* With all that is in it; its own name is json_out_node()'s. */
+/* With everything in it; json_out_node() adds its name. */
 static void put_node(struct json_out *out, const struct json_node *node)
 {
 	const struct json_node *open[JSON_IN_MAX_DEPTH] = {NULL};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qmp/qmp.h - the QMP server: one unix socket, QEMU's wire protocol.
- * Owns: the listening socket (removed at close), the connections of up to 8 clients and their buffers.
+/* qmp/qmp.h - the QMP server: one UNIX socket, QEMU's wire protocol (docs/interop/qmp-spec), up to 8 clients.
+ * A client connects, gets the greeting, negotiates by qmp_capabilities, then sends requests and gets replies
+ * and events. A client's mistakes are answered; a client for which memory fails, or that does not read its
+ * events, is disconnected. Neither stops the VM.
+ * Owns: the listening socket (removed at close), the connections and their buffers.
  * Threads: main only.
- * Units: none.
- * Errors: 0 or -errno with one message. A client's faults are answered, never fatal; memory that fails costs
- *	that client its connection.
- *	QEMU docs/interop/qmp-spec. */
+ * Errors: 0 or -errno with one message. */
 #ifndef QMP_QMP_H
 #define QMP_QMP_H
 #include "vmm/base/error.h"

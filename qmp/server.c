@@ -18,17 +18,17 @@
 #define CLIENTS		 8
 #define CLOSE_TIMEOUT_NS CLOCK_NS_PER_S /* for last replies to clients that read slowly */
 
-/* A client that has so much yet to read is not read from: its answers wait, and so does it. Its events cannot
- * wait; behind the second limit it is cut off. */
+/* A client that has this much to read gets no more requests served until it reads. Events cannot wait: beyond
+ * the second limit it is disconnected. */
 #define PILED_UP_BYTES 262144
 #define CUT_OFF_BYTES  1048576
 
 struct client {
 	struct qmp *qmp;
 	int fd;
-	bool busy;    /* its command is being carried out: nothing more is read from it */
-	bool ended;   /* it has nothing more to say; closed once it has all its answers */
-	bool dropped; /* to be closed as soon as the loop comes to it */
+	bool busy;    /* its command is being run: no more requests are read */
+	bool ended;   /* it has hung up; closed as soon as it has all replies */
+	bool dropped; /* to be closed as soon as the loop gets there */
 	struct qmp_session session;
 	struct json_in in;
 	struct json_out out;
@@ -63,14 +63,14 @@ static void client_close(struct client *client)
 	client_free(client);
 }
 
-/* Closed when its hang-up arrives at the loop: who drops may be working for this very client. */
+/* Closed when the hang-up reaches the loop: the caller may be working for this very client. */
 static void client_drop(struct client *client)
 {
 	client->dropped = true;
 	shutdown(client->fd, SHUT_RDWR);
 }
 
-/* What of the client matters now: EPOLLIN and EPOLLOUT, which are poll's POLLIN and POLLOUT. */
+/* The events to wait for; EPOLLIN and EPOLLOUT are poll's POLLIN and POLLOUT. */
 static uint32_t client_awaits(const struct client *client)
 {
 	return (is_piled_up(client) || client->ended ? 0 : EPOLLIN) |
@@ -84,7 +84,7 @@ static void client_send(struct client *client)
 	loop_mod(&client->qmp->vm->loop, client->fd, client_awaits(client));
 }
 
-/* Adds lines to what it is to be sent. */
+/* Queues lines for the client. */
 static void client_put(struct client *client, const struct json_out *lines)
 {
 	if (client->dropped)
@@ -97,7 +97,7 @@ static void client_put(struct client *client, const struct json_out *lines)
 	client_drop(client);
 }
 
-/* One request, or an error in its place. Its answer comes behind the events that it brings about. */
+/* One request, or an error in its place. The reply comes after the events that the request causes. */
 static void client_answer(struct client *client, const struct json_node *request,
 			  const struct error *err)
 {
@@ -112,12 +112,12 @@ static void client_answer(struct client *client, const struct json_node *request
 	client_put(client, &reply);
 	json_out_free(&reply);
 	client_send(client);
-	/* The checkpoint is durable: the reply says so, and then this VMM is done. */
+	/* The checkpoint is durable: after this reply the VMM ends. */
 	if (client->session.saved)
 		vm_quit(client->qmp->vm, false, "host-qmp-quit", client->qmp->vm->exit_status);
 }
 
-/* What was read from it, as far as its answers have room. */
+/* Serves what was read, as far as there is room for replies. */
 static void client_run(struct client *client)
 {
 	const struct json_node *request;
@@ -140,8 +140,8 @@ static void client_ready(void *opaque, uint32_t events)
 	if (client->busy)
 		return;
 	client_send(client);
-	client_run(client); /* what had no room before */
-	/* A hang-up of one that is not read from shows as it is sent to. */
+	client_run(client); /* bytes that had no room before */
+	/* A hang-up of a client that is not read from is seen when sending. */
 	if (!client->dropped && events & ~(uint32_t)EPOLLOUT && client_awaits(client) & EPOLLIN)
 		n = json_in_read(&client->in, client->fd);
 	if (n > 0)
@@ -153,7 +153,7 @@ static void client_ready(void *opaque, uint32_t events)
 		client_close(client);
 }
 
-/* Whatever can be done without waiting, but for clients whose command is being carried out. */
+/* Everything that needs no waiting, except for clients whose command is being run. */
 static void serve_clients(struct qmp *qmp)
 {
 	/* One by one: each may take long, and others may come and go meanwhile. */
@@ -178,7 +178,7 @@ static struct client **free_place(struct qmp *qmp)
 	return NULL;
 }
 
-/* One that is not served hears why. */
+/* Tells a client that is not served why. */
 static void turn_away(int fd, const char *why)
 {
 	struct json_out out = {0};
@@ -197,7 +197,7 @@ static struct client *client_new(struct qmp *qmp, int fd)
 
 	if (!client)
 		return NULL;
-	/* Not all of it: most of its memory is for messages longer than any that come. */
+	/* Not the whole struct: most of it is for longer messages than ever come. */
 	client->qmp = qmp;
 	client->fd = fd;
 	client->busy = client->ended = client->dropped = false;
@@ -223,7 +223,7 @@ static void listen_ready(void *opaque, uint32_t events)
 	(void)events;
 	if (fd < 0)
 		return;
-	if (!place) { /* unless one has hung up just now */
+	if (!place) { /* unless a client has hung up just now */
 		serve_clients(qmp);
 		place = free_place(qmp);
 	}
@@ -239,7 +239,7 @@ static void listen_ready(void *opaque, uint32_t events)
 		turn_away(fd, "out of memory");
 }
 
-/* A long step of a save or load lets others ask how far it is, and end it. */
+/* During a long step of a save or load other clients can ask for its progress, or cancel it. */
 static void serve(void *opaque)
 {
 	struct qmp *qmp = opaque;
@@ -292,7 +292,7 @@ int qmp_open(struct qmp **qmp, struct vm *vm, struct error *err)
 	return 0;
 }
 
-/* Waits for the client to take the rest, but not for ever. */
+/* Waits a limited time for the client to read the rest. */
 static void flush(struct client *client, uint64_t deadline_ns)
 {
 	struct pollfd pfd = {.fd = client->fd, .events = POLLOUT};
@@ -313,7 +313,7 @@ void qmp_close(struct qmp *qmp)
 		qmp->vm->on_event = NULL;
 		qmp->vm->serve = NULL;
 	}
-	/* Those first that can take it at once. */
+	/* First the clients that can take it at once. */
 	for (uint32_t i = 0; i < CLIENTS; i++)
 		if (qmp->client[i])
 			client_send(qmp->client[i]);

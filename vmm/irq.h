@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/irq.h - interrupts into the guest: lines of the in-kernel controllers, MSIs, irqfds.
- * Owns: the table of MSI routes; the VM descriptor is vm.c's.
+ * Owns: the table of routes; the VM descriptor is vm.c's.
  * Threads: any.
- * Units: GSI: 0-15 reach PIC and IOAPIC, 16-23 the IOAPIC alone, those of MSI routes come behind.
- * Errors: none that a device could act on for lines and MSIs: KVM fails only for a wrong GSI or
- *	for an address that is no interrupt controller's, which is the guest's fault and logged.
- *	Documentation/virt/kvm/api.rst, 4.25 KVM_IRQ_LINE, 4.52 KVM_SET_GSI_ROUTING,
- *	4.71 KVM_SIGNAL_MSI, 4.75 KVM_IRQFD. */
+ * Units: GSIs 0-15 reach PIC and IOAPIC, 16-23 the IOAPIC alone, those of MSI routes follow.
+ * Errors: lines and MSIs have none that a device could act on: KVM refuses only a wrong GSI, or an address of
+ * no interrupt controller, which is the guest's fault and logged. Documentation/virt/kvm/api.rst, 4.25
+ * KVM_IRQ_LINE, 4.52 KVM_SET_GSI_ROUTING, 4.71 KVM_SIGNAL_MSI, 4.75 KVM_IRQFD. */
 #ifndef VMM_IRQ_H
 #define VMM_IRQ_H
 #include "vmm/arch.h"
@@ -24,7 +23,7 @@ struct irq_msi {
 
 struct irq {
 	int vm_fd;
-	/* Of the lines; KVM's own until there are any. */
+	/* Routes of lines, from irqchip_create(); 0: KVM's defaults. */
 	struct kvm_irq_routing_entry line_route[ARCH_MAX_LINE_ROUTES];
 	uint32_t nline_routes;
 	pthread_mutex_t lock; /* leaf; guards the routes of MSIs */
@@ -37,33 +36,33 @@ struct irq {
 void irq_init(struct irq *irq, int vm_fd);
 void irq_close(struct irq *irq);
 
-/* Level of a line; an edge-triggered one wants true, then false. */
+/* Level of a line; an edge-triggered one needs true, then false. */
 void irq_set(const struct irq *irq, uint32_t gsi, bool level);
-/* On return the interrupt is in the local APIC: no pause can lose it. */
+/* On return the interrupt is in the local APIC: a pause cannot lose it. */
 void irq_signal_msi(const struct irq *irq, const struct irq_msi *msi);
 
-/* For back ends in the kernel (vhost, VFIO), which signal an eventfd: a GSI that stands for an MSI.
- * Nothing reaches KVM before irq_route_commit(): one ioctl for all that changed. */
+/* For back ends in the kernel (vhost, VFIO), which signal an eventfd: a GSI that is routed to an MSI. KVM sees
+ * no change before irq_route_commit(): one ioctl for all of them. */
 int irq_route_alloc(struct irq *irq, uint32_t *gsi, struct error *err) must_check;
 void irq_route_free(struct irq *irq, uint32_t gsi);
 void irq_route_set(struct irq *irq, uint32_t gsi, const struct irq_msi *msi);
 int irq_route_commit(struct irq *irq, struct error *err) must_check;
-/* An event on fd from now on raises the GSI; one that is pending does so at once. */
+/* From now on an event on fd raises the GSI; one that is pending does so at once. */
 int irq_attach_fd(const struct irq *irq, uint32_t gsi, int fd, struct error *err) must_check;
-/* The same of a line that stays high until the guest has ended the interrupt, which KVM signals to
- * resample_fd: who has asserted it does so again if it still has reason to. */
+/* The same for a line that stays high until the guest ends the interrupt. KVM signals that to resample_fd; a
+ * device that still has a reason asserts the line again. */
 int irq_attach_level_fd(const struct irq *irq, uint32_t gsi, int fd, int resample_fd,
 			struct error *err) must_check;
 void irq_detach_fd(const struct irq *irq, uint32_t gsi, int fd);
 
-/* A level-triggered line as its device drives it: KVM hears of changes only. */
+/* A level-triggered line as its device drives it: KVM is called on changes only. */
 struct irq_line {
 	const struct irq *irq;
 	uint32_t gsi;
 	bool level;
 };
 
-/* The irqchip may have forgotten the line (reset, load): tells it, whatever we believe. */
+/* Calls KVM even without a change: a reset or a load may have changed the irqchip's level. */
 static inline void irq_line_renew(struct irq_line *line, bool level)
 {
 	line->level = level;

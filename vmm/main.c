@@ -24,7 +24,7 @@ static void ask_to_end(int signal)
 	vm_request(&vm, VM_REQUEST_SIGNAL);
 }
 
-/* A bug, or someone's kill: the default action follows, but the terminal is not left raw. */
+/* A crash or a kill: the default action follows, but the terminal does not stay raw. */
 static void die_tidily(int signal_number)
 {
 	chardev_restore_terminal();
@@ -32,24 +32,24 @@ static void die_tidily(int signal_number)
 	raise(signal_number);
 }
 
-/* RAM that broke (media error, file truncated, tmpfs full) costs the guest, never the VMM. */
+/* Broken RAM (media error, truncated file, full tmpfs) ends the guest, never the VMM. */
 static void ram_broke(int signal_number, siginfo_t *info, void *context)
 {
 	uint64_t gpa;
 
 	(void)context;
-	/* Before it sees the zeroes that take the place of what it had. */
+	/* Before the guest reads the zeroes that replace its data. */
 	vcpu_stop_here(&vm);
 	if (!ram_patch_hole(&vm.ram, info->si_addr, &gpa)) {
 		die_tidily(signal_number);
 		return;
 	}
 	if (gpa == RAM_NO_GPA)
-		return; /* the label, which the guest needs not: who uses it sees to it */
+		return; /* the page of the label, which the guest does not use: the code that reads it handles that */
 	(void)!vm_ram_broke(&vm, info->si_addr);
 }
 
-/* For whoever opens guest RAM, be it for a look (--check). */
+/* For everything that opens guest RAM, --check included. */
 static void handle_faults(void)
 {
 	const int fatal[] = {SIGSEGV, SIGABRT, SIGILL, SIGFPE, SIGQUIT};
@@ -59,7 +59,7 @@ static void handle_faults(void)
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
 		sigaction(fatal[i], &die, NULL);
 	sigaction(SIGBUS, &broke, NULL);
-	/* A reader that is gone and a file that may not grow are errors of that write alone. */
+	/* A closed reader and a file size limit are errors of that write alone. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 }
@@ -73,7 +73,7 @@ static void handle_ends(void)
 		sigaction(ending[i], &end, NULL);
 }
 
-/* Each vector of a function that is passed through is a descriptor, and it may have thousands. */
+/* Each vector of a passed-through PCI function is a descriptor, and it may have thousands. */
 static void allow_descriptors(void)
 {
 	struct rlimit limit;
@@ -94,7 +94,7 @@ static int start(bool paused, struct error *err)
 	ret = arch_boot_check(&vm, err);
 	if (boots)
 		return ret || paused ? ret : vm_cont(&vm, err);
-	/* A load does without, but the files are held for a reset of its guest. */
+	/* A load does not need the files, but a reset of its guest does. */
 	if (ret)
 		log_warn("a guest that is loaded here could not be reset: %s", err->msg);
 	return 0;
@@ -138,7 +138,8 @@ unlock:
 
 int main(int argc, char **argv)
 {
-	static struct options opt; /* as long as the process, with what it has allocated */
+	static struct options
+		opt; /* lives as long as the process, with everything it has allocated */
 	struct error err = {.msg = ""};
 	int ret;
 

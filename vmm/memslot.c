@@ -18,7 +18,7 @@ void memslots_close(struct memslots *slots)
 	pthread_mutex_destroy(&slots->lock);
 }
 
-/* bytes 0: the slot ends. */
+/* bytes 0: removes the slot. */
 static int set(const struct memslots *slots, uint32_t slot, uint64_t gpa, uint64_t bytes, void *hva)
 {
 	struct kvm_userspace_memory_region region = {

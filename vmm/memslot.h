@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/memslot.h - what KVM puts into the guest's physical address space: RAM, and BARs that a device
- *	maps into it.
- * Owns: the numbers of KVM's slots; the memory behind them is the caller's, and outlives its slot.
+/* vmm/memslot.h - KVM's memslots: RAM, and BARs that a device maps into the guest's physical address space.
+ * Owns: the slot numbers. The memory is the caller's, and outlives its slot.
  * Threads: any; a slot may come and go while the guest runs.
  * Units: GPAs and bytes, multiples of the page size.
- * Errors: 0 or -errno with one message. Documentation/virt/kvm/api.rst, 4.35
- *	KVM_SET_USER_MEMORY_REGION. */
+ * Errors: 0 or -errno with one message. Documentation/virt/kvm/api.rst, 4.35 KVM_SET_USER_MEMORY_REGION. */
 #ifndef VMM_MEMSLOT_H
 #define VMM_MEMSLOT_H
 #include "vmm/base/error.h"
@@ -24,9 +22,9 @@ struct memslots {
 
 void memslots_init(struct memslots *slots, int vm_fd);
 void memslots_close(struct memslots *slots);
-/* KVM refuses what overlaps another slot. */
+/* KVM refuses a slot that overlaps another one. */
 int memslot_add(struct memslots *slots, uint64_t gpa, uint64_t bytes, void *hva, uint32_t *slot,
 		struct error *err) must_check;
-/* -errno: the guest still reaches what is behind it, which has to stay. */
+/* -errno: the guest still reaches the memory, which must stay mapped. */
 int memslot_del(struct memslots *slots, uint32_t slot) must_check;
 #endif

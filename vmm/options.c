@@ -213,7 +213,7 @@ static OPTION_TAKES(take_disk)
 	return 0;
 }
 
-/* The member of what says the kind, too, is the config itself. */
+/* The member of tap, stream and fd is the config itself, for they say its kind as well. */
 static OPTION_TAKES(take_tap)
 {
 	struct net_config *config = member;
@@ -324,7 +324,7 @@ static OPTION_TAKES(take_net)
 	return 0;
 }
 
-/* "01:00.0", which is in domain 0000, or the whole of it; as sysfs writes it */
+/* "01:00.0", which is in domain 0000, or the whole address, as sysfs writes it */
 static OPTION_TAKES(take_host)
 {
 	static const char form[] = "xxxx:xx:xx.f";
@@ -483,7 +483,7 @@ void options_help(void)
 	     "no fault,\n3 after cprsave mode=reboot, 1 otherwise.");
 }
 
-/* The i'th ID of disks, then networks, then functions of the host; NULL: no more. */
+/* The i'th ID of disks, then networks, then PCI functions of the host; NULL: no more. */
 static const char *id(const struct options *opt, uint32_t i)
 {
 	if (i < opt->ndisks)
@@ -507,7 +507,7 @@ static int check_ids(const struct options *opt, struct error *err)
 	return 0;
 }
 
-/* What two cards cannot both have. */
+/* Two network interfaces cannot both have the same MAC address, descriptor or tap. */
 static int check_pair(const struct net_config *a, const struct net_config *b, struct error *err)
 {
 	const char *same = NULL;

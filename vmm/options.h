@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/options.h - the command line as a struct: what the operator asked for, checked.
- * Owns: strings point into argv, which stays unchanged; lives as long as the process.
+/* vmm/options.h - the command line as a struct, checked.
+ * Owns: strings point into argv, which stays unchanged; they live as long as the process.
  * Threads: written once by main, read by all.
  * Units: bytes.
  * Errors: 0 or -EINVAL with one line that names the option, its value and what is allowed. */
@@ -30,7 +30,7 @@ enum incoming { INCOMING_NO, INCOMING_DEFER, INCOMING_FILE };
 struct chardev_config {
 	enum chardev_kind kind;
 	const char *path;
-	const char *option; /* "--serial": whose it is, for messages */
+	const char *option; /* "--serial": the option, for messages */
 };
 
 /* --disk */
@@ -39,8 +39,8 @@ struct disk_config {
 	char path[4096];
 	char serial[21]; /* what GET_ID answers: up to 20 bytes */
 	bool readonly;
-	bool only_look; /* no lock is taken, only looked for: for --check */
-	bool is_raw;	/* format=raw was given: it is one, whatever it looks like */
+	bool only_look; /* for --check: no lock is taken, only looked for */
+	bool is_raw;	/* format=raw was given: raw even if it looks like another format */
 	enum disk_cache cache;
 	uint32_t queues;     /* 1 to OPTIONS_MAX_QUEUES, default 1 */
 	uint32_t queue_size; /* a power of two, 16 to 1024, default 256 */
@@ -67,7 +67,7 @@ struct vfio_config {
 struct options {
 	enum options_job job;
 	const char *name;
-	/* --uuid, else derived from a name that was given, else random. */
+	/* From --uuid, or derived from --name, or random. */
 	uint8_t uuid[16];
 	bool has_uuid;
 	bool has_identity; /* the uuid is not random: it names this VM in every process */
@@ -88,7 +88,7 @@ struct options {
 	uint32_t vsock_cid;   /* 0: no vsock */
 	const char *qmp_path; /* NULL: no QMP */
 	bool paused, discard_saved;
-	bool check; /* look whether it would start; nothing is made, written or run */
+	bool check; /* check whether it would start; create, write and run nothing */
 	enum incoming incoming;
 	const char *incoming_file;
 	const char *cpr_file;
@@ -102,6 +102,6 @@ struct options {
 };
 
 int options_parse(struct options *opt, int argc, char **argv, struct error *err) must_check;
-/* The text of --help, made from the same table that parses. */
+/* Prints the text of --help, made from the table that parses. */
 void options_help(void);
 #endif

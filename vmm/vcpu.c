@@ -23,7 +23,7 @@ struct memory_fault_exit {
 
 static __thread struct vcpu *self;
 
-/* Whatever the thread is doing, its next KVM_RUN ends at once: no kick is lost. */
+/* The next KVM_RUN ends at once, whatever the thread does now: no kick is lost. */
 static void kick(int signal)
 {
 	(void)signal;
@@ -49,7 +49,7 @@ static void fail(struct vcpu *vcpu, const char *what)
 	vm_request(vcpu->vm, VM_REQUEST_ERROR);
 }
 
-/* With the cause, if its file tells one. */
+/* With the cause, if its RAM file knows one. */
 static void ram_failed(struct vcpu *vcpu, const char *what)
 {
 	struct error why = {""};
@@ -78,7 +78,7 @@ static void serve_mmio(struct vcpu *vcpu)
 	struct kvm_run *run = vcpu->run;
 	char what[100];
 
-	/* KVM's emulator asks us for RAM that it cannot reach itself. */
+	/* KVM's emulator asks the VMM for RAM that it cannot reach itself. */
 	if (ram_ptr(&vcpu->vm->ram, run->mmio.phys_addr, 1)) {
 		snprintf(what, sizeof(what), "guest RAM at GPA %#llx cannot be reached",
 			 (unsigned long long)run->mmio.phys_addr);
@@ -137,9 +137,8 @@ static void run_failed(struct vcpu *vcpu, int error)
 		fail(vcpu, what);
 }
 
-/* A vCPU that can go on stops nowhere but here, at EINTR: only then has KVM completed the access it
- * reported last (Documentation/virt/kvm/api.rst, kvm_run.immediate_exit), so that what is read out
- * is whole. */
+/* A vCPU that can go on stops only here, at EINTR: only then has KVM completed the access that it reported
+ * last (Documentation/virt/kvm/api.rst, kvm_run.immediate_exit), so that its state can be read. */
 static void run_until_paused(struct vcpu *vcpu)
 {
 	while (!vcpu->held) {

@@ -28,7 +28,7 @@ enum { EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT };
 #define BUSY_HINT_MS  2000
 #define OUT_OF_MEMORY "out of memory"
 
-/* An agent is whatever the guest makes of it. */
+/* The guest decides what an agent sends. */
 #define AGENT_ANSWER_BYTES (1 << 20)
 #define AGENT_DESC_BYTES   256
 
@@ -91,7 +91,7 @@ static void die(int status, const char *fmt, ...)
 	exit(status);
 }
 
-/* What json-c makes is NULL where memory fails. */
+/* json-c returns NULL if memory fails. */
 static struct json_object *made(struct json_object *object)
 {
 	if (!object)
@@ -123,7 +123,7 @@ static bool is_sooner(const struct limit *limit, const struct limit *than)
 	return limit->s > 0 && (than->s <= 0 || limit->deadline_s < than->deadline_s);
 }
 
-/* The limit that ends first of those that count now. */
+/* Of the limits that count now the one that ends first. */
 static const struct limit *nearest_limit(const struct client *client)
 {
 	return is_sooner(&client->connect, &client->total) ? &client->connect : &client->total;
@@ -173,7 +173,7 @@ static void fill(struct client *client)
 	client->len = (size_t)n;
 }
 
-/* Takes the object: an event that is awaited stays for the end. */
+/* Takes the object: an awaited event is kept for the end. */
 static void keep_event(struct client *client, struct json_object *object, struct json_object *name)
 {
 	if (client->awaited && !client->event && name &&
@@ -206,7 +206,7 @@ static struct json_object *receive_object(struct client *client)
 	return object;
 }
 
-/* The next greeting or reply: what comes before it are events, of which the awaited one is kept. */
+/* The next greeting or reply. Events may precede it; the awaited one is kept. */
 static struct json_object *receive_reply(struct client *client)
 {
 	struct json_object *object, *name;
@@ -265,16 +265,15 @@ static void send_command(struct client *client, const char *command, struct json
 
 enum text_kind { TEXT_LINE, TEXT_JSON };
 
-/* At most so many bytes of it. A VM passes on what files, guests and other clients say; an agent is the
- * guest: of that ASCII alone. Line feeds are json-c's or none. */
+/* At most so many bytes. A VM passes on text of files, guests and other clients; an agent is the guest: only
+ * ASCII of it is printed. Line feeds are either json-c's or replaced. */
 static void put_text(const struct client *client, FILE *out, enum text_kind kind, const char *text,
 		     size_t most)
 {
 	size_t len = strnlen(text, most);
 
 	for (size_t i = 0, n; i < len; i += n ? n : 1) {
-		n = client->is_agent && (text[i] & 0x80) ? 0
-							 : text_safe_bytes(text + i, len - i);
+		n = client->is_agent && (text[i] & 0x80) ? 0 : text_safe_bytes(text + i, len - i);
 		if (n)
 			fwrite(text + i, 1, n, out);
 		else
@@ -297,7 +296,7 @@ static void die_refused(const struct client *client, const char *command, struct
 	exit(EXIT_FAILED);
 }
 
-/* Sends the command and returns its return value; dies of an error. */
+/* Sends the command and returns its return value; ends the program if it fails. */
 static struct json_object *execute(struct client *client, const char *command,
 				   struct json_object *arguments)
 {
@@ -337,7 +336,7 @@ static void print_part(const struct client *client, struct json_object *value, c
 		print(client, part);
 }
 
-/* All of the text, or it is no JSON. */
+/* False unless the whole text is one JSON value. */
 static bool parse_json(const char *text, struct json_object **value)
 {
 	struct json_tokener *tokener = json_tokener_new();
@@ -346,7 +345,7 @@ static bool parse_json(const char *text, struct json_object **value)
 	if (!tokener)
 		die(EXIT_FAILED, OUT_OF_MEMORY);
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-	/* With the terminating zero, or a number could still go on. */
+	/* With the terminating zero, or else a number might not be complete. */
 	*value = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
 	ok = json_tokener_get_error(tokener) == json_tokener_success &&
 	     json_tokener_get_parse_end(tokener) == strlen(text);
@@ -354,12 +353,12 @@ static bool parse_json(const char *text, struct json_object **value)
 	return ok;
 }
 
-/* true, false and numbers are themselves, all else is a string: file=/tmp/x needs no quotes. */
+/* true, false and numbers keep their type, all else is a string: file=/tmp/x needs no quotes. */
 static struct json_object *guess_value(const char *text)
 {
 	struct json_object *value;
 
-	/* Not NaN, nor what does not fit 64 bits. */
+	/* Neither NaN nor a number beyond 64 bits. */
 	if (parse_json(text, &value) && (json_object_is_type(value, json_type_boolean) ||
 					 (json_object_is_type(value, json_type_int) &&
 					  !strcmp(json_object_get_string(value), text)) ||
@@ -390,7 +389,7 @@ static struct json_object *parse_arguments(char **arg)
 	return arguments;
 }
 
-/* How long connect() and send() may block; without a limit for ever. */
+/* Limits how long connect() and send() may block; without a limit for ever. */
 static void limit_blocking(const struct client *client)
 {
 	const double s = nearest_limit(client)->s;
@@ -400,7 +399,7 @@ static void limit_blocking(const struct client *client)
 	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 }
 
-/* Says why there is no connection, for each cause has its own way out. */
+/* Each cause has its own message and way out. */
 static void die_unconnected(const struct client *client, int code)
 {
 	struct stat st;
@@ -442,7 +441,7 @@ static void connect_to(struct client *client, const char *path)
 	die_unconnected(client, errno);
 }
 
-/* The main thread serves all clients; while it waits for a device, or clears RAM, it serves none. */
+/* The main thread serves all clients, but none while it waits for a device or clears RAM. */
 static void wait_turn(struct client *client)
 {
 	if (!wait_input(client, BUSY_HINT_MS) && !wait_input(client, 0))
@@ -471,8 +470,8 @@ static void skip_to(struct client *client, char delimiter)
 	} while (client->buf[client->pos++] != delimiter);
 }
 
-/* The agent may still answer an earlier client, and half a command of that one may be before ours: a byte
- * that no JSON has ends that, and comes before the answer. (QEMU Guest Agent Protocol Reference) */
+/* The agent may still answer an earlier client, and half a command of that client may precede ours: a byte
+ * that JSON never has drops that, and is echoed before the answer. (QEMU Guest Agent Protocol Reference) */
 static void synchronize(struct client *client)
 {
 	static const char delimiter = '\xff';
@@ -502,7 +501,7 @@ static double parse_seconds(const char *option, const char *text)
 	return seconds;
 }
 
-/* Of a path that is not there the nearest folder that is. */
+/* If the path does not exist, the nearest folder that does. */
 static bool outlives_kexec(const char *path)
 {
 	char place[PATH_MAX], *slash;
@@ -564,7 +563,7 @@ static void parse_options(struct client *client, const char **pointer, int argc,
 			client->awaited = optarg;
 			break;
 		default:
-			exit(EXIT_FAILED); /* getopt has told */
+			exit(EXIT_FAILED); /* getopt has printed it */
 		}
 	}
 	if (optind == argc)
@@ -594,7 +593,7 @@ int main(int argc, char **argv)
 		synchronize(&client);
 	else
 		negotiate(&client);
-	client.connect.s = 0; /* from here on only the other one counts */
+	client.connect.s = 0; /* from here on only the other limit counts */
 	limit_blocking(&client);
 	if (command) {
 		value = execute(&client, command, arguments);

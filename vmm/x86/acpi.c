@@ -143,11 +143,11 @@ _Static_assert(sizeof(struct mcfg) == 60, "MCFG with one allocation");
 
 struct xsdt { /* 5.2.8 "Extended System Description Table" */
 	struct header header;
-	uint64_t table[6]; /* only so many of them as its length says */
+	uint64_t table[6]; /* the length says how many are used */
 } PACKED;
 
-/* All but what comes from iasl, which lies behind. The RSDP is searched on 16-byte boundaries, the FACS wants
- * 64; the other tables none, but a cache line each reads faster. */
+/* All tables but those that iasl makes, which follow. The RSDP is searched on 16-byte boundaries, the FACS
+ * needs 64; the others start on a cache line, which reads faster. */
 struct tables {
 	struct rsdp rsdp;
 	_Alignas(64) struct facs facs;
@@ -173,7 +173,7 @@ static uint8_t checksum(const void *table, size_t bytes)
 	return (uint8_t)-sum;
 }
 
-/* Last thing on a table: the checksum covers all of it. */
+/* Call it last: the checksum covers the whole table. */
 static void finish(struct header *header, const char *signature, uint8_t revision, size_t bytes)
 {
 	memcpy(header->signature, signature, 4);
@@ -203,7 +203,7 @@ static struct gas port(uint16_t address, uint8_t bytes, enum gas_access access)
 	return (struct gas){GAS_SYSTEM_IO, (uint8_t)(bytes * 8), 0, (uint8_t)access, address};
 }
 
-/* The 32-bit and the 64-bit fields say the same: OSes differ in which they believe. */
+/* 32-bit and 64-bit fields are the same: OSes differ in which ones they use. */
 static void make_fadt(struct fadt *fadt)
 {
 	fadt->facs = GPA_OF(facs);
@@ -241,7 +241,7 @@ static void make_madt(struct madt *madt, uint32_t nvcpus)
 	madt->flags = MADT_PCAT_COMPAT;
 	madt->ioapic = (struct madt_ioapic){.type = MADT_IOAPIC,
 					    .length = sizeof(struct madt_ioapic),
-					    .id = 0, /* as KVM's IOAPIC has it after a reset */
+					    .id = 0, /* as KVM's IOAPIC has them after a reset */
 					    .address = LAYOUT_IOAPIC_GPA};
 	madt->timer = (struct madt_override){
 		.type = MADT_OVERRIDE, .length = sizeof(struct madt_override), .irq = 0, .gsi = 2};
@@ -325,7 +325,8 @@ uint32_t acpi_waking_vector(const struct ram *ram)
 {
 	struct facs facs;
 
-	/* The 64-bit vector is for firmware that enters protected mode; OSes that set it set this too. */
+	/* The 64-bit vector is for firmware that enters protected mode; an OS that sets it sets this one as
+	 * well. */
 	if (ram_read(ram, GPA_OF(facs), &facs, sizeof(facs)) || memcmp(facs.signature, "FACS", 4))
 		return 0;
 	if (facs.waking_vector >= 1 << 20 || !ram_ptr(ram, facs.waking_vector, 1))

@@ -16,7 +16,7 @@
 
 const char arch_name[] = "x86_64";
 
-/* Without these nothing works or cannot be saved whole; all are there since Linux 5.16. */
+/* Without these a guest cannot run, or cannot be saved completely. Linux 5.16 has all of them. */
 static const struct {
 	int cap;
 	const char *name;
@@ -131,7 +131,7 @@ void arch_log_registers(const struct vcpu *vcpu)
 #undef X
 }
 
-/* Above whatever RAM there may be, and low enough for CPUs with 40 bits of physical address. */
+/* Above all RAM, and low enough for CPUs with 40 bits of physical address. */
 #define PCI_MMIO64_GPA	 0x8000000000UL
 #define PCI_MMIO64_BYTES 0x8000000000UL
 
@@ -157,7 +157,7 @@ void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout)
 		.mmio64_bytes = room ? PCI_MMIO64_BYTES : 0,
 		.pio_port = LAYOUT_PCI_PIO_PORT,
 		.pio_bytes = LAYOUT_PCI_PIO_BYTES,
-		.irqchip_gpa = LAYOUT_IOAPIC_GPA, /* and LAPICs, MSIs, KVM's own pages */
+		.irqchip_gpa = LAYOUT_IOAPIC_GPA, /* with LAPICs, MSIs and KVM's own pages */
 		.irqchip_bytes = LAYOUT_HIGH_RAM_GPA - LAYOUT_IOAPIC_GPA,
 		.intx_gsi = 16,
 		.nintx_gsis = 8,

@@ -24,7 +24,7 @@
 #define BOOT_MAX_SEGMENTS 32
 #define BOOT_MAX_MEMMAP	  8
 
-/* A piece of the kernel file on its way to RAM; what it has more in memory is zeroed. */
+/* A piece of the kernel file; the rest of mem_bytes is zeroed. */
 struct boot_segment {
 	uint64_t gpa, offset, file_bytes, mem_bytes;
 };
@@ -45,7 +45,7 @@ struct boot_plan {
 	struct boot_segment segment[BOOT_MAX_SEGMENTS];
 	uint32_t nsegments;
 	uint64_t entry_gpa;
-	uint64_t kernel_end_gpa;    /* the initrd lies behind it ... */
+	uint64_t kernel_end_gpa;    /* the initrd is above this ... */
 	uint64_t initrd_max_gpa;    /* ... and its last byte not above this */
 	uint64_t cmdline_max_bytes; /* without the final zero */
 	struct setup_header setup;  /* bzImage */
@@ -56,19 +56,19 @@ struct boot_plan {
 };
 
 struct boot_loader {
-	bool (*claims)(const uint8_t *head); /* BOOT_HEAD_BYTES, zeroes behind a short file */
+	bool (*claims)(const uint8_t *head); /* BOOT_HEAD_BYTES; zeroes follow a shorter file */
 	int (*parse)(struct boot_plan *plan, const uint8_t *head, struct error *err);
-	/* Writes what tells the kernel of initrd, command line and memory. */
+	/* Writes the structures that tell the kernel of initrd, command line and memory. */
 	int (*hand_over)(const struct boot_plan *plan, const struct ram *ram,
 			 struct boot_entry *entry, struct error *err);
 };
 
-/* [offset, offset + size) lies in [0, end); does not wrap. */
+/* [offset, offset + size) is within [0, end); does not wrap. */
 static bool boot_fits(uint64_t offset, uint64_t size_bytes, uint64_t end)
 {
 	return offset <= end && size_bytes <= end - offset;
 }
-/* What to do about [gpa, gpa + size), which is not in RAM and cannot lie above limit_gpa. */
+/* The advice for [gpa, gpa + size), which is not in RAM and cannot be above limit_gpa. */
 static const char *boot_way_out(uint64_t gpa, uint64_t size_bytes, uint64_t limit_gpa)
 {
 	return boot_fits(gpa, size_bytes, limit_gpa)
@@ -114,7 +114,7 @@ static int boot_write(const struct ram *ram, uint64_t gpa, const void *from, uin
 /* bzImage */
 
 #define SETUP_OFFSET	    0x1f1
-#define SETUP_END_OFFSET    0x202      /* the byte before it says how much header follows */
+#define SETUP_END_OFFSET    0x202      /* the byte before it says how much of the header follows */
 #define SETUP_MAGIC	    0x53726448 /* "HdrS" */
 #define BOOT_FLAG	    0xaa55
 #define VERSION_XLOADFLAGS  0x020c
@@ -130,7 +130,7 @@ static bool bzimage_claims(const uint8_t *head)
 	return setup->boot_flag == BOOT_FLAG && setup->header == SETUP_MAGIC;
 }
 
-/* Where the kernel goes: where it prefers, else, if it can move, the lowest place that fits. */
+/* The kernel's preferred address, or if it is relocatable the lowest one that fits. */
 static int bzimage_choose_address(const struct boot_plan *plan, uint64_t size_bytes, uint64_t *gpa,
 				  struct error *err)
 {
@@ -191,7 +191,7 @@ static int bzimage_parse(struct boot_plan *plan, const uint8_t *head, struct err
 	if (ret)
 		return ret;
 
-	/* Behind syssize there may be a signature; it is no part of the kernel. */
+	/* A signature may follow syssize; it is not part of the kernel. */
 	offset = ((setup->setup_sects ? setup->setup_sects : DEFAULT_SETUP_SECTS) + 1UL) *
 		 SECTOR_BYTES;
 	bytes = setup->syssize * 16UL;
@@ -460,7 +460,7 @@ static int file_open(struct boot_file *file, const char *option, const char *pat
 	struct stat st;
 
 	file->path = path;
-	/* Without O_NONBLOCK a FIFO would hold us here for ever. */
+	/* Without O_NONBLOCK a FIFO would block for ever. */
 	if (file->fd < 0)
 		file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (file->fd < 0 || fstat(file->fd, &st))
@@ -505,7 +505,7 @@ static int plan_parse_kernel(struct boot_plan *plan, struct error *err)
 			 plan->kernel.path);
 }
 
-/* The protocol wants it as high as possible: early allocations of the kernel come from below. */
+/* The protocol asks for the highest place: the kernel's early allocations come from below. */
 static int plan_place_initrd(struct boot_plan *plan, struct error *err)
 {
 	uint64_t size = plan->initrd.size_bytes, limit = LAYOUT_LOW_RAM_END_GPA;
@@ -550,7 +550,7 @@ static void plan_memmap(struct boot_plan *plan, uint64_t ram_size_bytes)
 		   BOOT_MEM_RAM);
 }
 
-/* Files that were opened here are closed again on failure: the next try takes what the paths are then. */
+/* On failure files that were opened here are closed again: the next try opens the paths anew. */
 static int plan_make(struct boot_plan *plan, struct boot_files *files, const struct options *opt,
 		     uint64_t ram_size_bytes, struct error *err)
 {
@@ -598,7 +598,7 @@ int boot_check(struct boot_files *files, const struct options *opt, uint64_t ram
 	return plan_make(&plan, files, opt, ram_size_bytes, err);
 }
 
-/* The kernel writes straight into guest RAM: no copy of ours in between. */
+/* pread(2) writes straight into guest RAM, without a copy. */
 static int place_segment(const struct ram *ram, const struct boot_file *file,
 			 const struct boot_segment *seg, struct error *err)
 {
@@ -609,7 +609,7 @@ static int place_segment(const struct ram *ram, const struct boot_file *file,
 		return error_set(err, -EFAULT, "%s: no RAM at GPA 0x%llx, %llu bytes", file->path,
 				 (unsigned long long)seg->gpa, (unsigned long long)seg->mem_bytes);
 	ret = boot_read(file, seg->offset, hva, seg->file_bytes, err);
-	/* That is guest RAM, and the file is as it should be. */
+	/* It is guest RAM that fails, not the file. */
 	if (ret == -EFAULT && !ram_fault_reason(ram, err))
 		error_set(err, ret, "guest RAM at GPA 0x%llx or behind cannot be reached",
 			  (unsigned long long)seg->gpa);
@@ -637,7 +637,7 @@ static int place_files(const struct boot_plan *plan, const struct ram *ram, stru
 	return ret;
 }
 
-/* Selectors and descriptors the 64-bit boot protocol asks for; PVH leaves the selectors open. */
+/* Selectors and descriptors that the 64-bit boot protocol requires; PVH leaves the selectors open. */
 #define SEL_CODE 0x10
 #define SEL_DATA 0x18
 #define SEL_TSS	 0x20
@@ -651,7 +651,7 @@ static int place_files(const struct boot_plan *plan, const struct ram *ram, stru
 #define PTE_W	 (1UL << 1)
 #define PTE_PS	 (1UL << 7)
 
-/* Flat segments; code is 64-bit or 32-bit as the entry wants it. */
+/* Flat segments; code is 64-bit or 32-bit, as the entry needs it. */
 static int place_gdt(const struct ram *ram, bool long_mode, struct error *err)
 {
 	const uint64_t gdt[] = {
@@ -665,7 +665,7 @@ static int place_gdt(const struct ram *ram, bool long_mode, struct error *err)
 	return boot_write(ram, LAYOUT_GDT_GPA, gdt, sizeof(gdt), err);
 }
 
-/* 4 GiB mapped one to one: boot.rst asks for kernel, boot_params and command line at least. */
+/* Identity map of 4 GiB: boot.rst requires kernel, boot_params and command line at least. */
 static int place_page_tables(const struct ram *ram, struct error *err)
 {
 	enum { DIRECTORIES = 4, ENTRIES = 512 };

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/x86/boot.h - from --kernel, --initrd and --append to a guest that can enter its kernel.
- * Owns: struct boot_files its descriptors, from boot_check() to boot_files_close(): a reset finds the
- *	kernel that the guest was booted with, even if its file has been removed meanwhile.
+ * Owns: struct boot_files its descriptors, from boot_check() to boot_files_close(): a reset finds the kernel
+ * that the guest was booted with, even if its file has been removed.
  * Threads: main only, vCPUs paused.
  * Units: GPAs and bytes.
- * Errors: 0 or -errno with one message that names the file. Linux
- *	Documentation/arch/x86/boot.rst (64-bit protocol), Xen docs/misc/pvh.pandoc (PVH). */
+ * Errors: 0 or -errno with one message that names the file. Linux Documentation/arch/x86/boot.rst (64-bit
+ * protocol), Xen docs/misc/pvh.pandoc (PVH). */
 #ifndef VMM_X86_BOOT_H
 #define VMM_X86_BOOT_H
 #include "vmm/base/error.h"
@@ -38,11 +38,11 @@ struct boot_files {
 		.kernel.fd = -1, .initrd.fd = -1 \
 	}
 
-/* Opens the files unless they are open, reads their headers and checks that all fits; touches no RAM.
- * On failure files is as it was. */
+/* Opens the files unless they are open, reads their headers and checks that everything fits; touches no RAM.
+ * On failure files is unchanged. */
 int boot_check(struct boot_files *files, const struct options *opt, uint64_t ram_size_bytes,
 	       struct error *err) must_check;
-/* The same once more, then writes everything into guest RAM; for each boot and each reset. pci: NULL if the
+/* Repeats boot_check(), then writes everything into guest RAM; for each boot and each reset. pci: NULL if the
  * machine has none. */
 int boot_place(struct vm *vm, struct boot_files *files, const struct arch_pci_layout *pci,
 	       struct boot_entry *entry, struct error *err) must_check;

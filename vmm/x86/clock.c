@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* kvmclock and TSC stand still while the guest does not run: what the pause saw is what every
- * resume restores, be it a cont, a failed save or a load after a kexec. The procedure is that of
+/* kvmclock and TSC stand still while the guest does not run: every pause takes a snapshot, and every resume
+ * restores it: a cont, a failed save, a load after a kexec. The procedure is that of
  * Documentation/virt/kvm/devices/vcpu.rst, KVM_VCPU_TSC_OFFSET. */
 #include "vmm/arch.h"
 #include "vmm/base/log.h"
@@ -65,8 +65,8 @@ static int tsc_offset_attr(const struct vcpu *vcpu, unsigned long request, uint6
 	return ioctl(vcpu->fd, request, &attr) ? -errno : 0;
 }
 
-/* Does this vCPU's TSC read as `offset` says? Some KVMs take the attribute and ignore it, and a TSC
- * that is scaled runs at another rate than the host's. */
+/* Does this vCPU's TSC read as `offset` says? Some KVMs accept the attribute and ignore it, and a scaled TSC
+ * does not run at the host's rate. */
 static bool offset_holds(const struct vcpu *vcpu, uint64_t offset)
 {
 	uint64_t tsc, before = __rdtsc();
@@ -74,7 +74,7 @@ static bool offset_holds(const struct vcpu *vcpu, uint64_t offset)
 	return !msr_get(vcpu->fd, MSR_TSC, &tsc) && tsc - offset - before <= __rdtsc() - before;
 }
 
-/* The kvmclock and the host TSC of the same instant. */
+/* kvmclock and host TSC of the same instant. */
 static int read_clock(const struct vm *vm, struct kvm_clock_data *data)
 {
 	memset(data, 0, sizeof(*data));
@@ -129,12 +129,12 @@ void arch_clock_stop(struct vm *vm)
 	clock->valid = 1;
 	return;
 failed:
-	/* A resume without a snapshot lets time run on; a save refuses. */
+	/* A resume without a snapshot lets time run on; a save is refused. */
 	log_error("the guest's clocks cannot be read: %s", strerror(errno));
 }
 
-/* A kexec does not reset the TSC, a real reboot does; then wall clock and TSC disagree by more than
- * a wall clock that is set anew after a kexec. */
+/* A kexec does not reset the TSC, a real reboot does. Then wall clock and TSC disagree by more than a wall
+ * clock that was set again after a kexec. */
 uint64_t clock_downtime_ns(const struct clock_state *clock)
 {
 	uint64_t now = __rdtsc(), wall = realtime_ns(), tsc_ns, wall_ns;
@@ -148,7 +148,7 @@ uint64_t clock_downtime_ns(const struct clock_state *clock)
 	return wall_ns > tsc_ns + 2 * NS_PER_S + tsc_ns / 1000 ? wall_ns : tsc_ns;
 }
 
-/* By the difference that is seen: for KVMs whose offset cannot be computed. */
+/* Uses the measured difference: for KVMs whose offset cannot be computed. */
 static int move_tsc(const struct vcpu *vcpu, uint64_t want_at_now, uint64_t now_tsc)
 {
 	uint64_t offset, have, want, before = __rdtsc();
@@ -165,7 +165,7 @@ static int move_tsc(const struct vcpu *vcpu, uint64_t want_at_now, uint64_t now_
 	return msr_set(vcpu->fd, MSR_TSC, want_at_now + __rdtsc() - now_tsc);
 }
 
-/* Sets one vCPU's TSC so that it read tsc[i] + elapsed cycles when the host's read now_tsc. */
+/* Sets one vCPU's TSC to tsc[i] + elapsed cycles at the instant when the host's TSC is now_tsc. */
 static int restore_tsc(const struct vm *vm, uint32_t i, uint64_t now_tsc, uint64_t elapsed)
 {
 	const struct clock_state *clock = &vm->arch->clock;
@@ -214,11 +214,11 @@ void arch_clock_resume(struct vm *vm)
 		const struct vcpu *vcpu = &vm->vcpu[i];
 		uint64_t deadline;
 
-		/* KVM armed its timer by the TSC that was; once more by the one that is now. */
+		/* Re-arm the LAPIC timer: KVM computed its deadline from the old TSC. */
 		if (!msr_get(vcpu->fd, MSR_TSC_DEADLINE, &deadline) && deadline &&
 		    msr_set(vcpu->fd, MSR_TSC_DEADLINE, deadline))
 			log_error("vCPU %u: its TSC deadline cannot be set", i);
-		/* EINVAL: this guest does not use kvmclock, so there is no watchdog to calm. */
+		/* EINVAL: this guest does not use kvmclock, and so has no watchdog that looks at it. */
 		if (ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0) && errno != EINVAL)
 			log_warn("vCPU %u: KVM_KVMCLOCK_CTRL: %s", i, strerror(errno));
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One vCPU's state out of KVM and into it. */
+/* Reads one vCPU's state from KVM and writes it back. */
 #include "vmm/vm.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>
@@ -39,7 +39,7 @@ static const char *cpu_check(const void *st)
 STATE_DEFINE(cpu_state, CPU_STATE, "x86-cpu", cpu_check);
 const struct state_desc *const cpu_state_table = &cpu_state_desc;
 
-/* What one ioctl moves as it is. */
+/* A struct that one ioctl reads or writes as it is. */
 struct blob {
 	const char *name;
 	unsigned long request;
@@ -50,21 +50,21 @@ struct blob {
 #request, request, offsetof(struct cpu_state, member) \
 	}
 
-/* MP_STATE first: reading it makes KVM take a pending INIT or SIPI; events last. */
+/* MP_STATE first: reading it makes KVM accept a pending INIT or SIPI; events last. */
 static const struct blob save_blobs[] = {
 	BLOB(KVM_GET_MP_STATE, mp_state),  BLOB(KVM_GET_REGS, regs),
 	BLOB(KVM_GET_SREGS2, sregs2),	   BLOB(KVM_GET_XCRS, xcrs),
 	BLOB(KVM_GET_LAPIC, lapic),	   BLOB(KVM_GET_DEBUGREGS, debugregs),
 	BLOB(KVM_GET_VCPU_EVENTS, events),
 };
-/* Before MSRs and LAPIC: SREGS hold the APIC base, XCRS say what XSAVE may hold. */
+/* Before MSRs and LAPIC: SREGS hold the APIC base, XCRS say which components XSAVE may have. */
 static const struct blob system_blobs[] = {
 	BLOB(KVM_SET_SREGS2, sregs2),
 	BLOB(KVM_SET_XCRS, xcrs),
 	BLOB(KVM_SET_XSAVE, xsave),
 };
 static const struct blob lapic_blobs[] = {BLOB(KVM_SET_LAPIC, lapic)};
-/* Last of all: what a pending event refers to must be there. */
+/* Last: a pending event needs the state that it refers to. */
 static const struct blob execution_blobs[] = {
 	BLOB(KVM_SET_REGS, regs),
 	BLOB(KVM_SET_DEBUGREGS, debugregs),
@@ -169,7 +169,7 @@ int cpu_load_execution(int vcpu_fd, const struct cpu_state *state, struct error 
 	return MOVE(execution_blobs);
 }
 
-/* Not in the CPUID that KVM says it supports before Linux 6.14. */
+/* Linux before 6.14 leaves it out of the CPUID that KVM supports. */
 bool cpu_has_tsc_deadline(const struct vm *vm)
 {
 	return ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;

@@ -74,7 +74,7 @@ static const struct cpuid_leaf *leaf_of(uint32_t function, uint32_t index)
 	return NULL;
 }
 
-/* The words of a row are its bits 0 to 31; calls fn for each. */
+/* Bits 0 to 31 of a row are its words; calls fn for each. */
 struct word {
 	const char *name; /* not terminated */
 	int length;
@@ -113,7 +113,7 @@ static bool is_amd(const struct kvm_cpuid2 *cpuid)
 	return !memcmp(&ebx, "Auth", 4) || !memcmp(&ebx, "Hygo", 4);
 }
 
-/* What the guest may enable in XCR0: the components whose instructions it is offered. */
+/* XCR0 components that the guest may enable: those whose instructions it is offered. */
 static uint64_t allowed_xcr0(const struct kvm_cpuid2 *cpuid)
 {
 	uint64_t offered = value_of(cpuid, 0xd, 0, EAX);
@@ -171,7 +171,7 @@ static void filter_features(struct kvm_cpuid2 *cpuid)
 	}
 }
 
-/* Drops what no table allows, and zeroes: a leaf that is not there reads as zero. */
+/* Drops what no table allows, and all-zero leaves: a leaf that is absent reads as zero. */
 static void drop_leaves(struct kvm_cpuid2 *cpuid)
 {
 	uint32_t n = 0;
@@ -245,7 +245,7 @@ void cpuid_filter(struct kvm_cpuid2 *io, uint32_t nvcpus, bool has_tsc_deadline)
 		e->ecx &= ~L1_ECX_TSC_DEADLINE;
 		e->ecx |= L1_ECX_HYPERVISOR | (has_tsc_deadline ? L1_ECX_TSC_DEADLINE : 0);
 	}
-	/* Only Intel CPUs have that MSR; KVM makes one up on AMD, which no guest expects. */
+	/* Only Intel CPUs have that MSR; KVM emulates one on AMD, which no guest expects. */
 	e = find(io, 7, 0);
 	if (e && is_amd(io))
 		e->edx &= ~L7_EDX_ARCH_CAPS;
@@ -276,7 +276,7 @@ int cpuid_build(int kvm_fd, uint32_t nvcpus, struct kvm_cpuid2 *out, bool has_ts
 	return 0;
 }
 
-/* Bits an APIC id needs: ceil(log2(nvcpus)). */
+/* Bits of an APIC id: ceil(log2(nvcpus)). */
 static uint32_t id_bits(uint32_t nvcpus)
 {
 	uint32_t bits = 0;
@@ -286,7 +286,7 @@ static uint32_t id_bits(uint32_t nvcpus)
 	return bits;
 }
 
-/* Leaf 4 and AMD's 0x8000001d: who shares a cache. Levels 1 and 2 are a core's own. */
+/* Leaf 4 and AMD's 0x8000001d: which cores share a cache. Each core has its own levels 1 and 2. */
 static void set_cache(struct kvm_cpuid_entry2 *e, uint32_t sharing, uint32_t cores)
 {
 	uint32_t level = e->eax >> 5 & 7;
@@ -349,7 +349,7 @@ void cpuid_topology(struct kvm_cpuid2 *cpuid, uint32_t vcpu_id, uint32_t nvcpus)
 	}
 }
 
-/* Collects "avx2 (leaf 7 ebx bit 5)", one behind the other, as far as there is room. */
+/* Appends "avx2 (leaf 7 ebx bit 5)", as far as there is room. */
 static void add_missing(char *list, size_t size, const struct cpuid_features *row,
 			const struct word *word)
 {
@@ -420,7 +420,7 @@ static int compare_vendor(const struct kvm_cpuid2 *saved, const struct kvm_cpuid
 	return error_set(err, -ENOTSUP, "the saved CPU is of another vendor than this host's");
 }
 
-/* XSAVE components keep their place in the saved area; addresses must not become shorter. */
+/* XSAVE components must keep their place in the saved area; addresses must not become shorter. */
 static int compare_sizes(const struct kvm_cpuid2 *saved, const struct kvm_cpuid2 *host,
 			 struct error *err)
 {

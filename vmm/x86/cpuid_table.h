@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/x86/cpuid_table.h - the allow-list: which CPUID leaves, registers and bits a guest gets.
- * Owns: const tables; included by cpuid.c alone (and its test).
- * Threads: any.
- * Units: none.
- * Errors: none. Default deny: a leaf, a register or a bit that is not named here reads as zero.
- *	A feature may be allowed when all its state is in what is saved: registers, XSAVE
- *	components of XCR0, MSRs of KVM's lists. Not (yet): SVM, VMX, SMM, SGX, CET, AMX, PT, PMU,
- *	APX, FRED, key locker, user interrupts, MPX, resource control, MONITOR/MWAIT. */
+/* vmm/x86/cpuid_table.h - the allow-list: which CPUID leaves, registers and bits a guest gets. Included by
+ * cpuid.c and its test alone.
+ * Default deny: a leaf, register or bit that is not named here reads as zero. A feature may be allowed if all
+ * its state is saved: registers, XSAVE components of XCR0, MSRs of KVM's lists. Not (yet): SVM, VMX, SMM, SGX,
+ * CET, AMX, PT, PMU, APX, FRED, key locker, user interrupts, MPX, resource control, MONITOR/MWAIT. */
 #ifndef VMM_X86_CPUID_TABLE_H
 #define VMM_X86_CPUID_TABLE_H
 #include <stdint.h>
@@ -20,7 +17,7 @@ enum cpuid_reg { EAX, EBX, ECX, EDX };
 #define CPUID_LEAF7_LAST 2
 
 enum cpuid_leaf_kind {
-	LEAF_PASS,     /* kept; registers with a row in the feature table are masked by it */
+	LEAF_PASS,     /* kept; registers that have a row in the feature table are masked by it */
 	LEAF_TOPOLOGY, /* made by cpuid_topology(), whatever KVM says */
 };
 
@@ -66,12 +63,13 @@ static const struct cpuid_leaf cpuid_leaf_table[] = {
 #undef D
 #undef ANY
 
-/* 32 words, bit 0 first, eight a line. "name": allowed; "-name": withheld; ".": reserved, or no
- * one's. Names as Linux has them in /proc/cpuinfo. */
+/* 32 words, bit 0 first, eight a line. "name": allowed; "-name": withheld; ".": reserved. Names as in Linux'
+ * /proc/cpuinfo. */
 struct cpuid_features {
 	uint32_t function, index;
 	enum cpuid_reg reg;
-	uint32_t not_compared; /* bits that are not the host's: topology, set by KVM or by us */
+	uint32_t
+		not_compared; /* bits that do not come from the host: topology, or set by KVM or here */
 	const char *names;
 };
 
@@ -129,8 +127,8 @@ static const struct cpuid_features cpuid_feature_table[] = {
 	 ". . . . . . . . "
 	 ". . . . . . . . "
 	 ". . . . . . . ."},
-	/* Paravirtual features: those whose MSRs are saved. msi_ext_dest_id wants a VMM that
-	 * routes such MSIs, hc_map_gpa_range and migration_control one for encrypted guests. */
+	/* Paravirtual features whose MSRs are saved. msi_ext_dest_id needs a VMM that routes such MSIs,
+	 * hc_map_gpa_range and migration_control one for encrypted guests. */
 	{0x40000001, 0, EAX, 0,
 	 "-kvmclock_old nop_io_delay -mmu_op kvmclock async_pf steal_time pv_eoi pv_unhalt "
 	 ". pv_tlb_flush -async_pf_vmexit pv_send_ipi poll_control pv_sched_yield async_pf_int "

@@ -70,7 +70,7 @@ int irqchip_create(struct irq *irq, bool pit, struct error *err)
 		return 0;
 	if (ioctl(vm_fd, KVM_CREATE_PIT2, &config))
 		return error_set(err, -errno, "KVM_CREATE_PIT2: %s", strerror(errno));
-	return irq_route_commit(irq, err); /* only the PIT has to do with IRQ 0 */
+	return irq_route_commit(irq, err); /* only the PIT uses IRQ 0 */
 }
 
 int pit_get(int vm_fd, struct kvm_pit_state2 *pit)
@@ -78,7 +78,7 @@ int pit_get(int vm_fd, struct kvm_pit_state2 *pit)
 	return ioctl(vm_fd, KVM_GET_PIT2, pit) ? -errno : 0;
 }
 
-/* Restarts the counters and forgets ticks that wait for reinjection. */
+/* Restarts the counters and drops ticks that wait for reinjection. */
 int pit_set(int vm_fd, const struct kvm_pit_state2 *pit)
 {
 	return ioctl(vm_fd, KVM_SET_PIT2, pit) ? -errno : 0;

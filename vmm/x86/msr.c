@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Model-specific registers: which there are, and how to read and write them although KVM refuses
- * some. KVM_GET_MSRS and KVM_SET_MSRS stop at the first they refuse and say so only by their count. */
+/* Model-specific registers: which ones exist, and how to read and write them although KVM refuses some.
+ * KVM_GET_MSRS and KVM_SET_MSRS stop at the first refusal and report it by their count alone. */
 #include "vmm/base/log.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>
@@ -27,15 +27,15 @@ static const struct range unlisted[] = {
 	{0xc0000103, 0xc0000103},				  /* TSC_AUX */
 };
 
-/* What is not loaded with the others. */
+/* MSRs that are not loaded with the others. */
 static const struct rule {
 	struct range range;
 	enum msr_when when;
 } rules[] = {
-	{{0x10, 0x10}, MSR_NEVER}, /* TSC: the clock's, see clock.c */
-	{{0x1b, 0x1b}, MSR_NEVER}, /* APIC base: in sregs */
-	/* The PMU, VMX and Hyper-V: the guest cannot reach them, for CPUID does not offer them.
-	 * Whether KVM lists them differs from kernel to kernel. */
+	{{0x10, 0x10}, MSR_NEVER}, /* TSC: clock.c sets it */
+	{{0x1b, 0x1b}, MSR_NEVER}, /* APIC base: part of sregs */
+	/* PMU, VMX and Hyper-V: the guest cannot reach them, for CPUID does not offer them. Whether KVM lists
+	 * them depends on the kernel. */
 	{{0xc1, 0xc8}, MSR_NEVER},
 	{{0x186, 0x18d}, MSR_NEVER},
 	{{0x309, 0x30c}, MSR_NEVER},
@@ -50,10 +50,10 @@ static const struct rule {
 	{{0xc0000300, 0xc0000303}, MSR_NEVER},
 	{{0xc0010000, 0xc0010007}, MSR_NEVER},
 	{{0xc0010200, 0xc001020b}, MSR_NEVER},
-	/* In guest TSC, and cleared by a LAPIC that is in another mode. */
+	/* In guest TSC; KVM clears it while the LAPIC is in another mode. */
 	{{0x6e0, 0x6e0}, MSR_AFTER_LAPIC},
-	/* kvmclock, async page faults, steal time, PV EOI: KVM writes to guest RAM when the vCPU
-	 * runs with them. The wall clock is written at once. */
+	/* kvmclock, async page faults, steal time, PV EOI: KVM writes to guest RAM when the vCPU runs with
+	 * them; the wall clock it writes at once. */
 	{{0x11, 0x11}, MSR_LAST},
 	{{0x12, 0x12}, MSR_LATE},
 	{{0x4b564d00, 0x4b564d00}, MSR_LAST},
@@ -65,8 +65,8 @@ struct kvm_msr_batch {
 	struct kvm_msr_entry entry[KVM_BATCH];
 };
 
-/* AMD guests are not shown ARCH_CAPABILITIES, while KVM before 6.13 lists it with a value that
- * later ones refuse. */
+/* AMD guests do not see ARCH_CAPABILITIES, but KVM before 6.13 lists it with a value that later kernels
+ * refuse. */
 static bool has_arch_capabilities(const struct cpu_state *state)
 {
 	for (const uint32_t *c = state->cpuid; c < state->cpuid + state->ncpuid;
@@ -144,7 +144,7 @@ static int add_list(int kvm_fd, unsigned long request, struct cpu_state *state, 
 	return 0;
 }
 
-/* Reads values for all indices; those that KVM refuses to read drop out. */
+/* Reads values for all indices; those that KVM refuses are left out. */
 static int read_all(int vcpu_fd, struct cpu_state *state, struct error *err)
 {
 	struct kvm_msr_batch batch;
@@ -208,8 +208,8 @@ int msr_set(int vcpu_fd, uint32_t index, uint64_t value)
 	return ioctl(vcpu_fd, KVM_SET_MSRS, &batch) == 1 ? 0 : -ENOTSUP;
 }
 
-/* KVM has refused the value: fine if the register has it all the same, or if it is one that this
- * host does not have and in which the guest has left nothing. */
+/* KVM refused the value: accept that if the register has it anyway, or if this host lacks the register and the
+ * guest never used it. */
 static int check_refused(int vcpu_fd, const struct kvm_msr_entry *entry, struct error *err)
 {
 	uint64_t value = 0;

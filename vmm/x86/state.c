@@ -125,8 +125,8 @@ static int load_cpuid(struct vm *vm, const struct arch_state *state, struct erro
 	return 0;
 }
 
-/* Each kernel calibrates anew: a rate a little different is this host's, not the guest's matter, and
- * within KVM's tolerance nothing is scaled. */
+/* Each kernel calibrates again: a slightly different rate is a matter of this host, and within KVM's tolerance
+ * nothing is scaled. */
 static int load_tsc_rate(struct vm *vm, const struct arch_state *state, struct error *err)
 {
 	uint32_t khz = state->cpu[0].tsc_khz;
@@ -158,16 +158,16 @@ static int load_irqchip(struct vm *vm, const struct arch_state *state, struct er
 	return irqchip_load(vm->vm_fd, &state->irqchip, err);
 }
 
-/* The order is KVM's: see the comments at each part. */
+/* The order is KVM's: see the comment at each part. */
 static const struct {
 	int (*vm)(struct vm *vm, const struct arch_state *state, struct error *err);
 	int (*cpu)(int vcpu_fd, const struct cpu_state *state, struct error *err);
 } load_order[] = {
-	{load_cpuid, NULL}, /* KVM checks what follows against it */
+	{load_cpuid, NULL}, /* KVM checks the rest against it */
 	{load_tsc_rate, NULL},
 	{load_clock, NULL}, /* kvmclock, then TSCs: deadlines are in guest TSC */
 	{NULL, cpu_load_system},
-	{load_irqchip, NULL}, /* may raise lines that the LAPICs must be there for */
+	{load_irqchip, NULL}, /* may raise lines, which the LAPICs must receive */
 	{NULL, cpu_load_execution},
 };
 
@@ -212,7 +212,7 @@ uint64_t arch_state_downtime_ns(const struct arch_state *state)
 	return clock_downtime_ns(&state->clock);
 }
 
-/* KVM cannot reset a VM; but a VM that was never run has just the state of power-on. */
+/* KVM cannot reset a VM; but a VM that never ran is in the state of power-on. */
 static int fresh_state(struct vm *vm, struct arch_state *state, struct error *err)
 {
 	int twin = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0), vcpu[OPTIONS_MAX_CPUS];
@@ -265,7 +265,7 @@ int arch_reset(struct vm *vm, struct error *err)
 	}
 	if (!ret)
 		ret = irqchip_load(vm->vm_fd, &state->irqchip, err);
-	if (!ret) /* what the next resume sets */
+	if (!ret) /* the next resume sets it */
 		memcpy(&vm->arch->pit, state->irqchip.pit, sizeof(vm->arch->pit));
 	for (uint32_t i = 0; i < vm->nvcpus && !ret; i++)
 		ret = cpu_load_execution(vm->vcpu[i].fd, &state->cpu[i], err);
@@ -273,7 +273,7 @@ int arch_reset(struct vm *vm, struct error *err)
 	return ret;
 }
 
-/* ACPI 6.5, 5.2.10: in real mode, CS:IP made of the vector as of a linear address. */
+/* ACPI 6.5, 5.2.10: in real mode, CS:IP made from the vector as from a linear address. */
 int arch_wake(struct vm *vm, struct error *err)
 {
 	uint32_t vector = acpi_waking_vector(&vm->ram);
