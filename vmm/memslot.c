@@ -73,8 +73,8 @@ int memslot_del(struct memslots *slots, uint32_t slot)
 	assert(s->bytes);
 	ret = set(slots, slot, s->gpa, 0, NULL);
 	if (ret)
-		log_guest("memslot at GPA %#llx cannot be taken off: %s",
-			  (unsigned long long)s->gpa, strerror(-ret));
+		log_guest("memslot at GPA %#llx cannot be removed: %s", (unsigned long long)s->gpa,
+			  strerror(-ret));
 	else
 		*s = (struct memslot){0};
 	pthread_mutex_unlock(&slots->lock);

@@ -52,7 +52,7 @@ do_check() {
 	extra+=(--disk "path=$dir/disk,cache=writeback")
 	checks 0 "a start would boot, in new RAM $dir/ram"
 	checks 1 "$dir/none: No such file" --kernel "$dir/none"
-	checks 1 "--qmp unix:$dir/file: exists and is no socket" --qmp "unix:$dir/file"
+	checks 1 "--qmp unix:$dir/file: exists and is not a socket" --qmp "unix:$dir/file"
 	checks 1 "--qmp unix:$dir/none/q: its folder does not exist: make it first" --qmp "unix:$dir/none/q"
 	checks 1 "--qmp and --console are both given $dir/console" --qmp "unix:$dir/console"
 	checks 1 "--agent and --disk are both given $dir/agent" --disk "path=$dir/agent"

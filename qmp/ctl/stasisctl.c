@@ -411,7 +411,7 @@ static void die_unconnected(const struct client *client, int code)
 		    "%s: no such file: no VM runs with this socket, or it is in another folder",
 		    client->socket);
 	if (code == ECONNREFUSED && !stat(client->socket, &st) && !S_ISSOCK(st.st_mode))
-		die(EXIT_FAILED, "%s: is no socket", client->socket);
+		die(EXIT_FAILED, "%s: not a socket", client->socket);
 	if (code == ECONNREFUSED)
 		die(EXIT_FAILED,
 		    "%s: left over by a VM that ended: nobody listens there; a VM that starts "

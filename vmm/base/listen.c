@@ -63,7 +63,8 @@ static int lock_path(struct path_lock *lock, const char *option, const char *pat
 	}
 	if (ret == -EEXIST)
 		error_set(err, ret,
-			  "%s unix:%s: %s exists and is no lock of ours: remove it or choose "
+			  "%s unix:%s: %s exists and is not a lock file of Stasis: remove it or "
+			  "choose "
 			  "another path",
 			  option, path, lock->path);
 	else if (ret)
@@ -92,7 +93,7 @@ static int check_stale(const char *option, const struct sockaddr_un *addr, struc
 
 	if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
 		return error_set(err, -EEXIST,
-				 "%s unix:%s: exists and is no socket: remove it or choose "
+				 "%s unix:%s: exists and is not a socket: remove it or choose "
 				 "another path",
 				 option, path);
 	fd = new_socket();
@@ -215,7 +216,7 @@ int listen_accept(struct listen *listener)
 
 	if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
 		return fd;
-	log_guest("%s: a client is hung up on: %s", listener->path, strerror(errno));
+	log_guest("%s: a client is disconnected: %s", listener->path, strerror(errno));
 	if (listener->reserve_fd >= 0)
 		close(listener->reserve_fd);
 	fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);

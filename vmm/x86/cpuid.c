@@ -417,7 +417,7 @@ static int compare_vendor(const struct kvm_cpuid2 *saved, const struct kvm_cpuid
 
 	if (s && h && s->ebx == h->ebx && s->ecx == h->ecx && s->edx == h->edx)
 		return 0;
-	return error_set(err, -ENOTSUP, "the saved CPU is of another vendor than this host's");
+	return error_set(err, -ENOTSUP, "the saved CPU and this host's are from different vendors");
 }
 
 /* XSAVE components must keep their place in the saved area; addresses must not become shorter. */

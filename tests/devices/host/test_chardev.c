@@ -508,7 +508,7 @@ START_TEST(socket_files)
 	ck_assert_int_ne(lstat(path, &st), 0);
 	ck_assert_int_ge(open(path, O_CREAT | O_WRONLY, 0600), 0);
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &ops, NULL, &lock, &err), -EEXIST);
-	ck_assert_ptr_nonnull(strstr(err.msg, "is no socket"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "is not a socket"));
 	ck_assert_int_eq(lstat(path, &st), 0);
 	cleanup();
 }

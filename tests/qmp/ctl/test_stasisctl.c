@@ -80,7 +80,7 @@ static const struct {
 	{"/no/such stop", 1,
 	 "stasisctl: /no/such: no such file: no VM runs with this socket, or it is in another "
 	 "folder\n"},
-	{"/etc/passwd stop", 1, "stasisctl: /etc/passwd: is no socket\n"},
+	{"/etc/passwd stop", 1, "stasisctl: /etc/passwd: not a socket\n"},
 	{"", 1, "stasisctl: which SOCKET? See stasisctl --help\n"},
 	{"$SOCKET", 1, "stasisctl: which COMMAND? See stasisctl --help\n"},
 	{"--timeout 0 $SOCKET stop", 1,
