@@ -98,7 +98,7 @@ struct vm {
 	struct arch_vm *arch;
 	struct memslots memslots;
 	struct pci *pci;	 /* devices/pci/pci.c's; NULL: no PCI */
-	struct vfio_iommu *vfio; /* devices/vfio/vfio_iommu.c's; NULL: nothing is passed through */
+	struct vfio_iommu *vfio; /* devices/vfio/vfio_kernel.c's; NULL: no VFIO device */
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
 	enum runstate runstate;

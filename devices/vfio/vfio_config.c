@@ -2,7 +2,7 @@
 /* Config space of a function that is passed through. What is not in a table here the guest does not see;
  * addresses and interrupts are its own, not the host's. PCI Local Bus 3.0, chapter 6; PCI Express Base
  * 3.0, 7.8; PCI Power Management 1.2, 3.2. */
-#include "devices/vfio/vfio_pci.h"
+#include "devices/vfio/vfio.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Interrupts of a function that is passed through: each is an eventfd which the kernel's VFIO signals and
  * KVM takes. PCI Local Bus 3.0, 6.8; Documentation/virt/kvm/api.rst, 4.75 KVM_IRQFD. */
-#include "devices/vfio/vfio_pci.h"
+#include "devices/vfio/vfio.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A PCI function of the host that the guest drives itself. Its memory and what it does are nobody's to
  * save: a guest that sleeps has put it to rest, and brings it up again when it wakes. */
-#include "devices/vfio/vfio_pci.h"
+#include "devices/vfio/vfio.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -83,7 +83,7 @@ static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
 
 	host->config = &vm->opt->vfio[dev->instance];
 	host->intx_fd = host->unmask_fd = host->error_fd = host->request_fd = -1;
-	ret = vfio_open(vm, host->config->host, &host->fd, err);
+	ret = vfio_kernel_open(vm, host->config->host, &host->fd, err);
 	if (ret)
 		return ret;
 	ret = open_function(dev, err);
@@ -103,7 +103,7 @@ static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
 close:
 	vfio_irq_close(dev);
 	vfio_region_close(dev);
-	vfio_close(vm, host->config->host, host->fd);
+	vfio_kernel_close(vm, host->config->host, host->fd);
 	return ret;
 }
 
@@ -114,7 +114,7 @@ static void vfio_detach(struct device *dev)
 	vfio_irq_close(dev);
 	pci_remove(&host->pci); /* memslots go before what is behind them */
 	vfio_region_close(dev);
-	vfio_close(dev->vm, host->config->host, host->fd);
+	vfio_kernel_close(dev->vm, host->config->host, host->fd);
 }
 
 /* --- reset */

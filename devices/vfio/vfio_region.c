@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The BARs of a function that is passed through: what can be mapped becomes memslots, the rest goes
  * through the descriptor, access by access. */
-#include "devices/vfio/vfio_pci.h"
+#include "devices/vfio/vfio.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* devices/vfio/vfio_uapi.h - what of the kernel's interface for device cdevs and iommufd older headers lack:
- *	iommufd is in Linux from 6.2 on, cdevs of VFIO devices from 6.6 on.
- * Owns: nothing.
- * Threads: any.
- * Units: bytes.
- * Errors: none. Documentation/userspace-api/iommufd.rst, driver-api/vfio.rst "VFIO Device cdev". */
+/* devices/vfio/vfio_uapi.h - definitions that the kernel headers of older distributions lack: iommufd (Linux
+ * 6.2) and VFIO device cdevs (6.6). Documentation/userspace-api/iommufd.rst, driver-api/vfio.rst. */
 #ifndef DEVICES_VFIO_VFIO_UAPI_H
 #define DEVICES_VFIO_VFIO_UAPI_H
 #include <linux/kvm.h>
@@ -61,7 +57,7 @@ struct vfio_device_attach_iommufd_pt {
 #endif
 
 #ifndef KVM_DEV_VFIO_FILE
-/* Groups' other name, from when on files of devices are taken as well */
+/* The newer name of KVM_DEV_VFIO_GROUP; takes device files as well. */
 #define KVM_DEV_VFIO_FILE     KVM_DEV_VFIO_GROUP
 #define KVM_DEV_VFIO_FILE_ADD KVM_DEV_VFIO_GROUP_ADD
 #define KVM_DEV_VFIO_FILE_DEL KVM_DEV_VFIO_GROUP_DEL

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/fakes/vfio_stand_in.h"
-#include "devices/vfio/vfio_sysfs.h"
+#include "devices/vfio/vfio.h"
+#include "devices/vfio/vfio_uapi.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -335,14 +336,9 @@ static int of_container(struct ours *container, unsigned long request, void *arg
 
 static int of_group(struct ours *group, unsigned long request, void *arg)
 {
-	struct vfio_group_status *status = arg;
 	int left;
 
 	switch (request) {
-	case VFIO_GROUP_GET_STATUS:
-		must(status->argsz == sizeof(*status));
-		status->flags = vfio_stand_in.not_viable ? 0 : VFIO_GROUP_FLAGS_VIABLE;
-		return 0;
 	case VFIO_GROUP_SET_CONTAINER:
 		must(!group->container && ours[*(int *)arg].kind == CONTAINER);
 		note("SET_CONTAINER", "");
@@ -658,7 +654,7 @@ void vfio_stand_in_begin(void)
 	memset(told, 0, sizeof(told));
 	strcpy(folder, "/tmp/stasis-vfio-XXXXXX");
 	must(mkdtemp(folder) != NULL);
-	vfio_sysfs_root = folder;
+	vfio_kernel_sysfs_root = folder;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -677,7 +673,7 @@ void vfio_stand_in_end(void)
 	}
 	vfio_stand_in.nfunctions = 0;
 	nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	vfio_sysfs_root = "/sys";
+	vfio_kernel_sysfs_root = "/sys";
 }
 
 /* "FOLDER/..." with its folders made; four live at a time. */

@@ -52,7 +52,6 @@ struct vfio_stand_in_function {
 
 extern struct vfio_stand_in {
 	bool no_groups, no_cdev; /* the host has no such nodes; at first no_cdev is set */
-	bool not_viable;	 /* groups */
 	uint64_t memlock_bytes;	 /* RLIMIT_MEMLOCK; at first there is no limit */
 	const char *denied;	 /* a part of the paths that access(2) denies */
 	struct vfio_stand_in_function function[VFIO_STAND_IN_FUNCTIONS];

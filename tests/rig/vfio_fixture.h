@@ -7,7 +7,7 @@
  * Errors: a failed step fails the test. */
 #ifndef TESTS_RIG_VFIO_FIXTURE_H
 #define TESTS_RIG_VFIO_FIXTURE_H
-#include "devices/vfio/vfio_pci.h"
+#include "devices/vfio/vfio.h"
 #include "tests/fakes/vfio_stand_in.h"
 #include "tests/rig/device_rig.h"
 #include <linux/pci_regs.h>

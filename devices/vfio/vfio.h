@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* devices/vfio/vfio_pci.h - what the files of the pass-through device share: vfio_pci.c (the device),
+/* devices/vfio/vfio.h - what the files of the pass-through device share: vfio_pci.c (the device),
  *	vfio_config.c (its config space), vfio_region.c (its BARs), vfio_irq.c (its interrupts).
  * Owns: struct vfio_host is the device's host part; struct vfio_state its state.
  * Threads: as devices/device.h has it; config and BAR accesses come with the device's lock held.
  * Units: offsets are bytes within config space, a BAR or a table.
  * Errors: 0 or -errno with one message. include/uapi/linux/vfio.h. */
-#ifndef DEVICES_VFIO_VFIO_PCI_H
-#define DEVICES_VFIO_VFIO_PCI_H
+#ifndef DEVICES_VFIO_VFIO_H
+#define DEVICES_VFIO_VFIO_H
 #include "devices/pci/pci.h"
-#include "devices/vfio/vfio_iommu.h"
 #include <linux/vfio.h>
 
-#define VFIO_VECTORS_MAX 2048 /* what MSI-X has room for */
-#define VFIO_AREAS_MAX	 8    /* pieces of a BAR that the guest reaches without an exit */
+#define VFIO_VECTORS_MAX   2048 /* what MSI-X has room for */
+#define VFIO_ADDRESS_BYTES 16	/* "0000:01:00.0": domain, bus, slot, function */
+#define VFIO_AREAS_MAX	   8	/* pieces of a BAR that the guest reaches without an exit */
 
 /* Guest-visible: config space as the guest reads it, and its MSI-X table. What a driver does not put
  * back after a sleep is as after a reset, as on a PC whose devices lose power then. */
@@ -73,6 +73,14 @@ struct vfio_host {
 	uint32_t intx_gsi;
 	int intx_fd, unmask_fd, error_fd, request_fd;
 };
+
+/* Opens a PCI function of the host, which must be bound to vfio-pci and share its IOMMU group with
+ * nothing that the host uses. The first one also maps all guest RAM for DMA. fd: the VFIO device.
+ * Main thread only. A message names the function, the obstacle and the command that removes it. */
+int vfio_kernel_open(struct vm *vm, const char *address, int *fd, struct error *err) must_check;
+/* Closes fd. The last one unmaps RAM. */
+void vfio_kernel_close(struct vm *vm, const char *address, int fd);
+extern const char *vfio_kernel_sysfs_root; /* "/sys"; tests have their own */
 
 /* What the guest sees: identity and capabilities go into host->pci. After vfio_region_open(). */
 int vfio_config_open(struct device *dev, struct error *err) must_check;

@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Functions of the host: opened, given guest RAM, refused, and let go, by either way to the kernel. */
-#include "devices/vfio/vfio_backend.h"
+/* PCI functions of the host are checked in sysfs, opened, given guest RAM, and closed, by both interfaces. */
+#include "devices/vfio/vfio.h"
+#include "devices/vfio/vfio_uapi.h"
 #include "ram/backend.h"
 #include "tests/fakes/vfio_stand_in.h"
 #include "tests/rig/unit.h"
+#include "vmm/vm.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #define A     "0000:01:00.0"
 #define B     "0000:01:00.1"
 #define C     "0000:02:00.0"
+#define D     "0000:03:00.0" /* not bound to vfio-pci */
 #define GUEST 0x100000000ull
+
+/* PCI classes, as sysfs has them */
+#define NVME   0x010802
+#define BRIDGE 0x060400
+#define ISA    0x060100
 
 static struct vm vm;
 static struct error err;
@@ -62,7 +71,7 @@ static int must_open(const char *address)
 	int fd;
 
 	err.msg[0] = 0;
-	ck_assert_msg(!vfio_open(&vm, address, &fd, &err), "%s", err.msg);
+	ck_assert_msg(!vfio_kernel_open(&vm, address, &fd, &err), "%s", err.msg);
 	ck_assert_int_ge(fd, 0);
 	return fd;
 }
@@ -72,7 +81,7 @@ static void refused(const char *address, int code, const char *says)
 	int fd = 0;
 
 	err.msg[0] = 0;
-	ck_assert_int_eq(vfio_open(&vm, address, &fd, &err), code);
+	ck_assert_int_eq(vfio_kernel_open(&vm, address, &fd, &err), code);
 	ck_assert_int_eq(fd, -1);
 	ck_assert_msg(!strncmp(err.msg, address, strlen(address)) && strstr(err.msg, says),
 		      "'%s' is not in: %s", says, err.msg);
@@ -106,8 +115,7 @@ START_TEST(one_function)
 	fd = must_open(A);
 	expect_ram_is_mapped();
 	ck_assert_uint_eq(vfio_stand_in.kvm_files, 1);
-	ck_assert_str_eq(vm.vfio->backend->name, _i ? "iommufd" : "type1v2");
-	vfio_close(&vm, A, fd);
+	vfio_kernel_close(&vm, A, fd);
 	ck_assert_str_eq(vfio_stand_in.log, log[_i]);
 }
 END_TEST
@@ -127,23 +135,23 @@ START_TEST(three_functions)
 	ck_assert_uint_eq(vfio_stand_in.kvm_devices, 1);
 	expect_ram_is_mapped();
 	/* No matter which goes first. */
-	vfio_close(&vm, A, a);
+	vfio_kernel_close(&vm, A, a);
 	ck_assert_uint_eq(vfio_stand_in.groups, _i ? 0 : 2);
 	expect_ram_is_mapped();
-	vfio_close(&vm, B, b);
+	vfio_kernel_close(&vm, B, b);
 	ck_assert_uint_eq(vfio_stand_in.groups, _i ? 0 : 1);
 	expect_ram_is_mapped();
 	a = must_open(A);
 	expect_ram_is_mapped();
-	vfio_close(&vm, C, c);
+	vfio_kernel_close(&vm, C, c);
 	expect_ram_is_mapped();
 	/* Not one that is open: nothing. */
-	vfio_close(&vm, B, a);
-	vfio_close(&vm, A, -1);
+	vfio_kernel_close(&vm, B, a);
+	vfio_kernel_close(&vm, A, -1);
 	ck_assert_uint_eq(vfio_stand_in.function[0].open, 1);
-	vfio_close(&vm, A, a);
+	vfio_kernel_close(&vm, A, a);
 	nothing_is_left();
-	vfio_close(&vm, A, a);
+	vfio_kernel_close(&vm, A, a);
 }
 END_TEST
 
@@ -153,13 +161,14 @@ START_TEST(newer_way_first)
 
 	vfio_stand_in.no_cdev = false;
 	fd = must_open(A);
-	ck_assert_str_eq(vm.vfio->backend->name, "iommufd");
-	vfio_close(&vm, A, fd);
+	ck_assert_ptr_nonnull(strstr(vfio_stand_in.log, "open /dev/vfio/devices/vfio0"));
+	vfio_stand_in.log[0] = 0;
+	vfio_kernel_close(&vm, A, fd);
 	/* Who can open the group alone gets it so. */
 	vfio_stand_in.denied = "/dev/vfio/devices/";
 	fd = must_open(A);
-	ck_assert_str_eq(vm.vfio->backend->name, "type1v2");
-	vfio_close(&vm, A, fd);
+	ck_assert_ptr_nonnull(strstr(vfio_stand_in.log, "open /dev/vfio/12"));
+	vfio_kernel_close(&vm, A, fd);
 	/* Neither: the newer one says why. */
 	vfio_stand_in.denied = "/dev/vfio/";
 	vfio_stand_in.open_fails = "/dev/vfio/devices/vfio0";
@@ -193,10 +202,10 @@ static const struct failure {
 	{0, 0, "/dev/vfio/12", 1, EBUSY, "/dev/vfio/12: Device or resource busy: another process"},
 	{0, 0, "/dev/vfio/12", 1, EACCES, "/dev/vfio/12: Permission denied: give this user"},
 	{0, 0, "/dev/vfio/12", 1, EPERM, "/dev/vfio/12: Operation not permitted: give this user"},
-	{0, VFIO_GROUP_GET_STATUS, NULL, 1, EINVAL, "VFIO_GROUP_GET_STATUS: Invalid"},
 	{0, VFIO_GROUP_SET_CONTAINER, NULL, 1, EBUSY, "VFIO_GROUP_SET_CONTAINER: Device or"},
 	{0, VFIO_SET_IOMMU, NULL, 1, EPERM, "vfio_iommu_type1.allow_unsafe_interrupts=1"},
 	{0, KVM_SET_DEVICE_ATTR, NULL, 1, EINVAL, "KVM_DEV_VFIO_FILE_ADD: Invalid"},
+	{0, VFIO_GROUP_GET_DEVICE_FD, NULL, 1, EINVAL, "another device of its group belongs to"},
 	{0, VFIO_GROUP_GET_DEVICE_FD, NULL, 1, EBUSY, "another process or VM has it"},
 	{0, VFIO_DEVICE_GET_INFO, NULL, 1, EIO, "VFIO_DEVICE_GET_INFO: Input/output"},
 	{0, VFIO_IOMMU_MAP_DMA, NULL, 1, ENOSPC, "at GPA 0x0 for DMA by type1v2: No space"},
@@ -237,7 +246,7 @@ START_TEST(failure)
 	vfio_stand_in.open_fails = NULL;
 	fd = must_open(A);
 	expect_ram_is_mapped();
-	vfio_close(&vm, A, fd);
+	vfio_kernel_close(&vm, A, fd);
 }
 END_TEST
 
@@ -271,16 +280,9 @@ START_TEST(second_that_fails)
 	ck_assert_uint_eq(vfio_stand_in.kvm_files, 1);
 	ck_assert_uint_eq(vfio_stand_in.function[2].open, 0);
 	expect_ram_is_mapped();
-	vfio_close(&vm, C, must_open(C));
+	vfio_kernel_close(&vm, C, must_open(C));
 	expect_ram_is_mapped();
-	vfio_close(&vm, A, fd);
-}
-END_TEST
-
-START_TEST(group_that_is_not_viable)
-{
-	vfio_stand_in.not_viable = true;
-	refused(A, -EPERM, "/dev/vfio/12 is not viable: something in the group");
+	vfio_kernel_close(&vm, A, fd);
 }
 END_TEST
 
@@ -296,12 +298,93 @@ START_TEST(function_that_cannot_be_reset)
 }
 END_TEST
 
-START_TEST(sysfs_is_asked)
+/* --- what sysfs says: the kernel is not asked before */
+
+static void refused_by_sysfs(int code, const char *says)
 {
-	refused("0000:09:00.0", -ENODEV, "no such PCI function");
-	vfio_stand_in_sysfs("0000:01:00.2", 12, "nvme", 0x010802);
-	refused(A, -EBUSY, "0000:01:00.2 (nvme)");
+	refused(A, code, says);
 	ck_assert_str_eq(vfio_stand_in.log, "");
+}
+
+START_TEST(no_such_function)
+{
+	refused("0000:09:00.0", -ENODEV, "no such PCI function: lspci -D shows");
+}
+END_TEST
+
+START_TEST(variant_drivers)
+{
+	take_way(1);
+	vfio_stand_in_sysfs(C, 13, "mlx5_vfio_pci", 0x020000);
+	vfio_kernel_close(&vm, C, must_open(C));
+	/* The third device of this host that VFIO serves. */
+	ck_assert_ptr_nonnull(strstr(vfio_stand_in.log, "open /dev/vfio/devices/vfio2"));
+}
+END_TEST
+
+START_TEST(no_iommu)
+{
+	char path[256];
+	FILE *f;
+
+	/* VFIO without an IOMMU makes up a group. */
+	snprintf(path, sizeof(path), "%s/kernel/iommu_groups/12/name", vfio_kernel_sysfs_root);
+	f = fopen(path, "we");
+	ck_assert(f && fputs("vfio-noiommu\n", f) >= 0 && !fclose(f));
+	refused_by_sysfs(-ENODEV, "intel_iommu=on");
+	vfio_stand_in_sysfs(A, -1, "vfio-pci", NVME);
+	refused_by_sysfs(-ENODEV, "intel_iommu=on");
+	ck_assert_ptr_nonnull(strstr(err.msg, "amd_iommu"));
+}
+END_TEST
+
+START_TEST(bound_to_another_driver)
+{
+	vfio_stand_in_sysfs(D, 14, "nvme", NVME);
+	refused(D, -EBUSY,
+		"is bound to nvme, not to vfio-pci: modprobe vfio-pci; "
+		"echo vfio-pci > /sys/bus/pci/devices/" D "/driver_override; "
+		"echo " D " > /sys/bus/pci/devices/" D "/driver/unbind; "
+		"echo " D " > /sys/bus/pci/drivers_probe");
+	/* Without a driver there is no file 'unbind'. */
+	vfio_stand_in_sysfs(D, 14, NULL, NVME);
+	refused(D, -EBUSY,
+		"is bound to no driver, not to vfio-pci: modprobe vfio-pci; "
+		"echo vfio-pci > /sys/bus/pci/devices/" D "/driver_override; "
+		"echo " D " > /sys/bus/pci/drivers_probe");
+}
+END_TEST
+
+START_TEST(group_shared_with_the_host)
+{
+	vfio_stand_in_sysfs("0000:00:01.0", 12, "pcieport", BRIDGE);
+	vfio_stand_in_sysfs("0000:00:01.1", 12, "shpchp", BRIDGE);
+	vfio_stand_in_sysfs("0000:01:00.2", 12, "pci-stub", NVME);
+	vfio_stand_in_sysfs("0000:01:00.3", 12, NULL, NVME);
+	vfio_stand_in_sysfs("0000:02:00.1", 13, "nvme", NVME);
+	vfio_kernel_close(&vm, A, must_open(A));
+	vfio_stand_in.log[0] = 0;
+	vfio_stand_in_sysfs("0000:01:00.5", 12, "lpc_ich", ISA);
+	refused_by_sysfs(-EBUSY,
+			 "shares IOMMU group 12 with what belongs to the host: 0000:01:00.5 "
+			 "(lpc_ich): ");
+	vfio_stand_in_sysfs("0000:01:00.4", 12, "e1000e", 0x020000);
+	refused_by_sysfs(-EBUSY, ": 0000:01:00.4 (e1000e), 0000:01:00.5 (lpc_ich): ");
+}
+END_TEST
+
+/* A group larger than a message */
+START_TEST(many_neighbours)
+{
+	char address[16];
+
+	for (int i = 0; i < 64; i++) {
+		snprintf(address, sizeof(address), "0000:02:%02x.%d", 1 + i / 8, i % 8);
+		vfio_stand_in_sysfs(address, 12, "a-driver-with-a-long-name", NVME);
+	}
+	refused_by_sysfs(-EBUSY, "0000:02:01.0 (a-driver-with-a-long-name), 0000:02:01.1");
+	ck_assert_ptr_nonnull(
+		strstr(err.msg, "...: a group is passed through as a whole: bind these"));
 }
 END_TEST
 
@@ -322,7 +405,7 @@ START_TEST(ram_that_does_not_go)
 	refused(A, -EFAULT, "RAM of kind memfd for DMA: Bad address");
 	vfio_stand_in.fails = 0;
 	fd = must_open(A);
-	vfio_close(&vm, A, fd);
+	vfio_kernel_close(&vm, A, fd);
 }
 END_TEST
 
@@ -352,7 +435,7 @@ START_TEST(aperture)
 	vfio_stand_in.range[1].last = (1ull << 39) - 1;
 	fd = must_open(A);
 	expect_ram_is_mapped();
-	vfio_close(&vm, A, fd);
+	vfio_kernel_close(&vm, A, fd);
 	/* Adjacent ranges are one, whatever their order. */
 	vfio_stand_in.nranges = 3;
 	vfio_stand_in.range[2].last = GUEST + 0x1fffff;
@@ -375,8 +458,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("vfio-iommu");
-	TCase *tcase = tcase_create("vfio-iommu");
+	Suite *suite = suite_create("vfio-kernel");
+	TCase *tcase = tcase_create("vfio-kernel");
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(tcase, one_function, 0, 2);
@@ -385,9 +468,13 @@ int main(void)
 	tcase_add_test(tcase, nodes_that_are_not_there);
 	tcase_add_loop_test(tcase, failure, 0, sizeof(failures) / sizeof(failures[0]));
 	tcase_add_loop_test(tcase, second_that_fails, 0, 8);
-	tcase_add_test(tcase, group_that_is_not_viable);
 	tcase_add_loop_test(tcase, function_that_cannot_be_reset, 0, 2);
-	tcase_add_test(tcase, sysfs_is_asked);
+	tcase_add_test(tcase, no_such_function);
+	tcase_add_test(tcase, variant_drivers);
+	tcase_add_test(tcase, no_iommu);
+	tcase_add_test(tcase, bound_to_another_driver);
+	tcase_add_test(tcase, group_shared_with_the_host);
+	tcase_add_test(tcase, many_neighbours);
 	tcase_add_test(tcase, ram_that_does_not_go);
 	tcase_add_loop_test(tcase, locked_memory, 0, 2);
 	tcase_add_loop_test(tcase, aperture, 0, 2);
