@@ -1,29 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* MSI-X. PCI Local Bus 3.0, 6.8.2. The table and the pending bits are a BAR of their own. */
-#include "devices/pci/pci_bus.h"
+#include "devices/pci/pci.h"
 #include "vmm/vm.h"
 #include <linux/pci_regs.h>
-
-#define PBA_OFFSET 2048
 
 /* A vector's entry in the table. */
 enum { ENTRY_LOW, ENTRY_HIGH, ENTRY_DATA, ENTRY_CONTROL, ENTRY_WORDS };
 static const uint32_t entry_writable[ENTRY_WORDS] = {~3u, ~0u, ~0u, PCI_MSIX_ENTRY_CTRL_MASKBIT};
-
-void msix_add_cap(struct pci_func *func)
-{
-	const struct pci_reg regs[] = {
-		{.offset = PCI_MSIX_FLAGS,
-		 .bytes = 2,
-		 .value = func->nvectors - 1,
-		 .writable = PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL},
-		{.offset = PCI_MSIX_TABLE, .bytes = 4, .value = func->msix_bar},
-		{.offset = PCI_MSIX_PBA, .bytes = 4, .value = PBA_OFFSET | func->msix_bar},
-	};
-
-	pci_add_cap(func, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, regs,
-		    sizeof(regs) / sizeof(regs[0]));
-}
 
 bool msix_enabled(const struct pci_func *func)
 {
@@ -55,7 +38,7 @@ static bool message(const struct pci_func *func, uint32_t vector, struct irq_msi
 	return msix_live(func) && !(entry[ENTRY_CONTROL] & PCI_MSIX_ENTRY_CTRL_MASKBIT);
 }
 
-/* Under irq_lock to the end: once a mask is written, nothing is sent any more. */
+/* With irq_lock held to the end: after the guest has masked a vector, none may still be sent. */
 static void send(struct pci_func *func, uint32_t vector)
 {
 	struct irq_msi msi;
@@ -72,7 +55,7 @@ static void send(struct pci_func *func, uint32_t vector)
 void msix_update(struct pci_func *func)
 {
 	if (func->msix_entry)
-		return; /* what is pending, and goes, is the device's */
+		return; /* the device keeps pending vectors itself */
 	if (!msix_enabled(func))
 		func->state->msix_pending = 0;
 	for (uint32_t vector = 0; vector < func->nvectors; vector++)
@@ -115,7 +98,7 @@ static uint32_t table_word(const struct pci_func *func, uint64_t offset)
 	return entry_of(func, 0)[offset / 4];
 }
 
-/* A device's own callback may ask for messages, so it comes without irq_lock. */
+/* Without irq_lock: the device's callback may call pci_msix_message(). */
 static uint32_t pending_word(struct pci_func *func, uint64_t offset)
 {
 	uint32_t bits = 0;
@@ -174,8 +157,8 @@ void pci_msix_write(struct pci_func *func, uint64_t offset, uint32_t size, uint6
 
 static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	if (offset >= PBA_OFFSET)
-		return pci_msix_pba_read(opaque, offset - PBA_OFFSET, size);
+	if (offset >= MSIX_PBA_OFFSET)
+		return pci_msix_pba_read(opaque, offset - MSIX_PBA_OFFSET, size);
 	return pci_msix_read(opaque, offset, size);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One bus of single functions. What a function is mapped at and which line it pulls follows from the
- * saved state of all functions alone, so that a load need not know what came first. */
-#include "devices/pci/pci_bus.h"
+/* The PCI bus. Where BARs are mapped and which line a pin drives depends only on the saved state of all
+ * functions, so a load gives the same result in any order. */
+#include "devices/pci/pci.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/options.h"
 #include "vmm/vm.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 
 #define PAGE_BYTES 4096
-#define PORTS	   0x10000 /* that there are */
+#define PORTS	   0x10000
 
 /* Type 0 header: PCI Local Bus 3.0, 6.2. Identity and BARs come from struct pci_func. */
 static const struct pci_reg header[] = {
@@ -24,7 +25,7 @@ static const struct pci_reg header[] = {
 	{.offset = PCI_INTERRUPT_PIN, .bytes = 1, .value = 1},
 };
 
-/* What makes a function what it is; the guest's driver was chosen by it. */
+/* What the guest chose its driver by. */
 static const struct {
 	uint8_t offset, bytes;
 	const char *name;
@@ -37,27 +38,12 @@ static const struct {
 	{PCI_SUBSYSTEM_ID, 2, "subsystem ID"},
 };
 
-static uint32_t get(const uint8_t *config, uint32_t offset, uint32_t bytes)
-{
-	uint32_t value = 0;
-
-	for (uint32_t i = 0; i < bytes; i++)
-		value |= (uint32_t)config[offset + i] << (8 * i);
-	return value;
-}
-
-static void put(uint8_t *config, uint32_t offset, uint32_t bytes, uint32_t value)
-{
-	for (uint32_t i = 0; i < bytes; i++)
-		config[offset + i] = (uint8_t)(value >> (8 * i));
-}
-
 static void add_regs(struct pci_func *func, uint32_t base, const struct pci_reg *regs,
 		     uint32_t nregs)
 {
 	for (const struct pci_reg *reg = regs; reg < regs + nregs; reg++) {
-		put(func->initial, base + reg->offset, reg->bytes, reg->value);
-		put(func->writable, base + reg->offset, reg->bytes, reg->writable);
+		put_le(func->initial + base + reg->offset, reg->bytes, reg->value);
+		put_le(func->writable + base + reg->offset, reg->bytes, reg->writable);
 	}
 }
 
@@ -82,6 +68,20 @@ uint8_t pci_add_cap(struct pci_func *func, uint8_t id, uint8_t bytes, const stru
 	link_cap(func, at, id, bytes, regs, nregs);
 	func->next_cap = (at + bytes + 3u) & ~3u;
 	return at;
+}
+
+static void add_msix_cap(struct pci_func *func)
+{
+	const struct pci_reg regs[] = {
+		{.offset = PCI_MSIX_FLAGS,
+		 .bytes = 2,
+		 .value = func->nvectors - 1,
+		 .writable = PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL},
+		{.offset = PCI_MSIX_TABLE, .bytes = 4, .value = func->msix_bar},
+		{.offset = PCI_MSIX_PBA, .bytes = 4, .value = MSIX_PBA_OFFSET | func->msix_bar},
+	};
+
+	pci_add_cap(func, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, regs, ARRAY_SIZE(regs));
 }
 
 void pci_put_cap(struct pci_func *func, uint8_t at, uint8_t id, uint8_t bytes,
@@ -117,18 +117,18 @@ static uint32_t flags_of(const struct pci_bar *b)
 static void put_bar(uint8_t *config, const struct pci_bar *b, uint32_t bar, uint64_t gpa,
 		    uint32_t flags)
 {
-	put(config, bar_offset(bar), 4, (uint32_t)gpa | flags);
+	put_le(config + bar_offset(bar), 4, (uint32_t)gpa | flags);
 	if (b->is_64bit)
-		put(config, bar_offset(bar + 1), 4, (uint32_t)(gpa >> 32));
+		put_le(config + bar_offset(bar + 1), 4, (uint32_t)(gpa >> 32));
 }
 
 static uint64_t get_bar(const struct pci_func *func, uint32_t bar)
 {
 	const uint8_t *config = func->state->config;
-	uint64_t gpa = get(config, bar_offset(bar), 4);
+	uint64_t gpa = get_le(config + bar_offset(bar), 4);
 
 	if (func->bar[bar].is_64bit)
-		gpa |= (uint64_t)get(config, bar_offset(bar + 1), 4) << 32;
+		gpa |= (uint64_t)get_le(config + bar_offset(bar + 1), 4) << 32;
 	return gpa & ~(func->bar[bar].size_bytes - 1);
 }
 
@@ -136,12 +136,12 @@ static void make_config(struct pci_func *func)
 {
 	bool has_bars = false;
 
-	add_regs(func, 0, header, sizeof(header) / sizeof(header[0]));
-	put(func->initial, PCI_VENDOR_ID, 2, func->vendor);
-	put(func->initial, PCI_DEVICE_ID, 2, func->device);
-	put(func->initial, PCI_CLASS_REVISION, 4, func->class_code << 8 | func->revision);
-	put(func->initial, PCI_SUBSYSTEM_VENDOR_ID, 2, func->subsystem_vendor);
-	put(func->initial, PCI_SUBSYSTEM_ID, 2, func->subsystem);
+	add_regs(func, 0, header, ARRAY_SIZE(header));
+	put_le(func->initial + PCI_VENDOR_ID, 2, func->vendor);
+	put_le(func->initial + PCI_DEVICE_ID, 2, func->device);
+	put_le(func->initial + PCI_CLASS_REVISION, 4, func->class_code << 8 | func->revision);
+	put_le(func->initial + PCI_SUBSYSTEM_VENDOR_ID, 2, func->subsystem_vendor);
+	put_le(func->initial + PCI_SUBSYSTEM_ID, 2, func->subsystem);
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++) {
 		struct pci_bar *b = &func->bar[bar];
 
@@ -158,7 +158,7 @@ static void make_config(struct pci_func *func)
 		func->initial[PCI_INTERRUPT_PIN] = 0;
 }
 
-/* --- where things lie and pull */
+/* --- BARs and lines */
 
 struct pci_func *pci_at(struct vm *vm, uint32_t slot)
 {
@@ -173,7 +173,7 @@ static bool overlap(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
 	return a < b + b_bytes && b < a + a_bytes;
 }
 
-/* An address with all bits set is a question for the BAR's size. */
+/* All ones is how a driver asks for the BAR's size. */
 static bool decodes(const struct pci_func *func, uint32_t bar)
 {
 	const struct pci_bar *b = &func->bar[bar];
@@ -195,7 +195,7 @@ static const char *taken_by_machine(const struct vm *vm, uint64_t gpa, uint64_t 
 								     : NULL;
 }
 
-/* Of BARs in one place that in the lowest slot has it. NULL, or who else has this place. */
+/* Of overlapping BARs the one in the lowest slot is mapped. Returns who else has this address, or NULL. */
 static const char *taken_by(const struct pci_func *func, uint32_t bar)
 {
 	const struct pci *pci = func->vm->pci;
@@ -255,7 +255,7 @@ static void map_bar(struct pci_func *func, uint32_t bar)
 
 enum settle { UNMAP, MAP };
 
-/* One half of bringing a BAR from where it is mapped to where it shall be. */
+/* A BAR moves in two halves, so that BARs can exchange their places. */
 static bool must_settle(const struct pci_func *func, uint32_t bar, enum settle half)
 {
 	const struct pci_bar *b = &func->bar[bar];
@@ -281,7 +281,7 @@ static void settle_bar(struct pci_func *func, uint32_t bar, enum settle half)
 		map_bar(func, bar);
 }
 
-/* After a change by the running guest. Its other vCPUs may be using the BARs that stay. */
+/* After a write by the running guest. BARs that do not move stay mapped: other vCPUs may use them. */
 static void settle_all(struct pci *pci, enum settle half)
 {
 	for (uint32_t i = 0; i < pci->nfuncs * PCI_BARS; i++) {
@@ -298,10 +298,10 @@ static void settle_all(struct pci *pci, enum settle half)
 static bool wants_intx(const struct pci_func *func)
 {
 	return func->state->intx && !msix_enabled(func) &&
-	       !(get(func->state->config, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
+	       !(get_le(func->state->config + PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE);
 }
 
-/* A line is high while one of its functions pulls it. renew: KVM may have another level. */
+/* Functions share lines: a line is high while one of them asserts it. renew: KVM may have another level. */
 static void update_line(struct pci *pci, struct irq_line *line, bool renew)
 {
 	bool level = false;
@@ -314,7 +314,7 @@ static void update_line(struct pci *pci, struct irq_line *line, bool renew)
 		irq_line_set(line, level);
 }
 
-/* The line of the slot that the function has now; its level in KVM stays. */
+/* The line belongs to the slot. Does not change its level in KVM. */
 static void take_line(struct pci_func *func)
 {
 	struct pci *pci = func->vm->pci;
@@ -375,7 +375,7 @@ static uint32_t read_config(struct pci_func *func, uint32_t offset, uint32_t byt
 		return 0;
 	if (func->config_read)
 		func->config_read(func->dev, offset, bytes);
-	value = get(func->state->config, offset, bytes);
+	value = get_le(func->state->config + offset, bytes);
 	pthread_mutex_lock(&func->irq_lock);
 	if (func->state->intx && (offset & ~3u) == PCI_COMMAND && offset + bytes > PCI_STATUS &&
 	    offset <= PCI_STATUS)
@@ -439,7 +439,7 @@ void pci_config_write(struct pci *pci, uint64_t address, uint32_t bytes, uint32_
 	settle_all(pci, MAP);
 }
 
-/* --- functions come and go */
+/* --- add and remove */
 
 int pci_create(struct vm *vm, struct error *err)
 {
@@ -481,7 +481,7 @@ int pci_add(struct pci_func *func, struct vm *vm, struct error *err)
 		func->bar[func->msix_bar].size_bytes = MSIX_BAR_BYTES;
 		func->bar[func->msix_bar].ops = &msix_bus_ops;
 		func->bar[func->msix_bar].opaque = func;
-		msix_add_cap(func);
+		add_msix_cap(func);
 	}
 	make_config(func);
 	pthread_mutex_init(&func->irq_lock, NULL);
@@ -507,9 +507,8 @@ void pci_remove(struct pci_func *func)
 	pthread_mutex_destroy(&func->irq_lock);
 }
 
-/* The BARs of all functions lie one behind the other in the order of default slots, each aligned to
- * its size, and no two in one page of memory: an OS may give a page away. 0: the window is full, and
- * a guest may find a better place. */
+/* BARs follow each other in the order of default slots, aligned to their sizes and to pages, because a
+ * guest may map single pages into user space. 0: the window is full; the guest may find another place. */
 static uint64_t default_gpa(const struct pci_func *func, uint32_t bar)
 {
 	const struct pci *pci = func->vm->pci;
@@ -549,8 +548,8 @@ void pci_reset(struct pci_func *func)
 
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
 		unmap_bar(func, bar);
-	/* A guest that has run has its slots for good, be they those of the build that it was saved by:
-	 * its firmware tables and its disk know devices by them. */
+	/* A guest that has run keeps its slots, also those that another build chose: its firmware tables
+	 * and its disk name devices by them. */
 	*s = (struct pci_state){.slot = func->vm->has_run ? s->slot : func->default_slot};
 	memcpy(s->config, func->initial, sizeof(s->config));
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++) {
@@ -580,14 +579,14 @@ const char *pci_check(const struct pci_state *state)
 	return msix_check(state);
 }
 
-/* A build's new capabilities are behind those that were there before it. Returns where the pointer
- * lies behind which this guest has none of ours. */
+/* New builds append capabilities. Returns the offset of the last next pointer that this guest shares
+ * with this build. */
 static uint32_t last_shared(const struct pci_func *func, const uint8_t *config)
 {
 	uint32_t at = PCI_CAPABILITY_LIST;
 
 	if (func->last_cap && !func->next_cap)
-		return func->last_cap + 1u; /* they have their places from elsewhere: all or none */
+		return func->last_cap + 1u; /* pci_put_cap(): all or none */
 	while (func->initial[at] && func->initial[at] == config[at])
 		at = func->initial[at] + 1u;
 	return at;
@@ -610,7 +609,7 @@ static int compare_bars(const struct pci_func *func, const struct pci_state *sav
 	return ret;
 }
 
-/* What cannot be written is the same in the header and the capabilities that both know. */
+/* Read-only bits must be equal in the header and in the capabilities that both have. */
 static int compare_read_only(const struct pci_func *func, const struct pci_state *saved,
 			     struct error *err)
 {
@@ -624,12 +623,12 @@ static int compare_read_only(const struct pci_func *func, const struct pci_state
 	if (func->msix_cap && func->msix_cap < end &&
 	    saved->config[func->msix_cap] == PCI_CAP_ID_MSIX) {
 		uint32_t flags = func->msix_cap + PCI_MSIX_FLAGS;
-		uint32_t had = (get(saved->config, flags, 2) & PCI_MSIX_FLAGS_QSIZE) + 1;
+		uint32_t had = (get_le(saved->config + flags, 2) & PCI_MSIX_FLAGS_QSIZE) + 1;
 
 		if (had != func->nvectors)
 			ret = error_join(err, -EINVAL, "saved with %u MSI-X vectors, here are %u",
 					 had, func->nvectors);
-		put(config, flags, 2, get(saved->config, flags, 2));
+		put_le(config + flags, 2, get_le(saved->config + flags, 2));
 	}
 	for (uint32_t i = PCI_CACHE_LINE_SIZE; i < end; i++)
 		if ((saved->config[i] ^ config[i]) & (uint8_t)~func->writable[i])
@@ -642,16 +641,16 @@ int pci_compare(const struct pci_func *func, const struct pci_state *saved, stru
 {
 	int ret = 0;
 
-	for (size_t i = 0; i < sizeof(identity) / sizeof(identity[0]); i++) {
-		uint32_t had = get(saved->config, identity[i].offset, identity[i].bytes);
-		uint32_t has = get(func->initial, identity[i].offset, identity[i].bytes);
+	for (size_t i = 0; i < ARRAY_SIZE(identity); i++) {
+		uint32_t had = get_le(saved->config + identity[i].offset, identity[i].bytes);
+		uint32_t has = get_le(func->initial + identity[i].offset, identity[i].bytes);
 
 		if (had != has)
 			ret = error_join(err, -EINVAL, "PCI %s: saved with %#x, here it is %#x",
 					 identity[i].name, had, has);
 	}
 	if (ret)
-		return ret; /* another function altogether */
+		return ret; /* another device: the rest only follows from it */
 	ret = compare_bars(func, saved, err);
 	return ret ? ret : compare_read_only(func, saved, err);
 }

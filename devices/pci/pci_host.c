@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The PCI host bridge and the two ways to config space: ECAM (PCI Express Base 3.0, 7.2.2) and
  * mechanism #1 (PCI Local Bus 3.0, 3.2.2.3.2). */
-#include "devices/pci/pci_bus.h"
+#include "devices/pci/pci.h"
 #include "vmm/vm.h"
 
 #define ADDRESS_PORT   0xcf8

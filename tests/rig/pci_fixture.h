@@ -6,7 +6,7 @@
  * Errors: a callback that should not come fails the test. */
 #ifndef TESTS_RIG_PCI_FIXTURE_H
 #define TESTS_RIG_PCI_FIXTURE_H
-#include "devices/pci/pci_bus.h"
+#include "devices/pci/pci.h"
 #include "tests/rig/device_rig.h"
 
 /* BARs: a 64-bit one, a 32-bit one, and that of MSI-X. FAKE_CAP: a capability of its own. */

@@ -6,7 +6,7 @@
  * Errors: a failed step fails the test. virtio 1.2, 3.1 and 4.1. */
 #ifndef TESTS_RIG_VIRTIO_FIXTURE_H
 #define TESTS_RIG_VIRTIO_FIXTURE_H
-#include "devices/pci/pci_bus.h"
+#include "devices/pci/pci.h"
 #include "devices/virtio/virtio.h"
 #include "tests/rig/device_rig.h"
 #include <errno.h>
