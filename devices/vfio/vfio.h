@@ -1,33 +1,52 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* devices/vfio/vfio.h - what the files of the pass-through device share: vfio_pci.c (the device),
- *	vfio_config.c (its config space), vfio_region.c (its BARs), vfio_irq.c (its interrupts).
- * Owns: struct vfio_host is the device's host part; struct vfio_state its state.
- * Threads: as devices/device.h has it; config and BAR accesses come with the device's lock held.
- * Units: offsets are bytes within config space, a BAR or a table.
+/* devices/vfio/vfio.h - pass-through of a PCI function of the host: vfio_pci.c (the device), vfio_config.c (config
+ * space), vfio_region.c (BARs), vfio_irq.c (interrupts), vfio_kernel.c (the host kernel's interfaces).
+ * "Function" means the PCI function here.
+ *
+ * Life of the device. attach: vfio_kernel_open() checks the function in sysfs, opens it and maps guest RAM
+ * for DMA; then BARs, config space and interrupts are set up, in this order, and pci_add() makes it
+ * visible. While the guest runs, config space decides: BARs become memslots, interrupts follow the
+ * INTx, MSI and MSI-X enable bits, and the command register's bus master bit is passed on. The memory of
+ * the function cannot be saved, so a save is refused unless the guest sleeps (S3): its drivers have
+ * stopped the function then and set it up again when they wake. save: pause disables interrupts and bus
+ * mastering, so RAM no longer changes; resume undoes both. load: attach, compare, post_load, resume.
+ * reset: interrupts and bus mastering off, then VFIO_DEVICE_RESET. A function that cannot be reset is kept
+ * from bus mastering until a reset works. detach: the reverse of attach; memslots go before the
+ * mappings that they use.
+ *
+ * Files call each other in this order only: pci, config, region, irq; vfio_kernel.c is called by vfio_pci.c.
+ *
+ * Owns: struct vfio_host is the device's host part, struct vfio_state its state.
+ * Threads: as devices/device.h says; config and BAR accesses come with the device's lock held. Locks: see
+ *	devices/pci/pci.h.
+ * Units: offsets are bytes in config space, a BAR or a table.
  * Errors: 0 or -errno with one message. include/uapi/linux/vfio.h. */
 #ifndef DEVICES_VFIO_VFIO_H
 #define DEVICES_VFIO_VFIO_H
 #include "devices/pci/pci.h"
+#include "vmm/irq_vector.h"
+#include "vmm/options.h"
 #include <linux/vfio.h>
 
-#define VFIO_VECTORS_MAX   2048 /* what MSI-X has room for */
+#define VFIO_VECTORS_MAX   2048 /* the limit of MSI-X */
 #define VFIO_ADDRESS_BYTES 16	/* "0000:01:00.0": domain, bus, slot, function */
-#define VFIO_AREAS_MAX	   8	/* pieces of a BAR that the guest reaches without an exit */
+#define VFIO_AREAS_MAX	   8
 
-/* Guest-visible: config space as the guest reads it, and its MSI-X table. What a driver does not put
- * back after a sleep is as after a reset, as on a PC whose devices lose power then. */
+/* Guest-visible: config space as the guest reads it, and its MSI-X table. Drivers set up everything else
+ * after a sleep, as on a PC whose devices lose power then. */
 struct vfio_state {
 	struct pci_state pci;
 	uint32_t vector[4 * VFIO_VECTORS_MAX]; /* pci_func.msix_entry; pci.msix is not used */
 	uint32_t nvector_words;
 };
 
-/* A BAR of the function, by the regions of its VFIO device. */
+/* A BAR: a region of the VFIO device. */
 struct vfio_bar {
 	struct vfio_host *host;
 	uint32_t index;
 	uint64_t fd_offset, bytes;
 	uint32_t flags; /* VFIO_REGION_INFO_FLAG_* */
+	/* The parts that the guest accesses without an exit. */
 	struct vfio_area {
 		uint64_t offset, bytes;
 		void *hva;     /* mapped into this process */
@@ -37,39 +56,31 @@ struct vfio_bar {
 	uint32_t nareas;
 };
 
-/* One interrupt of the function: an eventfd that the kernel signals. */
-struct vfio_vector {
-	int fd;	      /* -1: none yet */
-	uint32_t gsi; /* its route; 0: none yet */
-	struct irq_msi msi;
-	bool by_irqfd; /* KVM takes it */
-	bool wanted;   /* the guest wants it to be sent; within one look at all vectors */
-	bool renewed;  /* its route is not in KVM yet; the same */
-};
-
 struct vfio_host {
 	struct pci_func pci;
 	int fd; /* of the VFIO device */
 	const struct vfio_config *config;
-	uint64_t config_offset;		  /* of config space in fd */
-	uint8_t passed[PCI_CONFIG_BYTES]; /* mask: bits that are the function's own */
-	bool acts[PCI_CONFIG_BYTES / 4];  /* to read there may do something in the function */
+	char name[OPTIONS_ID_BYTES + VFIO_ADDRESS_BYTES + 4]; /* for messages: "ID (ADDRESS)" */
+	uint64_t config_offset;				      /* of config space in fd */
+	uint8_t passed[PCI_CONFIG_BYTES]; /* mask: bits that the function reads and writes itself */
+	bool has_effect[PCI_CONFIG_BYTES / 4]; /* a read may have a side effect in the function */
 	struct vfio_bar bar[PCI_BARS];
 	uint8_t pm_cap, exp_cap, msi_cap, msix_cap; /* offsets; 0: none */
 	/* Where the function has its table and its pending bits. */
 	uint32_t msix_bar, msix_offset, pba_bar, pba_offset;
-	bool used;	  /* the guest has run since its last reset */
-	bool must_reset;  /* that has failed: it is no bus master before one has worked */
-	bool powered_off; /* D3: no BAR answers, and one that is mapped would stop the vCPU */
-	/* vfio_irq.c's */
+	bool used;	  /* the guest has run since the last reset */
+	bool must_reset;  /* the last reset failed: no bus master until one works */
+	bool powered_off; /* D3: no BAR answers, and a vCPU that reaches a mapped one would hang */
+	/* Private to vfio_irq.c. */
 	enum vfio_irq_mode { VFIO_IRQ_OFF, VFIO_IRQ_INTX, VFIO_IRQ_MSI, VFIO_IRQ_MSIX } irq_mode;
-	struct vfio_vector *vector; /* room for max_vectors */
+	struct irq_vector *vector; /* max_vectors of them; eventfds are created when needed */
+	struct irq_vectors vectors;
 	uint32_t max_vectors;
 	uint32_t nmsis;	   /* MSIs that the function has */
-	uint32_t nvectors; /* of this mode; fewer, if the host has no more */
-	uint32_t nenabled;
-	uint32_t nknown; /* the most that were enabled in this mode */
-	bool refused; /* the host has not given as many as the guest needs: no try without cause */
+	uint32_t nvectors; /* of this mode; fewer if the host has no more */
+	uint32_t nenabled; /* in VFIO */
+	uint32_t nknown;   /* the most that were enabled in this mode */
+	bool refused; /* the host has fewer than the guest needs: do not try again at each write */
 	uint32_t intx_gsi;
 	int intx_fd, unmask_fd, error_fd, request_fd;
 };
@@ -84,47 +95,40 @@ extern const char *vfio_kernel_sysfs_root; /* "/sys"; tests have their own */
 
 /* What the guest sees: identity and capabilities go into host->pci. After vfio_region_open(). */
 int vfio_config_open(struct device *dev, struct error *err) must_check;
-/* Reads config space of the function. */
-int vfio_config_get(const struct vfio_host *host, uint32_t offset, void *data, uint32_t bytes,
-		    struct error *err) must_check;
-/* As the guest has it. */
-uint32_t vfio_config_seen(const struct device *dev, uint32_t offset, uint32_t bytes);
 void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes);
 void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes);
-/* The function's command register follows the guest's. */
+/* Passes the guest's command register on. */
 void vfio_config_command(struct device *dev);
-/* It is no bus master, whatever the guest wants. */
+/* Bus mastering off, whatever the guest wants. */
 int vfio_config_isolate(struct device *dev, struct error *err) must_check;
 /* BARs are mapped as long as the function is in D0. */
 void vfio_config_power(struct device *dev);
-/* The saved config space has what a read would give. */
+/* Reads the bits that are the function's into the saved config space. */
 void vfio_config_refresh(struct device *dev);
 
-/* Sizes, kinds and areas of the BARs. */
+/* Sizes and kinds of the BARs. */
 int vfio_region_open(struct device *dev, struct error *err) must_check;
-/* Maps the areas, but for the pages of the MSI-X table and pending bits. */
+/* Maps the areas, except the pages of the MSI-X table and pending bits. After vfio_config_open(). */
 void vfio_region_map(struct device *dev);
 void vfio_region_close(struct device *dev);
 void vfio_region_bar_changed(struct device *dev, uint32_t bar);
 /* False: a BAR is still mapped that should not be. */
 bool vfio_region_power(struct device *dev, bool on);
-/* One access to a region by the descriptor; false: it failed. */
+/* Access the VFIO device at an offset of its descriptor; false: it failed. */
 bool vfio_region_pread(const struct vfio_host *host, uint64_t at, void *data, uint32_t bytes);
 bool vfio_region_pwrite(const struct vfio_host *host, uint64_t at, const void *data,
 			uint32_t bytes);
 
-/* Vectors, and the eventfds of errors and of a host that wants its function back. */
+/* Interrupts, and the eventfds of errors and of the host's requests to release the function. */
 int vfio_irq_open(struct device *dev, struct error *err) must_check;
 void vfio_irq_close(struct device *dev);
-/* Interrupts are as config space and the MSI-X table say. retry: what the host has refused is asked for
- * once more. */
+/* Interrupts follow config space and the MSI-X table. retry: ask the host again for what it refused. */
 void vfio_irq_sync(struct device *dev, bool retry);
-/* Vectors are off until vfio_irq_sync(), which raises those that may have missed one. */
-void vfio_irq_pause(struct device *dev);
+/* The same after a write to one entry of the MSI-X table. */
 void vfio_irq_sync_vector(struct device *dev, uint32_t vector);
+/* Disables vectors until vfio_irq_sync(), which raises those that may have been missed. */
+void vfio_irq_pause(struct device *dev);
 void vfio_irq_off(struct device *dev);
-/* Has a vector that is masked been raised? */
-bool vfio_irq_pending(struct device *dev, uint32_t vector);
 /* VFIO_DEVICE_GET_IRQ_INFO; 0: the function has none of this kind. */
 uint32_t vfio_irq_count(const struct vfio_host *host, uint32_t index);
 #endif

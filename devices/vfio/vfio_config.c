@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Config space of a function that is passed through. What is not in a table here the guest does not see;
- * addresses and interrupts are its own, not the host's. PCI Local Bus 3.0, chapter 6; PCI Express Base
+/* Config space of a VFIO device. The guest sees only what is in the tables here; BAR addresses and interrupts
+ * are emulated. PCI Local Bus 3.0, chapter 6; PCI Express Base
  * 3.0, 7.8; PCI Power Management 1.2, 3.2. */
 #include "devices/vfio/vfio.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -20,26 +21,25 @@
 /* One register. A bit that is in none of the masks reads as zero. */
 struct field {
 	uint8_t offset, bytes;
-	uint32_t shown;	   /* as the function has it */
-	uint32_t passed;   /* the function's own, for reads and writes */
+	uint32_t shown;	   /* read once from the function */
+	uint32_t passed;   /* each access goes to the function */
 	uint32_t writable; /* emulated */
 	uint32_t fixed;	   /* ones */
 };
-#define COUNT(array) ((uint32_t)(sizeof(array) / sizeof((array)[0])))
 
-/* Beyond what pci.c has; that there are capabilities is its bit. */
+/* In addition to the header in pci.c, which has the capability list bit. */
 static const struct field header[] = {
 	{PCI_STATUS, 2, .passed = 0xffff & ~PCI_STATUS_CAP_LIST},
 };
 
-/* No PME: nobody would take the message. */
+/* No PME: its messages would reach no one. */
 static const struct field pm[] = {
 	{PCI_PM_PMC, 2, .shown = 0xffff & ~PCI_PM_CAP_PME_MASK},
 	{PCI_PM_CTRL, 2, .passed = PM_PASSED},
 	{PCI_PM_DATA_REGISTER, 1, .passed = 0xff},
 };
 
-/* On the root bus there is no link, so it is an endpoint of the root complex. */
+/* The guest sees it on the root bus, without a link: as a root complex integrated endpoint. */
 static const struct field exp_v1[] = {
 	{PCI_EXP_FLAGS, 2, .shown = PCI_EXP_FLAGS_VERS | PCI_EXP_FLAGS_IRQ,
 	 .fixed = PCI_EXP_TYPE_RC_END << 4},
@@ -74,23 +74,8 @@ static const struct field msi_64[] = {
 	{PCI_MSI_DATA_64, 2, .writable = 0xffff},
 };
 
-static uint32_t get(const uint8_t *config, uint32_t offset, uint32_t bytes)
-{
-	uint32_t value = 0;
-
-	for (uint32_t i = 0; i < bytes; i++)
-		value |= (uint32_t)config[offset + i] << (8 * i);
-	return value;
-}
-
-uint32_t vfio_config_seen(const struct device *dev, uint32_t offset, uint32_t bytes)
-{
-	const struct vfio_state *s = dev->state;
-
-	return get(s->pci.config, offset, bytes);
-}
-
-int vfio_config_get(const struct vfio_host *host, uint32_t offset, void *data, uint32_t bytes,
+/* Reads config space of the function. */
+static int read_own(const struct vfio_host *host, uint32_t offset, void *data, uint32_t bytes,
 		    struct error *err)
 {
 	if (vfio_region_pread(host, host->config_offset + offset, data, bytes))
@@ -98,12 +83,12 @@ int vfio_config_get(const struct vfio_host *host, uint32_t offset, void *data, u
 	return error_set(err, -EIO, "its config space cannot be read at %#x", offset);
 }
 
-/* --- what there is */
+/* --- capabilities */
 
-/* While its capabilities are looked at. */
+/* One capability while it is added. */
 struct found {
 	struct vfio_host *host;
-	const uint8_t *config; /* the function's */
+	const uint8_t *config; /* of the function */
 	uint8_t at;
 	uint32_t room; /* up to the next capability or the end */
 	struct pci_reg reg[PCI_CONFIG_BYTES];
@@ -113,7 +98,7 @@ struct found {
 static void add_fields(struct found *cap, const struct field *field, uint32_t nfields)
 {
 	for (const struct field *f = field; f < field + nfields; f++) {
-		uint32_t value = get(cap->config, cap->at + f->offset, f->bytes);
+		uint32_t value = get_le(cap->config + cap->at + f->offset, f->bytes);
 
 		cap->reg[cap->nregs++] = (struct pci_reg){
 			.offset = f->offset,
@@ -131,7 +116,7 @@ static int add_pm(struct found *cap, struct error *err)
 {
 	(void)err;
 	cap->host->pm_cap = cap->at;
-	add_fields(cap, pm, COUNT(pm));
+	add_fields(cap, pm, ARRAY_SIZE(pm));
 	return PCI_PM_SIZEOF;
 }
 
@@ -141,15 +126,15 @@ static int add_exp(struct found *cap, struct error *err)
 
 	(void)err;
 	cap->host->exp_cap = cap->at;
-	add_fields(cap, exp_v1, COUNT(exp_v1));
+	add_fields(cap, exp_v1, ARRAY_SIZE(exp_v1));
 	if (version < EXP_VERSION_2 || cap->room < EXP_V2_BYTES)
 		return EXP_V1_BYTES;
-	add_fields(cap, exp_v2, COUNT(exp_v2));
+	add_fields(cap, exp_v2, ARRAY_SIZE(exp_v2));
 	return EXP_V2_BYTES;
 }
 
-/* What is in it only the function's own driver knows; to read there may do something, as the window
- * into a virtio device's BARs does. */
+/* Only the driver knows its contents. A read may have a side effect, as in the virtio capability that gives
+ * access to BARs. */
 static int add_vendor(struct found *cap, struct error *err)
 {
 	static const struct field length = {PCI_CAP_FLAGS, 1, .shown = 0xff};
@@ -163,7 +148,7 @@ static int add_vendor(struct found *cap, struct error *err)
 		const struct field own = {(uint8_t)i, 1, .passed = 0xff};
 
 		add_fields(cap, &own, 1);
-		cap->host->acts[(cap->at + i) / 4] = true;
+		cap->host->has_effect[(cap->at + i) / 4] = true;
 	}
 	return (int)(bytes > PCI_CAP_FLAGS ? bytes : PCI_CAP_FLAGS + 1);
 }
@@ -171,28 +156,28 @@ static int add_vendor(struct found *cap, struct error *err)
 static int add_msi(struct found *cap, struct error *err)
 {
 	struct vfio_host *host = cap->host;
-	uint32_t flags = get(cap->config, cap->at + PCI_MSI_FLAGS, 2);
+	uint32_t flags = get_le(cap->config + cap->at + PCI_MSI_FLAGS, 2);
 	uint32_t bits = (flags & PCI_MSI_FLAGS_QMASK) >> 1;
 	bool is_64bit = flags & PCI_MSI_FLAGS_64BIT;
 	uint8_t mask_at = is_64bit ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32;
 	uint32_t bytes = mask_at + (flags & PCI_MSI_FLAGS_MASKBIT ? 8u : 0u);
 
 	(void)err;
-	/* 0: it is left out. */
+	/* 0: the guest does not see it. */
 	if (bytes > cap->room || 1u << bits > MSI_VECTORS_MAX ||
 	    vfio_irq_count(host, VFIO_PCI_MSI_IRQ_INDEX) < 1u << bits)
 		return 0;
 	host->msi_cap = cap->at;
 	host->nmsis = 1u << bits;
 	if (is_64bit)
-		add_fields(cap, msi_64, COUNT(msi_64));
+		add_fields(cap, msi_64, ARRAY_SIZE(msi_64));
 	else
-		add_fields(cap, msi_32, COUNT(msi_32));
+		add_fields(cap, msi_32, ARRAY_SIZE(msi_32));
 	if (flags & PCI_MSI_FLAGS_MASKBIT) {
 		const struct field mask = {mask_at, 4,
 					   .writable = UINT32_MAX >> (32 - host->nmsis)};
 
-		/* Refreshed by each read, so what is written there does not matter. */
+		/* Writable, because each read refreshes it anyway. */
 		const struct field pending = {(uint8_t)(mask_at + 4), 4, .writable = ~0u};
 
 		add_fields(cap, &mask, 1);
@@ -201,13 +186,13 @@ static int add_msi(struct found *cap, struct error *err)
 	return (int)bytes;
 }
 
-/* The table and the pending bits stay where they are, but ours are in their place. */
+/* At the same place the guest has our table and pending bits. */
 static int add_msix(struct found *cap, struct error *err)
 {
 	struct vfio_host *host = cap->host;
-	uint32_t n = (get(cap->config, cap->at + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) + 1;
-	uint32_t table = get(cap->config, cap->at + PCI_MSIX_TABLE, 4);
-	uint32_t pba = get(cap->config, cap->at + PCI_MSIX_PBA, 4);
+	uint32_t n = (get_le(cap->config + cap->at + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) + 1;
+	uint32_t table = get_le(cap->config + cap->at + PCI_MSIX_TABLE, 4);
+	uint32_t pba = get_le(cap->config + cap->at + PCI_MSIX_PBA, 4);
 	uint64_t table_end = (table & PCI_MSIX_TABLE_OFFSET) + (uint64_t)n * PCI_MSIX_ENTRY_SIZE;
 	uint64_t pba_end = (pba & PCI_MSIX_PBA_OFFSET) + (n + 63ull) / 64 * 8;
 
@@ -226,13 +211,13 @@ static int add_msix(struct found *cap, struct error *err)
 	host->msix_cap = cap->at;
 	host->pci.nvectors = n;
 	host->pci.msix_entry = ((struct vfio_state *)host->pci.dev->state)->vector;
-	add_fields(cap, msix, COUNT(msix));
+	add_fields(cap, msix, ARRAY_SIZE(msix));
 	return PCI_CAP_MSIX_SIZEOF;
 }
 
 static const struct known {
-	uint8_t id, bytes; /* at least */
-	/* How many bytes it has for the guest, 0: none; or -errno. */
+	uint8_t id, bytes; /* minimum */
+	/* Returns its size for the guest, 0: hidden; or -errno. */
 	int (*add)(struct found *cap, struct error *err);
 } known[] = {
 	{PCI_CAP_ID_PM, PCI_PM_SIZEOF, add_pm},
@@ -242,10 +227,10 @@ static const struct known {
 	{PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, add_msix},
 };
 
-/* Each kind once, but for the vendor's. */
+/* Each kind once, except vendor-specific ones. */
 static const struct known *find_known(uint8_t id, uint64_t *had)
 {
-	for (uint32_t i = 0; i < COUNT(known); i++)
+	for (uint32_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (known[i].id == id) {
 			bool again = *had >> i & 1 && id != PCI_CAP_ID_VNDR;
 
@@ -255,7 +240,7 @@ static const struct known *find_known(uint8_t id, uint64_t *had)
 	return NULL;
 }
 
-/* Offsets in the order of the list, up to where it ends, or bites its tail, or leaves config space. */
+/* Offsets in list order. Stops also where the capability list loops or leaves config space. */
 static uint32_t list_caps(const uint8_t *config, uint8_t *at)
 {
 	uint8_t next = config[PCI_CAPABILITY_LIST] & 0xfc;
@@ -310,15 +295,15 @@ static void add_header(struct vfio_host *host, const uint8_t *config)
 	struct found all = {.host = host, .config = config};
 	struct pci_func *func = &host->pci;
 
-	func->vendor = (uint16_t)get(config, PCI_VENDOR_ID, 2);
-	func->device = (uint16_t)get(config, PCI_DEVICE_ID, 2);
-	func->subsystem_vendor = (uint16_t)get(config, PCI_SUBSYSTEM_VENDOR_ID, 2);
-	func->subsystem = (uint16_t)get(config, PCI_SUBSYSTEM_ID, 2);
-	func->class_code = get(config, PCI_CLASS_PROG, 3);
+	func->vendor = (uint16_t)get_le(config + PCI_VENDOR_ID, 2);
+	func->device = (uint16_t)get_le(config + PCI_DEVICE_ID, 2);
+	func->subsystem_vendor = (uint16_t)get_le(config + PCI_SUBSYSTEM_VENDOR_ID, 2);
+	func->subsystem = (uint16_t)get_le(config + PCI_SUBSYSTEM_ID, 2);
+	func->class_code = get_le(config + PCI_CLASS_PROG, 3);
 	func->revision = config[PCI_REVISION_ID];
 	func->no_intx =
 		!config[PCI_INTERRUPT_PIN] || !vfio_irq_count(host, VFIO_PCI_INTX_IRQ_INDEX);
-	add_fields(&all, header, COUNT(header));
+	add_fields(&all, header, ARRAY_SIZE(header));
 	pci_put_regs(func, all.reg, all.nregs);
 }
 
@@ -326,7 +311,7 @@ int vfio_config_open(struct device *dev, struct error *err)
 {
 	struct vfio_host *host = dev->host;
 	uint8_t config[PCI_CONFIG_BYTES];
-	int ret = vfio_config_get(host, 0, config, sizeof(config), err);
+	int ret = read_own(host, 0, config, sizeof(config), err);
 
 	if (ret)
 		return ret;
@@ -338,8 +323,8 @@ int vfio_config_open(struct device *dev, struct error *err)
 
 /* --- accesses */
 
-/* Bytes from offset on that are the function's own, or are not, up to end. */
-static uint32_t run(const struct vfio_host *host, uint32_t offset, uint32_t end)
+/* The number of bytes from offset on that are all passed to the function, or all not. */
+static uint32_t same_kind(const struct vfio_host *host, uint32_t offset, uint32_t end)
 {
 	uint32_t at = offset;
 
@@ -360,21 +345,20 @@ static void put_passed(struct device *dev, uint32_t offset, uint32_t bytes, cons
 	}
 }
 
-/* Of MSI: which vectors have been raised while they were masked. */
+/* The pending bits of MSI. */
 static void show_pending(struct device *dev)
 {
 	struct vfio_state *s = dev->state;
 	const struct vfio_host *host = dev->host;
 	uint8_t *cap = s->pci.config + host->msi_cap;
-	uint32_t flags = get(cap, PCI_MSI_FLAGS, 2), bits = 0;
+	uint32_t flags = get_le(cap + PCI_MSI_FLAGS, 2), bits = 0;
 
 	if (!host->msi_cap || !(flags & PCI_MSI_FLAGS_MASKBIT))
 		return;
 	for (uint32_t i = 0; host->irq_mode == VFIO_IRQ_MSI && i < host->nmsis; i++)
-		bits |= (uint32_t)vfio_irq_pending(dev, i) << i;
+		bits |= (uint32_t)irq_vector_pending(&host->vector[i]) << i;
 	cap += flags & PCI_MSI_FLAGS_64BIT ? PCI_MSI_PENDING_64 : PCI_MSI_PENDING_32;
-	for (uint32_t i = 0; i < sizeof(bits); i++)
-		cap[i] = (uint8_t)(bits >> (8 * i));
+	put_le(cap, sizeof(bits), bits);
 }
 
 void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes)
@@ -383,17 +367,17 @@ void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes)
 	uint8_t data[PCI_CONFIG_BYTES];
 
 	for (uint32_t at = offset, n; at < offset + bytes; at += n) {
-		n = run(host, at, offset + bytes);
+		n = same_kind(host, at, offset + bytes);
 		if (!host->passed[at])
 			continue;
-		if (vfio_config_get(host, at, data, n, NULL))
+		if (read_own(host, at, data, n, NULL))
 			memset(data, 0xff, n);
 		put_passed(dev, at, n, data);
 	}
 	show_pending(dev);
 }
 
-/* Bits of these bytes that are not the function's own are such as nobody can set there. */
+/* Bits of these bytes that are not passed are reserved in the function: written as 0. */
 static void forward(const struct device *dev, uint32_t offset, uint32_t bytes)
 {
 	const struct vfio_state *s = dev->state;
@@ -401,14 +385,14 @@ static void forward(const struct device *dev, uint32_t offset, uint32_t bytes)
 	uint8_t data[PCI_CONFIG_BYTES];
 
 	for (uint32_t at = offset, n; at < offset + bytes; at += n) {
-		n = run(host, at, offset + bytes);
+		n = same_kind(host, at, offset + bytes);
 		if (!host->passed[at])
 			continue;
 		for (uint32_t i = 0; i < n; i++)
 			data[i] = s->pci.config[at + i] & host->passed[at + i];
 		if (!vfio_region_pwrite(host, host->config_offset + at, data, n))
-			log_guest("%s (%s): a write to its config space at %#x fails: %s",
-				  host->config->id, host->config->host, at, strerror(errno));
+			log_guest("%s: a write to its config space at %#x fails: %s", host->name,
+				  at, strerror(errno));
 	}
 }
 
@@ -416,14 +400,14 @@ static int put_command(struct device *dev, bool may_master, struct error *err)
 {
 	const struct vfio_state *s = dev->state;
 	const struct vfio_host *host = dev->host;
-	uint16_t guest = (uint16_t)get(s->pci.config, PCI_COMMAND, 2), own;
+	uint16_t guest = (uint16_t)get_le(s->pci.config + PCI_COMMAND, 2), own;
 	uint32_t pass = PCI_COMMAND_INTX_DISABLE | (may_master ? PCI_COMMAND_MASTER : 0);
 
-	if (vfio_config_get(host, PCI_COMMAND, &own, sizeof(own), err))
+	if (read_own(host, PCI_COMMAND, &own, sizeof(own), err))
 		return -EIO;
 	own &= (uint16_t) ~(PCI_COMMAND_INTX_DISABLE | PCI_COMMAND_MASTER);
-	/* Its BARs lie where the host has put them and may always answer there: were they switched
-	 * off, a vCPU that reaches one meanwhile could not go on. */
+	/* The BARs stay enabled at their host addresses: a vCPU that reaches a disabled one through a
+	 * memslot would hang. */
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
 		if (host->pci.bar[bar].size_bytes)
 			own |= host->pci.bar[bar].is_io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
@@ -440,7 +424,7 @@ void vfio_config_command(struct device *dev)
 	struct error err;
 
 	if (put_command(dev, !host->must_reset, &err))
-		log_guest("%s (%s): %s", host->config->id, host->config->host, err.msg);
+		log_guest("%s: %s", host->name, err.msg);
 }
 
 int vfio_config_isolate(struct device *dev, struct error *err)
@@ -449,16 +433,16 @@ int vfio_config_isolate(struct device *dev, struct error *err)
 	int ret = put_command(dev, false, err);
 	uint16_t own;
 
-	ret = ret ? ret : vfio_config_get(host, PCI_COMMAND, &own, sizeof(own), err);
+	ret = ret ? ret : read_own(host, PCI_COMMAND, &own, sizeof(own), err);
 	if (!ret && own & PCI_COMMAND_MASTER)
 		ret = error_set(err, -EIO, "its command register keeps the bit that was cleared");
 	if (ret)
 		error_prefix(
 			err,
-			"%s (%s): it cannot be stopped from being a bus master, which "
+			"%s: it cannot be stopped from being a bus master, which "
 			"reaches guest RAM: if it is broken, as the host's kernel log may tell, "
 			"shut the guest down",
-			host->config->id, host->config->host);
+			host->name);
 	return ret;
 }
 
@@ -468,8 +452,8 @@ void vfio_config_power(struct device *dev)
 	uint16_t control;
 
 	if (host->pm_cap)
-		(void)vfio_region_power(dev, !vfio_config_get(host, host->pm_cap + PCI_PM_CTRL,
-							      &control, sizeof(control), NULL) &&
+		(void)vfio_region_power(dev, !read_own(host, host->pm_cap + PCI_PM_CTRL, &control,
+						       sizeof(control), NULL) &&
 						     !(control & PCI_PM_CTRL_STATE_MASK));
 }
 
@@ -482,22 +466,24 @@ void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 {
 	const struct vfio_host *host = dev->host;
 	bool is_pm = host->pm_cap && overlaps(offset, bytes, host->pm_cap + PCI_PM_CTRL, 2);
-	/* A function level reset ends D3, too. */
+	/* A function level reset also ends D3. */
 	bool is_reset = host->exp_cap && overlaps(offset, bytes, host->exp_cap + PCI_EXP_DEVCTL, 2);
+	bool is_command = overlaps(offset, bytes, PCI_COMMAND, 2);
+	/* With the mask bits of MSI. */
+	bool is_irq =
+		(host->msi_cap && overlaps(offset, bytes, host->msi_cap, PCI_MSI_PENDING_64)) ||
+		(host->msix_cap && overlaps(offset, bytes, host->msix_cap, PCI_MSIX_TABLE));
 
-	/* Whatever it is that the guest has written: accesses find the BARs again afterwards. One that
-	 * stays mapped must answer. */
+	/* While power changes, no BAR may be mapped; one that stays mapped must keep its power. */
 	if (!is_pm || vfio_region_power(dev, false))
 		forward(dev, offset, bytes);
 	if (is_pm || is_reset)
 		vfio_config_power(dev);
-	/* On the way to D0 and behind a reset the host's kernel puts back what it has saved before. */
-	if (is_pm || is_reset || overlaps(offset, bytes, PCI_COMMAND, 2))
+	/* After a change to D0 and after a reset the host's kernel restores what it saved before. */
+	if (is_pm || is_reset || is_command)
 		vfio_config_command(dev);
 	/* With the capabilities come masks. */
-	vfio_irq_sync(dev, (host->msi_cap &&
-			    overlaps(offset, bytes, host->msi_cap, PCI_MSI_PENDING_64)) ||
-				   (host->msix_cap && overlaps(offset, bytes, host->msix_cap, 4)));
+	vfio_irq_sync(dev, is_irq);
 }
 
 void vfio_config_refresh(struct device *dev)
@@ -505,6 +491,6 @@ void vfio_config_refresh(struct device *dev)
 	const struct vfio_host *host = dev->host;
 
 	for (uint32_t at = 0; at < PCI_CONFIG_BYTES; at += 4)
-		if (!host->acts[at / 4])
+		if (!host->has_effect[at / 4])
 			vfio_config_read(dev, at, 4);
 }

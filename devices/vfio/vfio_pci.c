@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A PCI function of the host that the guest drives itself. Its memory and what it does are nobody's to
- * save: a guest that sleeps has put it to rest, and brings it up again when it wakes. */
+/* The VFIO device: attach, reset and checkpoints of a PCI function of the host that the guest drives. */
 #include "devices/vfio/vfio.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -38,7 +38,7 @@ static bool msix_pending(struct device *dev, uint32_t vector)
 {
 	const struct vfio_host *host = dev->host;
 
-	return host->irq_mode == VFIO_IRQ_MSIX && vfio_irq_pending(dev, vector);
+	return host->irq_mode == VFIO_IRQ_MSIX && irq_vector_pending(&host->vector[vector]);
 }
 
 static int find_config(struct vfio_host *host, struct error *err)
@@ -82,23 +82,24 @@ static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
 	int ret;
 
 	host->config = &vm->opt->vfio[dev->instance];
+	snprintf(host->name, sizeof(host->name), "%s (%s)", host->config->id, host->config->host);
 	host->intx_fd = host->unmask_fd = host->error_fd = host->request_fd = -1;
 	ret = vfio_kernel_open(vm, host->config->host, &host->fd, err);
 	if (ret)
 		return ret;
 	ret = open_function(dev, err);
 	if (ret) {
-		error_prefix(err, "%s (%s)", host->config->id, host->config->host);
+		error_prefix(err, "%s", host->name);
 		goto close;
 	}
 	ret = pci_add(&host->pci, vm, err);
 	if (ret)
 		goto close;
 	if (!vm->opt->s3)
-		log_warn("%s (%s): with --machine s3=off the guest cannot sleep, and with a "
+		log_warn("%s: with --machine s3=off the guest cannot sleep, and with a "
 			 "function "
 			 "that is passed through it can be saved only asleep",
-			 host->config->id, host->config->host);
+			 host->name);
 	return 0;
 close:
 	vfio_irq_close(dev);
@@ -112,14 +113,14 @@ static void vfio_detach(struct device *dev)
 	struct vfio_host *host = dev->host;
 
 	vfio_irq_close(dev);
-	pci_remove(&host->pci); /* memslots go before what is behind them */
+	pci_remove(&host->pci); /* memslots go before their mappings */
 	vfio_region_close(dev);
 	vfio_kernel_close(dev->vm, host->config->host, host->fd);
 }
 
 /* --- reset */
 
-/* Nothing reaches guest RAM any more when this returns: the next kernel is loaded there. */
+/* When this returns the function no longer writes to guest RAM: the next kernel is loaded there. */
 static void vfio_reset(struct device *dev)
 {
 	struct vfio_host *host = dev->host;
@@ -128,14 +129,14 @@ static void vfio_reset(struct device *dev)
 	vfio_irq_off(dev);
 	if (vfio_config_isolate(dev, &err))
 		log_error("%s", err.msg);
-	/* The open has done it for the first time. */
+	/* VFIO has reset an unused function when it was opened. */
 	host->must_reset = host->used && ioctl(host->fd, VFIO_DEVICE_RESET);
 	if (host->must_reset)
-		log_error("%s (%s): the function cannot be reset: %s: it is kept from guest RAM "
+		log_error("%s: the function cannot be reset: %s: it is kept from guest RAM "
 			  "until "
 			  "that works: try again by system_reset, or quit, and look at the host's "
 			  "kernel log",
-			  host->config->id, host->config->host, strerror(errno));
+			  host->name, strerror(errno));
 	else
 		host->used = false;
 	pci_reset(&host->pci);
@@ -153,16 +154,15 @@ static int vfio_may_save(struct device *dev, struct error *err)
 		return 0;
 	if (!dev->vm->opt->s3)
 		return error_set(err, -EOPNOTSUPP,
-				 "%s (%s) is passed through and can be saved only while the guest "
+				 "%s is passed through and can be saved only while the guest "
 				 "sleeps, which it cannot: start it with --machine s3=on",
-				 host->config->id, host->config->host);
+				 host->name);
 	return error_set(
 		err, -EAGAIN,
-		"%s (%s) is passed through and can be saved only while the guest sleeps: "
+		"%s is passed through and can be saved only while the guest sleeps: "
 		"%slet its agent guest-suspend-ram (kexec-update --suspend does), wait for "
 		"run state suspended",
-		host->config->id, host->config->host,
-		dev->vm->runstate == RUNSTATE_PAUSED ? "cont it first, " : "");
+		host->name, dev->vm->runstate == RUNSTATE_PAUSED ? "cont it first, " : "");
 }
 
 static int vfio_compare(struct device *dev, const void *saved, struct error *err)
@@ -171,7 +171,7 @@ static int vfio_compare(struct device *dev, const void *saved, struct error *err
 	const struct vfio_state *s = saved;
 	int ret = pci_compare(&host->pci, &s->pci, err);
 
-	/* One with other vectors has said so. */
+	/* Else pci_compare() has named the difference. */
 	if (!ret && s->nvector_words != ENTRY_WORDS * host->pci.nvectors)
 		ret = error_join(err, -EINVAL,
 				 "saved with a table of %u MSI-X vectors, here are %u",
@@ -191,14 +191,14 @@ static int vfio_post_load(struct device *dev, struct error *err)
 	return pci_post_load(&host->pci, err);
 }
 
-/* After a load the function is as its reset has left it, and gets what makes it answer; the driver that
- * wakes does the rest. A line that KVM holds high, and forgot with its controllers, comes anew. */
+/* After a load the function is in the state after a reset; the driver sets it up when the guest wakes. INTx is
+ * set up anew: KVM may have forgotten the level of the line. */
 static void vfio_resume(struct device *dev)
 {
 	struct vfio_host *host = dev->host;
 
 	host->used = true;
-	/* A vector that is raised while it is off is lost. */
+	/* Before bus mastering: an interrupt that is raised while disabled is lost. */
 	if (host->irq_mode == VFIO_IRQ_INTX)
 		vfio_irq_off(dev);
 	vfio_irq_sync(dev, true);
@@ -206,8 +206,8 @@ static void vfio_resume(struct device *dev)
 	pci_resume(&host->pci);
 }
 
-/* RAM of a guest that sleeps stands still, whatever its driver has left on; one that is awake goes on
- * where it was and its function never rests. */
+/* With a sleeping guest RAM must no longer change, whatever its driver left enabled. With one that is awake,
+ * which cannot be saved, the function goes on. */
 static int vfio_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	int ret;
@@ -221,7 +221,7 @@ static int vfio_pause(struct device *dev, uint64_t deadline_ns, struct error *er
 		vfio_resume(dev);
 		return ret;
 	}
-	/* The answer to a read pushes what the function has written before it into RAM. */
+	/* A read also waits until earlier writes of the function are in RAM. */
 	vfio_config_refresh(dev);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The BARs of a function that is passed through: what can be mapped becomes memslots, the rest goes
- * through the descriptor, access by access. */
+/* The BARs of a VFIO device: what can be mapped becomes memslots; other accesses go through the
+ * descriptor. */
 #include "devices/vfio/vfio.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -17,7 +17,7 @@
 	(VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE | VFIO_REGION_INFO_FLAG_MMAP)
 #define PORTS_MAX 0x10000ull
 #define BAR32_MAX (1ull << 31)
-#define BAR64_MAX (1ull << 46) /* more than a guest's address space has room for */
+#define BAR64_MAX (1ull << 46) /* larger than a guest's address space */
 
 bool vfio_region_pread(const struct vfio_host *host, uint64_t at, void *data, uint32_t bytes)
 {
@@ -84,9 +84,8 @@ static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t val
 		vfio_irq_sync_vector(host->pci.dev, (uint32_t)(offset / PCI_MSIX_ENTRY_SIZE));
 	} else if (!is_pba(bar, offset) &&
 		   !vfio_region_pwrite(host, bar->fd_offset + offset, &value, size)) {
-		log_guest("%s (%s): a write to BAR %u at %#llx fails: %s", host->config->id,
-			  host->config->host, bar->index, (unsigned long long)offset,
-			  strerror(errno));
+		log_guest("%s: a write to BAR %u at %#llx fails: %s", host->name, bar->index,
+			  (unsigned long long)offset, strerror(errno));
 	}
 }
 
@@ -101,8 +100,8 @@ static void map_area(struct device *dev, uint32_t bar, struct vfio_area *area)
 
 	if (memslot_add(&dev->vm->memslots, host->pci.bar[bar].gpa + area->offset, area->bytes,
 			area->hva, &area->slot, &err))
-		log_guest("%s (%s): BAR %u: %s; its accesses take the slow way", host->config->id,
-			  host->config->host, bar, err.msg);
+		log_guest("%s: BAR %u: %s; its accesses take the slow way", host->name, bar,
+			  err.msg);
 	else
 		area->mapped = true;
 }
@@ -143,9 +142,9 @@ bool vfio_region_power(struct device *dev, bool on)
 	return on || !any_mapped(host);
 }
 
-/* --- what there is */
+/* --- sizes and kinds */
 
-/* Filled by one ioctl; a region with more capabilities than this has room for is not mapped. */
+/* For one ioctl. A region whose capabilities need more room is not mapped. */
 union region_info {
 	struct vfio_region_info head;
 	uint8_t bytes[INFO_BYTES];
@@ -161,7 +160,7 @@ static int region_info(const struct vfio_host *host, uint32_t index, union regio
 	return 0;
 }
 
-/* A BAR's size is a power of two, and its register says the rest. */
+/* The register of the BAR has its kind. */
 static int open_bar(struct device *dev, uint32_t bar, struct error *err)
 {
 	struct vfio_host *host = dev->host;
@@ -172,9 +171,9 @@ static int open_bar(struct device *dev, uint32_t bar, struct error *err)
 
 	if (ret || !info.head.size)
 		return ret;
-	ret = vfio_config_get(host, PCI_BASE_ADDRESS_0 + 4 * bar, &reg, sizeof(reg), err);
-	if (ret)
-		return ret;
+	if (!vfio_region_pread(host, host->config_offset + PCI_BASE_ADDRESS_0 + 4 * bar, &reg,
+			       sizeof(reg)))
+		return error_set(err, -EIO, "the register of BAR %u cannot be read", bar);
 	host->bar[bar] = (struct vfio_bar){.host = host,
 					   .index = bar,
 					   .fd_offset = info.head.offset,
@@ -235,8 +234,8 @@ static void add_area(const struct vfio_host *host, struct vfio_bar *b, uint64_t 
 	if (area->hva != MAP_FAILED)
 		b->nareas++;
 	else
-		log_warn("%s (%s): a BAR cannot be mapped (%s) and takes the slow way",
-			 host->config->id, host->config->host, strerror(errno));
+		log_warn("%s: a BAR cannot be mapped (%s) and takes the slow way", host->name,
+			 strerror(errno));
 }
 
 /* holes: in order */
@@ -251,7 +250,7 @@ static void add_areas(const struct vfio_host *host, struct vfio_bar *b, uint64_t
 	add_area(host, b, start, end);
 }
 
-/* Whole pages, lest a neighbour of the table is reached with another width than it wants. */
+/* Whole pages are excluded: what shares them with the table is accessed by exits. */
 static uint32_t find_holes(const struct vfio_host *host, uint32_t bar, struct hole *hole)
 {
 	uint64_t table_end = host->msix_offset + (uint64_t)host->pci.nvectors * PCI_MSIX_ENTRY_SIZE;
@@ -273,7 +272,7 @@ static uint32_t find_holes(const struct vfio_host *host, uint32_t bar, struct ho
 	return n;
 }
 
-/* NULL: there is none. The chain is the kernel's; one that makes no sense maps nothing. */
+/* NULL: there is none, or the capability list makes no sense (is_bad) and nothing is mapped. */
 static const struct vfio_region_info_cap_sparse_mmap *find_sparse(const union region_info *info,
 								  bool *is_bad)
 {
@@ -338,7 +337,7 @@ void vfio_region_close(struct device *dev)
 		while (b->nareas) {
 			struct vfio_area *area = &b->area[--b->nareas];
 
-			/* What comes there next is not for the guest. */
+			/* If a memslot remains, the guest must not reach what is mapped here next. */
 			if (!area->mapped)
 				munmap(area->hva, area->bytes);
 		}

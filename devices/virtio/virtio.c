@@ -330,7 +330,6 @@ int virtio_attach(struct device *dev, struct vm *vm, struct error *err)
 		bool by_fd = !v->ops->kick || queue->by_fd;
 
 		queue->dev = dev;
-		queue->call_fd = -1;
 		queue->kick_fd = by_fd ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
 		if (by_fd && queue->kick_fd < 0)
 			ret = error_set(err, -errno, "%s: no eventfd: %s", dev->name,

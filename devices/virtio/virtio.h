@@ -13,6 +13,7 @@
 #define DEVICES_VIRTIO_VIRTIO_H
 #include "devices/pci/pci.h"
 #include "devices/virtio/virtqueue.h"
+#include "vmm/irq_vector.h"
 #include <stdatomic.h>
 
 #define VIRTIO_MAX_QUEUES 18
@@ -85,11 +86,7 @@ struct virtio_queue {
 	bool running; /* between start and stop, and enabled */
 	int kick_fd;  /* eventfd, non-blocking; -1 if ops->kick takes it */
 	uint64_t kick_gpa; /* where KVM has its ioeventfd now; 0: nowhere */
-	int call_fd;	   /* of virtio_call_fd(); -1: none */
-	bool call_by_irqfd, call_in_loop;
 	struct device *dev;
-	uint32_t call_gsi;	 /* of the route that the irqfd takes; 0: none yet */
-	struct irq_msi call_msi; /* where that route leads */
 };
 
 struct virtio {
@@ -102,6 +99,8 @@ struct virtio {
 	uint32_t config_bytes;
 
 	struct virtio_queue queue[VIRTIO_MAX_QUEUES];
+	struct irq_vector call[VIRTIO_MAX_QUEUES]; /* fd: of virtio_call_fd() */
+	struct irq_vectors calls;
 	struct pci_func pci;
 	struct device *dev;
 	uint8_t cfg_cap; /* where the capability is that reaches BARs through config space */

@@ -11,9 +11,8 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 #include <string.h>
-#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #define VENDOR	     0x1af4
 #define DEVICE_BASE  0x1040
@@ -80,115 +79,42 @@ static void bar_changed(struct device *dev, uint32_t bar)
 		virtio_pci_sync_kicks(dev);
 }
 
-/* --- calls */
+/* --- interrupts of back ends in the kernel */
 static void call_ready(void *opaque, uint32_t events)
 {
-	struct virtio_queue *queue = opaque;
+	const struct virtio_queue *queue = opaque;
 	const struct virtio *v = queue->dev->host;
-	uint64_t n;
+	uint32_t i = (uint32_t)(queue - v->queue);
+	eventfd_t n;
 
 	(void)events;
-	if (read(queue->call_fd, &n, sizeof(n)) == sizeof(n))
-		virtio_signal(queue->dev, (uint32_t)(queue - v->queue));
+	if (!eventfd_read(v->call[i].fd, &n))
+		virtio_signal(queue->dev, i);
 }
 
-static void set_call(struct virtio_queue *queue, bool by_irqfd, bool in_loop)
-{
-	struct device *dev = queue->dev;
-	struct vm *vm = dev->vm;
-	struct error err;
-
-	if (queue->call_in_loop && !in_loop)
-		loop_del(&vm->loop, queue->call_fd);
-	if (queue->call_by_irqfd && !by_irqfd)
-		irq_detach_fd(&vm->irq, queue->call_gsi, queue->call_fd);
-	if (by_irqfd && !queue->call_by_irqfd &&
-	    irq_attach_fd(&vm->irq, queue->call_gsi, queue->call_fd, &err)) {
-		log_error("%s: %s", dev->name, err.msg);
-		by_irqfd = false;
-		in_loop = true;
-	}
-	if (in_loop && !queue->call_in_loop &&
-	    loop_add(&vm->loop, queue->call_fd, EPOLLIN, call_ready, queue, &dev->lock))
-		log_error("%s: no room for one more descriptor: interrupts are lost", dev->name);
-	queue->call_by_irqfd = by_irqfd;
-	queue->call_in_loop = in_loop;
-}
-
-/* The route leads to msi from the next commit on. True if it has changed. */
-static bool set_route(struct virtio_queue *queue, const struct irq_msi *msi)
-{
-	struct irq *irq = &queue->dev->vm->irq;
-
-	if (queue->call_gsi && queue->call_msi.address == msi->address &&
-	    queue->call_msi.data == msi->data)
-		return false;
-	if (!queue->call_gsi && irq_route_alloc(irq, &queue->call_gsi, NULL))
-		return false;
-	queue->call_msi = *msi;
-	irq_route_set(irq, queue->call_gsi, msi);
-	return true;
-}
-
-static void free_route(struct virtio_queue *queue)
-{
-	if (queue->call_gsi)
-		irq_route_free(&queue->dev->vm->irq, queue->call_gsi);
-	queue->call_gsi = 0;
-}
-
-/* One commit for all: each costs KVM a grace period. */
 void virtio_pci_sync_calls(struct device *dev)
 {
 	struct virtio *v = dev->host;
 	const struct virtio_state *s = dev->state;
-	bool by_irqfd[VIRTIO_MAX_QUEUES] = {false}, changed[VIRTIO_MAX_QUEUES] = {false};
-	bool any = false, failed;
 	struct irq_msi msi;
-	struct error err;
 
 	for (uint32_t i = 0; i < v->nqueues; i++) {
-		uint16_t vector = s->queue_vector[i];
+		bool sends =
+			v->call[i].fd >= 0 && pci_msix_message(&v->pci, s->queue_vector[i], &msi);
 
-		if (v->queue[i].call_fd < 0 || vector == PCI_NO_VECTOR ||
-		    !pci_msix_message(&v->pci, vector, &msi))
-			continue;
-		changed[i] = set_route(&v->queue[i], &msi);
-		by_irqfd[i] = v->queue[i].call_gsi;
-		any |= changed[i];
+		irq_vector_set(&v->calls, i, sends ? &msi : NULL);
 	}
-	failed = any && irq_route_commit(&dev->vm->irq, &err);
-	if (failed)
-		log_guest("%s: %s", dev->name, err.msg);
-	for (uint32_t i = 0; i < v->nqueues; i++) {
-		bool lost = failed && changed[i];
-
-		by_irqfd[i] &= !lost;
-		if (v->queue[i].call_fd >= 0)
-			set_call(&v->queue[i], by_irqfd[i], !by_irqfd[i]);
-		/* The next look finds that it has none, and tries again. */
-		if (lost)
-			free_route(&v->queue[i]);
-	}
-}
-
-static void forget_call(struct virtio_queue *queue)
-{
-	if (queue->call_fd >= 0)
-		set_call(queue, false, false);
-	free_route(queue);
-	queue->call_fd = -1;
+	irq_vectors_commit(&v->calls, 0, v->nqueues);
 }
 
 void virtio_call_fd(struct device *dev, uint32_t queue, int call_fd)
 {
 	struct virtio *v = dev->host;
-	struct virtio_queue *q = &v->queue[queue];
 
-	if (call_fd == q->call_fd)
+	if (call_fd == v->call[queue].fd)
 		return;
-	forget_call(q);
-	q->call_fd = call_fd;
+	irq_vector_release(&v->calls, queue);
+	v->call[queue].fd = call_fd;
 	/* Within ops->start() the core does it for all queues at once. */
 	if (v->started)
 		virtio_pci_sync_calls(dev);
@@ -509,6 +435,14 @@ int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *err)
 		.config_read = config_read,
 		.config_written = config_written,
 	};
+	v->calls = (struct irq_vectors){.irq = &vm->irq,
+					.name = dev->name,
+					.vector = v->call,
+					.fallback = call_ready,
+					.loop = &vm->loop,
+					.lock = &dev->lock};
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		v->call[i] = (struct irq_vector){.fd = -1, .opaque = &v->queue[i]};
 	add_caps(v);
 	return pci_add(&v->pci, vm, err);
 }
@@ -517,13 +451,10 @@ void virtio_pci_detach(struct device *dev)
 {
 	struct virtio *v = dev->host;
 
-	for (uint32_t i = 0; i < v->nqueues; i++) {
-		struct virtio_queue *queue = &v->queue[i];
-
-		/* The VM ends: KVM lets go of its descriptors faster by itself. */
-		queue->kick_gpa = 0;
-		if (queue->call_in_loop)
-			set_call(queue, queue->call_by_irqfd, false);
-	}
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		irq_vector_release(&v->calls, i);
+	/* The VM ends: KVM lets go of its descriptors faster by itself. */
+	for (uint32_t i = 0; i < v->nqueues; i++)
+		v->queue[i].kick_gpa = 0;
 	pci_remove(&v->pci);
 }

@@ -66,7 +66,7 @@ static void check(void)
 	for (uint32_t i = 0; i < host->max_vectors; i++)
 		ck_assert(host->irq_mode != VFIO_IRQ_OFF || !host->vector[i].gsi);
 	for (uint32_t i = 0; i < host->max_vectors; i++)
-		ck_assert(!host->vector[i].by_irqfd ||
+		ck_assert(!host->vector[i].attached ||
 			  (i < host->nknown && host->vector[i].fd >= 0 && host->vector[i].gsi));
 }
 

@@ -94,6 +94,7 @@ int irq_route_commit(struct irq *irq, struct error *err)
 	(void)irq;
 	if (rig.commit_fails)
 		return error_set(err, -ENOMEM, "no memory for routes");
+	rig.commits++;
 	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
 		rig.route[i].committed = rig.route[i].used;
 	return 0;
@@ -102,7 +103,8 @@ int irq_route_commit(struct irq *irq, struct error *err)
 int irq_attach_fd(const struct irq *irq, uint32_t gsi, int fd, struct error *err)
 {
 	(void)irq;
-	(void)err;
+	if (rig.attach_fails)
+		return error_set(err, -ENOMEM, "no memory for an irqfd");
 	ck_assert_int_eq(route_of(gsi)->fd, 0);
 	ck_assert(route_of(gsi)->committed);
 	route_of(gsi)->fd = fd;

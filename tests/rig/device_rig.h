@@ -35,7 +35,8 @@ struct rig {
 		struct irq_msi msi;
 		int fd; /* 0: none */
 	} route[IRQ_MAX_ROUTES];
-	bool commit_fails; /* of routes */
+	bool commit_fails, attach_fails; /* of routes, of an eventfd to one */
+	uint32_t commits;		 /* of routes */
 	/* A line that is driven by an eventfd; 0: none. */
 	struct rig_level {
 		uint32_t gsi;
