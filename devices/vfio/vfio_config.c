@@ -482,8 +482,9 @@ void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 	/* After a change to D0 and after a reset the host's kernel restores what it saved before. */
 	if (is_pm || is_reset || is_command)
 		vfio_config_command(dev);
-	/* With the capabilities come masks. */
-	vfio_irq_sync(dev, is_irq);
+	/* Nothing else can change interrupts, and to look at all vectors takes time. */
+	if (is_pm || is_reset || is_command || is_irq)
+		vfio_irq_sync(dev, is_irq);
 }
 
 void vfio_config_refresh(struct device *dev)

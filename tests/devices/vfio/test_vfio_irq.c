@@ -277,6 +277,38 @@ START_TEST(no_try_without_cause)
 }
 END_TEST
 
+static uint32_t looks; /* at a vector */
+
+bool __wrap_pci_msix_message(struct pci_func *func, uint32_t vector, struct irq_msi *message);
+bool __real_pci_msix_message(struct pci_func *func, uint32_t vector, struct irq_msi *message);
+bool __wrap_pci_msix_message(struct pci_func *func, uint32_t vector, struct irq_msi *message)
+{
+	looks++;
+	return __real_pci_msix_message(func, vector, message);
+}
+
+/* There may be 2,048, and the guest writes config space as often as it likes. */
+START_TEST(writes_look_only_at_vectors_they_concern)
+{
+	start();
+	msix_control(ON);
+	use(0);
+	looks = 0;
+	vfio_put(PCI_INTERRUPT_LINE, 1, 7);
+	vfio_put(PCI_CACHE_LINE_SIZE, 1, 7);
+	vfio_put(PCI_BASE_ADDRESS_2, 4, 0xfd000000);
+	vfio_put(FUNCTION_VENDOR + 4, 4, 1);
+	vfio_put(FUNCTION_EXP + PCI_EXP_DEVSTA, 2, 0xffff);
+	ck_assert_uint_eq(looks, 0);
+	mask(3, true);
+	ck_assert_uint_eq(looks, 1);
+	msix_control(ON | PCI_MSIX_FLAGS_MASKALL);
+	ck_assert_uint_eq(looks, 1 + FUNCTION_VECTORS);
+	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
+	ck_assert_uint_eq(looks, 1 + 2 * FUNCTION_VECTORS);
+}
+END_TEST
+
 /* Over a pause, whether it was masked or not. */
 START_TEST(pause_loses_none)
 {
@@ -489,6 +521,7 @@ int main(void)
 				      host_has_fewer,
 				      host_fails,
 				      no_try_without_cause,
+				      writes_look_only_at_vectors_they_concern,
 				      pause_loses_none,
 				      msi_vectors,
 				      msi_masks,
