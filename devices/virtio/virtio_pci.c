@@ -453,8 +453,5 @@ void virtio_pci_detach(struct device *dev)
 
 	for (uint32_t i = 0; i < v->nqueues; i++)
 		irq_vector_release(&v->calls, i);
-	/* The VM ends: KVM lets go of its descriptors faster by itself. */
-	for (uint32_t i = 0; i < v->nqueues; i++)
-		v->queue[i].kick_gpa = 0;
-	pci_remove(&v->pci);
+	pci_remove(&v->pci); /* with the BAR go the ioeventfds */
 }

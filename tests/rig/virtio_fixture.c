@@ -286,6 +286,8 @@ static void close_machine(void)
 {
 	fake.busy = false;
 	rig_close();
+	for (uint32_t i = 0; i < QUEUES; i++)
+		ck_assert_uint_eq(assigned[i].gpa, 0); /* KVM has no ioeventfd of it any more */
 	pci_destroy(&rig.vm);
 	ram_close(&rig.vm.ram);
 }
