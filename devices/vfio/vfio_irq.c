@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Interrupts of a VFIO device: VFIO signals an eventfd for each, and KVM takes it. PCI Local Bus 3.0, 6.8; Documentation/virt/kvm/api.rst, 4.75 KVM_IRQFD. */
+/* Interrupts of a VFIO device: VFIO signals an eventfd for each, and KVM takes it. PCI Local Bus 3.0, 6.8;
+ * Documentation/virt/kvm/api.rst, 4.75 KVM_IRQFD. */
 #include "devices/vfio/vfio.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
@@ -33,7 +34,7 @@ uint32_t vfio_irq_count(const struct vfio_host *host, uint32_t index)
 	return info.count;
 }
 
-/* 0: switches them off. Returns 0, -errno, or how many the host has if these are too many. */
+/* n 0: disables all. Returns 0, -errno, or how many the host has if n is too many. */
 static int set_irqs(const struct vfio_host *host, uint32_t index, uint32_t action, uint32_t n,
 		    const int *fd)
 {
@@ -359,14 +360,15 @@ static int watch(struct device *dev, uint32_t index, int *fd, loop_fn fn, struct
 int vfio_irq_open(struct device *dev, struct error *err)
 {
 	struct vfio_host *host = dev->host;
+	uint32_t n = host->pci.nvectors > host->nmsis ? host->pci.nvectors : host->nmsis;
 	int ret;
 
-	host->max_vectors = host->pci.nvectors > host->nmsis ? host->pci.nvectors : host->nmsis;
-	host->vector = calloc(host->max_vectors + 1u, sizeof(*host->vector));
-	host->vectors = (struct irq_vectors){
-		.irq = &dev->vm->irq, .name = host->name, .vector = host->vector};
+	host->vector = calloc(n + 1u, sizeof(*host->vector));
 	if (!host->vector)
 		return error_set(err, -ENOMEM, "out of memory");
+	host->max_vectors = n;
+	host->vectors = (struct irq_vectors){
+		.irq = &dev->vm->irq, .name = host->name, .vector = host->vector};
 	for (uint32_t i = 0; i < host->max_vectors; i++)
 		host->vector[i].fd = -1;
 	ret = watch(dev, VFIO_PCI_ERR_IRQ_INDEX, &host->error_fd, error_ready, err);

@@ -510,6 +510,25 @@ START_TEST(watch_fails)
 }
 END_TEST
 
+static bool calloc_fails;
+
+void *__wrap_calloc(size_t n, size_t bytes);
+void *__real_calloc(size_t n, size_t bytes);
+void *__wrap_calloc(size_t n, size_t bytes)
+{
+	return calloc_fails && bytes == sizeof(struct irq_vector) ? NULL : __real_calloc(n, bytes);
+}
+
+START_TEST(no_memory_for_vectors)
+{
+	struct error err = {""};
+
+	calloc_fails = true;
+	ck_assert_int_eq(vfio_fixture_refused(&err), -ENOMEM);
+	calloc_fails = false;
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {msix_on_and_off,
@@ -531,7 +550,8 @@ int main(void)
 				      line_after_a_pause,
 				      host_speaks,
 				      host_is_silent,
-				      watch_fails};
+				      watch_fails,
+				      no_memory_for_vectors};
 
 	return unit_run_case("vfio-irq", tests, sizeof(tests) / sizeof(tests[0]), vfio_fixture_open,
 			     vfio_fixture_close, 30);
