@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* MSI-X. PCI Local Bus 3.0, 6.8.2. The table and the pending bits are a BAR of their own. */
+/* MSI-X. PCI Local Bus 3.0, 6.8.2. */
 #include "devices/pci/pci.h"
 #include "vmm/vm.h"
 #include <linux/pci_regs.h>
 
-/* A vector's entry in the table. */
+/* The words of a table entry. */
 enum { ENTRY_LOW, ENTRY_HIGH, ENTRY_DATA, ENTRY_CONTROL, ENTRY_WORDS };
 static const uint32_t entry_writable[ENTRY_WORDS] = {~3u, ~0u, ~0u, PCI_MSIX_ENTRY_CTRL_MASKBIT};
 
@@ -183,13 +183,13 @@ const char *pci_msix_check(const uint32_t *entry, uint32_t nwords)
 {
 	for (uint32_t i = 0; i < nwords; i++)
 		if (entry[i] & ~entry_writable[i % ENTRY_WORDS])
-			return "an MSI-X vector has bits that do not exist";
+			return "reserved bits of an MSI-X table entry are set";
 	return NULL;
 }
 
 const char *msix_check(const struct pci_state *state)
 {
 	if (state->msix_pending >> PCI_MSIX_MAX)
-		return "an MSI-X vector is pending that does not exist";
+		return "the pending bit of an MSI-X vector that does not exist is set";
 	return pci_msix_check(state->msix, ENTRY_WORDS * PCI_MSIX_MAX);
 }

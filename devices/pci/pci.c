@@ -268,7 +268,7 @@ static bool must_settle(const struct pci_func *func, uint32_t bar, enum settle h
 	if (half == UNMAP)
 		return b->mapped && (who || b->gpa != gpa);
 	if (who)
-		log_guest("the guest moves BAR %u of %s to %#llx, where %s is", bar,
+		log_guest("the guest moves BAR %u of %s to %#llx, which overlaps %s", bar,
 			  func->dev->name, (unsigned long long)gpa, who);
 	return !who && !b->mapped;
 }
@@ -633,7 +633,7 @@ static int compare_read_only(const struct pci_func *func, const struct pci_state
 	for (uint32_t i = PCI_CACHE_LINE_SIZE; i < end; i++)
 		if ((saved->config[i] ^ config[i]) & (uint8_t)~func->writable[i])
 			return error_join(err, -EINVAL,
-					  "PCI config at %#x is another than this build's", i);
+					  "PCI config space at %#x differs from this build's", i);
 	return ret;
 }
 

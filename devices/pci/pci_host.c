@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The PCI host bridge and the two ways to config space: ECAM (PCI Express Base 3.0, 7.2.2) and
+/* The PCI host bridge and the two interfaces to config space: ECAM (PCI Express Base 3.0, 7.2.2) and
  * mechanism #1 (PCI Local Bus 3.0, 3.2.2.3.2). */
 #include "devices/pci/pci.h"
 #include "vmm/vm.h"
@@ -25,7 +25,7 @@ static const char *pci_host_check(const void *state)
 	const struct pci_host_state *s = state;
 
 	if (s->address & ~ADDRESS_KEPT)
-		return "the config address has bits that do not exist";
+		return "reserved bits of the config address are set";
 	return pci_check(&s->pci);
 }
 STATE_DEFINE(pci_host_state, PCI_HOST_STATE, "pci-host", pci_host_check);

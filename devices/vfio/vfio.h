@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* devices/vfio/vfio.h - pass-through of a PCI function of the host: vfio_pci.c (the device), vfio_config.c (config
- * space), vfio_region.c (BARs), vfio_irq.c (interrupts), vfio_kernel.c (the host kernel's interfaces).
+/* devices/vfio/vfio.h - pass-through of a PCI function of the host: vfio_pci.c (the device), vfio_config.c
+ * (config space), vfio_region.c (BARs), vfio_irq.c (interrupts), vfio_kernel.c (the host's kernel).
  * "Function" means the PCI function here.
  *
  * Life of the device. attach: vfio_kernel_open() checks the function in sysfs, opens it and maps guest RAM

@@ -203,7 +203,7 @@ static int add_msix(struct found *cap, struct error *err)
 	if (host->msix_bar >= PCI_BARS || host->pba_bar >= PCI_BARS ||
 	    table_end > host->bar[host->msix_bar].bytes || pba_end > host->bar[host->pba_bar].bytes)
 		return error_set(err, -EINVAL,
-				 "its MSI-X table (%#x) or pending bits (%#x) are in no BAR of it",
+				 "its MSI-X table (%#x) or pending bits (%#x) are outside its BARs",
 				 table, pba);
 	if (vfio_irq_count(host, VFIO_PCI_MSIX_IRQ_INDEX) < n)
 		return error_set(err, -EINVAL, "it has %u MSI-X vectors, and VFIO knows of %u", n,
@@ -316,7 +316,7 @@ int vfio_config_open(struct device *dev, struct error *err)
 	if (ret)
 		return ret;
 	if ((config[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_MASK) != PCI_HEADER_TYPE_NORMAL)
-		return error_set(err, -EINVAL, "it is a bridge: pass through what lies behind it");
+		return error_set(err, -EINVAL, "it is a bridge: pass through a device behind it");
 	add_header(host, config);
 	return add_caps(host, config, err);
 }

@@ -20,9 +20,9 @@ static const char *vfio_check(const void *state)
 	if (why)
 		return why;
 	if (s->nvector_words % ENTRY_WORDS || s->nvector_words > ENTRY_WORDS * VFIO_VECTORS_MAX)
-		return "the MSI-X table ends within a vector";
+		return "the MSI-X table ends within an entry, or is too long";
 	if (s->pci.intx || s->pci.msix_pending)
-		return "an interrupt is pending that is the host's to keep";
+		return "an interrupt is pending, which this device never saves";
 	return pci_msix_check(s->vector, s->nvector_words);
 }
 STATE_DEFINE(vfio_state, VFIO_STATE, "vfio-pci", vfio_check);
@@ -178,8 +178,8 @@ static int vfio_compare(struct device *dev, const void *saved, struct error *err
 				 s->nvector_words / ENTRY_WORDS, host->pci.nvectors);
 	if (ret)
 		error_join(err, ret,
-			   "%s is another function than the one that was saved: pass "
-			   "that one through as %s",
+			   "%s is not the function that was saved: pass that one through as "
+			   "%s",
 			   host->config->host, host->config->id);
 	return ret;
 }

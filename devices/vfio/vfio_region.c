@@ -100,8 +100,7 @@ static void map_area(struct device *dev, uint32_t bar, struct vfio_area *area)
 
 	if (memslot_add(&dev->vm->memslots, host->pci.bar[bar].gpa + area->offset, area->bytes,
 			area->hva, &area->slot, &err))
-		log_guest("%s: BAR %u: %s; its accesses take the slow way", host->name, bar,
-			  err.msg);
+		log_guest("%s: BAR %u: %s; its accesses exit to the VMM", host->name, bar, err.msg);
 	else
 		area->mapped = true;
 }
@@ -234,11 +233,11 @@ static void add_area(const struct vfio_host *host, struct vfio_bar *b, uint64_t 
 	if (area->hva != MAP_FAILED)
 		b->nareas++;
 	else
-		log_warn("%s: a BAR cannot be mapped (%s) and takes the slow way", host->name,
-			 strerror(errno));
+		log_warn("%s: a BAR cannot be mapped (%s): its accesses exit to the VMM",
+			 host->name, strerror(errno));
 }
 
-/* holes: in order */
+/* holes: sorted */
 static void add_areas(const struct vfio_host *host, struct vfio_bar *b, uint64_t start,
 		      uint64_t end, const struct hole *hole, uint32_t nholes)
 {

@@ -21,11 +21,11 @@
 #define BAR_BYTES    0x4000
 #define PAGE	     0x1000
 #define NOTIFY	     0x3000
-#define NOTIFY_BYTES 4 /* each queue has an address of its own */
+#define NOTIFY_BYTES 4 /* queue_notify_off multiplier */
 
 enum { PAGE_COMMON, PAGE_ISR, PAGE_DEVICE, PAGE_NOTIFY };
 
-/* Up to RING_RESET's registers, which is not offered. */
+/* Without the registers of VIRTIO_F_RING_RESET, which is not offered. */
 #define COMMON_BYTES sizeof(struct virtio_pci_common_cfg)
 
 static struct virtio_queue *queue_at(struct device *dev, uint32_t i)
@@ -38,7 +38,7 @@ static struct virtio_queue *queue_at(struct device *dev, uint32_t i)
 /* --- kicks */
 static int ioeventfd(struct device *dev, uint64_t gpa, int fd, uint32_t flags)
 {
-	/* No length: a write of any. */
+	/* Length 0 matches writes of any width. */
 	struct kvm_ioeventfd io = {.addr = gpa, .fd = fd, .flags = flags};
 
 	return ioctl(dev->vm->vm_fd, KVM_IOEVENTFD, &io) ? -errno : 0;
@@ -52,14 +52,14 @@ static void sync_kick(struct device *dev, struct virtio_queue *queue, uint64_t g
 		ret = ioeventfd(dev, queue->kick_gpa, queue->kick_fd, KVM_IOEVENTFD_FLAG_DEASSIGN);
 		queue->kick_gpa = 0;
 	}
-	/* Once there it stays as long as the BAR does: to take it away is slow, and a kick that
-	 * nobody waits for is harmless. */
+	/* It stays when the queue stops, until the BAR moves: removal is slow, and an unused kick is
+	 * harmless. */
 	if (!ret && gpa && !queue->kick_gpa && queue->running && queue->kick_fd >= 0) {
 		ret = ioeventfd(dev, gpa, queue->kick_fd, 0);
 		queue->kick_gpa = ret ? 0 : gpa;
 	}
 	if (ret)
-		log_guest("%s: KVM_IOEVENTFD: %s; kicks take the slow way", dev->name,
+		log_guest("%s: KVM_IOEVENTFD: %s; each kick exits to the VMM", dev->name,
 			  strerror(-ret));
 }
 
@@ -115,7 +115,7 @@ void virtio_call_fd(struct device *dev, uint32_t queue, int call_fd)
 		return;
 	irq_vector_release(&v->calls, queue);
 	v->call[queue].fd = call_fd;
-	/* Within ops->start() the core does it for all queues at once. */
+	/* During ops->start() not: the core syncs all queues after it. */
 	if (v->started)
 		virtio_pci_sync_calls(dev);
 }
@@ -159,7 +159,7 @@ static void show_queue(const struct virtio_state *s, struct virtio_pci_common_cf
 	cfg->queue_used_hi = half(s->queue_used[i], 1);
 }
 
-/* All of it, of which the access takes its part. */
+/* Builds the whole structure; the caller copies the accessed bytes. */
 static void read_common(struct device *dev, struct virtio_pci_common_cfg *cfg)
 {
 	const struct virtio_state *s = dev->state;
@@ -187,7 +187,7 @@ static uint16_t to_vector(const struct device *dev, uint64_t value)
 	return value < v->pci.nvectors ? (uint16_t)value : PCI_NO_VECTOR;
 }
 
-/* Registers answer to accesses of their own width alone. */
+/* Registers accept only accesses of their own width. */
 #define REG(offset, bytes) ((offset) << 4 | (bytes))
 
 static void write_ring(struct device *dev, uint32_t reg, uint32_t value)
@@ -332,10 +332,10 @@ static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t val
 
 static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
 
-/* --- BAR accesses through config space, for firmware that has mapped none */
+/* --- BAR accesses through config space, for firmware that maps no BARs */
 #define CFG_DATA sizeof(struct virtio_pci_cap)
 
-/* What the driver has set up there; false: nothing that could be accessed. */
+/* The access that the driver has set up in the capability; false: it is not valid. */
 static bool cfg_window(const struct device *dev, uint32_t *offset, uint32_t *size)
 {
 	const struct virtio_state *s = dev->state;
@@ -453,5 +453,5 @@ void virtio_pci_detach(struct device *dev)
 
 	for (uint32_t i = 0; i < v->nqueues; i++)
 		irq_vector_release(&v->calls, i);
-	pci_remove(&v->pci); /* with the BAR go the ioeventfds */
+	pci_remove(&v->pci); /* unmaps the BAR, which removes the ioeventfds */
 }

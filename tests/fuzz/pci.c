@@ -24,7 +24,7 @@ static void start(void)
 	ck_assert(!pci_fixture_add_foreign(FOREIGN, &err));
 }
 
-/* What is mapped is where config space says, and decoded. */
+/* A mapped BAR is where config space says, and decoding is on. */
 static void check_bar(const struct pci_bar *b, const uint8_t *config, uint32_t bar)
 {
 	uint32_t low;
@@ -53,7 +53,7 @@ static void check(void)
 			if (f->func.bar[bar].mapped)
 				check_bar(&f->func.bar[bar], config, bar);
 	}
-	/* No BAR takes the ways to config space away. */
+	/* No BAR can hide config space. */
 	address = rig_in(0xcf8, 4);
 	rig_out(0xcf8, 4, 0x80000000 | FOREIGN << 11);
 	ck_assert_uint_eq(rig_in(0xcfc, 4), 0x10411af4);
@@ -61,7 +61,7 @@ static void check(void)
 	ck_assert_uint_eq(rig_mmio_read(pci_fixture_ecam(FOREIGN, 0), 4), 0x10411af4);
 }
 
-/* Mostly what is there; else another function, or the end of ECAM's 4 KiB. */
+/* Mostly existing registers; else another PCI function, or the end of the 4 KiB in ECAM. */
 static uint64_t config_gpa(struct fuzz *in)
 {
 	uint8_t where = (uint8_t)fuzz_take(in, 1), offset = (uint8_t)fuzz_take(in, 1);

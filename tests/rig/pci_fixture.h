@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* tests/rig/pci_fixture.h - PCI functions that do nothing but count, on the rig's bus.
- * Owns: the functions, from pci_fixture_add() to pci_remove() or the end of the process.
- * Threads: one.
- * Units: slots; bytes of config space.
- * Errors: a callback that should not come fails the test. */
+/* tests/rig/pci_fixture.h - PCI devices that only count accesses, on the rig's bus.
+ * Owns: the devices, from pci_fixture_add() to pci_remove() or the end of the process.
+ * Errors: an unexpected callback fails the test. */
 #ifndef TESTS_RIG_PCI_FIXTURE_H
 #define TESTS_RIG_PCI_FIXTURE_H
 #include "devices/pci/pci.h"
 #include "tests/rig/device_rig.h"
 
-/* BARs: a 64-bit one, a 32-bit one, and that of MSI-X. FAKE_CAP: a capability of its own. */
+/* BARs: a 64-bit one, a 32-bit one, and that of MSI-X. FAKE_CAP: the device's capability. */
 enum { FAKE_WIDE = 0, FAKE_NARROW = 2, FAKE_MSIX = 4, FAKE_VECTORS = 3, FAKE_CAP = 0x40 };
 /* Of a function whose layout somebody else has chosen: ports, two BARs of less than a page, ports that no
  * register is smaller than, and a BAR that has an MSI-X table within. FOREIGN_CAP: one with bits for the

@@ -74,7 +74,7 @@ END_TEST
 START_TEST(mechanism_1)
 {
 	start();
-	rig_out(0xcf8, 4, 0xff00083f); /* bits that do not exist are not kept */
+	rig_out(0xcf8, 4, 0xff00083f); /* reserved bits read as zero */
 	ck_assert_uint_eq(rig_in(0xcf8, 4), 0x8000083c);
 	ck_assert_uint_eq(rig_in(0xcfd, 1), 1);
 	rig_out(0xcfc, 1, 0x55);
@@ -161,7 +161,7 @@ START_TEST(bars)
 	ck_assert_uint_eq(get(1, 0x20, 4), ~0xfffu);
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 1); /* ECAM */
 
-	put(1, 0x18, 4, 0xa0001234); /* its low bits are not */
+	put(1, 0x18, 4, 0xa0001234); /* the low bits are read-only */
 	ck_assert_uint_eq(get(1, 0x18, 4), 0xa0000000);
 	rig_mmio_write(0xa0000000, 4, 11);
 	ck_assert_uint_eq(pci_fake[1].written, 11);
@@ -181,7 +181,7 @@ START_TEST(bars)
 }
 END_TEST
 
-/* What stays is never unmapped, not for a moment: other vCPUs may be using it. */
+/* A BAR that does not move is not unmapped even for a moment: other vCPUs may use it. */
 START_TEST(bars_stay)
 {
 	start();
@@ -211,7 +211,7 @@ START_TEST(bars_in_the_way)
 	command(2, PCI_COMMAND_MEMORY);
 	put(1, 0x18, 4, 0x1000000); /* RAM */
 	ck_assert(!narrow_at(1, 0x1000000));
-	put(1, 0x18, 4, 0x8000000); /* just behind it */
+	put(1, 0x18, 4, 0x8000000); /* after its end */
 	ck_assert(narrow_at(1, 0x8000000));
 	put(1, 0x18, 4, RIG_IRQCHIP); /* KVM's */
 	ck_assert(!narrow_at(1, RIG_IRQCHIP));
@@ -222,15 +222,15 @@ START_TEST(bars_in_the_way)
 	put(2, 0x18, 4, 0xa0000000);
 	ck_assert(narrow_at(1, 0xa0000000));
 	ck_assert(!pci_fake[2].func.bar[FAKE_NARROW].mapped);
-	put(1, 0x18, 4, 0xb0000000); /* makes room */
+	put(1, 0x18, 4, 0xb0000000); /* moves away */
 	ck_assert(narrow_at(2, 0xa0000000));
-	put(1, 0x18, 4, 0xa0000000); /* the lower slot has it, whoever came first */
+	put(1, 0x18, 4, 0xa0000000); /* the lower slot wins, whoever was first */
 	ck_assert(narrow_at(1, 0xa0000000));
 	ck_assert(!pci_fake[2].func.bar[FAKE_NARROW].mapped);
-	put(1, 0x10, 4, 0xa0000000); /* within one function: the lower BAR */
+	put(1, 0x10, 4, 0xa0000000); /* in one slot the lower BAR wins */
 	put(1, 0x14, 4, 0);
 	ck_assert(!pci_fake[1].func.bar[FAKE_NARROW].mapped);
-	put(1, 0x14, 4, 0xffffffff); /* over the end of all addresses */
+	put(1, 0x14, 4, 0xffffffff); /* beyond the last address */
 	put(1, 0x10, 4, 0xffffffff);
 	ck_assert(pci_fake[1].func.bar[FAKE_NARROW].mapped);
 }
@@ -284,16 +284,16 @@ START_TEST(msix)
 	ck_assert_uint_eq(get(1, cap + PCI_MSIX_FLAGS, 2), FAKE_VECTORS - 1);
 	ck_assert_uint_eq(get(1, cap + PCI_MSIX_TABLE, 4), FAKE_MSIX);
 	ck_assert_uint_eq(get(1, cap + PCI_MSIX_PBA, 4), 2048 + FAKE_MSIX);
-	pci_msix_signal(func, 0); /* off: not remembered either */
+	pci_msix_signal(func, 0); /* off: not pending either */
 	ck_assert(!pci_msix_enabled(func));
 	pci_fake[1].vector_changes = 0;
 	control(0xffff);
 	ck_assert_uint_eq(get(1, cap + PCI_MSIX_FLAGS, 2), 0xc000 | (FAKE_VECTORS - 1));
 	ck_assert(pci_msix_enabled(func));
-	ck_assert_uint_eq(pci_fake[1].vector_changes, 0); /* masked as a whole: none can be sent */
+	ck_assert_uint_eq(pci_fake[1].vector_changes, 0); /* all are masked: nothing changes */
 	ck_assert_uint_eq(pending(), 0);
 	pci_msix_signal(func, 2);
-	pci_msix_signal(func, FAKE_VECTORS); /* there is none */
+	pci_msix_signal(func, FAKE_VECTORS); /* no such vector */
 	pci_msix_signal(func, PCI_NO_VECTOR);
 	ck_assert_uint_eq(pending(), 4);
 	ck_assert(!pci_msix_message(func, 2, &msi));
@@ -315,7 +315,7 @@ START_TEST(msix)
 	rig_mmio_write(table(1, 2), 8, 0x41);
 	ck_assert(last_msi(3, 1));
 	ck_assert_uint_eq(pci_fake[1].vector_changes, 3);
-	command(1, PCI_COMMAND_MEMORY); /* no bus master: its writes do not get out */
+	command(1, PCI_COMMAND_MEMORY); /* without bus mastering it cannot send */
 	ck_assert_uint_eq(pci_fake[1].vector_changes, 4);
 	pci_msix_signal(func, 0);
 	ck_assert_uint_eq(rig.nmsis, 3);
@@ -326,7 +326,7 @@ START_TEST(msix)
 	control(0);
 	control(PCI_MSIX_FLAGS_ENABLE);
 	rig_mmio_write(table(0, 3), 4, 0);
-	ck_assert_uint_eq(rig.nmsis, 4); /* what was pending went with the switch */
+	ck_assert_uint_eq(rig.nmsis, 4); /* disabling cleared the pending bits */
 }
 END_TEST
 
@@ -378,12 +378,12 @@ START_TEST(intx)
 	ck_assert(!rig.line[gsi]);
 	put(9, find_cap(9, PCI_CAP_ID_MSIX) + PCI_MSIX_FLAGS, 2, 0);
 	ck_assert_uint_eq(rig.rises[gsi], 3);
-	rig.line[gsi] = false; /* the irqchip was loaded and has forgotten it */
+	rig.line[gsi] = false; /* a loaded irqchip has lost the level */
 	pci_resume(&pci_fake[1].func);
 	ck_assert(rig.line[gsi]);
 	pci_reset(&pci_fake[9].func);
 	ck_assert(!rig.line[gsi]);
-	rig.line[gsi] = true; /* or remembers what is no longer so */
+	rig.line[gsi] = true; /* or has an old one */
 	pci_resume(&pci_fake[9].func);
 	ck_assert(!rig.line[gsi]);
 	pci_intx_set(&pci_fake[9].func, true);
@@ -392,7 +392,7 @@ START_TEST(intx)
 	for (uint32_t i = 9; i < PCI_SLOTS; i++)
 		add(i);
 	pci_remove(&pci_fake[5].func);
-	add(5); /* takes what is free */
+	add(5); /* the free slot */
 	ck_assert_uint_eq(pci_fake[5].state.slot, 5);
 	ck_assert_int_eq(pci_fixture_add(0, &err), -ENOSPC);
 	ck_assert_ptr_nonnull(strstr(err.msg, "at most 31"));
@@ -408,7 +408,7 @@ START_TEST(reset)
 	rig.no_mmio64 = true;
 	start();
 	fresh = pci_fake[1].state;
-	ck_assert_uint_eq(get(1, 0x10, 4), RIG_MMIO32 + 4); /* no room above: below */
+	ck_assert_uint_eq(get(1, 0x10, 4), RIG_MMIO32 + 4); /* no room above 4 GiB */
 	ck_assert_uint_eq(get(1, 0x14, 4), 0);
 	ck_assert_uint_eq(get(1, 0x18, 4), RIG_MMIO32 + FAKE_WIDE_BYTES);
 	ck_assert_ptr_null(pci_check(&fresh));
@@ -419,7 +419,7 @@ START_TEST(reset)
 	pci_reset(&pci_fake[1].func);
 	ck_assert_mem_eq(&fresh, &pci_fake[1].state, sizeof(fresh));
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 1);
-	pci_fake[1].func.bar[FAKE_NARROW].size_bytes = 0x20000000; /* more than the window has */
+	pci_fake[1].func.bar[FAKE_NARROW].size_bytes = 0x20000000; /* larger than the window */
 	pci_reset(&pci_fake[1].func);
 	pci_reset(&pci_fake[2].func);
 	ck_assert_uint_eq(get(1, 0x18, 4), 0);
@@ -437,7 +437,7 @@ static void load(uint32_t i, const struct pci_state *saved)
 	pci_fake[i].state = *saved;
 }
 
-/* The guest's slots, BARs, masks and levels, whatever this process would have given. */
+/* Slots, BARs, masks and levels are the guest's, not the defaults of this process. */
 START_TEST(round_trip)
 {
 	struct pci_state one, two;
@@ -448,7 +448,7 @@ START_TEST(round_trip)
 	pci_msix_signal(&pci_fake[1].func, 2);
 	put(1, 0x18, 4, 0xa0000000);
 	command(2, PCI_COMMAND_MEMORY);
-	put(2, 0x18, 4, 0xa0000000); /* refused as long as the other is there */
+	put(2, 0x18, 4, 0xa0000000); /* not mapped while the other BAR is there */
 	pci_intx_set(&pci_fake[2].func, true);
 	one = pci_fake[1].state;
 	two = pci_fake[2].state;
@@ -473,12 +473,12 @@ START_TEST(round_trip)
 	ck_assert_uint_eq(pending(), 4);
 	control(PCI_MSIX_FLAGS_ENABLE);
 	ck_assert(last_msi(1, 2));
-	pci_reset(&pci_fake[1].func); /* a load that failed later on */
+	pci_reset(&pci_fake[1].func); /* a later step of the load fails */
 	pci_reset(&pci_fake[2].func);
 	ck_assert_uint_eq(pci_fake[1].state.slot, 2);
 	ck_assert_uint_eq(pci_fake[2].state.slot, 1);
 	ck_assert(!rig.line[18] && !rig.line[17]);
-	/* One that did not, and the guest is reset. */
+	/* A load that succeeds, and a guest reset. */
 	load(2, &two);
 	load(1, &one);
 	ck_assert_int_eq(pci_post_load(&pci_fake[2].func, &err), 0);
@@ -501,8 +501,7 @@ START_TEST(pending_at_load)
 	msix_start();
 	control(PCI_MSIX_FLAGS_ENABLE);
 	saved = pci_fake[1].state;
-	saved.msix_pending =
-		2; /* with nothing masked: a build that did not look may have saved it */
+	saved.msix_pending = 2; /* though nothing is masked */
 	pci_reset(&pci_fake[1].func);
 	load(1, &saved);
 	ck_assert_int_eq(pci_post_load(&pci_fake[1].func, &err), 0);
@@ -543,20 +542,20 @@ START_TEST(compare)
 	refused(&s, "BAR 2: saved with 2^20 bytes, here it has 2^13");
 	refused(&s, "BAR 5");
 	s = pci_fake[1].state;
-	s.config[PCI_BASE_ADDRESS_0] = 0; /* a 32-bit one */
-	refused(&s, "PCI config at 0x10");
+	s.config[PCI_BASE_ADDRESS_0] = 0; /* 32-bit */
+	refused(&s, "PCI config space at 0x10");
 	s = pci_fake[1].state;
 	s.config[PCI_HEADER_TYPE] = 0x80;
-	refused(&s, "PCI config at 0xe");
+	refused(&s, "PCI config space at 0xe");
 	s = pci_fake[1].state;
 	s.config[msix_cap + 2] = 6;
 	refused(&s, "saved with 7 MSI-X vectors, here are 3");
 	s = pci_fake[1].state;
 	s.config[FAKE_CAP + 2] = 0;
-	refused(&s, "PCI config at 0x42");
+	refused(&s, "PCI config space at 0x42");
 	s = pci_fake[1].state;
-	s.config[msix_cap + 1] = 0x80; /* one that this build does not have */
-	refused(&s, "PCI config at");
+	s.config[msix_cap + 1] = 0x80; /* a capability that this build does not have */
+	refused(&s, "PCI config space at");
 	s = pci_fake[1].state;
 	s.slot = 32;
 	ck_assert_ptr_nonnull(pci_check(&s));
@@ -577,7 +576,7 @@ START_TEST(compare)
 }
 END_TEST
 
-/* The guest knows no capability that came with a later build: it reads zeroes and writes nothing. */
+/* A capability that a later build appended reads as zero for an older guest, and ignores writes. */
 START_TEST(older_guest)
 {
 	struct pci_state s;

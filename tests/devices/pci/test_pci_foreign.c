@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A function with a layout from elsewhere: ports, BARs of less than a page, capabilities at places of
- * their own, and an MSI-X table that is too big for struct pci_state. */
+/* A PCI function as hardware has it: ports, BARs smaller than a page, capabilities at given offsets, and an
+ * MSI-X table that is too big for struct pci_state. */
 #include "tests/rig/device_rig.h"
 #include "tests/rig/pci_fixture.h"
 #include <errno.h>
@@ -13,7 +13,7 @@ static void start(void)
 {
 	struct error err = {""};
 
-	/* Above all ports: they and memory are two spaces. */
+	/* A memory address that is no port: ports and memory are separate spaces. */
 	rig.vm.ram.region[0] = (struct ram_region){.gpa = 0x100000, .size_bytes = 0x8000000};
 	rig.vm.ram.nregions = 1;
 	rig_attach(&pci_host_ops);
@@ -71,7 +71,7 @@ START_TEST(layout)
 							  PCI_COMMAND_INTX_DISABLE);
 	rig_mmio_write(pci_fixture_ecam(2, PCI_COMMAND), 2, 0xffff);
 	ck_assert_uint_eq(get(2, PCI_COMMAND, 2) & PCI_COMMAND_IO, 0); /* it has no ports */
-	ME->func.bar[FOREIGN_PORTS].size_bytes = 0x2000; /* more than the window has */
+	ME->func.bar[FOREIGN_PORTS].size_bytes = 0x2000;	       /* larger than the window */
 	pci_reset(&ME->func);
 	ck_assert_uint_eq(get_bar(FOREIGN_PORTS), 1);
 	ck_assert_uint_eq(get_bar(FOREIGN_FEW_PORTS), RIG_PIO | 1);
@@ -119,7 +119,7 @@ START_TEST(ports)
 	ck_assert_uint_eq(ME->written, 0x12345678);
 	ck_assert_uint_eq(ME->last_offset, 4);
 	ck_assert_uint_eq(rig_in(RIG_PIO + 1, 1), 0x79);
-	ck_assert_uint_eq(rig_in(RIG_PIO + 30, 4), 0xffffffff); /* not across the end */
+	ck_assert_uint_eq(rig_in(RIG_PIO + 30, 4), 0xffffffff); /* across the end of the BAR */
 	outb(RIG_PIO + 32 + 3, 9);
 	ck_assert_uint_eq(ME->last_offset, 3); /* of the other BAR */
 	put_bar(FOREIGN_PORTS, 0xb47f);
@@ -155,9 +155,9 @@ START_TEST(in_the_way)
 	rig_out(0xcf8, 4, 0x80000824); /* out of its own way */
 	rig_out(0xcfc, 4, 0xd00);
 	ck_assert(mapped(FOREIGN_FEW_PORTS));
-	put_bar(FOREIGN_PORTS, 0xd00); /* of one function the lower BAR has it */
+	put_bar(FOREIGN_PORTS, 0xd00); /* in one slot the lower BAR wins */
 	ck_assert(mapped(FOREIGN_PORTS) && !mapped(FOREIGN_FEW_PORTS));
-	put_bar(FOREIGN_SMALL, 0xd00); /* memory: another space */
+	put_bar(FOREIGN_SMALL, 0xd00); /* memory, not ports */
 	ck_assert(mapped(FOREIGN_PORTS) && mapped(FOREIGN_SMALL));
 	put_bar(FOREIGN_SMALL, RIG_IRQCHIP + 0xfff0);
 	ck_assert(!mapped(FOREIGN_SMALL));
@@ -214,7 +214,7 @@ START_TEST(msix)
 	ck_assert_uint_eq(rig_mmio_read(table(last, 0), 8), 0x12345678fee00ffc);
 	ck_assert_uint_eq(rig_mmio_read(table(last, 2), 8), 0x4abc);
 	ck_assert_uint_eq(ME->vector_changes, 3);
-	memset(ME->pending, true, sizeof(ME->pending)); /* what lies behind the entries */
+	memset(ME->pending, true, sizeof(ME->pending)); /* also beyond the last vector */
 	rig_mmio_write(table(FOREIGN_VECTORS, 0), 8, ~0ull);
 	rig_mmio_write(table(0, 0), 2, 0x1234);
 	ck_assert_uint_eq(rig_mmio_read(table(FOREIGN_VECTORS, 0), 8), 0);
@@ -256,20 +256,20 @@ START_TEST(pending)
 	ck_assert_uint_eq(pba(8, 8), 1);
 	ck_assert_uint_eq(pba(28, 4), 0x80000000);
 	ck_assert_uint_eq(pba(32, 8), 1ull << (299 - 256));
-	ck_assert_uint_eq(pba(40, 8), 0); /* there are no such vectors */
+	ck_assert_uint_eq(pba(40, 8), 0); /* no such vectors */
 	ck_assert_uint_eq(pba(0, 1), 0xff);
 	rig_mmio_write(ME->func.bar[FOREIGN_WIDE].gpa + FOREIGN_PBA, 8, 0);
 	ck_assert_uint_eq(pba(0, 4), 0x80000001);
 	rig_mmio_write(table(31, 3), 4, 0);
 	put(FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
-	ck_assert_uint_eq(pba(0, 4), 1); /* the device could send that one */
-	ck_assert_uint_eq(rig.nmsis, 0); /* and nobody else does */
+	ck_assert_uint_eq(pba(0, 4), 1); /* pending, though unmasked */
+	ck_assert_uint_eq(rig.nmsis, 0); /* only the device may send it */
 	pci_resume(&ME->func);
 	ck_assert_uint_eq(rig.nmsis, 0);
 }
 END_TEST
 
-/* What has neither MSI-X nor a pin, and a register of the header that is its own. */
+/* Neither MSI-X nor a pin, and a register that the device added to the header. */
 START_TEST(without_interrupts)
 {
 	static const struct pci_reg status = {
@@ -314,31 +314,31 @@ START_TEST(compare)
 
 	start();
 	s = ME->state;
-	s.config[FOREIGN_CAP + 2] = 0xa4; /* bits that are not this VMM's */
+	s.config[FOREIGN_CAP + 2] = 0xa4; /* bits that this build does not have */
 	ck_assert_msg(!pci_compare(&ME->func, &s, &err), "%s", err.msg);
 	s.config[FOREIGN_CAP + 2] = 0xa5;
-	refused(&s, "PCI config at 0x4a");
+	refused(&s, "PCI config space at 0x4a");
 	s = ME->state;
 	s.config[PCI_REVISION_ID]++;
 	refused(&s, "PCI revision: saved with 0x2, here it is 0x1");
 	s = ME->state;
-	s.config[FOREIGN_MSIX + 1] = 0; /* a list that ends before */
-	refused(&s, "PCI config at 0x81");
+	s.config[FOREIGN_MSIX + 1] = 0; /* the list ends earlier */
+	refused(&s, "PCI config space at 0x81");
 	s = ME->state;
 	s.config[PCI_CAPABILITY_LIST] = FOREIGN_CAP;
-	refused(&s, "PCI config at 0x34");
+	refused(&s, "PCI config space at 0x34");
 	s = ME->state;
 	s.config[PCI_CAPABILITY_LIST] = 0;
-	refused(&s, "PCI config at 0x34");
+	refused(&s, "PCI config space at 0x34");
 	s = ME->state;
 	s.config[FOREIGN_MSIX + PCI_MSIX_FLAGS] ^= 1;
 	refused(&s, "saved with 299 MSI-X vectors, here are 300");
 	s = ME->state;
 	s.config[PCI_BASE_ADDRESS_0] = 0; /* memory */
-	refused(&s, "PCI config at 0x10");
+	refused(&s, "PCI config space at 0x10");
 	s = ME->state;
-	s.config[PCI_BASE_ADDRESS_1] = 0; /* cannot be prefetched */
-	refused(&s, "PCI config at 0x14");
+	s.config[PCI_BASE_ADDRESS_1] = 0; /* not prefetchable */
+	refused(&s, "PCI config space at 0x14");
 	s = ME->state;
 	s.bar_bits[FOREIGN_FEW_PORTS] = 3;
 	refused(&s, "BAR 5: saved with 2^3 bytes, here it has 2^2");
@@ -360,7 +360,7 @@ START_TEST(round_trip)
 	put_bar(FOREIGN_FEW_PORTS, 0xcf8);
 	s = ME->state;
 	memcpy(entry, ME->entry, sizeof(entry));
-	s.msix_pending = 1; /* what this function never has: nothing comes of it */
+	s.msix_pending = 1; /* not used by this device: ignored */
 	ck_assert_ptr_null(pci_check(&s));
 	pci_reset(&ME->func);
 	ck_assert(!mapped(FOREIGN_PORTS));
@@ -375,7 +375,7 @@ START_TEST(round_trip)
 	ck_assert(!mapped(FOREIGN_FEW_PORTS));
 	rig_out(0xcf8, 4, 0x80000800);
 	ck_assert_uint_eq(rig_in(0xcfc, 4), 0x10411af4);
-	/* Both capabilities are the guest's, whichever lies first. */
+	/* The guest has both capabilities, in either order of their offsets. */
 	put(FOREIGN_CAP + 2, 2, 0xffff);
 	ck_assert_uint_eq(get(1, FOREIGN_CAP + 2, 2), 0x12f4);
 	ck_assert(pci_msix_enabled(&ME->func));

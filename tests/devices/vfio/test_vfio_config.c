@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Config space of a function that is passed through: which bits the guest reads, and which bits of the
- * function it reaches. */
+/* Config space of a VFIO device: which bits the guest reads, and which of its writes reach the function. */
 #include "tests/rig/unit.h"
 #include "tests/rig/vfio_fixture.h"
 #include <errno.h>
@@ -8,8 +7,8 @@
 
 #define ALL 0xffffffffu
 
-/* What the guest reads, once as it boots and once after it has written ones; and what it has then
- * written into the function. The rest is zero for the guest, and left alone. */
+/* What the guest reads at boot and after writing all ones, and what the function has then. All other bits
+ * read as zero and do not change in the function. */
 static const struct {
 	uint32_t offset, bytes, boot, written, passed;
 } regs[] = {
@@ -55,7 +54,7 @@ static const struct {
 };
 #define NREGS (sizeof(regs) / sizeof(regs[0]))
 
-/* The place of BARs is pci.c's matter; their kinds are the function's. */
+/* BAR addresses come from pci.c, their kinds from the function. */
 static void expect_kinds(void)
 {
 	ck_assert_uint_eq(vfio_get(PCI_BASE_ADDRESS_0, 4) & 0xf, 0xc);
@@ -123,7 +122,7 @@ START_TEST(masks)
 }
 END_TEST
 
-/* Each access is one of the same width at the function, and of no byte more. */
+/* The function gets each access with the same width, and no other byte is accessed. */
 START_TEST(passed)
 {
 	uint8_t before[PCI_CONFIG_BYTES];
@@ -145,7 +144,7 @@ START_TEST(passed)
 }
 END_TEST
 
-/* The guest's bus mastering is the function's; its BARs answer at the host's addresses for good. */
+/* Bus mastering is passed on; decoding of the BARs at their host addresses always stays on. */
 START_TEST(command)
 {
 	const uint16_t always = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_SERR;
@@ -162,7 +161,7 @@ START_TEST(command)
 }
 END_TEST
 
-/* A BAR that is mapped and does not answer would stop a vCPU; so it exits, and reads ones. */
+/* In D3 accesses to BARs exit and read ones: a vCPU that reaches a mapped one would hang. */
 START_TEST(power)
 {
 	uint64_t gpa;
@@ -183,7 +182,7 @@ START_TEST(power)
 }
 END_TEST
 
-/* KVM is out of memory: no vCPU may reach a BAR that is mapped and does not answer. */
+/* If a memslot cannot be removed, the function stays in D0. */
 START_TEST(stays_in_d0)
 {
 	uint64_t gpa;
@@ -202,8 +201,8 @@ START_TEST(stays_in_d0)
 }
 END_TEST
 
-/* What the host's kernel puts back as the function leaves D3 is older than what the guest wants; and there
- * are two ways out of D3. */
+/* When the function leaves D3, by power state or by reset, the host's kernel restores an older command register
+ * than the guest's. */
 START_TEST(leaves_d3)
 {
 	const uint16_t former = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
@@ -247,7 +246,7 @@ START_TEST(hidden)
 }
 END_TEST
 
-/* Lists as no sane function has them. */
+/* Capability lists that loop or leave config space. */
 START_TEST(broken_lists)
 {
 	static const struct {
@@ -268,14 +267,14 @@ START_TEST(broken_lists)
 }
 END_TEST
 
-/* One that runs into the next, or over the end, is cut off or left out. */
+/* A capability that overlaps the next one, or the end, is truncated or hidden. */
 START_TEST(crowded)
 {
-	function_put(FUNCTION_PM + 1, 1, FUNCTION_PM + 4); /* PM has 4 bytes left */
+	function_put(FUNCTION_PM + 1, 1, FUNCTION_PM + 4); /* leaves 4 bytes for PM */
 	function_put(FUNCTION_PM + 4, 2, FUNCTION_VENDOR << 8 | PCI_CAP_ID_VPD);
-	function_put(FUNCTION_VENDOR + 1, 2, 0xff00 | 0xf4); /* longer than there is room */
+	function_put(FUNCTION_VENDOR + 1, 2, 0xff00 | 0xf4); /* longer than its room */
 	function_put(0xf4, 2, 0xfc00 | PCI_CAP_ID_MSI);
-	function_put(0xf6, 2, PCI_MSI_FLAGS_64BIT); /* 14 bytes, 8 are there */
+	function_put(0xf6, 2, PCI_MSI_FLAGS_64BIT); /* 14 bytes, room for 8 */
 	function_put(0xfc, 2, PCI_CAP_ID_VNDR);
 	function_put(0xfe, 1, 0xff);
 	vfio_fixture_boot();
@@ -296,7 +295,7 @@ START_TEST(no_pin)
 }
 END_TEST
 
-/* What cannot be passed through is said so, and nothing is left of it. */
+/* A refusal has a message and leaves nothing open. */
 START_TEST(refused)
 {
 	static const struct {
@@ -304,10 +303,10 @@ START_TEST(refused)
 		const char *why;
 	} row[] = {
 		{PCI_HEADER_TYPE, 1, 1, "it is a bridge"},
-		{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x7ff0, "in no BAR"},
-		{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x3006, "in no BAR"},
-		{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 0x8000, "in no BAR"},
-		{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 5, "in no BAR"},
+		{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x7ff0, "outside its BARs"},
+		{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x3006, "outside its BARs"},
+		{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 0x8000, "outside its BARs"},
+		{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 5, "outside its BARs"},
 		{FUNCTION_MSIX + PCI_MSIX_FLAGS, 2, FUNCTION_VECTORS, "VFIO knows of 33"},
 		{PCI_BASE_ADDRESS_4, 4, 1, "which no I/O BAR can have"},
 		{PCI_BASE_ADDRESS_2, 4, 4, "BAR 3 lies in the upper half of BAR 2"},
