@@ -2,7 +2,7 @@
 /* What every row of the device table must do: a new device is covered without a new test, if it is
  * built in or asked for by everything_asked_for(). */
 #include "devices/devices.h"
-#include "tests/fakes/vfio_stand_in.h"
+#include "tests/fakes/fake_vfio.h"
 #include "tests/rig/device_rig.h"
 #include "tests/rig/random_guest.h"
 #include "vmm/base/clock.h"
@@ -34,7 +34,7 @@ static struct net_config net = {.id = "net0",
 				.queues = 1,
 				.vhost = AUTO_OFF};
 
-/* tests/fakes/vfio_stand_in.c has it. */
+/* tests/fakes/fake_vfio.c has it. */
 static struct vfio_config vfio = {.id = "vfio0", .host = "0000:01:00.0"};
 
 static void open_folder(void)
@@ -68,7 +68,7 @@ static void listen_at(const char *path)
 /* An NVMe disk by its looks: 16 KiB with four MSI-X vectors in the third page. */
 static void make_function(void)
 {
-	struct vfio_stand_in_function *f = vfio_stand_in_add(vfio.host, 1);
+	struct fake_vfio_function *f = fake_vfio_add(vfio.host, 1);
 	static const uint8_t caps[] = {PCI_CAP_ID_PM,
 				       0x48,
 				       3,
@@ -115,7 +115,7 @@ static void everything_asked_for(void)
 	rig.opt.ndisks = 1;
 	rig.opt.net = &net;
 	rig.opt.nnets = 1;
-	vfio_stand_in_begin();
+	fake_vfio_begin();
 	make_function();
 	rig.opt.vfio = &vfio;
 	rig.opt.nvfios = 1;
@@ -151,7 +151,7 @@ static void detach_all(void)
 	for (int space = 0; space < BUS_SPACES; space++)
 		ck_assert_uint_eq(rig.vm.bus.nregions[space], 0);
 	ram_close(&rig.vm.ram);
-	vfio_stand_in_end();
+	fake_vfio_end();
 }
 
 static void *save(const struct state_desc *desc, const void *state)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "tests/fakes/vfio_stand_in.h"
+#include "tests/fakes/fake_vfio.h"
 #include "devices/vfio/vfio.h"
 #include "devices/vfio/vfio_uapi.h"
 #include <errno.h>
@@ -28,21 +28,28 @@ enum kind { NOTHING, CONTAINER, GROUP, IOMMUFD, DEVICE, KVM_DEVICE };
 static struct ours {
 	enum kind kind;
 	uint32_t group;
-	bool typed;				 /* container */
-	int container;				 /* group; 0: none */
-	struct vfio_stand_in_function *function; /* device */
+	bool typed;			     /* container */
+	int container;			     /* group; 0: none */
+	struct fake_vfio_function *function; /* device */
 } ours[FDS];
-static int told[VFIO_STAND_IN_FUNCTIONS * 2]; /* descriptors that KVM knows */
+static int told[FAKE_VFIO_FUNCTIONS * 2]; /* descriptors that KVM knows */
 static char folder[64];
 
-struct vfio_stand_in vfio_stand_in;
+struct fake_vfio fake_vfio;
 
-int vfio_stand_in_open(const char *path, int flags, ...);
-int vfio_stand_in_access(const char *path, int mode);
-int vfio_stand_in_close(int fd);
-int vfio_stand_in_ioctl(int fd, unsigned long request, ...);
-int vfio_stand_in_getrlimit(__rlimit_resource_t resource, struct rlimit *limit);
-ssize_t vfio_stand_in_pwrite(int fd, const void *data, size_t bytes, off_t at);
+/* The linker's --wrap sends all calls of these here. */
+int __wrap_open(const char *path, int flags, ...);
+int __real_open(const char *path, int flags, ...);
+int __wrap_access(const char *path, int mode);
+int __real_access(const char *path, int mode);
+int __wrap_close(int fd);
+int __real_close(int fd);
+int __wrap_ioctl(int fd, unsigned long request, ...);
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_getrlimit(__rlimit_resource_t resource, struct rlimit *limit);
+int __real_getrlimit(__rlimit_resource_t resource, struct rlimit *limit);
+ssize_t __wrap_pwrite(int fd, const void *data, size_t bytes, off_t at);
+ssize_t __real_pwrite(int fd, const void *data, size_t bytes, off_t at);
 
 static void must(bool condition)
 {
@@ -58,15 +65,15 @@ static int fail(int code)
 
 static void note(const char *what, const char *of)
 {
-	size_t used = strlen(vfio_stand_in.log);
+	size_t used = strlen(fake_vfio.log);
 
-	snprintf(vfio_stand_in.log + used, sizeof(vfio_stand_in.log) - used, "%s%s\n", what, of);
+	snprintf(fake_vfio.log + used, sizeof(fake_vfio.log) - used, "%s%s\n", what, of);
 }
 
 /* Is this the one that a test wants to fail? */
 static bool fails(bool is_it)
 {
-	if (!is_it || (vfio_stand_in.nth > 1 && vfio_stand_in.nth--))
+	if (!is_it || (fake_vfio.nth > 1 && fake_vfio.nth--))
 		return false;
 	return true;
 }
@@ -89,7 +96,7 @@ static uint32_t group_fds(uint32_t group)
 	return n;
 }
 
-static int open_device(struct vfio_stand_in_function *function)
+static int open_device(struct fake_vfio_function *function)
 {
 	int fd = fcntl(function->memory_fd, F_DUPFD_CLOEXEC, 0);
 
@@ -102,54 +109,59 @@ static int open_device(struct vfio_stand_in_function *function)
 /* Does the host have the node, and of what? -1: it is not one of VFIO's */
 static int find(const char *path, struct ours *of)
 {
-	struct vfio_stand_in_function *function = vfio_stand_in.function;
-	const char *end = strrchr(path, '/') + 1;
+	struct fake_vfio_function *function = fake_vfio.function;
 
 	if (!strcmp(path, "/dev/iommu")) {
 		*of = (struct ours){.kind = IOMMUFD};
-		return vfio_stand_in.no_cdev ? ENOENT : 0;
+		return fake_vfio.no_cdev ? ENOENT : 0;
 	}
 	if (!strcmp(path, "/dev/vfio/vfio")) {
 		*of = (struct ours){.kind = CONTAINER};
-		return vfio_stand_in.no_groups ? ENOENT : 0;
+		return fake_vfio.no_groups ? ENOENT : 0;
 	}
 	if (!strncmp(path, "/dev/vfio/devices/vfio", 22)) {
 		*of = (struct ours){.kind = DEVICE,
 				    .function = function + strtoul(path + 22, NULL, 10)};
-		must(of->function < function + vfio_stand_in.nfunctions);
-		return vfio_stand_in.no_cdev ? ENOENT : 0;
+		must(of->function < function + fake_vfio.nfunctions);
+		return fake_vfio.no_cdev ? ENOENT : 0;
 	}
 	if (strncmp(path, "/dev/vfio/", 10))
 		return -1;
-	*of = (struct ours){.kind = GROUP, .group = (uint32_t)strtoul(end, NULL, 10)};
-	for (uint32_t i = 0; i < vfio_stand_in.nfunctions; i++)
+	*of = (struct ours){.kind = GROUP, .group = (uint32_t)strtoul(path + 10, NULL, 10)};
+	for (uint32_t i = 0; i < fake_vfio.nfunctions; i++)
 		if (function[i].group == of->group)
-			return vfio_stand_in.no_groups ? ENOENT : 0;
+			return fake_vfio.no_groups ? ENOENT : 0;
 	return ENOENT;
 }
 
-int vfio_stand_in_access(const char *path, int mode)
+int __wrap_access(const char *path, int mode)
 {
 	struct ours of;
 	int code = find(path, &of);
 
 	if (code < 0)
-		return access(path, mode);
-	if (!code && mode != F_OK && vfio_stand_in.denied && strstr(path, vfio_stand_in.denied))
+		return __real_access(path, mode);
+	if (!code && mode != F_OK && fake_vfio.denied && strstr(path, fake_vfio.denied))
 		code = EACCES;
 	return code ? fail(code) : 0;
 }
 
-int vfio_stand_in_open(const char *path, int flags, ...)
+int __wrap_open(const char *path, int flags, ...)
 {
 	struct ours of;
 	int code = find(path, &of), fd;
+	mode_t mode = 0;
+	va_list ap;
 
-	must(code < 0 || flags == (O_RDWR | O_CLOEXEC));
+	va_start(ap, flags);
+	if (flags & O_CREAT)
+		mode = va_arg(ap, mode_t);
+	va_end(ap);
 	if (code < 0)
-		return open(path, flags);
-	if (fails(vfio_stand_in.open_fails && !strcmp(vfio_stand_in.open_fails, path)))
-		code = vfio_stand_in.fails_errno;
+		return __real_open(path, flags, mode);
+	must(flags == (O_RDWR | O_CLOEXEC));
+	if (fails(fake_vfio.open_fails && !strcmp(fake_vfio.open_fails, path)))
+		code = fake_vfio.fails_errno;
 	if (!code && of.kind == GROUP && group_fds(of.group))
 		code = EBUSY;
 	if (code)
@@ -159,8 +171,8 @@ int vfio_stand_in_open(const char *path, int flags, ...)
 		return open_device(of.function);
 	fd = new_fd(of.kind);
 	ours[fd].group = of.group;
-	vfio_stand_in.groups += of.kind == GROUP;
-	vfio_stand_in.containers += of.kind != GROUP;
+	fake_vfio.groups += of.kind == GROUP;
+	fake_vfio.containers += of.kind != GROUP;
 	return fd;
 }
 
@@ -171,10 +183,10 @@ static void empty_container(int container)
 		if (ours[fd].kind == GROUP && ours[fd].container == container)
 			return;
 	ours[container].typed = false;
-	vfio_stand_in.nmaps = 0;
+	fake_vfio.nmaps = 0;
 }
 
-static void close_device(struct vfio_stand_in_function *function)
+static void close_device(struct fake_vfio_function *function)
 {
 	note("close ", function->address);
 	must(function->open);
@@ -188,11 +200,12 @@ static void close_device(struct vfio_stand_in_function *function)
 	}
 }
 
-int vfio_stand_in_close(int fd)
+int __wrap_close(int fd)
 {
 	struct ours was;
 
-	must(fd >= 0 && fd < FDS);
+	if (fd < 0 || fd >= FDS)
+		return __real_close(fd);
 	was = ours[fd];
 	ours[fd] = (struct ours){.kind = NOTHING};
 	switch (was.kind) {
@@ -201,16 +214,16 @@ int vfio_stand_in_close(int fd)
 		note("close ", was.kind == IOMMUFD ? "iommufd" : "container");
 		for (int i = 0; i < FDS; i++)
 			must(ours[i].kind != GROUP || ours[i].container != fd);
-		vfio_stand_in.nmaps = 0;
-		vfio_stand_in.containers--;
+		fake_vfio.nmaps = 0;
+		fake_vfio.containers--;
 		break;
 	case GROUP:
 		note("close ", "group");
 		/* Devices keep it, and its container, alive. */
-		for (uint32_t i = 0; i < vfio_stand_in.nfunctions; i++)
-			must(vfio_stand_in.function[i].group != was.group ||
-			     !vfio_stand_in.function[i].open);
-		vfio_stand_in.groups--;
+		for (uint32_t i = 0; i < fake_vfio.nfunctions; i++)
+			must(fake_vfio.function[i].group != was.group ||
+			     !fake_vfio.function[i].open);
+		fake_vfio.groups--;
 		if (was.container)
 			empty_container(was.container);
 		break;
@@ -219,7 +232,7 @@ int vfio_stand_in_close(int fd)
 		break;
 	case KVM_DEVICE:
 		note("close ", "kvm");
-		vfio_stand_in.kvm_devices--;
+		fake_vfio.kvm_devices--;
 		break;
 	case NOTHING:
 		break;
@@ -227,38 +240,38 @@ int vfio_stand_in_close(int fd)
 	/* KVM would hold the file. */
 	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
 		must(was.kind == NOTHING || told[i] != fd);
-	return close(fd);
+	return __real_close(fd);
 }
 
 static int map(uint64_t iova, uint64_t bytes, uint64_t hva)
 {
-	uint32_t n = vfio_stand_in.nmaps;
-	bool fits = !vfio_stand_in.nranges;
+	uint32_t n = fake_vfio.nmaps;
+	bool fits = !fake_vfio.nranges;
 
-	must(n < VFIO_STAND_IN_MAPS && bytes && !((iova | bytes | hva) & 4095));
-	for (uint32_t i = 0; i < vfio_stand_in.nranges; i++)
-		fits |= iova >= vfio_stand_in.range[i].start &&
-			iova + bytes - 1 <= vfio_stand_in.range[i].last;
+	must(n < FAKE_VFIO_MAPS && bytes && !((iova | bytes | hva) & 4095));
+	for (uint32_t i = 0; i < fake_vfio.nranges; i++)
+		fits |= iova >= fake_vfio.range[i].start &&
+			iova + bytes - 1 <= fake_vfio.range[i].last;
 	for (uint32_t i = 0; i < n; i++)
-		if (iova < vfio_stand_in.map[i].iova + vfio_stand_in.map[i].bytes &&
-		    vfio_stand_in.map[i].iova < iova + bytes)
+		if (iova < fake_vfio.map[i].iova + fake_vfio.map[i].bytes &&
+		    fake_vfio.map[i].iova < iova + bytes)
 			return fail(EEXIST);
 	if (!fits)
 		return fail(EINVAL);
-	vfio_stand_in.map[n].iova = iova;
-	vfio_stand_in.map[n].bytes = bytes;
-	vfio_stand_in.map[n].hva = (void *)(uintptr_t)hva;
-	vfio_stand_in.nmaps++;
+	fake_vfio.map[n].iova = iova;
+	fake_vfio.map[n].bytes = bytes;
+	fake_vfio.map[n].hva = (void *)(uintptr_t)hva;
+	fake_vfio.nmaps++;
 	return 0;
 }
 
 static int unmap(uint64_t iova, uint64_t bytes)
 {
-	for (uint32_t i = 0; i < vfio_stand_in.nmaps; i++) {
-		if (vfio_stand_in.map[i].iova != iova)
+	for (uint32_t i = 0; i < fake_vfio.nmaps; i++) {
+		if (fake_vfio.map[i].iova != iova)
 			continue;
-		must(vfio_stand_in.map[i].bytes == bytes);
-		vfio_stand_in.map[i] = vfio_stand_in.map[--vfio_stand_in.nmaps];
+		must(fake_vfio.map[i].bytes == bytes);
+		fake_vfio.map[i] = fake_vfio.map[--fake_vfio.nmaps];
 		return 0;
 	}
 	return fail(ENOENT);
@@ -269,7 +282,7 @@ static int container_info(struct vfio_iommu_type1_info *info)
 {
 	struct vfio_iommu_type1_info_cap_iova_range *cap;
 	struct vfio_info_cap_header *other = (void *)(info + 1);
-	uint32_t n = vfio_stand_in.nranges;
+	uint32_t n = fake_vfio.nranges;
 	const uint32_t bytes = (uint32_t)(sizeof(*info) + sizeof(*other) + sizeof(*cap) +
 					  n * sizeof(cap->iova_ranges[0]));
 
@@ -290,8 +303,8 @@ static int container_info(struct vfio_iommu_type1_info *info)
 			.id = VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, .version = 1};
 		cap->nr_iovas = n;
 		for (uint32_t i = 0; i < n; i++)
-			cap->iova_ranges[i] = (struct vfio_iova_range){vfio_stand_in.range[i].start,
-								       vfio_stand_in.range[i].last};
+			cap->iova_ranges[i] = (struct vfio_iova_range){fake_vfio.range[i].start,
+								       fake_vfio.range[i].last};
 	}
 	info->argsz = bytes;
 	return 0;
@@ -347,9 +360,9 @@ static int of_group(struct ours *group, unsigned long request, void *arg)
 	case VFIO_GROUP_UNSET_CONTAINER:
 		if (!group->container)
 			return fail(EINVAL);
-		for (uint32_t i = 0; i < vfio_stand_in.nfunctions; i++)
-			if (vfio_stand_in.function[i].group == group->group &&
-			    vfio_stand_in.function[i].open)
+		for (uint32_t i = 0; i < fake_vfio.nfunctions; i++)
+			if (fake_vfio.function[i].group == group->group &&
+			    fake_vfio.function[i].open)
 				return fail(EBUSY);
 		note("UNSET_CONTAINER", "");
 		left = group->container;
@@ -358,8 +371,8 @@ static int of_group(struct ours *group, unsigned long request, void *arg)
 		return 0;
 	case VFIO_GROUP_GET_DEVICE_FD:
 		must(group->container && ours[group->container].typed);
-		for (uint32_t i = 0; i < vfio_stand_in.nfunctions; i++) {
-			struct vfio_stand_in_function *function = &vfio_stand_in.function[i];
+		for (uint32_t i = 0; i < fake_vfio.nfunctions; i++) {
+			struct fake_vfio_function *function = &fake_vfio.function[i];
 
 			if (function->group != group->group || strcmp(function->address, arg))
 				continue;
@@ -388,14 +401,14 @@ static int of_iommufd(unsigned long request, void *arg)
 		return 0;
 	case IOMMU_IOAS_IOVA_RANGES:
 		must(ranges->size == sizeof(*ranges) && ranges->ioas_id == IOAS_ID);
-		if (!vfio_stand_in.nranges)
+		if (!fake_vfio.nranges)
 			return fail(ENOTTY);
-		must(ranges->num_iovas >= vfio_stand_in.nranges);
+		must(ranges->num_iovas >= fake_vfio.nranges);
 		to = (void *)(uintptr_t)ranges->allowed_iovas;
-		ranges->num_iovas = vfio_stand_in.nranges;
-		for (uint32_t i = 0; i < vfio_stand_in.nranges; i++)
-			to[i] = (struct iommu_iova_range){vfio_stand_in.range[i].start,
-							  vfio_stand_in.range[i].last};
+		ranges->num_iovas = fake_vfio.nranges;
+		for (uint32_t i = 0; i < fake_vfio.nranges; i++)
+			to[i] = (struct iommu_iova_range){fake_vfio.range[i].start,
+							  fake_vfio.range[i].last};
 		return 0;
 	case IOMMU_IOAS_MAP:
 		must(dma->size == sizeof(*dma) && dma->ioas_id == IOAS_ID && dma->flags == 7);
@@ -410,10 +423,10 @@ static int of_iommufd(unsigned long request, void *arg)
 	}
 }
 
-static int region_info(struct vfio_stand_in_function *function, struct vfio_region_info *info)
+static int region_info(struct fake_vfio_function *function, struct vfio_region_info *info)
 {
 	struct vfio_region_info_cap_sparse_mmap *sparse;
-	const struct vfio_stand_in_region *region = &function->region[info->index];
+	const struct fake_vfio_region *region = &function->region[info->index];
 	uint8_t caps[CAPS_BYTES] = {0};
 	uint32_t bytes = sizeof(*info), room = info->argsz, *next = &info->cap_offset;
 
@@ -422,7 +435,7 @@ static int region_info(struct vfio_stand_in_function *function, struct vfio_regi
 	must(room >= sizeof(*info));
 	info->flags = region->flags;
 	info->size = region->bytes;
-	info->offset = vfio_stand_in_offset(info->index);
+	info->offset = fake_vfio_offset(info->index);
 	info->cap_offset = 0;
 	if (region->msix_mappable) {
 		struct vfio_info_cap_header *header = (void *)(caps + bytes);
@@ -454,7 +467,7 @@ static int region_info(struct vfio_stand_in_function *function, struct vfio_regi
 	return 0;
 }
 
-static int irq_info(const struct vfio_stand_in_function *function, struct vfio_irq_info *info)
+static int irq_info(const struct fake_vfio_function *function, struct vfio_irq_info *info)
 {
 	if (info->index >= VFIO_PCI_NUM_IRQS)
 		return fail(EINVAL);
@@ -465,7 +478,7 @@ static int irq_info(const struct vfio_stand_in_function *function, struct vfio_i
 }
 
 /* One of INTx, MSI and MSI-X at a time. */
-static bool other_is_on(const struct vfio_stand_in_function *function, uint32_t index)
+static bool other_is_on(const struct fake_vfio_function *function, uint32_t index)
 {
 	for (uint32_t i = VFIO_PCI_INTX_IRQ_INDEX; i <= VFIO_PCI_MSIX_IRQ_INDEX; i++)
 		if (i != index && function->irq[i].enabled)
@@ -473,9 +486,9 @@ static bool other_is_on(const struct vfio_stand_in_function *function, uint32_t 
 	return false;
 }
 
-static int set_triggers(struct vfio_stand_in_function *function, const struct vfio_irq_set *set)
+static int set_triggers(struct fake_vfio_function *function, const struct vfio_irq_set *set)
 {
-	struct vfio_stand_in_irq *irq = &function->irq[set->index];
+	struct fake_vfio_irq *irq = &function->irq[set->index];
 	const int32_t *fd = (const void *)set->data;
 	const uint32_t end = set->start + set->count;
 
@@ -486,7 +499,7 @@ static int set_triggers(struct vfio_stand_in_function *function, const struct vf
 		memset(irq->fd, -1, sizeof(irq->fd));
 		return 0;
 	}
-	must(set->flags & VFIO_IRQ_SET_DATA_EVENTFD && end <= VFIO_STAND_IN_VECTORS);
+	must(set->flags & VFIO_IRQ_SET_DATA_EVENTFD && end <= FAKE_VFIO_VECTORS);
 	must(set->argsz == sizeof(*set) + set->count * sizeof(*fd));
 	if (set->index <= VFIO_PCI_MSIX_IRQ_INDEX && other_is_on(function, set->index))
 		return fail(EINVAL);
@@ -501,11 +514,11 @@ static int set_triggers(struct vfio_stand_in_function *function, const struct vf
 	return 0;
 }
 
-static int set_irqs(struct vfio_stand_in_function *function, const struct vfio_irq_set *set)
+static int set_irqs(struct fake_vfio_function *function, const struct vfio_irq_set *set)
 {
 	const uint32_t data = set->flags & VFIO_IRQ_SET_DATA_TYPE_MASK;
 	const uint32_t action = set->flags & VFIO_IRQ_SET_ACTION_TYPE_MASK;
-	struct vfio_stand_in_irq *irq = &function->irq[set->index];
+	struct fake_vfio_irq *irq = &function->irq[set->index];
 
 	if (set->index >= VFIO_PCI_NUM_IRQS || __builtin_popcount(data) != 1 ||
 	    __builtin_popcount(action) != 1 || set->start + set->count > irq->count)
@@ -523,7 +536,7 @@ static int set_irqs(struct vfio_stand_in_function *function, const struct vfio_i
 	return 0;
 }
 
-static int of_device(struct vfio_stand_in_function *function, unsigned long request, void *arg)
+static int of_device(struct fake_vfio_function *function, unsigned long request, void *arg)
 {
 	struct vfio_device_info *info = arg;
 	struct vfio_device_bind_iommufd *bind = arg;
@@ -536,7 +549,7 @@ static int of_device(struct vfio_stand_in_function *function, unsigned long requ
 		function->bound = true;
 		return 0;
 	}
-	must(vfio_stand_in.groups || function->bound);
+	must(fake_vfio.groups || function->bound);
 	switch (request) {
 	case VFIO_DEVICE_ATTACH_IOMMUFD_PT:
 		must(attach->argsz >= 12 && !attach->flags && attach->pt_id == IOAS_ID);
@@ -579,22 +592,22 @@ static int of_kvm(unsigned long request, const struct kvm_device_attr *attr)
 		return fail(ENOENT);
 	note(adds ? "KVM_ADD" : "KVM_DEL", "");
 	told[i] = adds ? fd : 0;
-	vfio_stand_in.kvm_files += adds ? 1 : -1u;
+	fake_vfio.kvm_files += adds ? 1 : -1u;
 	return 0;
 }
 
 static int create_kvm_device(struct kvm_create_device *device)
 {
 	must(device->type == KVM_DEV_TYPE_VFIO && !device->flags);
-	if (vfio_stand_in.kvm_devices)
+	if (fake_vfio.kvm_devices)
 		return fail(EBUSY);
 	note("KVM_CREATE", "");
 	device->fd = (uint32_t)new_fd(KVM_DEVICE);
-	vfio_stand_in.kvm_devices++;
+	fake_vfio.kvm_devices++;
 	return 0;
 }
 
-int vfio_stand_in_ioctl(int fd, unsigned long request, ...)
+int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	struct ours *of;
 	va_list ap;
@@ -603,12 +616,12 @@ int vfio_stand_in_ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	if (fails(vfio_stand_in.fails && request == vfio_stand_in.fails))
-		return fail(vfio_stand_in.fails_errno);
+	if (fails(fake_vfio.fails && request == fake_vfio.fails))
+		return fail(fake_vfio.fails_errno);
 	if (request == KVM_CREATE_DEVICE)
 		return create_kvm_device(arg);
 	if (fd < 0 || fd >= FDS)
-		return fail(EBADF);
+		return __real_ioctl(fd, request, arg);
 	of = &ours[fd];
 	switch (of->kind) {
 	case CONTAINER:
@@ -624,32 +637,34 @@ int vfio_stand_in_ioctl(int fd, unsigned long request, ...)
 	case NOTHING:
 		break;
 	}
-	return ioctl(fd, request, arg);
+	return __real_ioctl(fd, request, arg);
 }
 
-int vfio_stand_in_getrlimit(__rlimit_resource_t resource, struct rlimit *limit)
+int __wrap_getrlimit(__rlimit_resource_t resource, struct rlimit *limit)
 {
-	must(resource == RLIMIT_MEMLOCK);
-	*limit = (struct rlimit){vfio_stand_in.memlock_bytes, vfio_stand_in.memlock_bytes};
+	if (resource != RLIMIT_MEMLOCK)
+		return __real_getrlimit(resource, limit);
+	*limit = (struct rlimit){fake_vfio.memlock_bytes, fake_vfio.memlock_bytes};
 	return 0;
 }
 
-ssize_t vfio_stand_in_pwrite(int fd, const void *data, size_t bytes, off_t at)
+ssize_t __wrap_pwrite(int fd, const void *data, size_t bytes, off_t at)
 {
-	must(fd >= 0 && fd < FDS && ours[fd].kind == DEVICE);
-	return ours[fd].function->deaf ? (ssize_t)bytes : pwrite(fd, data, bytes, at);
+	if (fd >= 0 && fd < FDS && ours[fd].kind == DEVICE && ours[fd].function->deaf)
+		return (ssize_t)bytes;
+	return __real_pwrite(fd, data, bytes, at);
 }
 
 /* --- the tests' side */
 
-uint64_t vfio_stand_in_offset(uint32_t region)
+uint64_t fake_vfio_offset(uint32_t region)
 {
 	return (uint64_t)region << REGION_SHIFT;
 }
 
-void vfio_stand_in_begin(void)
+void fake_vfio_begin(void)
 {
-	vfio_stand_in = (struct vfio_stand_in){.no_cdev = true, .memlock_bytes = RLIM_INFINITY};
+	fake_vfio = (struct fake_vfio){.no_cdev = true, .memlock_bytes = RLIM_INFINITY};
 	memset(ours, 0, sizeof(ours));
 	memset(told, 0, sizeof(told));
 	strcpy(folder, "/tmp/stasis-vfio-XXXXXX");
@@ -665,13 +680,13 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path);
 }
 
-void vfio_stand_in_end(void)
+void fake_vfio_end(void)
 {
-	for (uint32_t i = 0; i < vfio_stand_in.nfunctions; i++) {
-		munmap(vfio_stand_in.function[i].config, VFIO_STAND_IN_CONFIG);
-		close(vfio_stand_in.function[i].memory_fd);
+	for (uint32_t i = 0; i < fake_vfio.nfunctions; i++) {
+		munmap(fake_vfio.function[i].config, FAKE_VFIO_CONFIG);
+		close(fake_vfio.function[i].memory_fd);
 	}
-	vfio_stand_in.nfunctions = 0;
+	fake_vfio.nfunctions = 0;
 	nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	vfio_kernel_sysfs_root = "/sys";
 }
@@ -708,7 +723,7 @@ static void put_text(const char *path, const char *text)
 	must(f && fputs(text, f) >= 0 && !fclose(f));
 }
 
-void vfio_stand_in_sysfs(const char *address, int group, const char *driver, uint32_t class)
+void fake_vfio_sysfs(const char *address, int group, const char *driver, uint32_t class)
 {
 	char text[32];
 
@@ -727,18 +742,18 @@ void vfio_stand_in_sysfs(const char *address, int group, const char *driver, uin
 		 tree("bus/pci/devices/%s/iommu_group", address));
 }
 
-struct vfio_stand_in_function *vfio_stand_in_add(const char *address, uint32_t group)
+struct fake_vfio_function *fake_vfio_add(const char *address, uint32_t group)
 {
-	struct vfio_stand_in_function *function;
+	struct fake_vfio_function *function;
 	static const uint32_t always[] = {VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_ERR_IRQ_INDEX,
 					  VFIO_PCI_REQ_IRQ_INDEX};
 
-	must(vfio_stand_in.nfunctions < VFIO_STAND_IN_FUNCTIONS);
-	function = &vfio_stand_in.function[vfio_stand_in.nfunctions];
-	*function = (struct vfio_stand_in_function){
+	must(fake_vfio.nfunctions < FAKE_VFIO_FUNCTIONS);
+	function = &fake_vfio.function[fake_vfio.nfunctions];
+	*function = (struct fake_vfio_function){
 		.group = group, .flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET};
 	snprintf(function->address, sizeof(function->address), "%s", address);
-	function->region[VFIO_PCI_CONFIG_REGION_INDEX].bytes = VFIO_STAND_IN_CONFIG;
+	function->region[VFIO_PCI_CONFIG_REGION_INDEX].bytes = FAKE_VFIO_CONFIG;
 	function->region[VFIO_PCI_CONFIG_REGION_INDEX].flags =
 		VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
 	for (uint32_t i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
@@ -752,19 +767,19 @@ struct vfio_stand_in_function *vfio_stand_in_add(const char *address, uint32_t g
 		VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED;
 	function->memory_fd = memfd_create(address, MFD_CLOEXEC);
 	must(function->memory_fd >= 0 &&
-	     !ftruncate(function->memory_fd, (off_t)vfio_stand_in_offset(VFIO_PCI_NUM_REGIONS)));
-	function->config = mmap(NULL, VFIO_STAND_IN_CONFIG, PROT_READ | PROT_WRITE, MAP_SHARED,
-				function->memory_fd,
-				(off_t)vfio_stand_in_offset(VFIO_PCI_CONFIG_REGION_INDEX));
+	     !ftruncate(function->memory_fd, (off_t)fake_vfio_offset(VFIO_PCI_NUM_REGIONS)));
+	function->config =
+		mmap(NULL, FAKE_VFIO_CONFIG, PROT_READ | PROT_WRITE, MAP_SHARED,
+		     function->memory_fd, (off_t)fake_vfio_offset(VFIO_PCI_CONFIG_REGION_INDEX));
 	must(function->config != MAP_FAILED);
-	vfio_stand_in_sysfs(address, (int)group, "vfio-pci", 0x010802);
-	tree("bus/pci/devices/%s/vfio-dev/vfio%u/", address, vfio_stand_in.nfunctions++);
+	fake_vfio_sysfs(address, (int)group, "vfio-pci", 0x010802);
+	tree("bus/pci/devices/%s/vfio-dev/vfio%u/", address, fake_vfio.nfunctions++);
 	return function;
 }
 
-bool vfio_stand_in_fire(struct vfio_stand_in_function *function, uint32_t index, uint32_t vector)
+bool fake_vfio_fire(struct fake_vfio_function *function, uint32_t index, uint32_t vector)
 {
-	struct vfio_stand_in_irq *irq = &function->irq[index];
+	struct fake_vfio_irq *irq = &function->irq[index];
 
 	if (vector >= irq->enabled || irq->fd[vector] < 0 || irq->masked)
 		return false;
@@ -772,9 +787,9 @@ bool vfio_stand_in_fire(struct vfio_stand_in_function *function, uint32_t index,
 	return !eventfd_write(irq->fd[vector], 1);
 }
 
-bool vfio_stand_in_resample(struct vfio_stand_in_function *function)
+bool fake_vfio_resample(struct fake_vfio_function *function)
 {
-	struct vfio_stand_in_irq *irq = &function->irq[VFIO_PCI_INTX_IRQ_INDEX];
+	struct fake_vfio_irq *irq = &function->irq[VFIO_PCI_INTX_IRQ_INDEX];
 	struct pollfd ready = {.fd = irq->unmask_fd, .events = POLLIN};
 	eventfd_t count;
 

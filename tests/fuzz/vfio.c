@@ -11,7 +11,7 @@
 
 enum op { CONFIG, BAR, TABLE, FIRE, OWN, SLEEP, RESET, OPS };
 
-/* Before it is opened. False: it is as it was. */
+/* Changes the function before it is opened. False: unchanged. */
 static bool change(struct fuzz *in)
 {
 	uint32_t n = (uint32_t)fuzz_take(in, 1);
@@ -117,7 +117,7 @@ static void step(struct fuzz *in)
 			   size, is_write);
 		break;
 	case FIRE:
-		vfio_stand_in_fire(function, op >> 4 & 3, (uint32_t)fuzz_take(in, 1));
+		fake_vfio_fire(function, op >> 4 & 3, (uint32_t)fuzz_take(in, 1));
 		break;
 	case OWN:
 		at = (uint32_t)fuzz_take(in, 1);
@@ -153,7 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check();
 	}
 	fuzz_serve(&rig.vm.loop);
-	/* It is the same function, whatever it said meanwhile. */
+	/* For the load it must be the same function again. */
 	memcpy(function->config, own, sizeof(own));
 	vfio_fixture_reload();
 	check();

@@ -7,7 +7,7 @@
 
 #define ADDRESS "0000:01:00.0"
 
-struct vfio_stand_in_function *function;
+struct fake_vfio_function *function;
 static struct vfio_config config = {.id = "nvme", .host = ADDRESS};
 static bool booted;
 
@@ -79,7 +79,7 @@ static void make_regions(void)
 		   {FUNCTION_SPARSE, FUNCTION_SPARSE_BYTES, true}};
 
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
-		struct vfio_stand_in_region *region = &function->region[row[i].bar];
+		struct fake_vfio_region *region = &function->region[row[i].bar];
 
 		region->bytes = row[i].bytes;
 		region->flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE |
@@ -99,8 +99,8 @@ static void make_regions(void)
 void vfio_fixture_open(void)
 {
 	rig_open();
-	vfio_stand_in_begin();
-	function = vfio_stand_in_add(ADDRESS, 1);
+	fake_vfio_begin();
+	function = fake_vfio_add(ADDRESS, 1);
 	memset(function->config, 0xff, PCI_CONFIG_BYTES);
 	make_header();
 	make_caps();
@@ -127,7 +127,7 @@ int vfio_fixture_refused(struct error *err)
 	virtio_guest_detach();
 	ret = devices_attach(&rig.vm, err);
 	virtio_guest_end();
-	ck_assert_uint_eq(function->open + vfio_stand_in.groups + vfio_stand_in.containers, 0);
+	ck_assert_uint_eq(function->open + fake_vfio.groups + fake_vfio.containers, 0);
 	for (uint32_t i = 0; i < VFIO_PCI_NUM_IRQS; i++)
 		ck_assert_int_eq(function->irq[i].fd[0], -1);
 	return ret;
@@ -148,7 +148,7 @@ void vfio_fixture_close(void)
 		ck_assert_uint_eq(rig.slot[i].bytes, 0);
 	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
 		ck_assert(!rig.route[i].used);
-	vfio_stand_in_end();
+	fake_vfio_end();
 	rig_close();
 }
 
@@ -212,7 +212,7 @@ uint32_t function_read(uint32_t region, uint64_t offset)
 	uint32_t value;
 
 	ck_assert_int_eq(pread(function->memory_fd, &value, sizeof(value),
-			       (off_t)(vfio_stand_in_offset(region) + offset)),
+			       (off_t)(fake_vfio_offset(region) + offset)),
 			 sizeof(value));
 	return value;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Interrupts of a function that is passed through. The rig stands for KVM: what an eventfd has counted
- * while it was attached to a route or a line is what the guest gets. */
+/* Interrupts of a VFIO device. The rig is KVM: the guest has got what an eventfd has counted while it was attached
+ * to a route or a line. */
 #include "tests/rig/unit.h"
 #include "tests/rig/vfio_fixture.h"
 #include "vmm/arch.h"
@@ -11,17 +11,17 @@
 
 #define ON PCI_MSIX_FLAGS_ENABLE
 
-static struct vfio_stand_in_irq *intx(void)
+static struct fake_vfio_irq *intx(void)
 {
 	return &function->irq[VFIO_PCI_INTX_IRQ_INDEX];
 }
 
-static struct vfio_stand_in_irq *msi(void)
+static struct fake_vfio_irq *msi(void)
 {
 	return &function->irq[VFIO_PCI_MSI_IRQ_INDEX];
 }
 
-static struct vfio_stand_in_irq *msix(void)
+static struct fake_vfio_irq *msix(void)
 {
 	return &function->irq[VFIO_PCI_MSIX_IRQ_INDEX];
 }
@@ -49,7 +49,7 @@ static void mask(uint32_t vector, bool masked)
 	rig_mmio_write(entry_gpa(vector) + PCI_MSIX_ENTRY_VECTOR_CTRL, 4, masked);
 }
 
-/* As Linux does it: the message while it is masked. Its data says which it is. */
+/* As Linux does it: writes the message while the vector is masked. Its data has the vector. */
 static void use(uint32_t vector)
 {
 	mask(vector, true);
@@ -66,7 +66,7 @@ static const struct rig_route *route_to(uint32_t data)
 	return NULL;
 }
 
-/* How many interrupts with this data the guest has got since it was last asked. */
+/* How many interrupts with this data the guest has got since the last call. */
 static uint64_t got(uint32_t data)
 {
 	const struct rig_route *route = route_to(data);
@@ -86,7 +86,7 @@ static uint64_t got_vector(uint32_t vector)
 
 static bool fire(uint32_t vector)
 {
-	return vfio_stand_in_fire(function, VFIO_PCI_MSIX_IRQ_INDEX, vector);
+	return fake_vfio_fire(function, VFIO_PCI_MSIX_IRQ_INDEX, vector);
 }
 
 static uint64_t pending(void)
@@ -115,7 +115,7 @@ START_TEST(msix_on_and_off)
 	ck_assert_uint_eq(got_vector(0), 1);
 	msix_control(0);
 	ck_assert_uint_eq(msix()->enabled + nroutes(), 0);
-	/* Without a vector, too: some functions look at the bit. */
+	/* Enabled also without a vector in use: some devices look at the bit. */
 	mask(0, true);
 	msix_control(ON | PCI_MSIX_FLAGS_MASKALL);
 	ck_assert_uint_eq(msix()->enabled, 1);
@@ -133,11 +133,11 @@ START_TEST(masked_vectors_wait)
 	ck_assert(fire(2) && fire(2));
 	ck_assert_uint_eq(got_vector(2), 0);
 	ck_assert_uint_eq(pending(), 4);
-	ck_assert_uint_eq(pending(), 4); /* to look does not take it away */
+	ck_assert_uint_eq(pending(), 4); /* a read does not clear it */
 	mask(2, false);
 	ck_assert_uint_eq(got_vector(2), 1);
 	ck_assert_uint_eq(pending(), 0);
-	/* All of them at once, and those of a function that is no bus master. */
+	/* The mask of all vectors, and bus mastering off. */
 	msix_control(ON | PCI_MSIX_FLAGS_MASKALL);
 	ck_assert(fire(2));
 	ck_assert_uint_eq(got_vector(2), 0);
@@ -151,7 +151,7 @@ START_TEST(masked_vectors_wait)
 }
 END_TEST
 
-/* Powers of two up to what the function has. Those that were in use before come once more. */
+/* To powers of two, up to what the function has. Vectors in use are raised once more. */
 START_TEST(vectors_grow)
 {
 	static const struct {
@@ -163,7 +163,7 @@ START_TEST(vectors_grow)
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		bool grows = row[i].enabled > msix()->enabled;
 
-		if (i) /* comes just before the function is switched off */
+		if (i) /* just before vectors are disabled */
 			ck_assert(fire(row[0].vector));
 		use(row[i].vector);
 		ck_assert_uint_eq(msix()->enabled, row[i].enabled);
@@ -177,7 +177,7 @@ START_TEST(vectors_grow)
 }
 END_TEST
 
-/* One that is masked meanwhile is raised when it comes back. */
+/* A vector that is masked meanwhile is raised when it is unmasked. */
 START_TEST(grows_past_a_masked_one)
 {
 	start();
@@ -203,7 +203,7 @@ START_TEST(message_changes)
 }
 END_TEST
 
-/* The vector is not heard of; with the next try it is, with what came. */
+/* The vector has no route; the next try gives it one, and its event is delivered. */
 START_TEST(commit_fails)
 {
 	start();
@@ -236,18 +236,18 @@ START_TEST(host_has_fewer)
 }
 END_TEST
 
-/* It has nothing for the moment; what was in use comes once more when it has. */
+/* The host has no memory for a moment; vectors in use are raised once more afterwards. */
 START_TEST(host_fails)
 {
 	start();
 	msix_control(ON);
 	use(0);
-	vfio_stand_in.fails = VFIO_DEVICE_SET_IRQS;
-	vfio_stand_in.nth = 2; /* behind the one that switches off */
-	vfio_stand_in.fails_errno = ENOMEM;
+	fake_vfio.fails = VFIO_DEVICE_SET_IRQS;
+	fake_vfio.nth = 2; /* the first disables */
+	fake_vfio.fails_errno = ENOMEM;
 	use(4);
 	ck_assert_uint_eq(msix()->enabled, 0);
-	vfio_stand_in.fails = 0;
+	fake_vfio.fails = 0;
 	mask(4, false);
 	ck_assert_uint_eq(msix()->enabled, 8);
 	ck_assert_uint_ge(got_vector(0), 1);
@@ -256,17 +256,17 @@ START_TEST(host_fails)
 }
 END_TEST
 
-/* Each try switches off what works: a guest that writes elsewhere has no harm of it. */
+/* Each try disables working vectors for a moment, so other writes must not cause one. */
 START_TEST(no_try_without_cause)
 {
 	start();
 	msix_control(ON);
 	use(0);
-	vfio_stand_in.fails = VFIO_DEVICE_SET_IRQS;
-	vfio_stand_in.nth = 2;
-	vfio_stand_in.fails_errno = ENOMEM;
+	fake_vfio.fails = VFIO_DEVICE_SET_IRQS;
+	fake_vfio.nth = 2;
+	fake_vfio.fails_errno = ENOMEM;
 	use(4);
-	vfio_stand_in.fails = 0;
+	fake_vfio.fails = 0;
 	vfio_put(PCI_INTERRUPT_LINE, 1, 7);
 	vfio_put(PCI_CACHE_LINE_SIZE, 1, 7);
 	vfio_put(PCI_COMMAND, 2,
@@ -309,7 +309,7 @@ START_TEST(writes_look_only_at_vectors_they_concern)
 }
 END_TEST
 
-/* Over a pause, whether it was masked or not. */
+/* Masked or not. */
 START_TEST(pause_loses_none)
 {
 	const struct device_ops *ops;
@@ -342,7 +342,7 @@ END_TEST
 
 static bool fire_msi(uint32_t vector)
 {
-	return vfio_stand_in_fire(function, VFIO_PCI_MSI_IRQ_INDEX, vector);
+	return fake_vfio_fire(function, VFIO_PCI_MSI_IRQ_INDEX, vector);
 }
 
 static void start_msi(uint32_t log2)
@@ -361,7 +361,7 @@ START_TEST(msi_vectors)
 		ck_assert(fire_msi(i));
 		ck_assert_uint_eq(got(0x4004 + i), 1);
 	}
-	/* More than it has. */
+	/* More than the function has. */
 	vfio_put(FUNCTION_MSI + PCI_MSI_FLAGS, 2, PCI_MSI_FLAGS_ENABLE | 7 << 4);
 	ck_assert_uint_eq(msi()->enabled, FUNCTION_MSIS);
 	ck_assert_uint_eq(nroutes(), FUNCTION_MSIS);
@@ -415,24 +415,24 @@ static bool level(void)
 	       l->resample_fd == intx()->unmask_fd;
 }
 
-START_TEST(line)
+START_TEST(intx_line)
 {
 	const uint64_t one = 1;
 
 	enable_intx();
 	ck_assert(level());
-	ck_assert(vfio_stand_in_fire(function, VFIO_PCI_INTX_IRQ_INDEX, 0));
-	ck_assert(!vfio_stand_in_fire(function, VFIO_PCI_INTX_IRQ_INDEX, 0));
-	/* KVM's part, at the end of the interrupt. */
+	ck_assert(fake_vfio_fire(function, VFIO_PCI_INTX_IRQ_INDEX, 0));
+	ck_assert(!fake_vfio_fire(function, VFIO_PCI_INTX_IRQ_INDEX, 0));
+	/* KVM does this at the end of interrupt. */
 	ck_assert_int_eq(write(rig.level[0].resample_fd, &one, sizeof(one)), sizeof(one));
-	ck_assert(vfio_stand_in_resample(function));
+	ck_assert(fake_vfio_resample(function));
 	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
 	ck_assert_uint_eq(intx()->enabled + rig.level[0].gsi, 0);
 }
 END_TEST
 
-/* One way at a time: the former is switched off first, which the host insists on. */
-START_TEST(modes)
+/* One mode at a time: VFIO refuses a second one before the first is disabled. */
+START_TEST(one_mode_at_a_time)
 {
 	enable_intx();
 	use(0);
@@ -441,7 +441,7 @@ START_TEST(modes)
 	ck_assert(fire(0));
 	ck_assert_uint_eq(got_vector(0), 1);
 	vfio_put(FUNCTION_MSI + PCI_MSI_FLAGS, 2, PCI_MSI_FLAGS_ENABLE);
-	ck_assert_uint_eq(msi()->enabled, 0); /* a guest's fault: MSI-X has it */
+	ck_assert_uint_eq(msi()->enabled, 0); /* the guest's mistake: MSI-X is on */
 	msix_control(0);
 	ck_assert_uint_eq(msix()->enabled, 0);
 	ck_assert_uint_eq(msi()->enabled, 1);
@@ -452,23 +452,23 @@ START_TEST(modes)
 }
 END_TEST
 
-/* The controllers have forgotten the line, and with it the end that would unmask it. */
+/* After a load the irqchip has lost the level, so no end of interrupt would unmask it. */
 START_TEST(line_after_a_pause)
 {
 	const struct device *dev;
 
 	enable_intx();
-	ck_assert(vfio_stand_in_fire(function, VFIO_PCI_INTX_IRQ_INDEX, 0));
+	ck_assert(fake_vfio_fire(function, VFIO_PCI_INTX_IRQ_INDEX, 0));
 	dev = vfio_fixture_device();
 	dev->ops->resume(vfio_fixture_device());
 	ck_assert(level());
-	ck_assert(vfio_stand_in_fire(function, VFIO_PCI_INTX_IRQ_INDEX, 0));
+	ck_assert(fake_vfio_fire(function, VFIO_PCI_INTX_IRQ_INDEX, 0));
 }
 END_TEST
 
-/* --- what the host has to say */
+/* --- errors and release requests */
 
-START_TEST(host_speaks)
+START_TEST(errors_and_requests_become_events)
 {
 	static const struct {
 		uint32_t index;
@@ -478,7 +478,7 @@ START_TEST(host_speaks)
 
 	vfio_fixture_boot();
 	for (uint32_t i = 0; i < 2; i++) {
-		ck_assert(vfio_stand_in_fire(function, row[i].index, 0));
+		ck_assert(fake_vfio_fire(function, row[i].index, 0));
 		RIG_WAIT_FOR(rig.nevents > i);
 		ck_assert_uint_eq(rig.nevents, i + 1);
 		ck_assert_int_eq(rig.event.type, VM_EVENT_VFIO_DEVICE_ERROR);
@@ -488,8 +488,8 @@ START_TEST(host_speaks)
 }
 END_TEST
 
-/* Older kernels and plain PCI have neither. */
-START_TEST(host_is_silent)
+/* Older kernels and conventional PCI. */
+START_TEST(host_without_errors_and_requests)
 {
 	function->irq[VFIO_PCI_ERR_IRQ_INDEX].count = 0;
 	function->irq[VFIO_PCI_REQ_IRQ_INDEX].count = 0;
@@ -502,9 +502,9 @@ START_TEST(watch_fails)
 {
 	struct error err = {""};
 
-	vfio_stand_in.fails = VFIO_DEVICE_SET_IRQS;
-	vfio_stand_in.nth = 2;
-	vfio_stand_in.fails_errno = ENOMEM;
+	fake_vfio.fails = VFIO_DEVICE_SET_IRQS;
+	fake_vfio.nth = 2;
+	fake_vfio.fails_errno = ENOMEM;
 	ck_assert_int_eq(vfio_fixture_refused(&err), -ENOMEM);
 	ck_assert_ptr_nonnull(strstr(err.msg, "nvme (0000:01:00.0): VFIO_DEVICE_SET_IRQS"));
 }
@@ -545,11 +545,11 @@ int main(void)
 				      msi_vectors,
 				      msi_masks,
 				      msi_of_32_bits,
-				      line,
-				      modes,
+				      intx_line,
+				      one_mode_at_a_time,
 				      line_after_a_pause,
-				      host_speaks,
-				      host_is_silent,
+				      errors_and_requests_become_events,
+				      host_without_errors_and_requests,
 				      watch_fails,
 				      no_memory_for_vectors};
 

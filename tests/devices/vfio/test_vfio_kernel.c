@@ -3,7 +3,7 @@
 #include "devices/vfio/vfio.h"
 #include "devices/vfio/vfio_uapi.h"
 #include "ram/backend.h"
-#include "tests/fakes/vfio_stand_in.h"
+#include "tests/fakes/fake_vfio.h"
 #include "tests/rig/unit.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -27,10 +27,10 @@ static struct error err;
 
 static void setup(void)
 {
-	vfio_stand_in_begin();
-	vfio_stand_in_add(A, 12);
-	vfio_stand_in_add(B, 12);
-	vfio_stand_in_add(C, 13);
+	fake_vfio_begin();
+	fake_vfio_add(A, 12);
+	fake_vfio_add(B, 12);
+	fake_vfio_add(C, 13);
 	memset(&vm, 0, sizeof(vm));
 	vm.vm_fd = -1;
 	vm.ram.backend = &ram_devdax;
@@ -40,30 +40,30 @@ static void setup(void)
 	vm.ram.nregions = 2;
 }
 
-/* Each test is run once a way: 0 by groups, 1 by iommufd. */
+/* Many tests run once for each interface: 0 groups, 1 iommufd. */
 static void take_way(int way)
 {
-	vfio_stand_in.no_cdev = !way;
-	vfio_stand_in.no_groups = way;
+	fake_vfio.no_cdev = !way;
+	fake_vfio.no_groups = way;
 }
 
 static void nothing_is_left(void)
 {
 	ck_assert_ptr_null(vm.vfio);
-	ck_assert_uint_eq(vfio_stand_in.nmaps, 0);
+	ck_assert_uint_eq(fake_vfio.nmaps, 0);
 	ck_assert(!vm.ram.pinned);
-	ck_assert_uint_eq(vfio_stand_in.containers, 0);
-	ck_assert_uint_eq(vfio_stand_in.groups, 0);
-	ck_assert_uint_eq(vfio_stand_in.kvm_devices, 0);
-	ck_assert_uint_eq(vfio_stand_in.kvm_files, 0);
-	for (uint32_t i = 0; i < vfio_stand_in.nfunctions; i++)
-		ck_assert_uint_eq(vfio_stand_in.function[i].open, 0);
+	ck_assert_uint_eq(fake_vfio.containers, 0);
+	ck_assert_uint_eq(fake_vfio.groups, 0);
+	ck_assert_uint_eq(fake_vfio.kvm_devices, 0);
+	ck_assert_uint_eq(fake_vfio.kvm_files, 0);
+	for (uint32_t i = 0; i < fake_vfio.nfunctions; i++)
+		ck_assert_uint_eq(fake_vfio.function[i].open, 0);
 }
 
 static void teardown(void)
 {
 	nothing_is_left();
-	vfio_stand_in_end();
+	fake_vfio_end();
 }
 
 static int must_open(const char *address)
@@ -89,16 +89,16 @@ static void refused(const char *address, int code, const char *says)
 
 static void expect_ram_is_mapped(void)
 {
-	ck_assert_uint_eq(vfio_stand_in.nmaps, vm.ram.nregions);
+	ck_assert_uint_eq(fake_vfio.nmaps, vm.ram.nregions);
 	ck_assert(vm.ram.pinned);
 	for (uint32_t i = 0; i < vm.ram.nregions; i++) {
-		ck_assert_uint_eq(vfio_stand_in.map[i].iova, vm.ram.region[i].gpa);
-		ck_assert_uint_eq(vfio_stand_in.map[i].bytes, vm.ram.region[i].size_bytes);
-		ck_assert_ptr_eq(vfio_stand_in.map[i].hva, vm.ram.region[i].hva);
+		ck_assert_uint_eq(fake_vfio.map[i].iova, vm.ram.region[i].gpa);
+		ck_assert_uint_eq(fake_vfio.map[i].bytes, vm.ram.region[i].size_bytes);
+		ck_assert_ptr_eq(fake_vfio.map[i].hva, vm.ram.region[i].hva);
 	}
 }
 
-/* All that is done is undone in reverse. */
+/* Every step is undone in reverse order. */
 START_TEST(one_function)
 {
 	static const char *const log[] = {
@@ -114,9 +114,9 @@ START_TEST(one_function)
 	take_way(_i);
 	fd = must_open(A);
 	expect_ram_is_mapped();
-	ck_assert_uint_eq(vfio_stand_in.kvm_files, 1);
+	ck_assert_uint_eq(fake_vfio.kvm_files, 1);
 	vfio_kernel_close(&vm, A, fd);
-	ck_assert_str_eq(vfio_stand_in.log, log[_i]);
+	ck_assert_str_eq(fake_vfio.log, log[_i]);
 }
 END_TEST
 
@@ -128,27 +128,27 @@ START_TEST(three_functions)
 	a = must_open(A);
 	b = must_open(B);
 	c = must_open(C);
-	/* The kernel gives a group once: A and B share it. */
-	ck_assert_uint_eq(vfio_stand_in.groups, _i ? 0 : 2);
-	ck_assert_uint_eq(vfio_stand_in.kvm_files, _i ? 3 : 2);
-	ck_assert_uint_eq(vfio_stand_in.containers, 1);
-	ck_assert_uint_eq(vfio_stand_in.kvm_devices, 1);
+	/* A group can be opened once: A and B share it. */
+	ck_assert_uint_eq(fake_vfio.groups, _i ? 0 : 2);
+	ck_assert_uint_eq(fake_vfio.kvm_files, _i ? 3 : 2);
+	ck_assert_uint_eq(fake_vfio.containers, 1);
+	ck_assert_uint_eq(fake_vfio.kvm_devices, 1);
 	expect_ram_is_mapped();
-	/* No matter which goes first. */
+	/* In any order. */
 	vfio_kernel_close(&vm, A, a);
-	ck_assert_uint_eq(vfio_stand_in.groups, _i ? 0 : 2);
+	ck_assert_uint_eq(fake_vfio.groups, _i ? 0 : 2);
 	expect_ram_is_mapped();
 	vfio_kernel_close(&vm, B, b);
-	ck_assert_uint_eq(vfio_stand_in.groups, _i ? 0 : 1);
+	ck_assert_uint_eq(fake_vfio.groups, _i ? 0 : 1);
 	expect_ram_is_mapped();
 	a = must_open(A);
 	expect_ram_is_mapped();
 	vfio_kernel_close(&vm, C, c);
 	expect_ram_is_mapped();
-	/* Not one that is open: nothing. */
+	/* Not open: does nothing. */
 	vfio_kernel_close(&vm, B, a);
 	vfio_kernel_close(&vm, A, -1);
-	ck_assert_uint_eq(vfio_stand_in.function[0].open, 1);
+	ck_assert_uint_eq(fake_vfio.function[0].open, 1);
 	vfio_kernel_close(&vm, A, a);
 	nothing_is_left();
 	vfio_kernel_close(&vm, A, a);
@@ -159,34 +159,34 @@ START_TEST(newer_way_first)
 {
 	int fd;
 
-	vfio_stand_in.no_cdev = false;
+	fake_vfio.no_cdev = false;
 	fd = must_open(A);
-	ck_assert_ptr_nonnull(strstr(vfio_stand_in.log, "open /dev/vfio/devices/vfio0"));
-	vfio_stand_in.log[0] = 0;
+	ck_assert_ptr_nonnull(strstr(fake_vfio.log, "open /dev/vfio/devices/vfio0"));
+	fake_vfio.log[0] = 0;
 	vfio_kernel_close(&vm, A, fd);
-	/* Who can open the group alone gets it so. */
-	vfio_stand_in.denied = "/dev/vfio/devices/";
+	/* This user can open only the group. */
+	fake_vfio.denied = "/dev/vfio/devices/";
 	fd = must_open(A);
-	ck_assert_ptr_nonnull(strstr(vfio_stand_in.log, "open /dev/vfio/12"));
+	ck_assert_ptr_nonnull(strstr(fake_vfio.log, "open /dev/vfio/12"));
 	vfio_kernel_close(&vm, A, fd);
-	/* Neither: the newer one says why. */
-	vfio_stand_in.denied = "/dev/vfio/";
-	vfio_stand_in.open_fails = "/dev/vfio/devices/vfio0";
-	vfio_stand_in.fails_errno = EACCES;
+	/* Neither: the message is that of the newer interface. */
+	fake_vfio.denied = "/dev/vfio/";
+	fake_vfio.open_fails = "/dev/vfio/devices/vfio0";
+	fake_vfio.fails_errno = EACCES;
 	refused(A, -EACCES, "/dev/vfio/devices/vfio0: Permission denied: give this user access");
 }
 END_TEST
 
-START_TEST(nodes_that_are_not_there)
+START_TEST(missing_nodes)
 {
-	vfio_stand_in.no_groups = true;
+	fake_vfio.no_groups = true;
 	refused(A, -ENOENT,
 		"/dev/vfio/vfio: No such file or directory: the module is not loaded: "
 		"modprobe vfio-pci");
 }
 END_TEST
 
-/* The first or second step of its kind fails: with a message, and without a trace. */
+/* The nth step of a kind fails: there is a message, and nothing is left open. */
 static const struct failure {
 	int way;
 	unsigned long request;
@@ -232,26 +232,26 @@ START_TEST(failure)
 	int fd;
 
 	take_way(f->way);
-	vfio_stand_in.fails = f->request;
-	vfio_stand_in.open_fails = f->open;
-	vfio_stand_in.nth = f->nth;
-	vfio_stand_in.fails_errno = f->code;
+	fake_vfio.fails = f->request;
+	fake_vfio.open_fails = f->open;
+	fake_vfio.nth = f->nth;
+	fake_vfio.fails_errno = f->code;
 	refused(A,
 		f->request == VFIO_GET_API_VERSION || f->request == VFIO_CHECK_EXTENSION
 			? -EOPNOTSUPP
 			: -f->code,
 		f->says);
 	nothing_is_left();
-	vfio_stand_in.fails = 0;
-	vfio_stand_in.open_fails = NULL;
+	fake_vfio.fails = 0;
+	fake_vfio.open_fails = NULL;
 	fd = must_open(A);
 	expect_ram_is_mapped();
 	vfio_kernel_close(&vm, A, fd);
 }
 END_TEST
 
-/* What is open stays as it is. */
-START_TEST(second_that_fails)
+/* Devices that are open are not affected. */
+START_TEST(second_device_fails)
 {
 	static const struct {
 		int way;
@@ -272,13 +272,13 @@ START_TEST(second_that_fails)
 
 	take_way(by[_i].way);
 	fd = must_open(A);
-	vfio_stand_in.fails = by[_i].request;
-	vfio_stand_in.fails_errno = by[_i].code;
+	fake_vfio.fails = by[_i].request;
+	fake_vfio.fails_errno = by[_i].code;
 	refused(C, -by[_i].code, by[_i].says);
-	vfio_stand_in.fails = 0;
-	ck_assert_uint_eq(vfio_stand_in.groups, !by[_i].way);
-	ck_assert_uint_eq(vfio_stand_in.kvm_files, 1);
-	ck_assert_uint_eq(vfio_stand_in.function[2].open, 0);
+	fake_vfio.fails = 0;
+	ck_assert_uint_eq(fake_vfio.groups, !by[_i].way);
+	ck_assert_uint_eq(fake_vfio.kvm_files, 1);
+	ck_assert_uint_eq(fake_vfio.function[2].open, 0);
 	expect_ram_is_mapped();
 	vfio_kernel_close(&vm, C, must_open(C));
 	expect_ram_is_mapped();
@@ -289,12 +289,12 @@ END_TEST
 START_TEST(function_that_cannot_be_reset)
 {
 	take_way(_i);
-	vfio_stand_in.function[0].flags = VFIO_DEVICE_FLAGS_PCI;
+	fake_vfio.function[0].flags = VFIO_DEVICE_FLAGS_PCI;
 	refused(A, -EOPNOTSUPP, "cannot be reset by itself");
-	vfio_stand_in.function[0].flags = VFIO_DEVICE_FLAGS_PLATFORM | VFIO_DEVICE_FLAGS_RESET;
+	fake_vfio.function[0].flags = VFIO_DEVICE_FLAGS_PLATFORM | VFIO_DEVICE_FLAGS_RESET;
 	refused(A, -EINVAL, "not that of a PCI function");
-	/* Before RAM, which takes long, is mapped. */
-	ck_assert_ptr_null(strstr(vfio_stand_in.log, "MAP"));
+	/* Found before RAM is mapped, which takes long. */
+	ck_assert_ptr_null(strstr(fake_vfio.log, "MAP"));
 }
 END_TEST
 
@@ -303,7 +303,7 @@ END_TEST
 static void refused_by_sysfs(int code, const char *says)
 {
 	refused(A, code, says);
-	ck_assert_str_eq(vfio_stand_in.log, "");
+	ck_assert_str_eq(fake_vfio.log, "");
 }
 
 START_TEST(no_such_function)
@@ -315,10 +315,10 @@ END_TEST
 START_TEST(variant_drivers)
 {
 	take_way(1);
-	vfio_stand_in_sysfs(C, 13, "mlx5_vfio_pci", 0x020000);
+	fake_vfio_sysfs(C, 13, "mlx5_vfio_pci", 0x020000);
 	vfio_kernel_close(&vm, C, must_open(C));
 	/* The third device of this host that VFIO serves. */
-	ck_assert_ptr_nonnull(strstr(vfio_stand_in.log, "open /dev/vfio/devices/vfio2"));
+	ck_assert_ptr_nonnull(strstr(fake_vfio.log, "open /dev/vfio/devices/vfio2"));
 }
 END_TEST
 
@@ -332,7 +332,7 @@ START_TEST(no_iommu)
 	f = fopen(path, "we");
 	ck_assert(f && fputs("vfio-noiommu\n", f) >= 0 && !fclose(f));
 	refused_by_sysfs(-ENODEV, "intel_iommu=on");
-	vfio_stand_in_sysfs(A, -1, "vfio-pci", NVME);
+	fake_vfio_sysfs(A, -1, "vfio-pci", NVME);
 	refused_by_sysfs(-ENODEV, "intel_iommu=on");
 	ck_assert_ptr_nonnull(strstr(err.msg, "amd_iommu"));
 }
@@ -340,14 +340,14 @@ END_TEST
 
 START_TEST(bound_to_another_driver)
 {
-	vfio_stand_in_sysfs(D, 14, "nvme", NVME);
+	fake_vfio_sysfs(D, 14, "nvme", NVME);
 	refused(D, -EBUSY,
 		"is bound to nvme, not to vfio-pci: modprobe vfio-pci; "
 		"echo vfio-pci > /sys/bus/pci/devices/" D "/driver_override; "
 		"echo " D " > /sys/bus/pci/devices/" D "/driver/unbind; "
 		"echo " D " > /sys/bus/pci/drivers_probe");
 	/* Without a driver there is no file 'unbind'. */
-	vfio_stand_in_sysfs(D, 14, NULL, NVME);
+	fake_vfio_sysfs(D, 14, NULL, NVME);
 	refused(D, -EBUSY,
 		"is bound to no driver, not to vfio-pci: modprobe vfio-pci; "
 		"echo vfio-pci > /sys/bus/pci/devices/" D "/driver_override; "
@@ -357,18 +357,18 @@ END_TEST
 
 START_TEST(group_shared_with_the_host)
 {
-	vfio_stand_in_sysfs("0000:00:01.0", 12, "pcieport", BRIDGE);
-	vfio_stand_in_sysfs("0000:00:01.1", 12, "shpchp", BRIDGE);
-	vfio_stand_in_sysfs("0000:01:00.2", 12, "pci-stub", NVME);
-	vfio_stand_in_sysfs("0000:01:00.3", 12, NULL, NVME);
-	vfio_stand_in_sysfs("0000:02:00.1", 13, "nvme", NVME);
+	fake_vfio_sysfs("0000:00:01.0", 12, "pcieport", BRIDGE);
+	fake_vfio_sysfs("0000:00:01.1", 12, "shpchp", BRIDGE);
+	fake_vfio_sysfs("0000:01:00.2", 12, "pci-stub", NVME);
+	fake_vfio_sysfs("0000:01:00.3", 12, NULL, NVME);
+	fake_vfio_sysfs("0000:02:00.1", 13, "nvme", NVME);
 	vfio_kernel_close(&vm, A, must_open(A));
-	vfio_stand_in.log[0] = 0;
-	vfio_stand_in_sysfs("0000:01:00.5", 12, "lpc_ich", ISA);
+	fake_vfio.log[0] = 0;
+	fake_vfio_sysfs("0000:01:00.5", 12, "lpc_ich", ISA);
 	refused_by_sysfs(-EBUSY,
 			 "shares IOMMU group 12 with what belongs to the host: 0000:01:00.5 "
 			 "(lpc_ich): ");
-	vfio_stand_in_sysfs("0000:01:00.4", 12, "e1000e", 0x020000);
+	fake_vfio_sysfs("0000:01:00.4", 12, "e1000e", 0x020000);
 	refused_by_sysfs(-EBUSY, ": 0000:01:00.4 (e1000e), 0000:01:00.5 (lpc_ich): ");
 }
 END_TEST
@@ -380,7 +380,7 @@ START_TEST(many_neighbours)
 
 	for (int i = 0; i < 64; i++) {
 		snprintf(address, sizeof(address), "0000:02:%02x.%d", 1 + i / 8, i % 8);
-		vfio_stand_in_sysfs(address, 12, "a-driver-with-a-long-name", NVME);
+		fake_vfio_sysfs(address, 12, "a-driver-with-a-long-name", NVME);
 	}
 	refused_by_sysfs(-EBUSY, "0000:02:01.0 (a-driver-with-a-long-name), 0000:02:01.1");
 	ck_assert_ptr_nonnull(
@@ -388,7 +388,7 @@ START_TEST(many_neighbours)
 }
 END_TEST
 
-START_TEST(ram_that_does_not_go)
+START_TEST(ram_that_cannot_be_mapped)
 {
 	int fd;
 
@@ -397,13 +397,13 @@ START_TEST(ram_that_does_not_go)
 	refused(A, -EOPNOTSUPP,
 		"RAM in a file on a disk (/var/lib/vm1.ram) cannot be given to a function");
 	ck_assert_ptr_nonnull(strstr(err.msg, "a DAX device, or a file on hugetlbfs or tmpfs"));
-	ck_assert_str_eq(vfio_stand_in.log, "");
+	ck_assert_str_eq(fake_vfio.log, "");
 	vm.ram.backend = &ram_memfd;
 	vm.ram.config.path = NULL;
-	vfio_stand_in.fails = VFIO_IOMMU_MAP_DMA;
-	vfio_stand_in.fails_errno = EFAULT;
+	fake_vfio.fails = VFIO_IOMMU_MAP_DMA;
+	fake_vfio.fails_errno = EFAULT;
 	refused(A, -EFAULT, "RAM of kind memfd for DMA: Bad address");
-	vfio_stand_in.fails = 0;
+	fake_vfio.fails = 0;
 	fd = must_open(A);
 	vfio_kernel_close(&vm, A, fd);
 }
@@ -412,13 +412,13 @@ END_TEST
 START_TEST(locked_memory)
 {
 	take_way(_i);
-	vfio_stand_in.memlock_bytes = 64 << 10;
-	vfio_stand_in.fails = _i ? IOMMU_IOAS_MAP : VFIO_IOMMU_MAP_DMA;
-	vfio_stand_in.fails_errno = ENOMEM;
+	fake_vfio.memlock_bytes = 64 << 10;
+	fake_vfio.fails = _i ? IOMMU_IOAS_MAP : VFIO_IOMMU_MAP_DMA;
+	fake_vfio.fails_errno = ENOMEM;
 	refused(A, -ENOMEM, "6144 KiB, and the limit is 64 KiB: raise it by ulimit -l");
 	ck_assert_ptr_nonnull(strstr(err.msg, "CAP_IPC_LOCK"));
-	/* Not the limit's fault */
-	vfio_stand_in.memlock_bytes = RLIM_INFINITY;
+	/* Not because of the limit */
+	fake_vfio.memlock_bytes = RLIM_INFINITY;
 	refused(A, -ENOMEM, "at GPA 0x0 for DMA by");
 }
 END_TEST
@@ -428,30 +428,30 @@ START_TEST(aperture)
 	int fd;
 
 	take_way(_i);
-	/* As x86 has it: all but the window of MSIs. */
-	vfio_stand_in.nranges = 2;
-	vfio_stand_in.range[0].last = 0xfedfffff;
-	vfio_stand_in.range[1].start = 0xfef00000;
-	vfio_stand_in.range[1].last = (1ull << 39) - 1;
+	/* As on x86: all except the MSI window. */
+	fake_vfio.nranges = 2;
+	fake_vfio.range[0].last = 0xfedfffff;
+	fake_vfio.range[1].start = 0xfef00000;
+	fake_vfio.range[1].last = (1ull << 39) - 1;
 	fd = must_open(A);
 	expect_ram_is_mapped();
 	vfio_kernel_close(&vm, A, fd);
-	/* Adjacent ranges are one, whatever their order. */
-	vfio_stand_in.nranges = 3;
-	vfio_stand_in.range[2].last = GUEST + 0x1fffff;
-	vfio_stand_in.range[2].start = GUEST + 4096;
-	vfio_stand_in.range[1].last = GUEST + 4095;
-	vfio_stand_in.fails = _i ? IOMMU_IOAS_MAP : VFIO_IOMMU_MAP_DMA;
-	vfio_stand_in.fails_errno = EXDEV;
+	/* Adjacent ranges count as one, in any order. */
+	fake_vfio.nranges = 3;
+	fake_vfio.range[2].last = GUEST + 0x1fffff;
+	fake_vfio.range[2].start = GUEST + 4096;
+	fake_vfio.range[1].last = GUEST + 4095;
+	fake_vfio.fails = _i ? IOMMU_IOAS_MAP : VFIO_IOMMU_MAP_DMA;
+	fake_vfio.fails_errno = EXDEV;
 	refused(A, -EXDEV, "at GPA 0x0");
-	vfio_stand_in.fails = 0;
-	/* Too narrow by a page; then a hole within the first MiB, as some firmware reserves. */
-	vfio_stand_in.range[2].last -= 4096;
+	fake_vfio.fails = 0;
+	/* One page too small; then a hole in the first MiB, as some firmware reserves. */
+	fake_vfio.range[2].last -= 4096;
 	refused(A, -ERANGE, "cannot map GPA 0x1001ff000 of guest RAM");
 	ck_assert_ptr_nonnull(strstr(err.msg, "less --memory"));
-	vfio_stand_in.range[0].last = 0xeffff;
+	fake_vfio.range[0].last = 0xeffff;
 	refused(A, -ERANGE, "cannot map GPA 0xf0000 of guest RAM");
-	vfio_stand_in.range[0].start = 4096;
+	fake_vfio.range[0].start = 4096;
 	refused(A, -ERANGE, "cannot map GPA 0x0 of guest RAM");
 }
 END_TEST
@@ -465,9 +465,9 @@ int main(void)
 	tcase_add_loop_test(tcase, one_function, 0, 2);
 	tcase_add_loop_test(tcase, three_functions, 0, 2);
 	tcase_add_test(tcase, newer_way_first);
-	tcase_add_test(tcase, nodes_that_are_not_there);
+	tcase_add_test(tcase, missing_nodes);
 	tcase_add_loop_test(tcase, failure, 0, sizeof(failures) / sizeof(failures[0]));
-	tcase_add_loop_test(tcase, second_that_fails, 0, 8);
+	tcase_add_loop_test(tcase, second_device_fails, 0, 8);
 	tcase_add_loop_test(tcase, function_that_cannot_be_reset, 0, 2);
 	tcase_add_test(tcase, no_such_function);
 	tcase_add_test(tcase, variant_drivers);
@@ -475,7 +475,7 @@ int main(void)
 	tcase_add_test(tcase, bound_to_another_driver);
 	tcase_add_test(tcase, group_shared_with_the_host);
 	tcase_add_test(tcase, many_neighbours);
-	tcase_add_test(tcase, ram_that_does_not_go);
+	tcase_add_test(tcase, ram_that_cannot_be_mapped);
 	tcase_add_loop_test(tcase, locked_memory, 0, 2);
 	tcase_add_loop_test(tcase, aperture, 0, 2);
 	suite_add_tcase(suite, tcase);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A function that is passed through, over resets and over the way to a new process. */
+/* A VFIO device over resets, pauses, saves and loads. */
 #include "tests/rig/unit.h"
 #include "tests/rig/vfio_fixture.h"
 #include <errno.h>
@@ -29,7 +29,7 @@ static uint32_t nenabled(void)
 	       function->irq[VFIO_PCI_MSIX_IRQ_INDEX].enabled;
 }
 
-/* A guest that uses what there is. */
+/* A guest that uses BARs, bus mastering and MSI-X. */
 static void start(void)
 {
 	uint64_t table;
@@ -61,24 +61,24 @@ START_TEST(reset)
 	vfio_put(PCI_COMMAND, 2, AWAKE);
 	ck_assert_uint_eq(rig_mmio_read(gpa + FUNCTION_TABLE + 32, 4), 0);
 	ck_assert_uint_eq(rig_mmio_read(gpa + FUNCTION_TABLE + 32 + 12, 4), 1);
-	/* What no guest has used since needs no other one. */
+	/* Not used since: no second reset. */
 	vfio_fixture_reset();
 	ck_assert_uint_eq(function->resets, 1);
 }
 END_TEST
 
-/* What a former guest has told it to do it may still do: it comes to no RAM. */
+/* The function may still execute commands of the former guest, so it gets no bus mastering. */
 START_TEST(reset_fails)
 {
 	start();
-	vfio_stand_in.fails = VFIO_DEVICE_RESET;
-	vfio_stand_in.fails_errno = EAGAIN;
+	fake_vfio.fails = VFIO_DEVICE_RESET;
+	fake_vfio.fails_errno = EAGAIN;
 	vfio_fixture_reset();
 	ck_assert(!masters());
 	ops()->resume(vfio_fixture_device());
 	vfio_put(PCI_COMMAND, 2, AWAKE);
 	ck_assert(!masters());
-	vfio_stand_in.fails = 0;
+	fake_vfio.fails = 0;
 	vfio_fixture_reset();
 	ck_assert_uint_eq(function->resets, 1);
 	vfio_put(PCI_COMMAND, 2, AWAKE);
@@ -86,7 +86,7 @@ START_TEST(reset_fails)
 }
 END_TEST
 
-/* A bus master without interrupts has none, whatever there was before. */
+/* A driver that enables no interrupts after a reset gets none. */
 START_TEST(reset_leaves_no_vectors)
 {
 	start();
@@ -102,14 +102,14 @@ START_TEST(reset_from_d3)
 {
 	start();
 	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
-	function_put(FUNCTION_PM + PCI_PM_CTRL, 2, 0); /* as the reset leaves it */
+	function_put(FUNCTION_PM + PCI_PM_CTRL, 2, 0); /* as after a reset */
 	vfio_fixture_reset();
 	vfio_put(PCI_COMMAND, 2, AWAKE);
 	ck_assert_ptr_nonnull(vfio_slot_hva(vfio_bar_gpa(FUNCTION_WIDE)));
 }
 END_TEST
 
-/* Saved while it sleeps, and then alone. */
+/* Only while the guest sleeps. */
 START_TEST(may_save)
 {
 	struct error err = {""};
@@ -129,7 +129,7 @@ START_TEST(may_save)
 }
 END_TEST
 
-/* RAM of a guest that sleeps stands still; that of a stopped one goes on where it was. */
+/* With a sleeping guest the function stops; with a paused one it goes on. */
 START_TEST(pause)
 {
 	struct device *dev;
@@ -154,7 +154,7 @@ START_TEST(pause)
 }
 END_TEST
 
-/* What cannot be kept from guest RAM is not saved, and the guest has lost nothing by the try. */
+/* If bus mastering cannot be disabled, the pause fails and the guest goes on without loss. */
 START_TEST(pause_fails)
 {
 	uint64_t offset;
@@ -167,7 +167,7 @@ START_TEST(pause_fails)
 	rig.vm.suspended = true;
 	function->deaf = _i;
 	if (!_i)
-		vfio_fixture_host()->config_offset = vfio_stand_in_offset(VFIO_PCI_NUM_REGIONS);
+		vfio_fixture_host()->config_offset = fake_vfio_offset(VFIO_PCI_NUM_REGIONS);
 	ck_assert_int_eq(ops()->pause(dev, UINT64_MAX, &err), -EIO);
 	ck_assert_msg(strstr(err.msg, "nvme (0000:01:00.0)") && strstr(err.msg, "bus master"), "%s",
 		      err.msg);
@@ -180,7 +180,7 @@ START_TEST(pause_fails)
 }
 END_TEST
 
-/* Asleep in D3, where the host's kernel gives no vectors; it is the driver that wakes who ends that. */
+/* In D3 the host's kernel enables no vectors; they follow when the driver wakes the function. */
 START_TEST(pause_in_d3)
 {
 	struct device *dev;
@@ -201,7 +201,7 @@ START_TEST(pause_in_d3)
 }
 END_TEST
 
-/* What is saved of the function's own bits is what they are then, but nothing is touched that may act. */
+/* Passed bits are saved as they are then, but registers whose read has a side effect are not read. */
 START_TEST(pause_reads)
 {
 	struct error err;
@@ -216,7 +216,7 @@ START_TEST(pause_reads)
 }
 END_TEST
 
-/* The guest finds its function as it left it, wherever the host has it now. */
+/* The guest sees the same config space, wherever the host has the BARs now. */
 START_TEST(reload)
 {
 	struct vfio_state *before = malloc(sizeof(*before));
@@ -241,7 +241,7 @@ START_TEST(reload)
 }
 END_TEST
 
-/* Another function in the same place: every difference that tells it from the one that was saved. */
+/* Differences by which another function at the same address is recognized. */
 static const struct {
 	uint32_t offset, bytes, value;
 	const char *why;
@@ -256,7 +256,7 @@ static const struct {
 	{PCI_BASE_ADDRESS_2, 4, 8, "PCI config space at 0x18"},
 	{FUNCTION_MSI + PCI_MSI_FLAGS, 2, 0x184, "PCI config space at 0x52"},
 	{FUNCTION_EXP + PCI_EXP_DEVCAP, 4, 0, "PCI config space at 0x84"},
-	{FUNCTION_VENDOR + 1, 1, 0, NULL}, /* what is hidden does not count */
+	{FUNCTION_VENDOR + 1, 1, 0, NULL}, /* hidden from the guest */
 	{FUNCTION_MSIX + 1, 1, 0, "PCI config space at 0x6d"},
 };
 
@@ -331,7 +331,7 @@ START_TEST(hostile)
 }
 END_TEST
 
-/* A shorter table would let the rest of the vectors be what the checkpoint does not say. */
+/* A shorter table would leave the other vectors undefined. */
 START_TEST(hostile_table)
 {
 	struct vfio_state *s = malloc(sizeof(*s));

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* BARs of a function that is passed through: which accesses of the guest exit, and where all of them
- * arrive. */
+/* BARs of a VFIO device: which accesses exit, and where all of them arrive. */
 #include "tests/rig/unit.h"
 #include "tests/rig/vfio_fixture.h"
 #include <fcntl.h>
@@ -59,7 +58,7 @@ START_TEST(one_page_of_msix)
 }
 END_TEST
 
-/* Three pages for the table, across their borders. */
+/* A table in three pages that does not begin at a page. */
 START_TEST(large_table)
 {
 	function_put(FUNCTION_MSIX + PCI_MSIX_FLAGS, 2, 0x1ff);
@@ -80,7 +79,7 @@ START_TEST(sparse)
 }
 END_TEST
 
-/* Small ones, ports, and what the kernel does not let map. */
+/* BARs smaller than a page, ports, and what the kernel does not allow to be mapped. */
 START_TEST(not_mapped)
 {
 	function->region[FUNCTION_WIDE].flags &= ~(uint32_t)VFIO_REGION_INFO_FLAG_MMAP;
@@ -105,7 +104,7 @@ START_TEST(widths)
 	ck_assert_uint_eq(function_read(FUNCTION_SMALL, 12), 0x8877aa55);
 	ck_assert_uint_eq(rig_mmio_read(small + 12, 2), 0xaa55);
 	ck_assert_uint_eq(rig_mmio_read(small + 8, 8), 0x8877aa5544332211);
-	/* Beside the table, in its page. */
+	/* After the table, in its page. */
 	rig_mmio_write(wide + FUNCTION_TABLE + FUNCTION_VECTORS * 16ull, 4, 0x1234);
 	ck_assert_uint_eq(function_read(0, FUNCTION_TABLE + FUNCTION_VECTORS * 16ull), 0x1234);
 	rig_out((uint16_t)vfio_bar_gpa(FUNCTION_PORTS) + 4, 2, 0x4321);
@@ -114,7 +113,7 @@ START_TEST(widths)
 }
 END_TEST
 
-/* The table is the guest's own: nothing of it reaches the function. */
+/* Writes to the table do not reach the function. */
 START_TEST(table)
 {
 	uint64_t gpa;
@@ -156,14 +155,14 @@ START_TEST(moves)
 		ck_assert_uint_eq(rig.slot[i].bytes, 0);
 	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
 	expect_pages(FUNCTION_WIDE, "mmm.m.mm");
-	/* RAM stays RAM. */
+	/* A BAR cannot replace RAM. */
 	vfio_put(PCI_BASE_ADDRESS_4, 4, 0x100000);
 	ck_assert_uint_eq(vfio_bar_gpa(FUNCTION_SPARSE), 0);
 	ck_assert_ptr_null(vfio_slot_hva(0x101000));
 }
 END_TEST
 
-/* A function that is gone: reads are ones, writes are nothing. */
+/* After the function was removed reads give ones and writes do nothing. */
 START_TEST(gone)
 {
 	int none = open("/dev/null", O_RDWR | O_CLOEXEC);
