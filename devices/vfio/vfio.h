@@ -31,6 +31,7 @@
 #define VFIO_VECTORS_MAX   2048 /* the limit of MSI-X */
 #define VFIO_ADDRESS_BYTES 16	/* "0000:01:00.0": domain, bus, slot, function */
 #define VFIO_AREAS_MAX	   8
+#define VFIO_NOTICES	   2
 
 /* Guest-visible: config space as the guest reads it, and its MSI-X table. Drivers set up everything else
  * after a sleep, as on a PC whose devices lose power then. */
@@ -58,6 +59,8 @@ struct vfio_bar {
 
 struct vfio_host {
 	struct pci_func pci;
+	struct vm *vm;
+	struct vfio_state *state;
 	int fd; /* of the VFIO device */
 	const struct vfio_config *config;
 	char name[OPTIONS_ID_BYTES + VFIO_ADDRESS_BYTES + 4]; /* for messages: "ID (ADDRESS)" */
@@ -82,7 +85,8 @@ struct vfio_host {
 	uint32_t nknown;   /* the most that were enabled in this mode */
 	bool refused; /* the host has fewer than the guest needs: do not try again at each write */
 	uint32_t intx_gsi;
-	int intx_fd, unmask_fd, error_fd, request_fd;
+	int intx_fd, unmask_fd;
+	int notice_fd[VFIO_NOTICES]; /* of errors (AER), of requests to release the function */
 };
 
 /* Opens a PCI function of the host, which must be bound to vfio-pci and share its IOMMU group with
@@ -94,41 +98,41 @@ void vfio_kernel_close(struct vm *vm, const char *address, int fd);
 extern const char *vfio_kernel_sysfs_root; /* "/sys"; tests have their own */
 
 /* What the guest sees: identity and capabilities go into host->pci. After vfio_region_open(). */
-int vfio_config_open(struct device *dev, struct error *err) must_check;
+int vfio_config_open(struct vfio_host *host, struct error *err) must_check;
 void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes);
 void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes);
 /* Passes the guest's command register on. */
-void vfio_config_command(struct device *dev);
+void vfio_config_command(struct vfio_host *host);
 /* Bus mastering off, whatever the guest wants. */
-int vfio_config_isolate(struct device *dev, struct error *err) must_check;
+int vfio_config_isolate(struct vfio_host *host, struct error *err) must_check;
 /* BARs are mapped as long as the function is in D0. */
-void vfio_config_power(struct device *dev);
+void vfio_config_power(struct vfio_host *host);
 /* Reads the bits that are the function's into the saved config space. */
-void vfio_config_refresh(struct device *dev);
+void vfio_config_refresh(struct vfio_host *host);
 
 /* Sizes and kinds of the BARs. */
-int vfio_region_open(struct device *dev, struct error *err) must_check;
+int vfio_region_open(struct vfio_host *host, struct error *err) must_check;
 /* Maps the areas, except the pages of the MSI-X table and pending bits. After vfio_config_open(). */
-void vfio_region_map(struct device *dev);
-void vfio_region_close(struct device *dev);
+void vfio_region_map(struct vfio_host *host);
+void vfio_region_close(struct vfio_host *host);
 void vfio_region_bar_changed(struct device *dev, uint32_t bar);
 /* False: a BAR is still mapped that should not be. */
-bool vfio_region_power(struct device *dev, bool on);
+bool vfio_region_power(struct vfio_host *host, bool on);
 /* Access the VFIO device at an offset of its descriptor; false: it failed. */
 bool vfio_region_pread(const struct vfio_host *host, uint64_t at, void *data, uint32_t bytes);
 bool vfio_region_pwrite(const struct vfio_host *host, uint64_t at, const void *data,
 			uint32_t bytes);
 
 /* Interrupts, and the eventfds of errors and of the host's requests to release the function. */
-int vfio_irq_open(struct device *dev, struct error *err) must_check;
-void vfio_irq_close(struct device *dev);
+int vfio_irq_open(struct vfio_host *host, struct error *err) must_check;
+void vfio_irq_close(struct vfio_host *host);
 /* Interrupts follow config space and the MSI-X table. retry: ask the host again for what it refused. */
-void vfio_irq_sync(struct device *dev, bool retry);
+void vfio_irq_sync(struct vfio_host *host, bool retry);
 /* The same after a write to one entry of the MSI-X table. */
-void vfio_irq_sync_vector(struct device *dev, uint32_t vector);
+void vfio_irq_sync_vector(struct vfio_host *host, uint32_t vector);
 /* Disables vectors until vfio_irq_sync(), which raises those that may have been missed. */
-void vfio_irq_pause(struct device *dev);
-void vfio_irq_off(struct device *dev);
+void vfio_irq_pause(struct vfio_host *host);
+void vfio_irq_off(struct vfio_host *host);
 /* VFIO_DEVICE_GET_IRQ_INFO; 0: the function has none of this kind. */
 uint32_t vfio_irq_count(const struct vfio_host *host, uint32_t index);
 #endif

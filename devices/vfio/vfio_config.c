@@ -93,6 +93,7 @@ struct found {
 	uint32_t room; /* up to the next capability or the end */
 	struct pci_reg reg[PCI_CONFIG_BYTES];
 	uint32_t nregs;
+	struct error *err;
 };
 
 static void add_fields(struct found *cap, const struct field *field, uint32_t nfields)
@@ -106,25 +107,21 @@ static void add_fields(struct found *cap, const struct field *field, uint32_t nf
 			.value = (value & (f->shown | f->passed)) | f->fixed,
 			.writable = f->writable | f->passed,
 		};
-		for (uint32_t i = 0; i < f->bytes; i++)
-			cap->host->passed[cap->at + f->offset + i] =
-				(uint8_t)(f->passed >> (8 * i));
+		put_le(cap->host->passed + cap->at + f->offset, f->bytes, f->passed);
 	}
 }
 
-static int add_pm(struct found *cap, struct error *err)
+static int add_pm(struct found *cap)
 {
-	(void)err;
 	cap->host->pm_cap = cap->at;
 	add_fields(cap, pm, ARRAY_SIZE(pm));
 	return PCI_PM_SIZEOF;
 }
 
-static int add_exp(struct found *cap, struct error *err)
+static int add_exp(struct found *cap)
 {
 	uint32_t version = cap->config[cap->at + PCI_EXP_FLAGS] & PCI_EXP_FLAGS_VERS;
 
-	(void)err;
 	cap->host->exp_cap = cap->at;
 	add_fields(cap, exp_v1, ARRAY_SIZE(exp_v1));
 	if (version < EXP_VERSION_2 || cap->room < EXP_V2_BYTES)
@@ -135,12 +132,11 @@ static int add_exp(struct found *cap, struct error *err)
 
 /* Only the driver knows its contents. A read may have a side effect, as in the virtio capability that gives
  * access to BARs. */
-static int add_vendor(struct found *cap, struct error *err)
+static int add_vendor(struct found *cap)
 {
 	static const struct field length = {PCI_CAP_FLAGS, 1, .shown = 0xff};
 	uint32_t bytes = cap->config[cap->at + PCI_CAP_FLAGS];
 
-	(void)err;
 	if (bytes > cap->room)
 		bytes = cap->room;
 	add_fields(cap, &length, 1);
@@ -153,7 +149,7 @@ static int add_vendor(struct found *cap, struct error *err)
 	return (int)(bytes > PCI_CAP_FLAGS ? bytes : PCI_CAP_FLAGS + 1);
 }
 
-static int add_msi(struct found *cap, struct error *err)
+static int add_msi(struct found *cap)
 {
 	struct vfio_host *host = cap->host;
 	uint32_t flags = get_le(cap->config + cap->at + PCI_MSI_FLAGS, 2);
@@ -162,7 +158,6 @@ static int add_msi(struct found *cap, struct error *err)
 	uint8_t mask_at = is_64bit ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32;
 	uint32_t bytes = mask_at + (flags & PCI_MSI_FLAGS_MASKBIT ? 8u : 0u);
 
-	(void)err;
 	/* 0: the guest does not see it. */
 	if (bytes > cap->room || 1u << bits > MSI_VECTORS_MAX ||
 	    vfio_irq_count(host, VFIO_PCI_MSI_IRQ_INDEX) < 1u << bits)
@@ -187,7 +182,7 @@ static int add_msi(struct found *cap, struct error *err)
 }
 
 /* At the same place the guest has our table and pending bits. */
-static int add_msix(struct found *cap, struct error *err)
+static int add_msix(struct found *cap)
 {
 	struct vfio_host *host = cap->host;
 	uint32_t n = (get_le(cap->config + cap->at + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) + 1;
@@ -202,15 +197,15 @@ static int add_msix(struct found *cap, struct error *err)
 	host->pba_offset = pba & PCI_MSIX_PBA_OFFSET;
 	if (host->msix_bar >= PCI_BARS || host->pba_bar >= PCI_BARS ||
 	    table_end > host->bar[host->msix_bar].bytes || pba_end > host->bar[host->pba_bar].bytes)
-		return error_set(err, -EINVAL,
+		return error_set(cap->err, -EINVAL,
 				 "its MSI-X table (%#x) or pending bits (%#x) are outside its BARs",
 				 table, pba);
 	if (vfio_irq_count(host, VFIO_PCI_MSIX_IRQ_INDEX) < n)
-		return error_set(err, -EINVAL, "it has %u MSI-X vectors, and VFIO knows of %u", n,
-				 vfio_irq_count(host, VFIO_PCI_MSIX_IRQ_INDEX));
+		return error_set(cap->err, -EINVAL, "it has %u MSI-X vectors, and VFIO knows of %u",
+				 n, vfio_irq_count(host, VFIO_PCI_MSIX_IRQ_INDEX));
 	host->msix_cap = cap->at;
 	host->pci.nvectors = n;
-	host->pci.msix_entry = ((struct vfio_state *)host->pci.dev->state)->vector;
+	host->pci.msix_entry = host->state->vector;
 	add_fields(cap, msix, ARRAY_SIZE(msix));
 	return PCI_CAP_MSIX_SIZEOF;
 }
@@ -218,7 +213,7 @@ static int add_msix(struct found *cap, struct error *err)
 static const struct known {
 	uint8_t id, bytes; /* minimum */
 	/* Returns its size for the guest, 0: hidden; or -errno. */
-	int (*add)(struct found *cap, struct error *err);
+	int (*add)(struct found *cap);
 } known[] = {
 	{PCI_CAP_ID_PM, PCI_PM_SIZEOF, add_pm},
 	{PCI_CAP_ID_MSI, PCI_MSI_MASK_32, add_msi},
@@ -275,13 +270,13 @@ static int add_caps(struct vfio_host *host, const uint8_t *config, struct error 
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct known *k = find_known(config[at[i]], &had);
-		struct found cap = {.host = host, .config = config, .at = at[i]};
+		struct found cap = {.host = host, .config = config, .at = at[i], .err = err};
 		int bytes;
 
 		cap.room = room_at(at[i], at, n);
 		if (!k || cap.room < k->bytes)
 			continue;
-		bytes = k->add(&cap, err);
+		bytes = k->add(&cap);
 		if (bytes < 0)
 			return bytes;
 		if (bytes)
@@ -307,9 +302,8 @@ static void add_header(struct vfio_host *host, const uint8_t *config)
 	pci_put_regs(func, all.reg, all.nregs);
 }
 
-int vfio_config_open(struct device *dev, struct error *err)
+int vfio_config_open(struct vfio_host *host, struct error *err)
 {
-	struct vfio_host *host = dev->host;
 	uint8_t config[PCI_CONFIG_BYTES];
 	int ret = read_own(host, 0, config, sizeof(config), err);
 
@@ -333,24 +327,20 @@ static uint32_t same_kind(const struct vfio_host *host, uint32_t offset, uint32_
 	return at - offset;
 }
 
-static void put_passed(struct device *dev, uint32_t offset, uint32_t bytes, const uint8_t *data)
+static void put_passed(struct vfio_host *host, uint32_t offset, uint32_t bytes, const uint8_t *data)
 {
-	struct vfio_state *s = dev->state;
-	const struct vfio_host *host = dev->host;
-
 	for (uint32_t i = 0; i < bytes; i++) {
-		uint8_t mask = host->passed[offset + i], *config = &s->pci.config[offset + i];
+		uint8_t mask = host->passed[offset + i],
+			*config = &host->state->pci.config[offset + i];
 
 		*config = (uint8_t)((*config & ~mask) | (data[i] & mask));
 	}
 }
 
 /* The pending bits of MSI. */
-static void show_pending(struct device *dev)
+static void show_pending(struct vfio_host *host)
 {
-	struct vfio_state *s = dev->state;
-	const struct vfio_host *host = dev->host;
-	uint8_t *cap = s->pci.config + host->msi_cap;
+	uint8_t *cap = host->state->pci.config + host->msi_cap;
 	uint32_t flags = get_le(cap + PCI_MSI_FLAGS, 2), bits = 0;
 
 	if (!host->msi_cap || !(flags & PCI_MSI_FLAGS_MASKBIT))
@@ -361,9 +351,8 @@ static void show_pending(struct device *dev)
 	put_le(cap, sizeof(bits), bits);
 }
 
-void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes)
+static void refresh(struct vfio_host *host, uint32_t offset, uint32_t bytes)
 {
-	const struct vfio_host *host = dev->host;
 	uint8_t data[PCI_CONFIG_BYTES];
 
 	for (uint32_t at = offset, n; at < offset + bytes; at += n) {
@@ -372,16 +361,19 @@ void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes)
 			continue;
 		if (read_own(host, at, data, n, NULL))
 			memset(data, 0xff, n);
-		put_passed(dev, at, n, data);
+		put_passed(host, at, n, data);
 	}
-	show_pending(dev);
+	show_pending(host);
+}
+
+void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes)
+{
+	refresh(dev->host, offset, bytes);
 }
 
 /* Bits of these bytes that are not passed are reserved in the function: written as 0. */
-static void forward(const struct device *dev, uint32_t offset, uint32_t bytes)
+static void forward(const struct vfio_host *host, uint32_t offset, uint32_t bytes)
 {
-	const struct vfio_state *s = dev->state;
-	const struct vfio_host *host = dev->host;
 	uint8_t data[PCI_CONFIG_BYTES];
 
 	for (uint32_t at = offset, n; at < offset + bytes; at += n) {
@@ -389,18 +381,16 @@ static void forward(const struct device *dev, uint32_t offset, uint32_t bytes)
 		if (!host->passed[at])
 			continue;
 		for (uint32_t i = 0; i < n; i++)
-			data[i] = s->pci.config[at + i] & host->passed[at + i];
+			data[i] = host->state->pci.config[at + i] & host->passed[at + i];
 		if (!vfio_region_pwrite(host, host->config_offset + at, data, n))
 			log_guest("%s: a write to its config space at %#x fails: %s", host->name,
 				  at, strerror(errno));
 	}
 }
 
-static int put_command(struct device *dev, bool may_master, struct error *err)
+static int put_command(struct vfio_host *host, bool may_master, struct error *err)
 {
-	const struct vfio_state *s = dev->state;
-	const struct vfio_host *host = dev->host;
-	uint16_t guest = (uint16_t)get_le(s->pci.config + PCI_COMMAND, 2), own;
+	uint16_t guest = (uint16_t)get_le(host->state->pci.config + PCI_COMMAND, 2), own;
 	uint32_t pass = PCI_COMMAND_INTX_DISABLE | (may_master ? PCI_COMMAND_MASTER : 0);
 
 	if (read_own(host, PCI_COMMAND, &own, sizeof(own), err))
@@ -418,19 +408,17 @@ static int put_command(struct device *dev, bool may_master, struct error *err)
 	return 0;
 }
 
-void vfio_config_command(struct device *dev)
+void vfio_config_command(struct vfio_host *host)
 {
-	const struct vfio_host *host = dev->host;
 	struct error err;
 
-	if (put_command(dev, !host->must_reset, &err))
+	if (put_command(host, !host->must_reset, &err))
 		log_guest("%s: %s", host->name, err.msg);
 }
 
-int vfio_config_isolate(struct device *dev, struct error *err)
+int vfio_config_isolate(struct vfio_host *host, struct error *err)
 {
-	const struct vfio_host *host = dev->host;
-	int ret = put_command(dev, false, err);
+	int ret = put_command(host, false, err);
 	uint16_t own;
 
 	ret = ret ? ret : read_own(host, PCI_COMMAND, &own, sizeof(own), err);
@@ -446,15 +434,14 @@ int vfio_config_isolate(struct device *dev, struct error *err)
 	return ret;
 }
 
-void vfio_config_power(struct device *dev)
+void vfio_config_power(struct vfio_host *host)
 {
-	const struct vfio_host *host = dev->host;
 	uint16_t control;
 
 	if (host->pm_cap)
-		(void)vfio_region_power(dev, !read_own(host, host->pm_cap + PCI_PM_CTRL, &control,
-						       sizeof(control), NULL) &&
-						     !(control & PCI_PM_CTRL_STATE_MASK));
+		(void)vfio_region_power(host, !read_own(host, host->pm_cap + PCI_PM_CTRL, &control,
+							sizeof(control), NULL) &&
+						      !(control & PCI_PM_CTRL_STATE_MASK));
 }
 
 static bool overlaps(uint32_t offset, uint32_t bytes, uint32_t at, uint32_t at_bytes)
@@ -464,7 +451,7 @@ static bool overlaps(uint32_t offset, uint32_t bytes, uint32_t at, uint32_t at_b
 
 void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 {
-	const struct vfio_host *host = dev->host;
+	struct vfio_host *host = dev->host;
 	bool is_pm = host->pm_cap && overlaps(offset, bytes, host->pm_cap + PCI_PM_CTRL, 2);
 	/* A function level reset also ends D3. */
 	bool is_reset = host->exp_cap && overlaps(offset, bytes, host->exp_cap + PCI_EXP_DEVCTL, 2);
@@ -475,23 +462,21 @@ void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 		(host->msix_cap && overlaps(offset, bytes, host->msix_cap, PCI_MSIX_TABLE));
 
 	/* While power changes, no BAR may be mapped; one that stays mapped must keep its power. */
-	if (!is_pm || vfio_region_power(dev, false))
-		forward(dev, offset, bytes);
+	if (!is_pm || vfio_region_power(host, false))
+		forward(host, offset, bytes);
 	if (is_pm || is_reset)
-		vfio_config_power(dev);
+		vfio_config_power(host);
 	/* After a change to D0 and after a reset the host's kernel restores what it saved before. */
 	if (is_pm || is_reset || is_command)
-		vfio_config_command(dev);
+		vfio_config_command(host);
 	/* Nothing else can change interrupts, and to look at all vectors takes time. */
 	if (is_pm || is_reset || is_command || is_irq)
-		vfio_irq_sync(dev, is_irq);
+		vfio_irq_sync(host, is_irq);
 }
 
-void vfio_config_refresh(struct device *dev)
+void vfio_config_refresh(struct vfio_host *host)
 {
-	const struct vfio_host *host = dev->host;
-
 	for (uint32_t at = 0; at < PCI_CONFIG_BYTES; at += 4)
 		if (!host->has_effect[at / 4])
-			vfio_config_read(dev, at, 4);
+			refresh(host, at, 4);
 }

@@ -77,36 +77,32 @@ static void warn_refused(const struct vfio_host *host, const char *what, int ret
 }
 
 /* Config space as the guest has it. */
-static uint32_t config(const struct device *dev, uint32_t offset, uint32_t bytes)
+static uint32_t config(const struct vfio_host *host, uint32_t offset, uint32_t bytes)
 {
-	const struct vfio_state *s = dev->state;
-
-	return get_le(s->pci.config + offset, bytes);
+	return get_le(host->state->pci.config + offset, bytes);
 }
 
 /* --- INTx */
 
-static void intx_off(struct device *dev)
+static void intx_off(struct vfio_host *host)
 {
-	struct vfio_host *host = dev->host;
-
 	if (host->intx_gsi)
-		irq_detach_fd(&dev->vm->irq, host->intx_gsi, host->intx_fd);
+		irq_detach_fd(&host->vm->irq, host->intx_gsi, host->intx_fd);
 	host->intx_gsi = 0;
 	close_fd(&host->intx_fd);
 	close_fd(&host->unmask_fd);
 }
 
 /* VFIO masks the line when it rises; the guest's end of interrupt unmasks it by unmask_fd. */
-static void intx_on(struct device *dev)
+static void intx_on(struct vfio_host *host)
 {
-	struct vfio_host *host = dev->host;
 	uint32_t gsi = pci_intx_gsi(&host->pci), index = VFIO_PCI_INTX_IRQ_INDEX;
 	struct error err;
 	int ret = new_fd(&host->intx_fd);
 
 	ret = ret ? ret : new_fd(&host->unmask_fd);
-	if (!ret && irq_attach_level_fd(&dev->vm->irq, gsi, host->intx_fd, host->unmask_fd, &err)) {
+	if (!ret &&
+	    irq_attach_level_fd(&host->vm->irq, gsi, host->intx_fd, host->unmask_fd, &err)) {
 		log_guest("%s: %s", host->name, err.msg);
 		return;
 	}
@@ -120,10 +116,9 @@ static void intx_on(struct device *dev)
 
 /* --- MSI and MSI-X */
 
-static bool msi_message(const struct device *dev, uint32_t vector, struct irq_msi *msi)
+static bool msi_message(const struct vfio_host *host, uint32_t vector, struct irq_msi *msi)
 {
-	const struct vfio_host *host = dev->host;
-	uint32_t cap = host->msi_cap, flags = config(dev, cap + PCI_MSI_FLAGS, 2);
+	uint32_t cap = host->msi_cap, flags = config(host, cap + PCI_MSI_FLAGS, 2);
 	uint32_t n = 1u << ((flags & PCI_MSI_FLAGS_QSIZE) >> 4), mask = 0;
 	bool is_64bit = flags & PCI_MSI_FLAGS_64BIT;
 	const uint32_t data_at = is_64bit ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32;
@@ -131,23 +126,21 @@ static bool msi_message(const struct device *dev, uint32_t vector, struct irq_ms
 
 	if (n > host->nmsis)
 		n = host->nmsis;
-	msi->address = config(dev, cap + PCI_MSI_ADDRESS_LO, 4);
+	msi->address = config(host, cap + PCI_MSI_ADDRESS_LO, 4);
 	if (is_64bit)
-		msi->address |= (uint64_t)config(dev, cap + PCI_MSI_ADDRESS_HI, 4) << 32;
-	msi->data = config(dev, cap + data_at, 2);
+		msi->address |= (uint64_t)config(host, cap + PCI_MSI_ADDRESS_HI, 4) << 32;
+	msi->data = config(host, cap + data_at, 2);
 	msi->data = (msi->data & ~(n - 1)) | vector;
 	if (flags & PCI_MSI_FLAGS_MASKBIT)
-		mask = config(dev, cap + mask_at, 4);
+		mask = config(host, cap + mask_at, 4);
 	return vector < n && !(mask >> vector & 1) &&
-	       config(dev, PCI_COMMAND, 2) & PCI_COMMAND_MASTER;
+	       config(host, PCI_COMMAND, 2) & PCI_COMMAND_MASTER;
 }
 
-static bool message(struct device *dev, uint32_t vector, struct irq_msi *msi)
+static bool message(struct vfio_host *host, uint32_t vector, struct irq_msi *msi)
 {
-	struct vfio_host *host = dev->host;
-
 	return host->irq_mode == VFIO_IRQ_MSIX ? pci_msix_message(&host->pci, vector, msi)
-					       : msi_message(dev, vector, msi);
+					       : msi_message(host, vector, msi);
 }
 
 /* Enables the first n vectors, or as many as the host has; if that fails, as many as before. */
@@ -202,15 +195,14 @@ static void grow(struct vfio_host *host, uint32_t need)
 			irq_vector_raise(&host->vector[i]);
 }
 
-static void sync_vectors(struct device *dev, uint32_t first, uint32_t end)
+static void sync_vectors(struct vfio_host *host, uint32_t first, uint32_t end)
 {
-	struct vfio_host *host = dev->host;
 	/* One at least: some devices change their behaviour with MSI-X enabled. */
 	uint32_t need = host->nknown ? host->nknown : 1;
 	struct irq_msi msi;
 
 	for (uint32_t i = first; i < end; i++) {
-		irq_vector_set(&host->vectors, i, message(dev, i, &msi) ? &msi : NULL);
+		irq_vector_set(&host->vectors, i, message(host, i, &msi) ? &msi : NULL);
 		if (host->vector[i].unmasked && need <= i)
 			need = i + 1;
 	}
@@ -227,30 +219,27 @@ static void sync_vectors(struct device *dev, uint32_t first, uint32_t end)
 /* --- the mode */
 
 /* INTx has no enable bit: it is on from when the driver lets the device answer or be bus master. */
-static enum vfio_irq_mode wanted_mode(struct device *dev)
+static enum vfio_irq_mode wanted_mode(struct vfio_host *host)
 {
-	struct vfio_host *host = dev->host;
-	uint32_t command = config(dev, PCI_COMMAND, 2);
+	uint32_t command = config(host, PCI_COMMAND, 2);
 
 	if (pci_msix_enabled(&host->pci))
 		return VFIO_IRQ_MSIX;
-	if (host->msi_cap && config(dev, host->msi_cap + PCI_MSI_FLAGS, 2) & PCI_MSI_FLAGS_ENABLE)
+	if (host->msi_cap && config(host, host->msi_cap + PCI_MSI_FLAGS, 2) & PCI_MSI_FLAGS_ENABLE)
 		return VFIO_IRQ_MSI;
-	if (config(dev, PCI_INTERRUPT_PIN, 1) && !(command & PCI_COMMAND_INTX_DISABLE) &&
+	if (config(host, PCI_INTERRUPT_PIN, 1) && !(command & PCI_COMMAND_INTX_DISABLE) &&
 	    command & (PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER))
 		return VFIO_IRQ_INTX;
 	return VFIO_IRQ_OFF;
 }
 
-void vfio_irq_off(struct device *dev)
+void vfio_irq_off(struct vfio_host *host)
 {
-	struct vfio_host *host = dev->host;
-
 	if (host->nenabled || host->intx_gsi)
 		set_irqs(host, modes[host->irq_mode].index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL);
 	host->nvectors = host->nenabled = host->nknown = 0;
 	host->refused = false;
-	intx_off(dev);
+	intx_off(host);
 	for (uint32_t i = 0; i < host->max_vectors; i++) {
 		irq_vector_release(&host->vectors, i);
 		close_fd(&host->vector[i].fd);
@@ -260,138 +249,113 @@ void vfio_irq_off(struct device *dev)
 
 /* Routes and eventfds stay, with pending events. INTx is switched off: KVM may forget the level of the line,
  * and the guest would never unmask it. */
-void vfio_irq_pause(struct device *dev)
+void vfio_irq_pause(struct vfio_host *host)
 {
-	struct vfio_host *host = dev->host;
-
 	if (host->irq_mode == VFIO_IRQ_INTX)
-		vfio_irq_off(dev);
+		vfio_irq_off(host);
 	if (host->nenabled)
 		set_irqs(host, modes[host->irq_mode].index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL);
 	host->nenabled = 0;
 }
 
-void vfio_irq_sync(struct device *dev, bool retry)
+void vfio_irq_sync(struct vfio_host *host, bool retry)
 {
-	struct vfio_host *host = dev->host;
-	enum vfio_irq_mode mode = wanted_mode(dev);
+	enum vfio_irq_mode mode = wanted_mode(host);
 
 	if (retry)
 		host->refused = false;
 	if (mode != host->irq_mode) {
-		vfio_irq_off(dev);
+		vfio_irq_off(host);
 		host->irq_mode = mode;
 		host->nvectors = mode == VFIO_IRQ_MSIX	? host->pci.nvectors
 				 : mode == VFIO_IRQ_MSI ? host->nmsis
 							: 0;
 		if (mode == VFIO_IRQ_INTX)
-			intx_on(dev);
+			intx_on(host);
 	}
 	if (host->nvectors)
-		sync_vectors(dev, 0, host->nvectors);
+		sync_vectors(host, 0, host->nvectors);
 }
 
-void vfio_irq_sync_vector(struct device *dev, uint32_t vector)
+void vfio_irq_sync_vector(struct vfio_host *host, uint32_t vector)
 {
-	struct vfio_host *host = dev->host;
-
 	host->refused = false;
 	if (host->irq_mode == VFIO_IRQ_MSIX && vector < host->nvectors)
-		sync_vectors(dev, vector, vector + 1);
+		sync_vectors(host, vector, vector + 1);
 }
 
 /* --- error (AER) and device-release request interrupts */
 
-static void report(const struct device *dev, const char *reason)
-{
-	const struct vfio_host *host = dev->host;
-	struct vm_event event = {.type = VM_EVENT_VFIO_DEVICE_ERROR, .reason = reason};
+static const struct {
+	uint32_t index; /* VFIO's */
+	const char *reason, *text;
+} notices[VFIO_NOTICES] = {
+	{VFIO_PCI_ERR_IRQ_INDEX, "error",
+	 "the function has reported an error that the bus could not mend; the guest goes on, its "
+	 "driver may not: reset the guest, or quit and look at the host's kernel log"},
+	{VFIO_PCI_REQ_IRQ_INDEX, "release-requested",
+	 "the host wants the function back (its driver is being unbound, or it is being removed) "
+	 "and waits until this VM ends: save or shut down the guest"},
+};
 
-	snprintf(event.id, sizeof(event.id), "%s", host->config->id);
-	vm_post_event(dev->vm, &event);
-}
-
-static void error_ready(void *opaque, uint32_t events)
+static void notice_ready(void *opaque, uint32_t events)
 {
-	struct device *dev = opaque;
-	const struct vfio_host *host = dev->host;
-	eventfd_t n;
+	struct vfio_host *host = opaque;
 
 	(void)events;
-	if (eventfd_read(host->error_fd, &n))
-		return;
-	log_error("%s: the function has reported an error that the bus could not mend; the "
-		  "guest goes on, its driver may not: reset the guest, or quit and look at the "
-		  "host's kernel log",
-		  host->name);
-	report(dev, "error");
+	for (uint32_t i = 0; i < VFIO_NOTICES; i++) {
+		struct vm_event event = {.type = VM_EVENT_VFIO_DEVICE_ERROR,
+					 .reason = notices[i].reason};
+		eventfd_t n;
+
+		if (host->notice_fd[i] < 0 || eventfd_read(host->notice_fd[i], &n))
+			continue;
+		log_error("%s: %s", host->name, notices[i].text);
+		snprintf(event.id, sizeof(event.id), "%s", host->config->id);
+		vm_post_event(host->vm, &event);
+	}
 }
 
-static void request_ready(void *opaque, uint32_t events)
+int vfio_irq_open(struct vfio_host *host, struct error *err)
 {
-	struct device *dev = opaque;
-	const struct vfio_host *host = dev->host;
-	eventfd_t n;
-
-	(void)events;
-	if (eventfd_read(host->request_fd, &n))
-		return;
-	log_error("%s: the host wants the function back (its driver is being unbound, or it is "
-		  "being removed) and waits until this VM ends: save or shut down the guest",
-		  host->name);
-	report(dev, "release-requested");
-}
-
-static int watch(struct device *dev, uint32_t index, int *fd, loop_fn fn, struct error *err)
-{
-	const struct vfio_host *host = dev->host;
-	int ret;
-
-	if (!vfio_irq_count(host, index))
-		return 0;
-	ret = new_fd(fd);
-	ret = ret ? ret : loop_add(&dev->vm->loop, *fd, EPOLLIN, fn, dev, &dev->lock);
-	ret = ret ? ret : set_irqs(host, index, VFIO_IRQ_SET_ACTION_TRIGGER, 1, fd);
-	return ret ? error_set(err, ret, "VFIO_DEVICE_SET_IRQS of index %u: %s", index,
-			       strerror(-ret))
-		   : 0;
-}
-
-int vfio_irq_open(struct device *dev, struct error *err)
-{
-	struct vfio_host *host = dev->host;
 	uint32_t n = host->pci.nvectors > host->nmsis ? host->pci.nvectors : host->nmsis;
-	int ret;
 
 	host->vector = calloc(n + 1u, sizeof(*host->vector));
 	if (!host->vector)
 		return error_set(err, -ENOMEM, "out of memory");
 	host->max_vectors = n;
 	host->vectors = (struct irq_vectors){
-		.irq = &dev->vm->irq, .name = host->name, .vector = host->vector};
-	for (uint32_t i = 0; i < host->max_vectors; i++)
+		.irq = &host->vm->irq, .name = host->name, .vector = host->vector};
+	for (uint32_t i = 0; i < n; i++)
 		host->vector[i].fd = -1;
-	ret = watch(dev, VFIO_PCI_ERR_IRQ_INDEX, &host->error_fd, error_ready, err);
-	return ret ? ret
-		   : watch(dev, VFIO_PCI_REQ_IRQ_INDEX, &host->request_fd, request_ready, err);
+	for (uint32_t i = 0; i < VFIO_NOTICES; i++) {
+		uint32_t index = notices[i].index;
+		int *fd = &host->notice_fd[i], ret;
+
+		if (!vfio_irq_count(host, index))
+			continue;
+		ret = new_fd(fd);
+		ret = ret ? ret
+			  : loop_add(&host->vm->loop, *fd, EPOLLIN, notice_ready, host,
+				     &host->pci.dev->lock);
+		ret = ret ? ret : set_irqs(host, index, VFIO_IRQ_SET_ACTION_TRIGGER, 1, fd);
+		if (ret)
+			return error_set(err, ret, "VFIO_DEVICE_SET_IRQS of index %u: %s", index,
+					 strerror(-ret));
+	}
+	return 0;
 }
 
-static void unwatch(struct device *dev, uint32_t index, int *fd)
+void vfio_irq_close(struct vfio_host *host)
 {
-	if (*fd < 0)
-		return;
-	set_irqs(dev->host, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL);
-	loop_del(&dev->vm->loop, *fd);
-	close_fd(fd);
-}
-
-void vfio_irq_close(struct device *dev)
-{
-	struct vfio_host *host = dev->host;
-
-	vfio_irq_off(dev);
-	unwatch(dev, VFIO_PCI_ERR_IRQ_INDEX, &host->error_fd);
-	unwatch(dev, VFIO_PCI_REQ_IRQ_INDEX, &host->request_fd);
+	vfio_irq_off(host);
+	for (uint32_t i = 0; i < VFIO_NOTICES; i++) {
+		if (host->notice_fd[i] < 0)
+			continue;
+		set_irqs(host, notices[i].index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL);
+		loop_del(&host->vm->loop, host->notice_fd[i]);
+		close_fd(&host->notice_fd[i]);
+	}
 	free(host->vector);
 	host->vector = NULL;
 	host->max_vectors = 0;

@@ -54,7 +54,7 @@ struct backend {
 	/* Puts the device into the address space and opens device->fd. */
 	int (*open_device)(struct vfio_iommu *iommu, struct vfio_device *device, struct error *err);
 	void (*close_device)(struct vfio_iommu *iommu, struct vfio_device *device);
-	/* The device leaves the address space: it is closed and no longer in the table. */
+	/* May be NULL. The device leaves the address space: it is closed and no longer in the table. */
 	void (*leave)(struct vfio_iommu *iommu, struct vfio_device *device);
 	/* Which addresses the IOMMU can map: the number of ranges; 0: unknown. */
 	uint32_t (*ranges)(struct vfio_iommu *iommu, struct range range[RANGES_MAX]);
@@ -366,12 +366,6 @@ static void cdev_close_device(struct vfio_iommu *iommu, struct vfio_device *devi
 	close(device->fd);
 }
 
-static void cdev_leave(struct vfio_iommu *iommu, struct vfio_device *device)
-{
-	(void)iommu;
-	(void)device;
-}
-
 static uint32_t cdev_ranges(struct vfio_iommu *iommu, struct range range[RANGES_MAX])
 {
 	struct iommu_iova_range is[RANGES_MAX];
@@ -422,7 +416,6 @@ static const struct backend cdev = {
 	.open = cdev_open,
 	.open_device = cdev_open_device,
 	.close_device = cdev_close_device,
-	.leave = cdev_leave,
 	.ranges = cdev_ranges,
 	.map = cdev_map,
 	.unmap = cdev_unmap,
@@ -760,7 +753,8 @@ static void close_device(struct vfio_iommu *iommu, struct vfio_device *device)
 	iommu->backend->close_device(iommu, device);
 	if (!iommu->ndevices)
 		unmap_ram(iommu);
-	iommu->backend->leave(iommu, device);
+	if (iommu->backend->leave)
+		iommu->backend->leave(iommu, device);
 	if (!iommu->ndevices)
 		destroy(iommu);
 }

@@ -53,27 +53,25 @@ static int find_config(struct vfio_host *host, struct error *err)
 	return 0;
 }
 
-static int open_function(struct device *dev, struct error *err)
+static int open_parts(struct device *dev, struct vfio_host *host, struct error *err)
 {
-	struct vfio_state *s = dev->state;
-	struct vfio_host *host = dev->host;
 	int ret = find_config(host, err);
 
 	host->pci = (struct pci_func){
 		.dev = dev,
-		.state = &s->pci,
+		.state = &host->state->pci,
 		.msix_pending = msix_pending,
 		.bar_changed = vfio_region_bar_changed,
 		.config_read = vfio_config_read,
 		.config_written = vfio_config_written,
 	};
-	ret = ret ? ret : vfio_region_open(dev, err);
-	ret = ret ? ret : vfio_config_open(dev, err);
+	ret = ret ? ret : vfio_region_open(host, err);
+	ret = ret ? ret : vfio_config_open(host, err);
 	if (ret)
 		return ret;
-	s->nvector_words = ENTRY_WORDS * host->pci.nvectors;
-	vfio_region_map(dev);
-	return vfio_irq_open(dev, err);
+	host->state->nvector_words = ENTRY_WORDS * host->pci.nvectors;
+	vfio_region_map(host);
+	return vfio_irq_open(host, err);
 }
 
 static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
@@ -81,13 +79,16 @@ static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
 	struct vfio_host *host = dev->host;
 	int ret;
 
+	host->vm = vm;
+	host->state = dev->state;
 	host->config = &vm->opt->vfio[dev->instance];
 	snprintf(host->name, sizeof(host->name), "%s (%s)", host->config->id, host->config->host);
-	host->intx_fd = host->unmask_fd = host->error_fd = host->request_fd = -1;
+	host->intx_fd = host->unmask_fd = -1;
+	memset(host->notice_fd, -1, sizeof(host->notice_fd));
 	ret = vfio_kernel_open(vm, host->config->host, &host->fd, err);
 	if (ret)
 		return ret;
-	ret = open_function(dev, err);
+	ret = open_parts(dev, host, err);
 	if (ret) {
 		error_prefix(err, "%s", host->name);
 		goto close;
@@ -102,8 +103,8 @@ static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
 			 host->name);
 	return 0;
 close:
-	vfio_irq_close(dev);
-	vfio_region_close(dev);
+	vfio_irq_close(host);
+	vfio_region_close(host);
 	vfio_kernel_close(vm, host->config->host, host->fd);
 	return ret;
 }
@@ -112,9 +113,9 @@ static void vfio_detach(struct device *dev)
 {
 	struct vfio_host *host = dev->host;
 
-	vfio_irq_close(dev);
+	vfio_irq_close(host);
 	pci_remove(&host->pci); /* memslots go before their mappings */
-	vfio_region_close(dev);
+	vfio_region_close(host);
 	vfio_kernel_close(dev->vm, host->config->host, host->fd);
 }
 
@@ -126,8 +127,8 @@ static void vfio_reset(struct device *dev)
 	struct vfio_host *host = dev->host;
 	struct error err;
 
-	vfio_irq_off(dev);
-	if (vfio_config_isolate(dev, &err))
+	vfio_irq_off(host);
+	if (vfio_config_isolate(host, &err))
 		log_error("%s", err.msg);
 	/* VFIO has reset an unused function when it was opened. */
 	host->must_reset = host->used && ioctl(host->fd, VFIO_DEVICE_RESET);
@@ -140,8 +141,8 @@ static void vfio_reset(struct device *dev)
 	else
 		host->used = false;
 	pci_reset(&host->pci);
-	vfio_config_command(dev);
-	vfio_config_power(dev);
+	vfio_config_command(host);
+	vfio_config_power(host);
 }
 
 /* --- checkpoints */
@@ -200,9 +201,9 @@ static void vfio_resume(struct device *dev)
 	host->used = true;
 	/* Before bus mastering: an interrupt that is raised while disabled is lost. */
 	if (host->irq_mode == VFIO_IRQ_INTX)
-		vfio_irq_off(dev);
-	vfio_irq_sync(dev, true);
-	vfio_config_command(dev);
+		vfio_irq_off(host);
+	vfio_irq_sync(host, true);
+	vfio_config_command(host);
 	pci_resume(&host->pci);
 }
 
@@ -210,19 +211,20 @@ static void vfio_resume(struct device *dev)
  * which cannot be saved, the function goes on. */
 static int vfio_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
+	struct vfio_host *host = dev->host;
 	int ret;
 
 	(void)deadline_ns;
 	if (!dev->vm->suspended)
 		return 0;
-	vfio_irq_pause(dev);
-	ret = vfio_config_isolate(dev, err);
+	vfio_irq_pause(host);
+	ret = vfio_config_isolate(host, err);
 	if (ret) {
 		vfio_resume(dev);
 		return ret;
 	}
 	/* A read also waits until earlier writes of the function are in RAM. */
-	vfio_config_refresh(dev);
+	vfio_config_refresh(host);
 	return 0;
 }
 

@@ -81,7 +81,7 @@ static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t val
 	if (is_table(bar, offset)) {
 		offset -= host->msix_offset;
 		pci_msix_write(&host->pci, offset, size, value);
-		vfio_irq_sync_vector(host->pci.dev, (uint32_t)(offset / PCI_MSIX_ENTRY_SIZE));
+		vfio_irq_sync_vector(host, (uint32_t)(offset / PCI_MSIX_ENTRY_SIZE));
 	} else if (!is_pba(bar, offset) &&
 		   !vfio_region_pwrite(host, bar->fd_offset + offset, &value, size)) {
 		log_guest("%s: a write to BAR %u at %#llx fails: %s", host->name, bar->index,
@@ -93,31 +93,34 @@ static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
 
 /* --- memslots */
 
-static void map_area(struct device *dev, uint32_t bar, struct vfio_area *area)
+static void map_area(struct vfio_host *host, uint32_t bar, struct vfio_area *area)
 {
-	const struct vfio_host *host = dev->host;
 	struct error err;
 
-	if (memslot_add(&dev->vm->memslots, host->pci.bar[bar].gpa + area->offset, area->bytes,
+	if (memslot_add(&host->vm->memslots, host->pci.bar[bar].gpa + area->offset, area->bytes,
 			area->hva, &area->slot, &err))
 		log_guest("%s: BAR %u: %s; its accesses exit to the VMM", host->name, bar, err.msg);
 	else
 		area->mapped = true;
 }
 
-void vfio_region_bar_changed(struct device *dev, uint32_t bar)
+static void sync_areas(struct vfio_host *host, uint32_t bar)
 {
-	struct vfio_host *host = dev->host;
 	struct vfio_bar *b = &host->bar[bar];
 	bool map = host->pci.bar[bar].mapped && !host->powered_off;
 
 	for (struct vfio_area *area = b->area; area < b->area + b->nareas; area++) {
 		if (area->mapped && !map) {
-			area->mapped = memslot_del(&dev->vm->memslots, area->slot);
+			area->mapped = memslot_del(&host->vm->memslots, area->slot);
 		} else if (!area->mapped && map) {
-			map_area(dev, bar, area);
+			map_area(host, bar, area);
 		}
 	}
+}
+
+void vfio_region_bar_changed(struct device *dev, uint32_t bar)
+{
+	sync_areas(dev->host, bar);
 }
 
 static bool any_mapped(const struct vfio_host *host)
@@ -129,14 +132,12 @@ static bool any_mapped(const struct vfio_host *host)
 	return false;
 }
 
-bool vfio_region_power(struct device *dev, bool on)
+bool vfio_region_power(struct vfio_host *host, bool on)
 {
-	struct vfio_host *host = dev->host;
-
 	if (host->powered_off == on) {
 		host->powered_off = !on;
 		for (uint32_t bar = 0; bar < PCI_BARS; bar++)
-			vfio_region_bar_changed(dev, bar);
+			sync_areas(host, bar);
 	}
 	return on || !any_mapped(host);
 }
@@ -160,9 +161,8 @@ static int region_info(const struct vfio_host *host, uint32_t index, union regio
 }
 
 /* The register of the BAR has its kind. */
-static int open_bar(struct device *dev, uint32_t bar, struct error *err)
+static int open_bar(struct vfio_host *host, uint32_t bar, struct error *err)
 {
-	struct vfio_host *host = dev->host;
 	struct pci_bar *b = &host->pci.bar[bar];
 	union region_info info;
 	uint32_t reg;
@@ -197,12 +197,10 @@ static int open_bar(struct device *dev, uint32_t bar, struct error *err)
 	return 0;
 }
 
-int vfio_region_open(struct device *dev, struct error *err)
+int vfio_region_open(struct vfio_host *host, struct error *err)
 {
-	const struct vfio_host *host = dev->host;
-
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++) {
-		int ret = open_bar(dev, bar, err);
+		int ret = open_bar(host, bar, err);
 
 		if (ret)
 			return ret;
@@ -322,16 +320,14 @@ static void map_bar(struct vfio_host *host, uint32_t bar)
 	}
 }
 
-void vfio_region_map(struct device *dev)
+void vfio_region_map(struct vfio_host *host)
 {
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
-		map_bar(dev->host, bar);
+		map_bar(host, bar);
 }
 
-void vfio_region_close(struct device *dev)
+void vfio_region_close(struct vfio_host *host)
 {
-	struct vfio_host *host = dev->host;
-
 	for (struct vfio_bar *b = host->bar; b < host->bar + PCI_BARS; b++)
 		while (b->nareas) {
 			struct vfio_area *area = &b->area[--b->nareas];

@@ -203,24 +203,6 @@ START_TEST(message_changes)
 }
 END_TEST
 
-/* The vector has no route; the next try gives it one, and its event is delivered. */
-START_TEST(commit_fails)
-{
-	start();
-	msix_control(ON);
-	use(0);
-	rig.commit_fails = true;
-	use(1);
-	ck_assert_uint_eq(nroutes(), 1);
-	rig.commit_fails = false;
-	ck_assert(fire(1));
-	mask(1, false);
-	ck_assert_uint_eq(got_vector(1), 1);
-	ck_assert(fire(0));
-	ck_assert_uint_gt(got_vector(0), 0);
-}
-END_TEST
-
 START_TEST(host_has_fewer)
 {
 	msix()->available = 3;
@@ -536,7 +518,6 @@ int main(void)
 				      vectors_grow,
 				      grows_past_a_masked_one,
 				      message_changes,
-				      commit_fails,
 				      host_has_fewer,
 				      host_fails,
 				      no_try_without_cause,
