@@ -91,7 +91,6 @@ QMP_HANDLER(commands_query_block);
 QMP_HANDLER(commands_query_blockstats);
 QMP_HANDLER(commands_query_chardev);
 QMP_HANDLER(commands_query_pci);
-QMP_HANDLER(commands_query_rx_filter);
 QMP_HANDLER(commands_set_link);
 QMP_HANDLER(commands_announce_self);
 QMP_HANDLER(commands_block_resize);

@@ -368,8 +368,6 @@ const struct qmp_command qmp_commands[] = {
 	QUERY("query-blockstats", commands_query_blockstats),
 	QUERY("query-chardev", commands_query_chardev),
 	QUERY("query-pci", commands_query_pci),
-	QUERY("query-rx-filter", commands_query_rx_filter,
-		{"name", ANY_STRING, .optional = true}),
 	COMMAND("stop", stop),
 	COMMAND("cont", cont),
 	COMMAND("quit", quit),

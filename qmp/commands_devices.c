@@ -207,87 +207,14 @@ QMP_HANDLER(commands_block_resize)
 
 /* --- network cards */
 
-static void query_net(struct device *dev, struct net_info *info)
-{
-	pthread_mutex_lock(&dev->lock);
-	net_query(dev, info);
-	pthread_mutex_unlock(&dev->lock);
-}
-
-static void add_mac(struct json_out *out, const char *name, const uint8_t mac[NET_MAC_BYTES])
-{
-	char text[3 * NET_MAC_BYTES];
-
-	for (uint32_t i = 0; i < NET_MAC_BYTES; i++)
-		snprintf(text + (size_t)3 * i, 4, i < NET_MAC_BYTES - 1 ? "%02x:" : "%02x", mac[i]);
-	json_out_string(out, name, text);
-}
-
-static void add_macs(struct json_out *out, const char *name, const uint8_t table[][NET_MAC_BYTES],
-		     uint32_t n)
-{
-	json_out_open(out, name, '[');
-	for (uint32_t i = 0; i < n; i++)
-		add_mac(out, NULL, table[i]);
-	json_out_close(out, ']');
-}
-
-static void add_rx_filter(struct json_out *out, const struct net_info *info)
-{
-	static const char *const rx_state[] = {
-		[NET_RX_NORMAL] = "normal", [NET_RX_NONE] = "none", [NET_RX_ALL] = "all"};
-
-	json_out_open(out, NULL, '{');
-	json_out_string(out, "name", info->id);
-	json_out_bool(out, "promiscuous", info->promiscuous);
-	json_out_string(out, "multicast", rx_state[info->multicast]);
-	json_out_string(out, "unicast", rx_state[info->unicast]);
-	json_out_string(out, "vlan", rx_state[info->vlan]);
-	json_out_bool(out, "broadcast-allowed", info->broadcast_allowed);
-	json_out_bool(out, "multicast-overflow", info->multicast_overflow);
-	json_out_bool(out, "unicast-overflow", info->unicast_overflow);
-	add_mac(out, "main-mac", info->mac);
-	json_out_open(out, "vlan-table", '[');
-	for (int i = 0; info->vlan == NET_RX_NORMAL && i < NET_VLANS; i++)
-		if (info->vlan_table[i / 8] >> i % 8 & 1)
-			json_out_int(out, NULL, i);
-	json_out_close(out, ']');
-	add_macs(out, "unicast-table", info->unicast_table, info->nunicast);
-	add_macs(out, "multicast-table", info->multicast_table, info->nmulticast);
-	json_out_close(out, '}');
-}
-
-QMP_HANDLER(commands_query_rx_filter)
-{
-	const char *name = args_string(call, "name");
-	bool found = !name;
-	struct net_info info;
-	struct device *dev;
-	uint32_t index = 0;
-
-	json_out_open(call->out, RETURN, '[');
-	while ((dev = next(call->session->vm, net_is, &index))) {
-		query_net(dev, &info);
-		if (name && strcmp(name, info.id) != 0)
-			continue;
-		add_rx_filter(call->out, &info);
-		found = true;
-	}
-	json_out_close(call->out, ']');
-	return found ? 0 : error_set(err, -ENODEV, "invalid net client name: %s", name);
-}
-
 static struct device *find_net(const struct vm *vm, const char *id)
 {
-	struct net_info info;
 	struct device *dev;
 	uint32_t index = 0;
 
-	while ((dev = next(vm, net_is, &index))) {
-		query_net(dev, &info);
-		if (!strcmp(info.id, id))
+	while ((dev = next(vm, net_is, &index)))
+		if (!strcmp(net_id(dev), id))
 			return dev;
-	}
 	return NULL;
 }
 

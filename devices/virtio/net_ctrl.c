@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The control queue: filters, MAC, announcements, queue pairs, offloads. virtio 1.2, 5.1.6.5. What a
+/* The control queue: MAC, announcements, queue pairs, offloads. virtio 1.2, 5.1.6.5. What a
  * command says is read once; one that is wrong in any part changes nothing and gets VIRTIO_NET_ERR. */
 #include "devices/virtio/virtio_net.h"
 #include <endian.h>
@@ -28,63 +28,10 @@ static bool at_end(const struct ctrl_data *data)
 
 /* --- commands: false is VIRTIO_NET_ERR */
 
-static bool set_mode(struct device *dev, uint8_t command, struct ctrl_data *data)
-{
-	struct net_state *s = net_state(dev);
-	uint8_t *const mode[] = {&s->promisc, &s->allmulti, &s->alluni,
-				 &s->nomulti, &s->nouni,    &s->nobcast};
-	uint8_t on;
-
-	if (!take(data, &on, sizeof(on)) || !at_end(data))
-		return false;
-	*mode[command] = on != 0;
-	return true;
-}
-
-/* Reads one list behind the n addresses that are in macs. One that does not fit is not kept: then
- * all such frames pass. */
-static bool take_macs(struct ctrl_data *data, uint8_t *macs, uint32_t n, uint32_t *entries,
-		      uint8_t *overflow)
-{
-	uint32_t count;
-
-	if (!take(data, &count, sizeof(count)))
-		return false;
-	count = le32toh(count);
-	if ((uint64_t)count * NET_MAC_BYTES > data->chain->read_bytes - data->offset)
-		return false;
-	*overflow = count > NET_MACS_MAX - n;
-	*entries = *overflow ? 0 : count;
-	if (!*overflow)
-		return take(data, macs + (size_t)n * NET_MAC_BYTES,
-			    (uint64_t)count * NET_MAC_BYTES);
-	data->offset += (uint64_t)count * NET_MAC_BYTES;
-	return true;
-}
-
-static bool set_table(struct device *dev, uint8_t command, struct ctrl_data *data)
-{
-	uint8_t macs[NET_MACS_MAX * NET_MAC_BYTES] = {0}, unicast_overflow, multicast_overflow;
-	struct net_state *s = net_state(dev);
-	uint32_t nunicast, nmulticast;
-
-	(void)command;
-	if (!take_macs(data, macs, 0, &nunicast, &unicast_overflow) ||
-	    !take_macs(data, macs, nunicast, &nmulticast, &multicast_overflow) || !at_end(data))
-		return false;
-	memcpy(s->macs, macs, sizeof(s->macs));
-	s->nunicast = nunicast;
-	s->nmulticast = nmulticast;
-	s->unicast_overflow = unicast_overflow;
-	s->multicast_overflow = multicast_overflow;
-	return true;
-}
-
-static bool set_mac(struct device *dev, uint8_t command, struct ctrl_data *data)
+static bool set_mac(struct device *dev, struct ctrl_data *data)
 {
 	uint8_t mac[NET_MAC_BYTES];
 
-	(void)command;
 	if (!take(data, mac, sizeof(mac)) || !at_end(data))
 		return false;
 	memcpy(net_state(dev)->mac, mac, sizeof(mac));
@@ -92,28 +39,10 @@ static bool set_mac(struct device *dev, uint8_t command, struct ctrl_data *data)
 	return true;
 }
 
-static bool set_vlan(struct device *dev, uint8_t command, struct ctrl_data *data)
-{
-	uint8_t *vlans = net_state(dev)->vlan;
-	uint16_t vlan;
-
-	if (!take(data, &vlan, sizeof(vlan)) || !at_end(data))
-		return false;
-	vlan = le16toh(vlan);
-	if (vlan >= NET_VLANS)
-		return false;
-	if (command == VIRTIO_NET_CTRL_VLAN_ADD)
-		vlans[vlan / 8] |= (uint8_t)(1 << vlan % 8);
-	else
-		vlans[vlan / 8] &= (uint8_t) ~(1 << vlan % 8);
-	return true;
-}
-
-static bool acknowledge(struct device *dev, uint8_t command, struct ctrl_data *data)
+static bool acknowledge(struct device *dev, struct ctrl_data *data)
 {
 	struct net_state *s = net_state(dev);
 
-	(void)command;
 	if (!s->announce || !at_end(data))
 		return false;
 	s->announce = 0;
@@ -121,11 +50,10 @@ static bool acknowledge(struct device *dev, uint8_t command, struct ctrl_data *d
 	return true;
 }
 
-static bool set_pairs(struct device *dev, uint8_t command, struct ctrl_data *data)
+static bool set_pairs(struct device *dev, struct ctrl_data *data)
 {
 	uint16_t pairs;
 
-	(void)command;
 	if (!take(data, &pairs, sizeof(pairs)) || !at_end(data))
 		return false;
 	pairs = le16toh(pairs);
@@ -135,14 +63,13 @@ static bool set_pairs(struct device *dev, uint8_t command, struct ctrl_data *dat
 	return true;
 }
 
-static bool set_offloads(struct device *dev, uint8_t command, struct ctrl_data *data)
+static bool set_offloads(struct device *dev, struct ctrl_data *data)
 {
 	struct net_state *s = net_state(dev);
 	const uint64_t former = s->offloads;
 	const uint8_t former_chosen = s->offloads_chosen;
 	uint64_t offloads;
 
-	(void)command;
 	if (!take(data, &offloads, sizeof(offloads)) || !at_end(data))
 		return false;
 	offloads = le64toh(offloads);
@@ -159,26 +86,15 @@ static bool set_offloads(struct device *dev, uint8_t command, struct ctrl_data *
 }
 
 static const struct {
-	uint8_t class, first, last; /* commands */
-	uint8_t feature;
-	bool (*run)(struct device *dev, uint8_t command, struct ctrl_data *data);
+	uint8_t class, command, feature;
+	bool (*run)(struct device *dev, struct ctrl_data *data);
 } commands[] = {
-	{VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, VIRTIO_NET_CTRL_RX_ALLMULTI,
-	 VIRTIO_NET_F_CTRL_RX, set_mode},
-	{VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLUNI, VIRTIO_NET_CTRL_RX_NOBCAST,
-	 VIRTIO_NET_F_CTRL_RX_EXTRA, set_mode},
-	{VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, VIRTIO_NET_CTRL_MAC_TABLE_SET,
-	 VIRTIO_NET_F_CTRL_RX, set_table},
-	{VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, VIRTIO_NET_CTRL_MAC_ADDR_SET,
-	 VIRTIO_NET_F_CTRL_MAC_ADDR, set_mac},
-	{VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, VIRTIO_NET_CTRL_VLAN_DEL,
-	 VIRTIO_NET_F_CTRL_VLAN, set_vlan},
-	{VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, VIRTIO_NET_CTRL_ANNOUNCE_ACK,
-	 VIRTIO_NET_F_GUEST_ANNOUNCE, acknowledge},
-	{VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET,
-	 VIRTIO_NET_F_MQ, set_pairs},
+	{VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, VIRTIO_NET_F_CTRL_MAC_ADDR, set_mac},
+	{VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, VIRTIO_NET_F_GUEST_ANNOUNCE,
+	 acknowledge},
+	{VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, VIRTIO_NET_F_MQ, set_pairs},
 	{VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET,
-	 VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, set_offloads},
+	 VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, set_offloads},
 };
 
 static bool run(struct device *dev, struct ctrl_data *data)
@@ -188,9 +104,9 @@ static bool run(struct device *dev, struct ctrl_data *data)
 	if (!take(data, &head, sizeof(head)))
 		return false;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (commands[i].class == head.class && head.cmd >= commands[i].first &&
-		    head.cmd <= commands[i].last && virtio_has(dev, commands[i].feature))
-			return commands[i].run(dev, head.cmd, data);
+		if (commands[i].class == head.class && commands[i].command == head.cmd &&
+		    virtio_has(dev, commands[i].feature))
+			return commands[i].run(dev, data);
 	return false;
 }
 

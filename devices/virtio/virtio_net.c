@@ -17,11 +17,9 @@
 
 #define NET_NODE "/dev/vhost-net"
 
-/* Whatever the back end. Offered with vhost and without, so that a guest may go from one to the
- * other; filters are then the driver's own business, as with a card that passes too much. */
+/* With every back end, with vhost and without, so that a guest may go from one to the other. */
 #define NET_FEATURES                                                                              \
 	(NET_FEATURE(MAC) | NET_FEATURE(STATUS) | NET_FEATURE(MRG_RXBUF) | NET_FEATURE(CTRL_VQ) | \
-	 NET_FEATURE(CTRL_RX) | NET_FEATURE(CTRL_RX_EXTRA) | NET_FEATURE(CTRL_VLAN) |             \
 	 NET_FEATURE(CTRL_MAC_ADDR) | NET_FEATURE(GUEST_ANNOUNCE))
 /* What the kernel has to know of, for it fills the rings. */
 #define NET_VHOST_FEATURES                                                                       \
@@ -49,17 +47,13 @@ static const char *net_check(const void *state)
 		return "a flag that is not 0 or 1";
 	for (size_t i = 0; i < sizeof(s->pad); i++)
 		if (s->pad[i])
-			return "something where nothing is";
-	return net_filter_check(s);
+			return "padding is not zero";
+	return NULL;
 }
 
 #define NET_STATE(F, A, V, T)         \
 	VIRTIO_STATE_ROWS(F, A, V, T) \
 	F(T, offloads)                \
-	F(T, nunicast)                \
-	F(T, nmulticast)              \
-	F(T, macs)                    \
-	F(T, vlan)                    \
 	F(T, hardware_mac)            \
 	F(T, mac)                     \
 	F(T, max_pairs)               \
@@ -67,14 +61,6 @@ static const char *net_check(const void *state)
 	F(T, offloads_chosen)         \
 	F(T, link_down)               \
 	F(T, announce)                \
-	F(T, promisc)                 \
-	F(T, allmulti)                \
-	F(T, alluni)                  \
-	F(T, nomulti)                 \
-	F(T, nouni)                   \
-	F(T, nobcast)                 \
-	F(T, unicast_overflow)        \
-	F(T, multicast_overflow)      \
 	F(T, pad)
 STATE_DEFINE(net_state, NET_STATE, "virtio-net", net_check);
 
@@ -258,7 +244,6 @@ static void net_driver_reset(struct device *dev)
 	/* The link is the operator's; what a load that failed has left there is not. */
 	s->link_down = host->link_down;
 	host->loaded = false;
-	net_filter_reset(s);
 	net_config_shown(dev);
 }
 
@@ -473,6 +458,11 @@ const struct device_ops virtio_net_ops = {
 bool net_is(const struct device *dev)
 {
 	return dev->ops == &virtio_net_ops;
+}
+
+const char *net_id(const struct device *dev)
+{
+	return net_host(dev)->config->id;
 }
 
 void net_set_link(struct device *dev, bool up)

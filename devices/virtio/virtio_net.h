@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/virtio/virtio_net.h - the inside of a network card: virtio_net.c is the device, net_io.c moves
- * packets, net_ctrl.c serves the control queue, net_filter.c says what is for the guest,
- * net_announce.c tells the network where the guest is.
+ * packets, net_ctrl.c serves the control queue, net_announce.c tells the network where the guest is.
  * Owns: struct net_host its back end, vhost descriptors, thread and buffers.
  * Threads: as devices/virtio/virtio.h says: with dev->lock held. Queues are served by the card's own thread,
  *	with vhost by the kernel; the control queue by that thread or the main one.
@@ -29,16 +28,12 @@
 struct net_state {
 	struct virtio_state virtio;
 	uint64_t offloads; /* of the GUEST_* features those in force, once the driver has chosen */
-	uint32_t nunicast, nmulticast;
-	uint8_t macs[NET_MACS_MAX * NET_MAC_BYTES]; /* first unicast, then multicast */
-	uint8_t vlan[NET_VLANS / 8];
 	uint8_t hardware_mac[NET_MAC_BYTES], mac[NET_MAC_BYTES]; /* the option's; the driver's */
 	uint16_t max_pairs, pairs;
 	uint8_t offloads_chosen;
 	uint8_t link_down;
 	uint8_t announce; /* the driver was asked to, and has not done so */
-	uint8_t promisc, allmulti, alluni, nomulti, nouni, nobcast;
-	uint8_t unicast_overflow, multicast_overflow, pad[5];
+	uint8_t pad[5];
 };
 
 /* Receive buffers that were popped ahead, for the size of a packet is known only when it is read. */
@@ -115,12 +110,6 @@ void net_io_goes(void *opaque, int fd);
 
 /* net_ctrl.c: the control queue; opaque is the device. */
 void net_ctrl_ready(void *opaque, uint32_t events);
-
-/* net_filter.c */
-#define NET_FILTER_BYTES 18 /* of a frame, as far as the filter looks */
-void net_filter_reset(struct net_state *s);
-bool net_filter_accepts(const struct device *dev, const uint8_t frame[NET_FILTER_BYTES]);
-const char *net_filter_check(const struct net_state *s);
 
 /* net_announce.c */
 int net_announce_open(struct device *dev, struct error *err) must_check;

@@ -2,7 +2,7 @@
 /*
  * Drives virtio-net with a peer that sends each frame back: several frames are on their way all the time, of all sizes,
  * the longer ones in merged buffers. What is lost while the other end of the wire changes is sent again, as any network
- * has it. Each echo has the bytes that were sent, frames for others do not get through the filter, and whenever the
+ * has it. Each echo has the bytes that were sent, frames for others come between them, and whenever the
  * card asks for an announcement it is acknowledged. "intx" and "event" on the command line.
  */
 #include "virtio.h"
@@ -10,11 +10,9 @@
 #define NET_MRG_RXBUF	   (1ull << 15)
 #define NET_STATUS	   (1ull << 16)
 #define NET_CTRL_VQ	   (1ull << 17)
-#define NET_CTRL_RX	   (1ull << 18)
 #define NET_GUEST_ANNOUNCE (1ull << 21)
 #define NET_MAC		   (1ull << 5)
-#define WANTED \
-	(NET_MRG_RXBUF | NET_STATUS | NET_CTRL_VQ | NET_CTRL_RX | NET_GUEST_ANNOUNCE | NET_MAC)
+#define WANTED		   (NET_MRG_RXBUF | NET_STATUS | NET_CTRL_VQ | NET_GUEST_ANNOUNCE | NET_MAC)
 
 #define RX	   0
 #define TX	   1
@@ -85,15 +83,14 @@ static void send_new(uint16_t i)
 	send(i);
 }
 
-static uint8_t control(uint8_t class, uint8_t command, uint8_t value, uint32_t bytes)
+static uint8_t control(uint8_t class, uint8_t command)
 {
 	static uint8_t data[8];
-	const struct virtq_buffer buffer[] = {{data, 2 + bytes}, {data + 4, 1}};
+	const struct virtq_buffer buffer[] = {{data, 2}, {data + 4, 1}};
 	uint32_t written;
 
 	data[0] = class;
 	data[1] = command;
-	data[2] = value;
 	data[4] = 0x55;
 	virtq_add(&dev.queue[CTRL], buffer, 1, 1);
 	virtq_kick(&dev.queue[CTRL]);
@@ -107,8 +104,8 @@ static void check_echo(uint32_t bytes)
 	struct slot *s = slot;
 	uint32_t number;
 
-	CHECK(!memcmp(whole, mac, sizeof(mac)), "a frame for %x%x came through the filter",
-	      (uint64_t)whole[4], (uint64_t)whole[5]);
+	if (memcmp(whole, mac, sizeof(mac)))
+		return; /* for somebody else: the card has no filter */
 	CHECK(whole[12] == 0x88 && whole[13] == 0xb5, "a frame of another type came");
 	memcpy(&number, whole + 14, sizeof(number));
 	for (uint32_t at = 18; at < bytes; at++)
@@ -168,7 +165,7 @@ static void look(void)
 		}
 	}
 	if (dev.config[6] & ANNOUNCE) {
-		CHECK(control(3, 0, 0, 0) == 0, "the announcement's acknowledgement is refused");
+		CHECK(control(3, 0) == 0, "the announcement's acknowledgement is refused");
 		announced++;
 	}
 	spin(20000);
@@ -191,8 +188,6 @@ void guest_main(void)
 	whole = virtio_alloc(MAX_BYTES + HEADER);
 	for (uint32_t i = 0; i < sizeof(mac); i++)
 		mac[i] = dev.config[i];
-	/* Before any buffer: the wire may have had frames for others already. */
-	CHECK(control(0, 0, 0, 1) == 0, "promiscuous mode cannot be left");
 	for (uint16_t i = 0; i < RX_BUFFERS; i++)
 		offer(i);
 	virtq_kick(&dev.queue[RX]);

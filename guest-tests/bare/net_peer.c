@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* net-peer unix:SOCKET | tap:IFNAME - the other end of the guest "net". Sends each of its frames back, behind one for
- * somebody else that the card has to filter. Over a socket it takes one VMM after the other; a tap it makes itself. Ends
+ * somebody else that the guest has to drop. Over a socket it takes one VMM after the other; a tap it makes itself. Ends
  * by SIGTERM with "ECHOES echoes RARPS rarps CONNECTIONS connections", or with status 1 and why. */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -179,7 +179,6 @@ START_TEST(query_commands)
 					    "query-blockstats",
 					    "query-chardev",
 					    "query-pci",
-					    "query-rx-filter",
 					    "set_link",
 					    "announce-self",
 					    "block_resize",

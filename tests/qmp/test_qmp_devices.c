@@ -95,26 +95,6 @@ START_TEST(query)
 }
 END_TEST
 
-#define RX_FILTER(name, last)                                                                 \
-	"{'name':'" name "','promiscuous':false,'multicast':'all','unicast':'none',"          \
-	"'vlan':'normal','broadcast-allowed':true,'multicast-overflow':false,"                \
-	"'unicast-overflow':false,'main-mac':'52:54:00:ab:cd:" last "','vlan-table':[0,103]," \
-	"'unicast-table':['02:00:00:00:00:01'],'multicast-table':[]}"
-
-START_TEST(query_rx_filter)
-{
-	int fd = client_open(&f);
-
-	ask(fd, "{'execute':'query-rx-filter'}");
-	expect(fd, "{'return':[" RX_FILTER("net0", "00") "," RX_FILTER("lan", "01") "]}");
-	ask(fd, "{'execute':'query-rx-filter','arguments':{'name':'lan'}}");
-	expect(fd, "{'return':[" RX_FILTER("lan", "01") "]}");
-	ask(fd, "{'execute':'query-rx-filter','arguments':{'name':'net1'}}");
-	client_expect_error(fd, "GenericError", "invalid net client name: net1");
-	close(fd);
-}
-END_TEST
-
 START_TEST(set_link)
 {
 	int fd = client_open(&f);
@@ -242,7 +222,6 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(tcase, query, 0, sizeof(queries) / sizeof(queries[0]));
-	tcase_add_test(tcase, query_rx_filter);
 	tcase_add_test(tcase, set_link);
 	tcase_add_test(tcase, announce_self);
 	tcase_add_loop_test(tcase, block_resize, 0, sizeof(resizes) / sizeof(resizes[0]));

@@ -58,7 +58,6 @@ static const char *const request[] = {
 	"query-blockstats\"",
 	"query-chardev\"",
 	"query-pci\"",
-	"query-rx-filter\",\"arguments\":{\"name\":\"lan\"}",
 	"query-cpr\"",
 	"cprinfo\"",
 	"stop\"",

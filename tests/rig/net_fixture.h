@@ -99,15 +99,6 @@ static inline void card_options(enum net_kind kind, uint32_t queues)
 	rig.opt.serial.kind = CHARDEV_NONE;
 }
 
-static inline void query(struct net_info *info)
-{
-	struct device *dev = devices_find(&rig.vm, "net0");
-
-	pthread_mutex_lock(&dev->lock);
-	net_query(dev, info);
-	pthread_mutex_unlock(&dev->lock);
-}
-
 static inline void set_link(bool up)
 {
 	struct device *dev = devices_find(&rig.vm, "net0");

@@ -209,18 +209,9 @@ bool net_is(const struct device *dev)
 	return dev->ops == &net_ops;
 }
 
-void net_query(const struct device *dev, struct net_info *info)
+const char *net_id(const struct device *dev)
 {
-	*info = (struct net_info){
-		.id = dev->instance ? "lan" : "net0",
-		.broadcast_allowed = true,
-		.multicast = NET_RX_ALL,
-		.unicast = NET_RX_NONE,
-		.mac = {0x52, 0x54, 0, 0xab, 0xcd, (uint8_t)dev->instance},
-		.nunicast = 1,
-		.unicast_table = {{2, 0, 0, 0, 0, 1}},
-		.vlan_table = {[0] = 1, [12] = 0x80},
-	};
+	return dev->instance ? "lan" : "net0";
 }
 
 void net_set_link(struct device *dev, bool up)
