@@ -2,6 +2,7 @@
 #include "devices/host/disk_uring.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/iothread.h"
+#include "vmm/base/iov.h"
 #include "vmm/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -90,19 +91,10 @@ static uint32_t bounce_bytes(const struct disk_op *op)
 
 static void bounce_copy(struct disk_uring *u, const struct disk_op *op, uint64_t bytes)
 {
-	uint64_t at = 0;
-
-	for (uint32_t i = 0; i < op->niov && at < bytes; i++) {
-		uint64_t piece = op->iov[i].iov_len;
-
-		if (piece > bytes - at)
-			piece = bytes - at;
-		if (op->kind == DISK_READ)
-			memcpy(op->iov[i].iov_base, u->bounce + at, piece);
-		else
-			memcpy(u->bounce + at, op->iov[i].iov_base, piece);
-		at += piece;
-	}
+	if (op->kind == DISK_READ)
+		iov_write(op->iov, op->niov, 0, u->bounce, bytes);
+	else
+		iov_read(op->iov, op->niov, 0, u->bounce, bytes);
 }
 
 static struct iovec first_piece(const struct disk_uring *u, const struct disk_op *op)
@@ -239,26 +231,13 @@ void disk_uring_submit(struct disk_uring *u, struct disk_op *op)
 	prepare(u, op);
 }
 
-static void skip(struct disk_op *op, uint64_t bytes)
-{
-	op->done_bytes += bytes;
-	while (op->niov && bytes >= op->iov->iov_len) {
-		bytes -= op->iov->iov_len;
-		op->iov++;
-		op->niov--;
-	}
-	if (op->niov) {
-		op->iov->iov_base = (uint8_t *)op->iov->iov_base + bytes;
-		op->iov->iov_len -= bytes;
-	}
-}
-
 /* A part of it was read or written, perhaps all. */
 static void transferred(struct disk_uring *u, struct disk_op *op, uint32_t bytes)
 {
 	if (op->is_bounced && op->kind == DISK_READ)
 		bounce_copy(u, op, bytes);
-	skip(op, bytes);
+	op->done_bytes += bytes;
+	op->niov = iov_slice(op->iov, op->niov, bytes, UINT64_MAX, op->iov);
 	if (op->done_bytes == op->bytes)
 		finish(u, op, 0);
 	else if (!bytes) /* the file has become shorter behind our back, or the device */

@@ -7,11 +7,12 @@
  *	Documentation/networking/tuntap.rst; QEMU's -netdev stream, which passt speaks too. */
 #ifndef DEVICES_HOST_NET_BACKEND_H
 #define DEVICES_HOST_NET_BACKEND_H
-#include "devices/virtio/virtqueue.h"
+#include "vmm/base/error.h"
 #include "vmm/base/loop.h"
 #include "vmm/options.h"
 #include <pthread.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #define NET_HDR_BYTES	 12
 #define NET_PACKET_BYTES ((64 << 10) + 64) /* TSO's largest, with its headers */

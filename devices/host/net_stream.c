@@ -4,6 +4,7 @@
  * end frames are lost, as on a cable that leads nowhere; a connection is tried every second. */
 #include "devices/host/net_backend.h"
 #include "vmm/base/clock.h"
+#include "vmm/base/iov.h"
 #include "vmm/base/log.h"
 #include "vmm/base/timer.h"
 #include <arpa/inet.h>
@@ -163,7 +164,6 @@ static bool read_more(struct net_backend *be)
 static ssize_t stream_receive(struct net_backend *be, uint32_t pair, const struct iovec *iov,
 			      uint32_t niov)
 {
-	const struct virtq_chain to = {.nwrite = niov, .iov = (struct iovec *)iov};
 	static const uint8_t header[NET_HDR_BYTES];
 	struct net_stream *stream = be->own;
 	uint32_t bytes;
@@ -172,8 +172,8 @@ static ssize_t stream_receive(struct net_backend *be, uint32_t pair, const struc
 	while (!(bytes = next_frame(be)))
 		if (!read_more(be))
 			return -EAGAIN;
-	virtq_write(&to, 0, header, sizeof(header));
-	virtq_write(&to, sizeof(header), stream->in + stream->in_from + LENGTH_BYTES, bytes);
+	iov_write(iov, niov, 0, header, sizeof(header));
+	iov_write(iov, niov, sizeof(header), stream->in + stream->in_from + LENGTH_BYTES, bytes);
 	stream->in_from += LENGTH_BYTES + bytes;
 	return (ssize_t)sizeof(header) + bytes;
 }
@@ -197,10 +197,9 @@ static void stream_flush(struct net_backend *be)
 static void keep_rest(struct net_backend *be, const struct iovec *iov, uint32_t niov,
 		      uint32_t bytes, uint32_t sent)
 {
-	const struct virtq_chain from = {.nread = niov, .iov = (struct iovec *)iov};
 	struct net_stream *stream = be->own;
 
-	stream->out_to = (uint32_t)virtq_read(&from, 0, stream->out, bytes);
+	stream->out_to = (uint32_t)iov_read(iov, niov, 0, stream->out, bytes);
 	stream->out_from = sent;
 	be->unsent = true;
 }
@@ -210,7 +209,7 @@ static int stream_send(struct net_backend *be, uint32_t pair, const struct iovec
 {
 	struct iovec out[NET_IOV_MAX];
 	struct msghdr msg = {.msg_iov = out};
-	uint32_t bytes = 0, length, skip = NET_HDR_BYTES;
+	uint32_t bytes = 0, length;
 	ssize_t n;
 
 	(void)pair;
@@ -220,17 +219,13 @@ static int stream_send(struct net_backend *be, uint32_t pair, const struct iovec
 		return 0;
 	if (be->unsent)
 		return -EAGAIN;
-	msg.msg_iovlen = 1;
-	for (uint32_t i = 0; i < niov && msg.msg_iovlen < NET_IOV_MAX; i++) {
-		size_t off = skip < iov[i].iov_len ? skip : iov[i].iov_len;
-
-		skip -= (uint32_t)off;
-		if (off == iov[i].iov_len)
-			continue;
-		out[msg.msg_iovlen++] =
-			(struct iovec){(uint8_t *)iov[i].iov_base + off, iov[i].iov_len - off};
-		bytes += (uint32_t)(iov[i].iov_len - off);
-	}
+	/* out[0] is the length; an iovec of a chain never fills the rest. */
+	if (niov >= NET_IOV_MAX)
+		return 0;
+	niov = iov_slice(iov, niov, NET_HDR_BYTES, UINT64_MAX, out + 1);
+	for (uint32_t i = 1; i <= niov; i++)
+		bytes += (uint32_t)out[i].iov_len;
+	msg.msg_iovlen = niov + 1;
 	length = htonl(bytes);
 	out[0] = (struct iovec){&length, sizeof(length)};
 	n = sendmsg(be->fd[0], &msg, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -3,6 +3,7 @@
  * thread with its lock held. */
 #include "devices/virtio/virtio_blk.h"
 #include "vmm/base/clock.h"
+#include "vmm/base/iov.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -109,12 +110,11 @@ static bool is_on_disk(const struct blk *blk, uint64_t sector, uint64_t bytes)
 	       sectors <= blk->capacity - sector;
 }
 
-/* The `bytes` that come after the first `skip` of n elements become the operation's. */
+/* Bytes [skip, skip + bytes) of the n elements become the operation's buffer. */
 static bool set_iov(struct blk_request *req, const struct iovec *iov, uint32_t n, uint64_t skip,
 		    uint64_t bytes)
 {
 	req->op.iov = req->inline_iov;
-	req->op.niov = 0;
 	req->op.bytes = bytes;
 	if (n > INLINE_IOV) {
 		req->long_iov = malloc(n * sizeof(*iov));
@@ -122,21 +122,7 @@ static bool set_iov(struct blk_request *req, const struct iovec *iov, uint32_t n
 			return false;
 		req->op.iov = req->long_iov;
 	}
-	for (uint32_t i = 0; i < n && bytes; i++) {
-		uint64_t piece = iov[i].iov_len;
-
-		if (skip >= piece) {
-			skip -= piece;
-			continue;
-		}
-		piece -= skip;
-		if (piece > bytes)
-			piece = bytes;
-		req->op.iov[req->op.niov++] =
-			(struct iovec){(uint8_t *)iov[i].iov_base + skip, piece};
-		skip = 0;
-		bytes -= piece;
-	}
+	req->op.niov = iov_slice(iov, n, skip, bytes, req->op.iov);
 	return true;
 }
 

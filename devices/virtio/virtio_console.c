@@ -6,6 +6,7 @@
  * count of the saved state. */
 #include "devices/virtio/virtio_console.h"
 #include "devices/virtio/console.h"
+#include "vmm/base/iov.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -157,24 +158,16 @@ static void port_receive(void *opaque, const uint8_t *data, uint32_t n)
 static bool send_chain(struct console_port *port, const struct virtq_chain *chain, uint64_t *done,
 		       uint64_t *budget_bytes)
 {
-	uint64_t skip = *done;
+	struct iovec left[CONSOLE_MAX_BUFFERS];
+	uint32_t count = iov_slice(chain->iov, chain->nread, *done, UINT64_MAX, left);
 
-	for (uint32_t i = 0; i < chain->nread; i++) {
-		const uint8_t *data = chain->iov[i].iov_base;
-		uint64_t left = chain->iov[i].iov_len, n;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t n = left[i].iov_len < *budget_bytes ? left[i].iov_len : *budget_bytes;
 
-		if (skip >= left) {
-			skip -= left;
-			continue;
-		}
-		data += skip;
-		left -= skip;
-		skip = 0;
-		n = left < *budget_bytes ? left : *budget_bytes;
-		n = chardev_write(&port->chr, data, (uint32_t)n);
+		n = chardev_write(&port->chr, left[i].iov_base, (uint32_t)n);
 		*done += n;
 		*budget_bytes -= n;
-		if (n < left)
+		if (n < left[i].iov_len)
 			return false;
 	}
 	*done = 0;

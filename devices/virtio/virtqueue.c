@@ -2,6 +2,7 @@
 /* Split virtqueues, virtio 1.2, 2.7. The driver may change any byte of its rings at any moment:
  * each field is read once, and what was read is what is checked and used. */
 #include "devices/virtio/virtqueue.h"
+#include "vmm/base/iov.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/virtio_ring.h>
@@ -272,42 +273,13 @@ uint16_t virtq_waiting(const struct virtq *q)
 	return (uint16_t)(avail_idx(q) - q->last_avail);
 }
 
-/* Copies between [offset, offset + bytes) of n elements and a buffer; one of from and to is NULL. */
-static uint64_t copy(const struct iovec *iov, uint32_t n, uint64_t offset, void *to,
-		     const void *from, uint64_t bytes)
-{
-	uint64_t done = 0;
-
-	for (uint32_t i = 0; i < n && done < bytes; i++) {
-		uint64_t piece = iov[i].iov_len;
-		uint8_t *hva = iov[i].iov_base;
-
-		if (offset >= piece) {
-			offset -= piece;
-			continue;
-		}
-		hva += offset;
-		piece -= offset;
-		offset = 0;
-		if (piece > bytes - done)
-			piece = bytes - done;
-		if (to)
-			memcpy((uint8_t *)to + done, hva, piece);
-		else
-			memcpy(hva, (const uint8_t *)from + done, piece);
-		done += piece;
-	}
-	COPIED();
-	return done;
-}
-
 uint64_t virtq_read(const struct virtq_chain *chain, uint64_t offset, void *to, uint64_t bytes)
 {
-	return copy(chain->iov, chain->nread, offset, to, NULL, bytes);
+	return iov_read(chain->iov, chain->nread, offset, to, bytes);
 }
 
 uint64_t virtq_write(const struct virtq_chain *chain, uint64_t offset, const void *from,
 		     uint64_t bytes)
 {
-	return copy(chain->iov + chain->nread, chain->nwrite, offset, NULL, from, bytes);
+	return iov_write(chain->iov + chain->nread, chain->nwrite, offset, from, bytes);
 }
