@@ -3,7 +3,7 @@
 #include "devices/pci/pci.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
-#include "devices/virtio/net.h"
+#include "devices/virtio/virtio_net.h"
 #include "qmp/command.h"
 #include <errno.h>
 #include <linux/pci_regs.h>

@@ -21,7 +21,7 @@
 struct net_backend;
 
 struct net_backend_ops {
-	const char *type;
+	bool has_vhost;	   /* its descriptors are taken by the kernel's vhost-net */
 	uint64_t offloads; /* virtio-net features that its packets can carry in their headers */
 	bool (*claims)(const struct net_config *config);
 	int (*open)(struct net_backend *be, struct error *err);
@@ -47,10 +47,10 @@ struct net_backend {
 	const char *name;      /* of the device, for messages */
 	struct loop *loop;     /* the main one */
 	pthread_mutex_t *lock; /* the device's */
-	bool makes_nothing;    /* what is not there is refused: a guest comes back to it */
-	/* A descriptor that comes (it is in fd[0]) or goes while the card is open. */
-	void (*came)(void *opaque);
-	void (*goes)(void *opaque, int fd);
+	bool makes_nothing;    /* a missing tap is refused: a saved guest needs the one it had */
+	/* While the card is open: fd[0] is connected; fd is about to be closed. */
+	void (*on_connect)(void *opaque);
+	void (*on_disconnect)(void *opaque, int fd);
 	void *opaque;
 
 	const struct net_backend_ops *ops;
@@ -59,13 +59,6 @@ struct net_backend {
 	void *own;
 };
 
-extern const struct net_backend_ops net_tap_ops, net_stream_ops;
-
 int net_backend_open(struct net_backend *be, struct error *err) must_check;
 void net_backend_close(struct net_backend *be);
-/* For back ends: the card's only pair has the inherited descriptor itself, so that the other end sees
- * it closed when the card closes it. */
-int net_backend_adopt(struct net_backend *be, struct error *err) must_check;
-/* For back ends: nobody is at the other end of the pair's descriptor any more. */
-void net_backend_lost(struct net_backend *be, uint32_t pair);
 #endif

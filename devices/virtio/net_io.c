@@ -1,15 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Packets between a queue pair and the back end, straight from and into the guest's buffers. One
- * turn moves a batch and then lets others have the device's lock; the driver is interrupted once. */
+/* Packets of a network card: between a queue pair and the back end, straight from and into the
+ * guest's buffers. Moved by a thread of this process, or by the host's kernel (vhost). One turn of the
+ * thread moves a batch, then others may have the device's lock; the driver is interrupted once. */
 #include "devices/virtio/virtio_net.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <endian.h>
 #include <errno.h>
+#include <linux/vhost.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
+
+#define NET_NODE "/dev/vhost-net"
+/* The kernel has to know of these: it fills the rings. */
+#define NET_VHOST_FEATURES                                                                       \
+	(NET_FEATURE(MRG_RXBUF) | 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX | \
+	 1ull << VIRTIO_RING_F_INDIRECT_DESC)
 
 #define BATCH	    64
 #define FRAME_BYTES 14	 /* the least: an Ethernet header */
@@ -31,8 +43,8 @@ static bool is_broken(const struct net_pair *pair)
 	return atomic_load(&net_host(pair->dev)->virtio.broken);
 }
 
-/* Looks at the pair's descriptor only while there is something to do with it: one that was hung up
- * would not let the loop rest. */
+/* Watches the pair's descriptor only while there is something to do with it: one that was hung up
+ * is always ready and would keep the loop spinning. */
 static void watch(struct net_pair *pair);
 
 /* --- receive */
@@ -53,7 +65,7 @@ static void rx_compact(struct net_rx *rx)
 	rx->iov_to = niov;
 }
 
-/* Is there room for one more chain of any size, and for the spill behind it? */
+/* Is there room for one more chain of any size, and for the spill after it? */
 static bool rx_has_room(struct net_rx *rx)
 {
 	if (rx->chain_to == NET_QUEUE_SIZE || rx->iov_to + NET_CHAIN_IOV >= NET_IOV_MAX)
@@ -142,7 +154,7 @@ static int64_t rx_packet(struct net_pair *pair)
 	return bytes;
 }
 
-/* Nothing goes on without buffers. Returns true if some have come meanwhile. */
+/* Waits for the driver's buffers. Returns true if some have come meanwhile. */
 static bool rx_wait(struct net_pair *pair)
 {
 	pair->rx.waits = !virtq_want_kicks(&net_queue(pair->dev, rx_queue(pair))->q);
@@ -169,7 +181,7 @@ static int rx_one(struct net_pair *pair, struct error *err)
 	rx->held = 0;
 	if ((uint64_t)bytes > rx->bytes) {
 		if (!virtio_has(pair->dev, VIRTIO_NET_F_MRG_RXBUF) || !rx_has_room(rx))
-			return 1; /* what is too long for the driver's buffers is lost */
+			return 1; /* too long for the driver's buffers: lost */
 		rx->held = (uint64_t)bytes;
 		return rx_wait(pair);
 	}
@@ -181,7 +193,7 @@ static int rx_one(struct net_pair *pair, struct error *err)
 	return 1;
 }
 
-/* No carrier: what comes is lost. */
+/* No carrier: frames that come are lost. */
 static int rx_lose(struct net_pair *pair)
 {
 	struct net_backend *be = &net_host(pair->dev)->backend;
@@ -332,34 +344,7 @@ static void tx_kicked(void *opaque, uint32_t events)
 	tx_turn(pair);
 }
 
-void net_io_came(void *opaque)
-{
-	struct device *dev = opaque;
-	struct net_host *host = net_host(dev);
-
-	if (host->virtio.started && !host->vhost_runs)
-		watch(&host->pair[0]);
-}
-
-void net_io_goes(void *opaque, int fd)
-{
-	struct device *dev = opaque;
-	struct net_host *host = net_host(dev);
-
-	for (uint32_t i = 0; i < host->config->queues; i++) {
-		struct net_pair *pair = &host->pair[i];
-
-		if (host->backend.fd[i] != fd)
-			continue;
-		if (pair->watched)
-			loop_del(host->loop, fd);
-		pair->watched = false;
-		if (pair->tx_waits)
-			virtio_kick(dev, tx_queue(pair));
-	}
-}
-
-void net_io_start(struct device *dev)
+static void start_queues(struct device *dev)
 {
 	struct net_host *host = net_host(dev);
 	int ret = 0;
@@ -376,7 +361,7 @@ void net_io_start(struct device *dev)
 		log_error("%s: its queues cannot be watched", dev->name);
 }
 
-void net_io_stop(struct device *dev)
+static void stop_queues(struct device *dev)
 {
 	struct net_host *host = net_host(dev);
 
@@ -397,6 +382,90 @@ void net_io_stop(struct device *dev)
 	}
 }
 
+/* --- by the host's kernel */
+
+/* The kernel moves the packets of a pair from now on; NULL: no longer. */
+static int set_vhost_backend(struct net_pair *pair, const struct net_backend *be, struct error *err)
+{
+	for (uint32_t ring = 0; ring < VHOST_RINGS; ring++) {
+		struct vhost_vring_file file = {ring, be ? be->fd[pair->index] : VHOST_FILE_UNBIND};
+
+		if (ioctl(pair->vhost.fd, VHOST_NET_SET_BACKEND, &file) && be)
+			return error_set(err, -errno, "VHOST_NET_SET_BACKEND: %s", strerror(errno));
+	}
+	return 0;
+}
+
+static void stop_vhost_pair(struct net_pair *pair)
+{
+	/* On return the kernel uses none of the pair's buffers; this cannot fail. */
+	(void)!set_vhost_backend(pair, NULL, NULL);
+	for (uint32_t ring = 0; ring < VHOST_RINGS; ring++)
+		vhost_stop_ring(&pair->vhost, ring);
+}
+
+static int start_vhost_pair(struct net_pair *pair, struct error *err)
+{
+	struct device *dev = pair->dev;
+	int ret = vhost_set_features(&pair->vhost, net_state(dev)->virtio.accepted, err);
+
+	for (uint32_t ring = 0; !ret && ring < VHOST_RINGS; ring++)
+		ret = vhost_start_ring(&pair->vhost, ring, err);
+	if (!ret)
+		ret = set_vhost_backend(pair, &net_host(dev)->backend, err);
+	if (ret)
+		stop_vhost_pair(pair);
+	return ret;
+}
+
+/* A driver that sets up one queue of a pair alone is served by this process. */
+static bool vhost_fits(const struct device *dev)
+{
+	const struct net_state *s = net_state(dev);
+
+	if (!net_host(dev)->has_vhost || s->link_down)
+		return false;
+	for (uint32_t i = 0; i < 2u * s->pairs; i++)
+		if (!net_queue(dev, i)->running)
+			return false;
+	return true;
+}
+
+/* --- start and stop */
+
+void net_io_start(struct device *dev)
+{
+	struct net_host *host = net_host(dev);
+	uint32_t n = net_state(dev)->pairs, i = 0;
+	struct error err;
+
+	host->vhost_runs = vhost_fits(dev);
+	for (; host->vhost_runs && i < n; i++) {
+		if (!start_vhost_pair(&host->pair[i], &err))
+			continue;
+		log_error("%s: %s: going on without vhost", dev->name, err.msg);
+		host->vhost_runs = false;
+		break;
+	}
+	if (host->vhost_runs)
+		return;
+	while (i--)
+		stop_vhost_pair(&host->pair[i]);
+	start_queues(dev);
+}
+
+void net_io_stop(struct device *dev)
+{
+	struct net_host *host = net_host(dev);
+
+	if (host->vhost_runs)
+		for (uint32_t i = 0; i < net_state(dev)->pairs; i++)
+			stop_vhost_pair(&host->pair[i]);
+	else
+		stop_queues(dev);
+	host->vhost_runs = false;
+}
+
 void net_io_drain(struct device *dev, uint64_t deadline_ns)
 {
 	struct net_backend *be = &net_host(dev)->backend;
@@ -405,11 +474,120 @@ void net_io_drain(struct device *dev, uint64_t deadline_ns)
 
 	if (end_ns > deadline_ns)
 		end_ns = deadline_ns;
-	/* The frame belongs to a connection that ends with this process: if the other end does not
-	 * take the rest by then, it drops a frame that it has seen the half of. */
+	/* The connection ends with this process: a peer that does not take the rest by then drops
+	 * the frame of which it has one half. */
 	while (be->unsent && clock_now_ns() < end_ns) {
 		ready.fd = be->fd[0];
 		poll(&ready, 1, (int)(DRAIN_NS / 1000000));
 		be->ops->flush(be);
 	}
+}
+
+/* --- open and close */
+
+static void on_connect(void *opaque)
+{
+	struct device *dev = opaque;
+	struct net_host *host = net_host(dev);
+
+	if (host->virtio.started && !host->vhost_runs)
+		watch(&host->pair[0]);
+}
+
+static void on_disconnect(void *opaque, int fd)
+{
+	struct device *dev = opaque;
+	struct net_host *host = net_host(dev);
+
+	for (uint32_t i = 0; i < host->config->queues; i++) {
+		struct net_pair *pair = &host->pair[i];
+
+		if (host->backend.fd[i] != fd)
+			continue;
+		if (pair->watched)
+			loop_del(host->loop, fd);
+		pair->watched = false;
+		if (pair->tx_waits)
+			virtio_kick(dev, tx_queue(pair));
+	}
+}
+
+static int open_vhost(struct device *dev, struct error *err)
+{
+	struct net_host *host = net_host(dev);
+	int ret = 0;
+
+	for (uint32_t i = 0; !ret && i < host->config->queues; i++) {
+		struct vhost *vhost = &host->pair[i].vhost;
+
+		ret = vhost_open(vhost, dev, 2 * i, NET_NODE, "vhost_net", err);
+		if (!ret && NET_VHOST_FEATURES & ~vhost->features)
+			ret = error_set(err, -EOPNOTSUPP, "%s: %s lacks features %#llx", dev->name,
+					NET_NODE, NET_VHOST_FEATURES & ~vhost->features);
+	}
+	if (ret)
+		for (uint32_t i = 0; i < host->config->queues; i++)
+			vhost_close(&host->pair[i].vhost);
+	host->has_vhost = !ret;
+	return ret;
+}
+
+/* vhost=auto uses vhost if the host has it. */
+static int choose_server(struct device *dev, struct vm *vm, struct error *err)
+{
+	struct net_host *host = net_host(dev);
+	enum on_off_auto wish = host->config->vhost;
+
+	if (!host->backend.ops->has_vhost && wish == AUTO_ON)
+		return error_set(err, -EINVAL, "%s: vhost=on needs a tap: leave it out", dev->name);
+	if (host->backend.ops->has_vhost && wish != AUTO_OFF) {
+		int ret = open_vhost(dev, err);
+
+		if (ret && wish == AUTO_ON)
+			return ret;
+		if (ret)
+			log_info("%s; packets go through this process", err->msg);
+	}
+	host->loop = host->has_vhost ? &vm->loop : &host->io.loop;
+	return host->has_vhost ? 0 : iothread_start(&host->io, dev->name, err);
+}
+
+void net_io_close(struct device *dev)
+{
+	struct net_host *host = net_host(dev);
+
+	iothread_stop(&host->io);
+	for (uint32_t i = 0; host->pair && i < host->config->queues; i++)
+		vhost_close(&host->pair[i].vhost);
+	net_backend_close(&host->backend);
+	free(host->pair);
+}
+
+int net_io_open(struct device *dev, struct vm *vm, struct error *err)
+{
+	struct net_host *host = net_host(dev);
+	int ret;
+
+	host->backend = (struct net_backend){.config = host->config,
+					     .name = dev->name,
+					     .loop = &vm->loop,
+					     .lock = &dev->lock,
+					     .makes_nothing = vm->awaits_guest,
+					     .on_connect = on_connect,
+					     .on_disconnect = on_disconnect,
+					     .opaque = dev};
+	host->pair = calloc(host->config->queues, sizeof(*host->pair));
+	if (!host->pair)
+		return error_set(err, -ENOMEM, "%s: out of memory", dev->name);
+	for (uint32_t i = 0; i < host->config->queues; i++) {
+		host->pair[i].dev = dev;
+		host->pair[i].index = i;
+		host->pair[i].vhost = VHOST_CLOSED;
+	}
+	ret = net_backend_open(&host->backend, err);
+	if (!ret)
+		ret = choose_server(dev, vm, err);
+	if (ret)
+		net_io_close(dev);
+	return ret;
 }

@@ -1,31 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Network card: features, config space, and who serves its queues: a thread of this process, or
- * the host's kernel by vhost. virtio 1.2, 5.1. */
+/* Network card: features, config space, control queue, announcements. net_io.c moves its packets.
+ * virtio 1.2, 5.1. */
 #include "devices/virtio/virtio_net.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
+#include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_ring.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <net/ethernet.h>
+#include <net/if_arp.h>
+#include <netinet/if_ether.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
-#include <linux/vhost.h>
 
-#define NET_NODE "/dev/vhost-net"
+#define CTRL_BATCH 64
 
 /* With every back end, with vhost and without, so that a guest may go from one to the other. */
 #define NET_FEATURES                                                                              \
 	(NET_FEATURE(MAC) | NET_FEATURE(STATUS) | NET_FEATURE(MRG_RXBUF) | NET_FEATURE(CTRL_VQ) | \
 	 NET_FEATURE(CTRL_MAC_ADDR) | NET_FEATURE(GUEST_ANNOUNCE))
-/* What the kernel has to know of, for it fills the rings. */
-#define NET_VHOST_FEATURES                                                                       \
-	(NET_FEATURE(MRG_RXBUF) | 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX | \
-	 1ull << VIRTIO_RING_F_INDIRECT_DESC)
-
 static const char *net_check(const void *state)
 {
 	const struct net_state *s = state;
@@ -35,12 +29,12 @@ static const char *net_check(const void *state)
 		return why;
 	if (!s->max_pairs || s->max_pairs > OPTIONS_MAX_QUEUES || !s->pairs ||
 	    s->pairs > s->max_pairs)
-		return "queue pairs in use that there are not";
+		return "more queue pairs in use than it has";
 	if (s->virtio.nqueues != 2 * s->max_pairs + 1)
-		return "queue pairs and queues do not go together";
+		return "the number of queues does not match the queue pairs";
 	if (s->pairs > 1 && (!(s->virtio.accepted & NET_FEATURE(MQ)) ||
 			     !(s->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK)))
-		return "several queue pairs, which were not negotiated";
+		return "several queue pairs in use that were not negotiated";
 	if (s->offloads & ~(s->virtio.accepted & NET_GUEST_OFFLOADS))
 		return "an offload that was not negotiated";
 	if (s->offloads_chosen > 1 || s->link_down > 1 || s->announce > 1)
@@ -64,21 +58,22 @@ static const char *net_check(const void *state)
 	F(T, pad)
 STATE_DEFINE(net_state, NET_STATE, "virtio-net", net_check);
 
-uint64_t net_offloads(const struct device *dev)
+/* Which GUEST_* offloads are in force. */
+static uint64_t offloads_now(const struct device *dev)
 {
 	const struct net_state *s = net_state(dev);
 
 	return s->offloads_chosen ? s->offloads : s->virtio.accepted & NET_GUEST_OFFLOADS;
 }
 
-int net_apply_offloads(struct device *dev)
+static int apply_offloads(struct device *dev)
 {
 	struct net_backend *be = &net_host(dev)->backend;
 
-	return be->ops->set_offloads ? be->ops->set_offloads(be, net_offloads(dev)) : 0;
+	return be->ops->set_offloads ? be->ops->set_offloads(be, offloads_now(dev)) : 0;
 }
 
-void net_config_shown(struct device *dev)
+static void show_config(struct device *dev)
 {
 	const struct net_state *s = net_state(dev);
 	struct virtio_net_config *shown = &net_host(dev)->shown;
@@ -90,110 +85,257 @@ void net_config_shown(struct device *dev)
 	shown->max_virtqueue_pairs = htole16(s->max_pairs);
 }
 
-void net_config_changed(struct device *dev)
+static void config_changed(struct device *dev)
 {
-	net_config_shown(dev);
+	show_config(dev);
 	virtio_config_changed(dev);
 }
 
-/* --- who serves the queues */
-
-/* The kernel takes and gives packets of a pair from now on; NULL ends it. */
-static int set_vhost_backend(struct net_pair *pair, const struct net_backend *be, struct error *err)
+/* Back to work with other pairs or another link: the driver may have kicked queues meanwhile that
+ * nobody served. */
+static void serve_again(struct device *dev)
 {
-	for (uint32_t ring = 0; ring < VHOST_RINGS; ring++) {
-		struct vhost_vring_file file = {ring, be ? be->fd[pair->index] : VHOST_FILE_UNBIND};
-
-		if (ioctl(pair->vhost.fd, VHOST_NET_SET_BACKEND, &file) && be)
-			return error_set(err, -errno, "VHOST_NET_SET_BACKEND: %s", strerror(errno));
-	}
-	return 0;
-}
-
-static void stop_vhost_pair(struct net_pair *pair)
-{
-	/* On return the kernel has nothing of the pair's in hand; this cannot fail. */
-	(void)!set_vhost_backend(pair, NULL, NULL);
-	for (uint32_t ring = 0; ring < VHOST_RINGS; ring++)
-		vhost_stop_ring(&pair->vhost, ring);
-}
-
-static int start_vhost_pair(struct net_pair *pair, struct error *err)
-{
-	struct device *dev = pair->dev;
-	int ret = vhost_set_features(&pair->vhost, net_state(dev)->virtio.accepted, err);
-
-	for (uint32_t ring = 0; !ret && ring < VHOST_RINGS; ring++)
-		ret = vhost_start_ring(&pair->vhost, ring, err);
-	if (!ret)
-		ret = set_vhost_backend(pair, &net_host(dev)->backend, err);
-	if (ret)
-		stop_vhost_pair(pair);
-	return ret;
-}
-
-/* A driver that sets up one queue of a pair alone is served by this process. */
-static bool vhost_fits(const struct device *dev)
-{
-	const struct net_state *s = net_state(dev);
-
-	if (!net_host(dev)->has_vhost || s->link_down)
-		return false;
-	for (uint32_t i = 0; i < 2u * s->pairs; i++)
-		if (!net_queue(dev, i)->running)
-			return false;
-	return true;
-}
-
-static void serve(struct device *dev)
-{
-	struct net_host *host = net_host(dev);
-	uint32_t n = net_state(dev)->pairs, i = 0;
-	struct error err;
-
-	host->vhost_runs = vhost_fits(dev);
-	for (; host->vhost_runs && i < n; i++) {
-		if (!start_vhost_pair(&host->pair[i], &err))
-			continue;
-		log_error("%s: %s: goes on without vhost", dev->name, err.msg);
-		host->vhost_runs = false;
-		break;
-	}
-	if (host->vhost_runs)
-		return;
-	while (i--)
-		stop_vhost_pair(&host->pair[i]);
 	net_io_start(dev);
+	for (uint32_t i = 0; i < 2u * net_state(dev)->pairs; i++)
+		if (net_queue(dev, i)->running)
+			virtio_kick(dev, i);
 }
 
-static void unserve(struct device *dev)
-{
-	struct net_host *host = net_host(dev);
-
-	if (host->vhost_runs)
-		for (uint32_t i = 0; i < net_state(dev)->pairs; i++)
-			stop_vhost_pair(&host->pair[i]);
-	else
-		net_io_stop(dev);
-	host->vhost_runs = false;
-}
-
-void net_apply_pairs(struct device *dev, uint16_t pairs)
+static void apply_pairs(struct device *dev, uint16_t pairs)
 {
 	struct net_backend *be = &net_host(dev)->backend;
 
 	if (pairs == net_state(dev)->pairs)
 		return;
-	unserve(dev);
+	net_io_stop(dev);
 	net_state(dev)->pairs = pairs;
 	if (be->ops->set_pairs)
 		be->ops->set_pairs(be, pairs);
-	serve(dev);
-	/* What the driver put into them while nobody looked. */
-	for (uint32_t i = 0; i < 2u * pairs; i++)
-		if (net_queue(dev, i)->running)
-			virtio_kick(dev, i);
+	serve_again(dev);
 }
+
+/* --- the control queue: virtio 1.2, 5.1.6.5. A command is read once; one that is wrong in any part
+ * changes nothing and gets VIRTIO_NET_ERR. */
+
+/* A command's data, taken piece by piece. */
+struct ctrl_data {
+	const struct virtq_chain *chain;
+	uint64_t offset;
+};
+
+static bool take(struct ctrl_data *data, void *to, uint64_t bytes)
+{
+	uint64_t n = virtq_read(data->chain, data->offset, to, bytes);
+
+	data->offset += n;
+	return n == bytes;
+}
+
+static bool at_end(const struct ctrl_data *data)
+{
+	return data->offset == data->chain->read_bytes;
+}
+
+/* --- commands: false is VIRTIO_NET_ERR */
+
+static bool set_mac(struct device *dev, struct ctrl_data *data)
+{
+	uint8_t mac[NET_MAC_BYTES];
+
+	if (!take(data, mac, sizeof(mac)) || !at_end(data))
+		return false;
+	memcpy(net_state(dev)->mac, mac, sizeof(mac));
+	show_config(dev);
+	return true;
+}
+
+static bool acknowledge(struct device *dev, struct ctrl_data *data)
+{
+	struct net_state *s = net_state(dev);
+
+	if (!s->announce || !at_end(data))
+		return false;
+	s->announce = 0;
+	show_config(dev);
+	return true;
+}
+
+static bool set_pairs(struct device *dev, struct ctrl_data *data)
+{
+	uint16_t pairs;
+
+	if (!take(data, &pairs, sizeof(pairs)) || !at_end(data))
+		return false;
+	pairs = le16toh(pairs);
+	if (!pairs || pairs > net_state(dev)->max_pairs)
+		return false;
+	apply_pairs(dev, pairs);
+	return true;
+}
+
+static bool set_offloads(struct device *dev, struct ctrl_data *data)
+{
+	struct net_state *s = net_state(dev);
+	const uint64_t former = s->offloads;
+	const uint8_t former_chosen = s->offloads_chosen;
+	uint64_t offloads;
+
+	if (!take(data, &offloads, sizeof(offloads)) || !at_end(data))
+		return false;
+	offloads = le64toh(offloads);
+	if (offloads & ~(s->virtio.accepted & NET_GUEST_OFFLOADS))
+		return false;
+	s->offloads = offloads;
+	s->offloads_chosen = 1;
+	if (!apply_offloads(dev))
+		return true;
+	/* The kernel knows combinations that make no sense, such as TSO without checksums. */
+	s->offloads = former;
+	s->offloads_chosen = former_chosen;
+	return false;
+}
+
+static const struct {
+	uint8_t class, command, feature;
+	bool (*run)(struct device *dev, struct ctrl_data *data);
+} commands[] = {
+	{VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, VIRTIO_NET_F_CTRL_MAC_ADDR, set_mac},
+	{VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, VIRTIO_NET_F_GUEST_ANNOUNCE,
+	 acknowledge},
+	{VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, VIRTIO_NET_F_MQ, set_pairs},
+	{VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET,
+	 VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, set_offloads},
+};
+
+static bool run_command(struct device *dev, struct ctrl_data *data)
+{
+	struct virtio_net_ctrl_hdr head;
+
+	if (!take(data, &head, sizeof(head)))
+		return false;
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (commands[i].class == head.class && commands[i].command == head.cmd &&
+		    virtio_has(dev, commands[i].feature))
+			return commands[i].run(dev, data);
+	return false;
+}
+
+static void ctrl_ready(void *opaque, uint32_t events)
+{
+	struct device *dev = opaque;
+	struct net_host *host = net_host(dev);
+	struct virtq *q = &net_queue(dev, host->ctrl)->q;
+	struct iovec iov[NET_CHAIN_IOV];
+	struct virtq_chain chain = {.iov = iov};
+	uint16_t pairs = net_state(dev)->pairs;
+	struct error err;
+	int ret = 0;
+
+	(void)events;
+	virtio_take_kick(dev, host->ctrl);
+	if (atomic_load(&host->virtio.broken))
+		return;
+	/* A change of the pairs takes the kernel milliseconds, and others wait for the lock. */
+	for (int i = 0; i < CTRL_BATCH && pairs == net_state(dev)->pairs; i++) {
+		struct ctrl_data data = {.chain = &chain};
+		uint8_t ack;
+
+		ret = virtq_pop(q, &chain, NET_CHAIN_IOV, &err);
+		if (!ret) {
+			/* A command that has come meanwhile brings no kick: even after the last
+			 * pass it must be seen. */
+			ret = virtq_want_kicks(q);
+			if (ret)
+				continue;
+		}
+		if (ret <= 0)
+			break;
+		ack = run_command(dev, &data) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+		virtq_push(q, chain.head, (uint32_t)virtq_write(&chain, 0, &ack, sizeof(ack)));
+	}
+	if (ret > 0)
+		virtio_kick(dev, host->ctrl);
+	virtio_used(dev, host->ctrl);
+	if (ret < 0)
+		virtio_broken(dev, host->ctrl, err.msg);
+}
+
+/* --- announcements: after a load the guest may be behind another port of the network's switches. They
+ * learn it from any frame of the guest's: a reverse ARP request of ours (RFC 903), which needs no
+ * answer, and the announcement of a driver that can make one. */
+
+#define ROUNDS	     5		  /* rounds and gaps are QEMU's defaults */
+#define GAP_NS	     50000000ull  /* between the first and the second */
+#define GAP_GROWS_NS 100000000ull /* with each */
+#define LEAST_BYTES  60		  /* an Ethernet frame without its checksum */
+
+static void send_rarp(struct device *dev)
+{
+	struct {
+		struct virtio_net_hdr_v1 head;
+		struct ether_header ether;
+		struct ether_arp arp;
+		uint8_t pad[LEAST_BYTES - sizeof(struct ether_header) - sizeof(struct ether_arp)];
+	} __attribute__((packed)) packet = {0};
+	const struct iovec iov = {&packet, sizeof(packet)};
+	struct net_backend *be = &net_host(dev)->backend;
+	const uint8_t *mac = net_state(dev)->mac;
+
+	packet.ether.ether_type = htons(ETHERTYPE_REVARP);
+	packet.arp.ea_hdr.ar_hrd = htons(ARPHRD_ETHER);
+	packet.arp.ea_hdr.ar_pro = htons(ETHERTYPE_IP);
+	packet.arp.ea_hdr.ar_hln = ETHER_ADDR_LEN;
+	packet.arp.ea_hdr.ar_pln = 4;
+	packet.arp.ea_hdr.ar_op = htons(ARPOP_RREQUEST);
+	memset(packet.ether.ether_dhost, 0xff, sizeof(packet.ether.ether_dhost));
+	memcpy(packet.ether.ether_shost, mac, sizeof(packet.ether.ether_shost));
+	memcpy(packet.arp.arp_sha, mac, sizeof(packet.arp.arp_sha));
+	memcpy(packet.arp.arp_tha, mac, sizeof(packet.arp.arp_tha));
+	/* If it does not go out now, the next round's does. */
+	be->ops->send(be, 0, &iov, 1);
+}
+
+static void announce_round(struct device *dev)
+{
+	struct net_host *host = net_host(dev);
+	struct net_state *s = net_state(dev);
+
+	if (s->link_down)
+		return;
+	if (host->virtio.started && virtio_has(dev, VIRTIO_NET_F_GUEST_ANNOUNCE) &&
+	    virtio_has(dev, VIRTIO_NET_F_CTRL_VQ)) {
+		s->announce = 1;
+		config_changed(dev);
+	}
+	send_rarp(dev);
+}
+
+static void next_round(struct device *dev)
+{
+	struct net_host *host = net_host(dev);
+
+	announce_round(dev);
+	host->rounds_left--;
+	timer_set(&host->announce,
+		  host->rounds_left ? GAP_NS + (ROUNDS - 1 - host->rounds_left) * GAP_GROWS_NS : 0);
+}
+
+static void round_due(void *opaque, uint32_t events)
+{
+	struct device *dev = opaque;
+
+	(void)events;
+	if (timer_take(&net_host(dev)->announce) && net_host(dev)->rounds_left)
+		next_round(dev);
+}
+
+void net_announce(struct device *dev)
+{
+	net_host(dev)->rounds_left = ROUNDS;
+	next_round(dev);
+}
+
+/* --- the driver */
 
 static void net_start(struct device *dev)
 {
@@ -203,29 +345,29 @@ static void net_start(struct device *dev)
 
 	host->ctrl = virtio_has(dev, VIRTIO_NET_F_MQ) ? 2u * net_state(dev)->max_pairs : 2;
 	ctrl = net_queue(dev, host->ctrl);
-	if (net_apply_offloads(dev)) {
-		log_guest("%s: the driver has taken offloads that do not go together; it gets none",
+	if (apply_offloads(dev)) {
+		log_guest("%s: the driver accepted offloads that exclude each other; it gets none",
 			  dev->name);
 		(void)!be->ops->set_offloads(be, 0);
 	}
 	if (be->ops->set_pairs)
 		be->ops->set_pairs(be, net_state(dev)->pairs);
 	if (virtio_has(dev, VIRTIO_NET_F_CTRL_VQ) && ctrl->running &&
-	    loop_add(host->loop, ctrl->kick_fd, EPOLLIN, net_ctrl_ready, dev, &dev->lock))
+	    loop_add(host->loop, ctrl->kick_fd, EPOLLIN, ctrl_ready, dev, &dev->lock))
 		log_error("%s: the control queue cannot be watched", dev->name);
-	serve(dev);
+	net_io_start(dev);
 }
 
 static int net_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	struct net_host *host = net_host(dev);
 
-	/* Nothing to wait for: packets are read and written at once. Of one that is half sent on a
-	 * stream this process has the rest. */
+	/* Nothing to wait for: packets are read and written at once. The rest of one that is half sent on a
+	 * stream was copied. */
 	(void)deadline_ns;
 	(void)err;
 	loop_del(host->loop, net_queue(dev, host->ctrl)->kick_fd);
-	unserve(dev);
+	net_io_stop(dev);
 	return 0;
 }
 
@@ -241,10 +383,10 @@ static void net_driver_reset(struct device *dev)
 	s->pairs = 1;
 	s->offloads = 0;
 	s->offloads_chosen = s->announce = 0;
-	/* The link is the operator's; what a load that failed has left there is not. */
+	/* The operator's setting, not what a failed load has left in the state. */
 	s->link_down = host->link_down;
 	host->loaded = false;
-	net_config_shown(dev);
+	show_config(dev);
 }
 
 static const struct virtio_ops net_virtio_ops = {
@@ -256,47 +398,6 @@ static const struct virtio_ops net_virtio_ops = {
 };
 
 /* --- the device */
-
-static int open_vhost(struct device *dev, struct error *err)
-{
-	struct net_host *host = net_host(dev);
-	int ret = 0;
-
-	for (uint32_t i = 0; !ret && i < host->config->queues; i++) {
-		struct vhost *vhost = &host->pair[i].vhost;
-
-		ret = vhost_open(vhost, dev, 2 * i, NET_NODE, "vhost_net", err);
-		if (!ret && NET_VHOST_FEATURES & ~vhost->features)
-			ret = error_set(err, -EOPNOTSUPP, "%s: %s lacks features %#llx", dev->name,
-					NET_NODE, NET_VHOST_FEATURES & ~vhost->features);
-	}
-	if (ret)
-		for (uint32_t i = 0; i < host->config->queues; i++)
-			vhost_close(&host->pair[i].vhost);
-	host->has_vhost = !ret;
-	return ret;
-}
-
-/* vhost=auto takes what is there. */
-static int choose_server(struct device *dev, struct vm *vm, struct error *err)
-{
-	struct net_host *host = net_host(dev);
-	enum on_off_auto wish = host->config->vhost;
-
-	if (host->backend.ops != &net_tap_ops && wish == AUTO_ON)
-		return error_set(err, -EINVAL, "%s: vhost=on goes with a tap: leave it away",
-				 dev->name);
-	if (host->backend.ops == &net_tap_ops && wish != AUTO_OFF) {
-		int ret = open_vhost(dev, err);
-
-		if (ret && wish == AUTO_ON)
-			return ret;
-		if (ret)
-			log_info("%s; packets go through this process", err->msg);
-	}
-	host->loop = host->has_vhost ? &vm->loop : &host->io.loop;
-	return host->has_vhost ? 0 : iothread_start(&host->io, dev->name, err);
-}
 
 static void fill_virtio(struct device *dev)
 {
@@ -316,51 +417,29 @@ static void fill_virtio(struct device *dev)
 	}
 }
 
-static void net_close(struct device *dev)
+static void close_host(struct device *dev)
 {
-	struct net_host *host = net_host(dev);
-
-	iothread_stop(&host->io);
-	timer_close(&host->announce);
-	for (uint32_t i = 0; host->pair && i < host->config->queues; i++)
-		vhost_close(&host->pair[i].vhost);
-	net_backend_close(&host->backend);
-	free(host->pair);
+	net_io_close(dev);
+	timer_close(&net_host(dev)->announce);
 }
 
 static int net_attach(struct device *dev, struct vm *vm, struct error *err)
 {
 	struct net_host *host = net_host(dev);
-	int ret = -ENOMEM;
+	int ret;
 
 	host->config = &vm->opt->net[dev->instance];
-	host->backend = (struct net_backend){.config = host->config,
-					     .name = dev->name,
-					     .loop = &vm->loop,
-					     .lock = &dev->lock,
-					     .makes_nothing = vm->awaits_guest,
-					     .came = net_io_came,
-					     .goes = net_io_goes,
-					     .opaque = dev};
-	host->pair = calloc(host->config->queues, sizeof(*host->pair));
-	if (!host->pair)
-		return error_set(err, ret, "%s: out of memory", dev->name);
-	for (uint32_t i = 0; i < host->config->queues; i++) {
-		host->pair[i].dev = dev;
-		host->pair[i].index = i;
-		host->pair[i].vhost = VHOST_CLOSED;
-	}
-	ret = net_backend_open(&host->backend, err);
-	if (!ret)
-		ret = choose_server(dev, vm, err);
-	if (!ret)
-		ret = net_announce_open(dev, err);
+	ret = net_io_open(dev, vm, err);
+	if (ret)
+		return ret;
+	ret = timer_open(&host->announce, CLOCK_MONOTONIC, &vm->loop, round_due, dev, &dev->lock,
+			 err);
 	if (!ret) {
 		fill_virtio(dev);
 		ret = virtio_attach(dev, vm, err);
 	}
 	if (ret)
-		net_close(dev);
+		close_host(dev);
 	return ret;
 }
 
@@ -370,7 +449,7 @@ static void net_detach(struct device *dev)
 	pthread_mutex_lock(&dev->lock);
 	virtio_detach(dev);
 	pthread_mutex_unlock(&dev->lock);
-	net_close(dev);
+	close_host(dev);
 }
 
 static int net_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
@@ -379,7 +458,7 @@ static int net_pause(struct device *dev, uint64_t deadline_ns, struct error *err
 
 	if (ret)
 		return ret;
-	net_announce_pause(dev);
+	timer_set(&net_host(dev)->announce, 0);
 	net_io_drain(dev, deadline_ns);
 	return 0;
 }
@@ -403,7 +482,7 @@ static int net_compare(struct device *dev, const void *saved, struct error *err)
 		join_mac(err, s->hardware_mac, config->mac);
 		ret = -EINVAL;
 	}
-	/* Behind different queues nothing else can be the same. */
+	/* With other queues nothing that follows can match. */
 	if (s->max_pairs != config->queues)
 		return error_join(err, -EINVAL,
 				  "the checkpoint has queues=%u, the command line gives %u",
@@ -415,7 +494,7 @@ static int net_post_load(struct device *dev, struct error *err)
 {
 	int ret = virtio_post_load(dev, err);
 
-	net_config_shown(dev);
+	show_config(dev);
 	net_host(dev)->loaded = true;
 	return ret;
 }
@@ -428,8 +507,8 @@ static void net_resume(struct device *dev)
 	virtio_resume(dev);
 	if (host->loaded)
 		net_announce(dev);
-	else
-		net_announce_resume(dev);
+	else if (host->rounds_left)
+		next_round(dev);
 	host->loaded = false;
 }
 
@@ -472,15 +551,11 @@ void net_set_link(struct device *dev, bool up)
 
 	if (s->link_down == !up)
 		return;
-	/* While it is down packets come by this process, which drops them. */
+	/* While it is down this process moves the packets: it drops them. */
 	if (host->virtio.started)
-		unserve(dev);
+		net_io_stop(dev);
 	s->link_down = host->link_down = !up;
-	if (host->virtio.started) {
-		serve(dev);
-		for (uint32_t i = 0; i < 2u * s->pairs; i++)
-			if (net_queue(dev, i)->running)
-				virtio_kick(dev, i);
-	}
-	net_config_changed(dev);
+	if (host->virtio.started)
+		serve_again(dev);
+	config_changed(dev);
 }

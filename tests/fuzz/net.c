@@ -14,17 +14,17 @@ enum op { CONTROL, SEND, OFFER, RECEIVE, SCRIBBLE, LINK, ANNOUNCE, LOAD, START, 
 static int peer;
 
 /* In place of the card's thread: its loop runs when the guest has done something. */
-int fuzz_iothread_start(struct iothread *io, const char *name, struct error *err);
-void fuzz_iothread_stop(struct iothread *io);
+int __wrap_iothread_start(struct iothread *io, const char *name, struct error *err);
+void __wrap_iothread_stop(struct iothread *io);
 
-int fuzz_iothread_start(struct iothread *io, const char *name, struct error *err)
+int __wrap_iothread_start(struct iothread *io, const char *name, struct error *err)
 {
 	(void)name;
 	io->started = true;
 	return loop_init(&io->loop, NULL, NULL, err); /* nobody wakes it */
 }
 
-void fuzz_iothread_stop(struct iothread *io)
+void __wrap_iothread_stop(struct iothread *io)
 {
 	if (io->started)
 		loop_close(&io->loop);

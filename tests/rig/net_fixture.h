@@ -6,7 +6,6 @@
  * Errors: a failed step fails the test. */
 #ifndef TESTS_RIG_NET_FIXTURE_H
 #define TESTS_RIG_NET_FIXTURE_H
-#include "devices/virtio/net.h"
 #include "devices/virtio/virtio_net.h"
 #include "tests/rig/virtio_driver.h"
 #include <string.h>

@@ -4,7 +4,7 @@
 #include "devices/pci/pci.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
-#include "devices/virtio/net.h"
+#include "devices/virtio/virtio_net.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>

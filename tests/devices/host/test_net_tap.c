@@ -222,7 +222,7 @@ START_TEST(large_packets_in)
 	ck_assert_uint_eq(control(VIRTIO_NET_CTRL_GUEST_OFFLOADS,
 				  VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET, &nonsense, 8),
 			  VIRTIO_NET_ERR);
-	ck_assert_uint_eq(net_offloads(drv.dev), both);
+	ck_assert_uint_eq(net_state(drv.dev)->offloads, both);
 	driver_start(&drv, "net0", EVERY);
 	offer_many();
 	expect_large();

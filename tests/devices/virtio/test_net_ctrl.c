@@ -14,7 +14,8 @@ static const uint8_t set_mac[] = {
 static int peer = -1;
 static bool is_late; /* the driver adds a command when the device has just found none */
 
-bool late_want_kicks(struct virtq *q);
+bool __real_virtq_want_kicks(struct virtq *q);
+bool __wrap_virtq_want_kicks(struct virtq *q);
 
 static void add_late(void)
 {
@@ -24,13 +25,14 @@ static void add_late(void)
 		   1);
 }
 
-/* In place of net_ctrl.c's virtq_want_kicks(). */
-bool late_want_kicks(struct virtq *q)
+/* Adds the command after the device has found the control queue empty, before it asks for kicks. */
+bool __wrap_virtq_want_kicks(struct virtq *q)
 {
-	if (is_late)
+	if (is_late && q == &net_queue(drv.dev, CTRL)->q) {
+		is_late = false;
 		add_late();
-	is_late = false;
-	return virtq_want_kicks(q);
+	}
+	return __real_virtq_want_kicks(q);
 }
 
 /* An inherited socket: there is nothing to connect to. */
