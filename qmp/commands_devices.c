@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* QMP commands about disks, network interfaces, character devices and the PCI bus, with QEMU's members. */
 #include "devices/pci/pci.h"
-#include "devices/virtio/blk.h"
+#include "devices/virtio/virtio_blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/virtio_net.h"
 #include "qmp/command.h"

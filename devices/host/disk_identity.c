@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define XXH_INLINE_ALL
-#include "devices/host/disk_identity.h"
+#include "devices/host/disk.h"
 #include "ram/blockdev.h"
 #include "vmm/base/log.h"
 #include <errno.h>

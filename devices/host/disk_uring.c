@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "devices/host/disk_uring.h"
+#include "devices/host/disk.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/iothread.h"
 #include "vmm/base/iov.h"

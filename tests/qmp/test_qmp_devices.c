@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* QMP about devices: members and words are those that QEMU 10.0 has. */
-#include "devices/virtio/blk.h"
+#include "devices/virtio/virtio_blk.h"
 #include "tests/rig/qmp_fixture.h"
 #include "tests/rig/unit.h"
 #include <stdio.h>

@@ -6,7 +6,7 @@
  * Errors: a failed step fails the test. virtio 1.2, 2.7 and 5.2. */
 #ifndef TESTS_RIG_BLK_FIXTURE_H
 #define TESTS_RIG_BLK_FIXTURE_H
-#include "devices/virtio/blk.h"
+#include "devices/virtio/virtio_blk.h"
 #include "devices/virtio/virtio_pci.h"
 #include "tests/rig/device_rig.h"
 #include "tests/rig/ram_fixture.h"

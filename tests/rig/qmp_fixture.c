@@ -2,7 +2,7 @@
 #include "tests/rig/qmp_fixture.h"
 #include "cpr/cpr.h"
 #include "devices/pci/pci.h"
-#include "devices/virtio/blk.h"
+#include "devices/virtio/virtio_blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/virtio_net.h"
 #include <errno.h>

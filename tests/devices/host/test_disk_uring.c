@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The disk's thread and its ring, with real files, devices, errors and I/O that hangs. */
-#include "devices/host/disk_uring.h"
+#include "devices/host/disk.h"
 #include "tests/rig/loop_fixture.h"
 #include "tests/rig/ram_fixture.h"
 #include "vmm/base/clock.h"
