@@ -133,6 +133,8 @@ int disk_uring_start(struct disk_uring *u, const struct disk *disk, uint32_t max
 bool disk_uring_stop(struct disk_uring *u);
 /* serve() may take requests from now on. */
 void disk_uring_serve(struct disk_uring *u);
+/* serve() takes none until then; returns how many are in flight. */
+uint32_t disk_uring_hold(struct disk_uring *u);
 /* serve() takes none, and on return nothing is in flight. At the deadline -ETIMEDOUT, and it may
  * again if it might before; but not if the deadline was 0: that is a reset's, and its driver gives
  * nothing more. */

@@ -447,6 +447,17 @@ void disk_uring_serve(struct disk_uring *u)
 	disk_uring_wake(u);
 }
 
+uint32_t disk_uring_hold(struct disk_uring *u)
+{
+	uint32_t in_flight;
+
+	pthread_mutex_lock(&u->lock);
+	u->serving = false;
+	in_flight = u->in_flight;
+	pthread_mutex_unlock(&u->lock);
+	return in_flight;
+}
+
 int disk_uring_drain(struct disk_uring *u, uint64_t deadline_ns, struct error *err)
 {
 	uint32_t left = 0, asked;

@@ -763,6 +763,7 @@ int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err)
 	struct virtio_blk_state *s = dev->state;
 	struct blk *blk = dev->host;
 	bool shrinks = capacity < s->capacity;
+	uint32_t in_flight;
 	int ret;
 
 	if (dev->vm->runstate == RUNSTATE_INMIGRATE || dev->vm->runstate == RUNSTATE_POSTMIGRATE)
@@ -771,12 +772,18 @@ int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err)
 				 "resize when it runs again",
 				 blk->disk.config->id);
 	ret = disk_can_resize(&blk->disk, size_bytes, s->block_bytes, err);
-	/* A write that is on its way would make the file longer again. */
-	if (!ret && shrinks)
-		ret = disk_uring_drain(&blk->io, clock_now_ns() + VM_PAUSE_NS, err);
 	if (ret)
 		return ret;
-	ret = disk_resize(&blk->disk, size_bytes, err);
+	/* A write in flight would make the file longer again, and a read may keep it locked. Storage
+	 * that hangs must not hold up the main loop: no waiting. */
+	in_flight = shrinks ? disk_uring_hold(&blk->io) : 0;
+	if (in_flight)
+		ret = error_set(err, -EBUSY,
+				"%s: the guest has %u request%s in flight: try again, or shrink it "
+				"while the guest is stopped",
+				blk->disk.config->id, in_flight, in_flight == 1 ? "" : "s");
+	if (!ret)
+		ret = disk_resize(&blk->disk, size_bytes, err);
 	if (!ret) {
 		s->capacity = capacity;
 		set_config(dev);

@@ -44,6 +44,6 @@ extern const struct device_ops virtio_blk_ops; /* dev->ops of every disk */
 
 void blk_query(const struct device *dev, struct blk_info *info);
 /* Files grow and shrink to this size; a block device has been resized already, and must have it. The
- * guest is told. Waits for requests in flight when shrinking. */
+ * guest is told. Never waits: shrinking is refused while requests are in flight. */
 int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err) must_check;
 #endif
