@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* QMP commands about disks, network interfaces, character devices and the PCI bus, with QEMU's members. */
 #include "devices/pci/pci.h"
+#include "devices/platform/platform.h"
 #include "devices/virtio/virtio_blk.h"
-#include "devices/virtio/console.h"
+#include "devices/virtio/virtio_console.h"
 #include "devices/virtio/virtio_net.h"
 #include "qmp/command.h"
 #include <errno.h>

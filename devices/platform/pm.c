@@ -4,7 +4,7 @@
  * ACPI 6.5, 4.8.3. The timer counts guest time: it stands still while the guest is stopped and
  * goes on after a load where it was, whatever the host's clocks did. */
 #include "devices/devices.h"
-#include "devices/platform/pm.h"
+#include "devices/platform/platform.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/base/timer.h"

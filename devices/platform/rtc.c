@@ -5,7 +5,7 @@
  * guest that slept through a host's restart finds its alarm and its flags like any other. A timer
  * runs only while the guest has an interrupt enabled that is yet to come. */
 #include "devices/devices.h"
-#include "devices/platform/rtc.h"
+#include "devices/platform/platform.h"
 #include "vmm/base/timer.h"
 #include "vmm/vm.h"
 #include <string.h>

@@ -4,7 +4,7 @@
  * stay in the transmitter FIFO, the only buffer of unsent bytes, so that a checkpoint has them. */
 #include "devices/devices.h"
 #include "devices/host/chardev.h"
-#include "devices/virtio/console.h"
+#include "devices/platform/platform.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/timer.h"
 #include "vmm/vm.h"

@@ -2,10 +2,10 @@
 /* virtio console with several ports: a console, and the guest agent's channel. virtio 1.2, 5.3.
  *
  * Nothing is read from the host before the guest has a buffer for it, and a chain that the host end
- * takes only in part stays in its queue: no byte is anywhere but in the socket, in guest RAM or in a
- * count of the saved state. */
+ * takes only in part stays in its queue: each byte is in the socket, in guest RAM or counted in the
+ * saved state. */
 #include "devices/virtio/virtio_console.h"
-#include "devices/virtio/console.h"
+#include "vmm/base/clock.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -14,18 +14,46 @@
 #include <linux/virtio_ids.h>
 #include <string.h>
 
+#define QUEUES		 (2 * (CONSOLE_PORTS + 1))
 #define QUEUE_SIZE	 128
+#define MAX_BUFFERS	 128 /* of a chain: each page of the largest write of a driver, and one more */
+#define MAX_NAME_BYTES	 32
 #define CLASS_SERIAL	 0x078000 /* communication controller, other */
 #define BYTES_A_TURN	 (256u << 10)
+#define REPORT_NS	 CLOCK_NS_PER_S
 #define CONFIG_PORTS	 4 /* offset of max_nr_ports */
 #define CONFIG_EMERGENCY 8 /* offset of emerg_wr */
 
-const struct console_row console_row[CONSOLE_ROWS] = {
+enum { CONTROL_RX = 2, CONTROL_TX };
+
+/* The ports that there are options for. */
+#define ROWS 2
+static const struct console_row {
+	const char *name;  /* NULL: the console */
+	const char *label; /* in QMP */
+	const char *option;
+	size_t config, wanted; /* in struct options: host end, and whether the port exists */
+} console_row[ROWS] = {
 	{NULL, "console0", "--console", offsetof(struct options, console),
 	 offsetof(struct options, has_console)},
 	{"org.qemu.guest_agent.0", "agent0", "--agent", offsetof(struct options, agent),
 	 offsetof(struct options, has_agent)},
 };
+
+#define for_each_port(port, host)                                                           \
+	for (struct console_port *port = (host)->port; port < (host)->port + CONSOLE_PORTS; \
+	     port++)                                                                        \
+		if (port->row)
+
+#define CONSOLE_STATE(F, A, V, T)     \
+	VIRTIO_STATE_ROWS(F, A, V, T) \
+	F(T, tx_done)                 \
+	F(T, tell)                    \
+	F(T, ready)                   \
+	F(T, guest_open)              \
+	F(T, host_open)               \
+	F(T, hold)                    \
+	F(T, ports)
 
 static uint32_t rx_queue(uint32_t id)
 {
@@ -39,7 +67,7 @@ static uint32_t tx_queue(uint32_t id)
 
 static const char *check_port(const struct console_state *s, uint32_t id)
 {
-	const struct console_row *row = id < CONSOLE_ROWS ? &console_row[id] : NULL;
+	const struct console_row *row = id < ROWS ? &console_row[id] : NULL;
 	uint8_t when_ready = CONSOLE_TELL_OPEN;
 
 	if (!(s->ports & 1U << id))
@@ -48,18 +76,18 @@ static const char *check_port(const struct console_state *s, uint32_t id)
 			       ? "a port that does not exist is in use"
 			       : NULL;
 	if (!row)
-		return "a port that nobody knows";
+		return "a port without an option";
 	when_ready |= row->name ? CONSOLE_TELL_NAME | CONSOLE_TELL_CLOSED : CONSOLE_TELL_CONSOLE;
 	if (s->tell[id] & ~(CONSOLE_TELL_ADD | (s->ready[id] ? when_ready : 0)))
-		return "a port has something to tell that it cannot have";
+		return "a port's pending control messages do not fit its state";
 	if (s->tell[id] & CONSOLE_TELL_OPEN && !s->host_open[id])
-		return "a port that is closed is told to be open";
+		return "a closed port has a pending message that it is open";
 	if (s->ready[id] > 1 || s->guest_open[id] > 1 || s->host_open[id] > 1 || s->hold[id] > 1)
-		return "a port is open or not, 0 or 1";
+		return "a flag of a port is not 0 or 1";
 	if (!row->name && !s->host_open[id])
 		return "a console is always open";
 	if (s->hold[id] && s->host_open[id])
-		return "a port waits for a client that is there";
+		return "a port waits for a client that is connected";
 	if (s->tx_done[id] && !s->virtio.queue_enable[tx_queue(id)])
 		return "bytes were sent from a queue that does not exist";
 	return NULL;
@@ -70,29 +98,31 @@ static const char *console_check(const void *state)
 	const struct console_state *s = state;
 	const char *why = virtio_check(&s->virtio);
 
-	if (!why && s->virtio.nqueues != CONSOLE_QUEUES)
-		why = "it has another number of queues than ports need";
+	if (!why && s->virtio.nqueues != QUEUES)
+		why = "the number of queues does not match the ports";
 	if (!why && s->ports >> CONSOLE_PORTS)
-		why = "there are more ports than it has";
+		why = "it has more ports than the device";
 	for (uint32_t id = 0; !why && id < CONSOLE_PORTS; id++)
 		why = check_port(s, id);
 	return why;
 }
 STATE_DEFINE(console_state, CONSOLE_STATE, "virtio-console", console_check);
 
-struct virtio_queue *console_queue(struct device *dev, uint32_t queue)
+/* The queue, if it can be used now, or NULL. */
+static struct virtio_queue *usable_queue(struct device *dev, uint32_t queue)
 {
 	struct virtio *v = dev->host;
 
 	if (!v->started || !v->queue[queue].running || atomic_load(&v->broken))
 		return NULL;
-	/* Without MULTIPORT there is the console's pair and nothing else. */
+	/* Without MULTIPORT there is only the console's pair. */
 	return queue <= tx_queue(0) || virtio_has(dev, VIRTIO_CONSOLE_F_MULTIPORT)
 		       ? &v->queue[queue]
 		       : NULL;
 }
 
-void console_again(struct device *dev)
+/* Goes on from the main loop: a turn is bounded. */
+static void go_on_later(struct device *dev)
 {
 	const struct console_host *host = dev->host;
 
@@ -100,20 +130,21 @@ void console_again(struct device *dev)
 }
 
 /* --- from the host */
-/* The next buffer of the guest, which stays where it is until it is popped again. */
-static int pop_rx(struct device *dev, uint32_t queue, struct virtq_chain *chain)
+/* The next buffer of the guest, with room for these bytes at least. */
+static int pop_rx(struct device *dev, uint32_t queue, struct virtq_chain *chain, size_t bytes)
 {
-	struct virtio_queue *rx = console_queue(dev, queue);
+	struct virtio_queue *rx = usable_queue(dev, queue);
 	struct error err;
 	int ret;
 
 	if (!rx)
 		return 0;
-	ret = virtq_pop(&rx->q, chain, CONSOLE_MAX_BUFFERS, &err);
+	ret = virtq_pop(&rx->q, chain, MAX_BUFFERS, &err);
 	if (!ret && virtq_want_kicks(&rx->q))
-		ret = virtq_pop(&rx->q, chain, CONSOLE_MAX_BUFFERS, &err);
-	if (ret > 0 && !chain->write_bytes)
-		ret = error_set(&err, -EINVAL, "a buffer that cannot be written");
+		ret = virtq_pop(&rx->q, chain, MAX_BUFFERS, &err);
+	if (ret > 0 && chain->write_bytes < bytes)
+		ret = error_set(&err, -EINVAL, "a buffer of %llu bytes to write, needed are %zu",
+				(unsigned long long)chain->write_bytes, bytes);
 	if (ret < 0)
 		virtio_broken(dev, queue, err.msg);
 	return ret;
@@ -124,13 +155,13 @@ static uint32_t port_room(void *opaque)
 	const struct console_port *port = opaque;
 	struct virtio *v = port->dev->host;
 	const struct console_state *s = port->dev->state;
-	struct iovec iov[CONSOLE_MAX_BUFFERS];
+	struct iovec iov[MAX_BUFFERS];
 	struct virtq_chain chain = {.iov = iov};
 	uint32_t queue = rx_queue(port->index);
 
 	if (virtio_has(port->dev, VIRTIO_CONSOLE_F_MULTIPORT) && !s->guest_open[port->index])
 		return 0;
-	if (pop_rx(port->dev, queue, &chain) <= 0)
+	if (pop_rx(port->dev, queue, &chain, 1) <= 0)
 		return 0;
 	virtq_unpop(&v->queue[queue].q);
 	return chain.write_bytes < UINT32_MAX ? (uint32_t)chain.write_bytes : UINT32_MAX;
@@ -140,16 +171,16 @@ static void port_receive(void *opaque, const uint8_t *data, uint32_t n)
 {
 	const struct console_port *port = opaque;
 	struct virtio *v = port->dev->host;
-	struct iovec iov[CONSOLE_MAX_BUFFERS];
+	struct iovec iov[MAX_BUFFERS];
 	struct virtq_chain chain = {.iov = iov};
 	uint32_t queue = rx_queue(port->index), taken;
 
-	/* The first buffer has room for it, unless the driver has changed it since. */
-	for (; n && pop_rx(port->dev, queue, &chain) > 0; data += taken, n -= taken) {
+	/* The first buffer had room for it, but the driver may have changed it since. */
+	for (; n && pop_rx(port->dev, queue, &chain, 1) > 0; data += taken, n -= taken) {
 		taken = (uint32_t)virtq_write(&chain, 0, data, n);
 		virtq_push(&v->queue[queue].q, chain.head, taken);
 	}
-	if (console_queue(port->dev, queue))
+	if (usable_queue(port->dev, queue))
 		virtio_used(port->dev, queue);
 }
 
@@ -158,7 +189,7 @@ static void port_receive(void *opaque, const uint8_t *data, uint32_t n)
 static bool send_chain(struct console_port *port, const struct virtq_chain *chain, uint64_t *done,
 		       uint64_t *budget_bytes)
 {
-	struct iovec left[CONSOLE_MAX_BUFFERS];
+	struct iovec left[MAX_BUFFERS];
 	uint32_t count = iov_slice(chain->iov, chain->nread, *done, UINT64_MAX, left);
 
 	for (uint32_t i = 0; i < count; i++) {
@@ -174,14 +205,14 @@ static bool send_chain(struct console_port *port, const struct virtq_chain *chai
 	return true;
 }
 
-/* What the host end does not take stays in the queue, and the host end says when it does. */
+/* A chain that the host end does not take stays in the queue until the host end is writable. */
 static void send_queue(struct console_port *port)
 {
 	uint32_t queue = tx_queue(port->index);
-	struct virtio_queue *tx = console_queue(port->dev, queue);
+	struct virtio_queue *tx = usable_queue(port->dev, queue);
 	struct console_state *s = port->dev->state;
 	uint64_t budget_bytes = BYTES_A_TURN;
-	struct iovec iov[CONSOLE_MAX_BUFFERS];
+	struct iovec iov[MAX_BUFFERS];
 	struct virtq_chain chain = {.iov = iov};
 	bool is_blocked = false;
 	struct error err;
@@ -190,7 +221,7 @@ static void send_queue(struct console_port *port)
 	if (!tx || s->hold[port->index])
 		return;
 	for (uint32_t i = 0; i < tx->q.size && !is_blocked; i++) {
-		ret = virtq_pop(&tx->q, &chain, CONSOLE_MAX_BUFFERS, &err);
+		ret = virtq_pop(&tx->q, &chain, MAX_BUFFERS, &err);
 		if (ret <= 0)
 			break;
 		is_blocked = !send_chain(port, &chain, &s->tx_done[port->index], &budget_bytes);
@@ -202,9 +233,211 @@ static void send_queue(struct console_port *port)
 	if (ret < 0)
 		virtio_broken(port->dev, queue, err.msg);
 	else if (!budget_bytes || (!is_blocked && virtq_want_kicks(&tx->q)))
-		console_again(port->dev);
+		go_on_later(port->dev);
 	virtio_used(port->dev, queue);
 }
+
+/* --- control messages: virtio 1.2, 5.3.6.2 "Multiport Device Operation" */
+
+static void report(struct console_port *port, uint64_t now_ns)
+{
+	const struct console_state *s = port->dev->state;
+	struct vm_event event = {.type = VM_EVENT_VSERPORT_CHANGE,
+				 .on = s->guest_open[port->index]};
+
+	port->reported = event.on;
+	port->reported_ns = now_ns;
+	strcpy(event.id, port->row->label);
+	vm_post_event(port->dev->vm, &event);
+}
+
+/* Events about ports that the guest has opened or closed: unless at once, at most one a second for each
+ * port, so that a guest cannot push other events out. */
+static void report_all(struct device *dev, bool at_once)
+{
+	const struct console_state *s = dev->state;
+	struct console_host *host = dev->host;
+	uint64_t now_ns = clock_now_ns();
+
+	for_each_port (port, host) {
+		uint64_t since_ns = now_ns - port->reported_ns;
+
+		if (port->reported == s->guest_open[port->index])
+			continue;
+		if (at_once || since_ns >= REPORT_NS)
+			report(port, now_ns);
+		else
+			timer_set(&host->report, REPORT_NS - since_ns);
+	}
+}
+
+static void set_guest_open(struct console_port *port, bool is_open)
+{
+	struct console_state *s = port->dev->state;
+
+	s->guest_open[port->index] = is_open;
+	report_all(port->dev, false);
+	chardev_accept_input(&port->chr);
+}
+
+static void port_ready(struct console_port *port, bool is_ready)
+{
+	struct console_state *s = port->dev->state;
+	uint32_t id = port->index;
+
+	s->ready[id] = is_ready;
+	if (!is_ready) {
+		log_guest("%s: the driver cannot use port %u", port->dev->name, id);
+		s->tell[id] = 0;
+		return;
+	}
+	s->tell[id] |= port->row->name ? CONSOLE_TELL_NAME : CONSOLE_TELL_CONSOLE;
+	if (s->host_open[id])
+		s->tell[id] |= CONSOLE_TELL_OPEN;
+}
+
+static void device_ready(struct device *dev, bool is_ready)
+{
+	struct console_state *s = dev->state;
+	struct console_host *host = dev->host;
+
+	if (!is_ready)
+		log_guest("%s: the driver failed", dev->name);
+	else
+		for_each_port (port, host)
+			s->tell[port->index] |= CONSOLE_TELL_ADD;
+}
+
+static void control_message(struct device *dev, const struct virtq_chain *chain)
+{
+	struct console_host *host = dev->host;
+	struct virtio_console_control message;
+
+	/* It may be longer: only the head counts. */
+	if (virtq_read(chain, 0, &message, sizeof(message)) < sizeof(message)) {
+		log_guest("%s: a control message of %llu bytes", dev->name,
+			  (unsigned long long)chain->read_bytes);
+		return;
+	}
+	if (message.event == VIRTIO_CONSOLE_DEVICE_READY)
+		device_ready(dev, message.value);
+	else if (message.id >= CONSOLE_PORTS || !host->port[message.id].row)
+		log_guest("%s: control message %u to port %u, which does not exist", dev->name,
+			  message.event, message.id);
+	else if (message.event == VIRTIO_CONSOLE_PORT_READY)
+		port_ready(&host->port[message.id], message.value);
+	else if (message.event == VIRTIO_CONSOLE_PORT_OPEN)
+		set_guest_open(&host->port[message.id], message.value);
+	else
+		log_guest("%s: control message %u, which no driver sends", dev->name,
+			  message.event);
+}
+
+static const struct message {
+	uint8_t tell;
+	uint16_t event, value;
+} messages[] = {
+	{CONSOLE_TELL_ADD, VIRTIO_CONSOLE_PORT_ADD, 1},
+	{CONSOLE_TELL_CONSOLE, VIRTIO_CONSOLE_CONSOLE_PORT, 1},
+	{CONSOLE_TELL_NAME, VIRTIO_CONSOLE_PORT_NAME, 1},
+	{CONSOLE_TELL_CLOSED, VIRTIO_CONSOLE_PORT_OPEN, 0},
+	{CONSOLE_TELL_OPEN, VIRTIO_CONSOLE_PORT_OPEN, 1},
+};
+
+/* False: the driver has no buffer for it now. */
+static bool send_message(struct console_port *port, const struct message *message)
+{
+	const struct virtio_console_control head = {port->index, message->event, message->value};
+	struct virtio *v = port->dev->host;
+	uint8_t bytes[sizeof(head) + MAX_NAME_BYTES];
+	struct iovec iov[MAX_BUFFERS];
+	struct virtq_chain chain = {.iov = iov};
+	size_t n = sizeof(head);
+
+	memcpy(bytes, &head, sizeof(head));
+	/* With its final 0: some drivers use the name as it comes. */
+	if (message->tell == CONSOLE_TELL_NAME) {
+		size_t name_bytes = strlen(port->row->name) + 1;
+
+		memcpy(bytes + n, port->row->name, name_bytes);
+		n += name_bytes;
+	}
+	if (pop_rx(port->dev, CONTROL_RX, &chain, n) <= 0)
+		return false;
+	virtq_push(&v->queue[CONTROL_RX].q, chain.head, (uint32_t)virtq_write(&chain, 0, bytes, n));
+	return true;
+}
+
+/* Sends the pending messages, as far as the driver has buffers. */
+static void send_control(struct device *dev)
+{
+	struct console_state *s = dev->state;
+	struct console_host *host = dev->host;
+
+	if (!usable_queue(dev, CONTROL_RX))
+		return;
+	for_each_port (port, host)
+		for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
+			uint8_t *tell = &s->tell[port->index];
+
+			if (!(*tell & messages[i].tell))
+				continue;
+			if (!send_message(port, &messages[i]))
+				goto signal;
+			*tell &= (uint8_t)~messages[i].tell;
+		}
+signal:
+	virtio_used(dev, CONTROL_RX);
+}
+
+static void take_control(struct device *dev)
+{
+	struct virtio_queue *queue = usable_queue(dev, CONTROL_TX);
+	struct iovec iov[MAX_BUFFERS];
+	struct virtq_chain chain = {.iov = iov};
+	struct error err;
+	int ret;
+
+	if (!queue)
+		return;
+	/* Once around the queue: a driver that never stops must not keep the main loop here. */
+	for (uint32_t i = 0; i < queue->q.size; i++) {
+		ret = virtq_pop(&queue->q, &chain, MAX_BUFFERS, &err);
+		if (ret < 0) {
+			virtio_broken(dev, CONTROL_TX, err.msg);
+			return;
+		}
+		if (!ret)
+			break;
+		control_message(dev, &chain);
+		virtq_push(&queue->q, chain.head, 0);
+	}
+	virtio_used(dev, CONTROL_TX);
+	if (virtq_want_kicks(&queue->q))
+		go_on_later(dev);
+	send_control(dev);
+}
+
+/* A client has come or gone. */
+static void set_host_open(struct console_port *port, bool is_open)
+{
+	struct console_state *s = port->dev->state;
+	uint8_t *tell = &s->tell[port->index];
+
+	s->host_open[port->index] = is_open;
+	if (!s->ready[port->index])
+		return;
+	/* A client that goes before the driver was told that it came is not mentioned. */
+	if (is_open)
+		*tell |= CONSOLE_TELL_OPEN;
+	else if (*tell & CONSOLE_TELL_OPEN)
+		*tell &= (uint8_t)~CONSOLE_TELL_OPEN;
+	else
+		*tell |= CONSOLE_TELL_CLOSED;
+	send_control(port->dev);
+}
+
+/* --- the host end */
 
 static void port_writable(void *opaque)
 {
@@ -216,7 +449,7 @@ static void port_connected(void *opaque, bool is_connected)
 	struct console_port *port = opaque;
 	struct console_state *s = port->dev->state;
 
-	console_control_host_open(port->dev, port->index, is_connected);
+	set_host_open(port, is_connected);
 	if (!is_connected)
 		return;
 	s->hold[port->index] = 0;
@@ -237,27 +470,18 @@ static const struct chardev_ops named_chardev_ops = {
 	.patient = true,
 };
 
-/* --- the device */
-static bool is_wanted(const struct options *opt, uint32_t id)
-{
-	return *(const bool *)((const char *)opt + console_row[id].wanted);
-}
-
-static bool exists(const struct device *dev, uint32_t id)
-{
-	return id < CONSOLE_ROWS && is_wanted(dev->vm->opt, id);
-}
+/* --- the driver */
 
 static void console_kick(struct device *dev, uint32_t queue)
 {
 	struct console_host *host = dev->host;
 	uint32_t id = queue <= tx_queue(0) ? 0 : queue / 2 - 1;
 
-	if (queue == CONSOLE_CONTROL_RX)
-		console_control_send(dev);
-	else if (queue == CONSOLE_CONTROL_TX)
-		console_control_take(dev);
-	else if (!exists(dev, id))
+	if (queue == CONTROL_RX)
+		send_control(dev);
+	else if (queue == CONTROL_TX)
+		take_control(dev);
+	else if (!host->port[id].row)
 		return;
 	else if (queue == tx_queue(id))
 		send_queue(&host->port[id]);
@@ -273,41 +497,38 @@ static void again(void *opaque, uint32_t events)
 	(void)events;
 	if (!timer_take(&host->again))
 		return;
-	console_control_take(dev);
-	for (uint32_t id = 0; id < CONSOLE_ROWS; id++)
-		if (exists(dev, id))
-			send_queue(&host->port[id]);
+	take_control(dev);
+	for_each_port (port, host)
+		send_queue(port);
 }
 
-static void report(void *opaque, uint32_t events)
+static void report_due(void *opaque, uint32_t events)
 {
 	struct device *dev = opaque;
 	const struct console_host *host = dev->host;
 
 	(void)events;
 	if (timer_take(&host->report))
-		console_control_report(dev, false);
+		report_all(dev, false);
 }
 
-/* Of the device's own state; the transport's is the core's. */
+/* The device's own state; the transport's is the core's. */
 static void console_reset(struct device *dev)
 {
 	struct console_state *s = dev->state;
 	struct console_host *host = dev->host;
 
-	for (uint32_t id = 0; id < CONSOLE_ROWS; id++)
-		if (s->ports & 1U << id)
-			console_control_guest_open(dev, id, false);
+	for_each_port (port, host)
+		if (s->ports & 1U << port->index)
+			set_guest_open(port, false);
 	memset((char *)s + sizeof(s->virtio), 0, sizeof(*s) - sizeof(s->virtio));
-	for (uint32_t id = 0; id < CONSOLE_ROWS; id++) {
-		if (!exists(dev, id))
-			continue;
-		s->ports |= 1U << id;
-		s->host_open[id] = !console_row[id].name || chardev_connected(&host->port[id].chr);
+	for_each_port (port, host) {
+		s->ports |= 1U << port->index;
+		s->host_open[port->index] = !port->row->name || chardev_connected(&port->chr);
 	}
 }
 
-/* The console's first sign of life, without a driver. */
+/* Output without a driver, before the guest has set one up. */
 static void console_config_write(struct device *dev, uint32_t offset, uint32_t bytes,
 				 uint32_t value)
 {
@@ -315,7 +536,7 @@ static void console_config_write(struct device *dev, uint32_t offset, uint32_t b
 	uint8_t byte = (uint8_t)value;
 
 	(void)bytes;
-	if (offset == CONFIG_EMERGENCY && exists(dev, 0))
+	if (offset == CONFIG_EMERGENCY && host->port[0].row)
 		chardev_write(&host->port[0].chr, &byte, 1);
 }
 
@@ -332,36 +553,37 @@ static uint32_t console_count(const struct options *opt)
 	return opt->has_console || opt->has_agent;
 }
 
-static void close_ports(struct device *dev, uint32_t n)
+static void close_ports(struct console_host *host)
 {
-	struct console_host *host = dev->host;
-
-	for (uint32_t id = 0; id < n; id++)
-		if (exists(dev, id))
-			chardev_close(&host->port[id].chr);
+	for_each_port (port, host) {
+		chardev_close(&port->chr);
+		port->row = NULL;
+	}
 }
 
 static int open_ports(struct device *dev, struct vm *vm, struct error *err)
 {
 	struct console_host *host = dev->host;
+	const char *opt = (const char *)vm->opt;
+	int ret = 0;
 
-	for (uint32_t id = 0; id < CONSOLE_ROWS; id++) {
+	for (uint32_t id = 0; !ret && id < ROWS; id++) {
 		const struct console_row *row = &console_row[id];
 		struct console_port *port = &host->port[id];
-		int ret;
 
 		*port = (struct console_port){.dev = dev, .index = id};
-		if (!exists(dev, id))
+		if (!*(const bool *)(opt + row->wanted))
 			continue;
-		ret = chardev_open(&port->chr, (const void *)((const char *)vm->opt + row->config),
-				   vm, row->name ? &named_chardev_ops : &console_chardev_ops, port,
+		port->row = row;
+		ret = chardev_open(&port->chr, (const void *)(opt + row->config), vm,
+				   row->name ? &named_chardev_ops : &console_chardev_ops, port,
 				   &dev->lock, err);
-		if (!ret)
-			continue;
-		close_ports(dev, id);
-		return ret;
+		if (ret)
+			port->row = NULL;
 	}
-	return 0;
+	if (ret)
+		close_ports(host);
+	return ret;
 }
 
 static int console_attach(struct device *dev, struct vm *vm, struct error *err)
@@ -375,13 +597,14 @@ static int console_attach(struct device *dev, struct vm *vm, struct error *err)
 	v->features = 1U << VIRTIO_CONSOLE_F_MULTIPORT | 1U << VIRTIO_CONSOLE_F_EMERG_WRITE;
 	v->config = host->config;
 	v->config_bytes = sizeof(host->config);
-	v->nqueues = CONSOLE_QUEUES;
-	for (uint32_t i = 0; i < CONSOLE_QUEUES; i++)
+	v->nqueues = QUEUES;
+	for (uint32_t i = 0; i < QUEUES; i++)
 		v->queue[i].max_size = QUEUE_SIZE;
 	ret = timer_open(&host->again, CLOCK_MONOTONIC, &vm->loop, again, dev, &dev->lock, err);
 	if (ret)
 		return ret;
-	ret = timer_open(&host->report, CLOCK_MONOTONIC, &vm->loop, report, dev, &dev->lock, err);
+	ret = timer_open(&host->report, CLOCK_MONOTONIC, &vm->loop, report_due, dev, &dev->lock,
+			 err);
 	if (ret)
 		goto close_again;
 	ret = open_ports(dev, vm, err);
@@ -393,7 +616,7 @@ static int console_attach(struct device *dev, struct vm *vm, struct error *err)
 	return 0;
 
 close_ports:
-	close_ports(dev, CONSOLE_ROWS);
+	close_ports(host);
 close_report:
 	timer_close(&host->report);
 close_again:
@@ -406,18 +629,15 @@ static void console_detach(struct device *dev)
 	struct console_host *host = dev->host;
 
 	virtio_detach(dev);
-	close_ports(dev, CONSOLE_ROWS);
+	close_ports(host);
 	timer_close(&host->report);
 	timer_close(&host->again);
 }
 
-static void resume_ports(struct device *dev)
+static void resume_ports(struct console_host *host)
 {
-	struct console_host *host = dev->host;
-
-	for (uint32_t id = 0; id < CONSOLE_ROWS; id++)
-		if (exists(dev, id))
-			chardev_resume(&host->port[id].chr);
+	for_each_port (port, host)
+		chardev_resume(&port->chr);
 }
 
 static int console_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
@@ -425,30 +645,33 @@ static int console_pause(struct device *dev, uint64_t deadline_ns, struct error 
 	struct console_host *host = dev->host;
 	int ret;
 
-	for (uint32_t id = 0; id < CONSOLE_ROWS; id++)
-		if (exists(dev, id))
-			chardev_pause(&host->port[id].chr);
+	for_each_port (port, host)
+		chardev_pause(&port->chr);
 	ret = virtio_pause(dev, deadline_ns, err);
 	if (ret) {
-		resume_ports(dev);
+		resume_ports(host);
 		return ret;
 	}
 	timer_set(&host->again, 0);
-	console_control_report(dev, true);
+	report_all(dev, true);
 	return 0;
 }
 
 static int console_compare(struct device *dev, const void *saved, struct error *err)
 {
 	const struct console_state *was = saved;
+	const struct console_host *host = dev->host;
 	int ret = 0;
 
-	for (uint32_t id = 0; id < CONSOLE_ROWS; id++)
-		if ((bool)(was->ports & 1U << id) != exists(dev, id))
+	for (uint32_t id = 0; id < ROWS; id++) {
+		bool exists = host->port[id].row;
+
+		if ((bool)(was->ports & 1U << id) != exists)
 			ret = error_join(err, -EINVAL,
 					 "checkpoint has %s%s, the command line has %s",
-					 exists(dev, id) ? "no " : "", console_row[id].option,
-					 exists(dev, id) ? "one" : "none");
+					 exists ? "no " : "", console_row[id].option,
+					 exists ? "one" : "none");
+	}
 	return virtio_compare(dev, saved, err) ? -EINVAL : ret;
 }
 
@@ -457,38 +680,39 @@ static int console_post_load(struct device *dev, struct error *err)
 	struct console_state *s = dev->state;
 	struct console_host *host = dev->host;
 
-	for (uint32_t id = 0; id < CONSOLE_ROWS; id++)
-		host->port[id].reported = s->guest_open[id];
-	/* Clients were the other process's. Who comes back gets what was on its way to it. */
-	for (uint32_t id = 0; id < CONSOLE_ROWS; id++) {
-		if (!console_row[id].name || !s->host_open[id])
+	for_each_port (port, host) {
+		uint32_t id = port->index;
+
+		port->reported = s->guest_open[id];
+		/* The clients were the other process's. One that comes back gets what was on its way. */
+		if (!port->row->name || !s->host_open[id])
 			continue;
-		console_control_host_open(dev, id, false);
+		set_host_open(port, false);
 		s->hold[id] = 1;
 	}
 	return virtio_post_load(dev, err);
 }
 
-/* Clients first: what they are to be told and what waits goes out when the queues start. */
+/* Clients first: messages about them and waiting data go out when the queues start. */
 static void console_resume(struct device *dev)
 {
-	resume_ports(dev);
+	resume_ports(dev->host);
 	virtio_resume(dev);
 }
 
 bool console_query(const struct device *dev, uint32_t i, struct chardev_info *info)
 {
 	const struct console_state *s = dev->state;
-	const struct console_host *host = dev->host;
-	uint32_t id = 0;
+	struct console_host *host = dev->host;
 
-	while (id < CONSOLE_ROWS && (!exists(dev, id) || i--))
-		id++;
-	if (id == CONSOLE_ROWS)
-		return false;
-	chardev_query(&host->port[id].chr, console_row[id].label, info);
-	info->frontend_open = s->guest_open[id];
-	return true;
+	for_each_port (port, host) {
+		if (i--)
+			continue;
+		chardev_query(&port->chr, port->row->label, info);
+		info->frontend_open = s->guest_open[port->index];
+		return true;
+	}
+	return false;
 }
 
 const struct device_ops console_ops = {

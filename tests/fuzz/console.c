@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES 0x200u
-enum { AGENT_PORT = 1, AGENT_RX = 4, AGENT_TX };
+#define PORTS	     2
+enum { AGENT_PORT = 1, CONTROL_RX, CONTROL_TX, AGENT_RX, AGENT_TX };
 enum op { CONTROL, KNOWN_CONTROL, OFFER, SEND, CONNECT, WRITE, READ, LOAD, START, OPS };
 
 static char folder[] = "/tmp/stasis-fuzz-XXXXXX", path[64];
@@ -62,8 +63,8 @@ static void known_control(struct fuzz *in)
 	uint8_t what = (uint8_t)fuzz_take(in, 1);
 	const struct virtio_console_control message = {what & 3, what >> 2 & 7, what >> 5 & 1};
 
-	memcpy(next_buffer(CONSOLE_CONTROL_TX), &message, sizeof(message));
-	add(CONSOLE_CONTROL_TX, sizeof(message), false);
+	memcpy(next_buffer(CONTROL_TX), &message, sizeof(message));
+	add(CONTROL_TX, sizeof(message), false);
 }
 
 static void on_message(const uint8_t *data, uint32_t bytes)
@@ -72,7 +73,7 @@ static void on_message(const uint8_t *data, uint32_t bytes)
 
 	ck_assert_uint_ge(bytes, sizeof(message));
 	memcpy(&message, data, sizeof(message));
-	ck_assert_uint_lt(message.id, CONSOLE_ROWS);
+	ck_assert_uint_lt(message.id, PORTS);
 	ck_assert(message.event == VIRTIO_CONSOLE_PORT_ADD ||
 		  message.event == VIRTIO_CONSOLE_PORT_OPEN ||
 		  message.event == (message.id == AGENT_PORT ? VIRTIO_CONSOLE_PORT_NAME
@@ -88,8 +89,8 @@ static void take_messages(void)
 	uint32_t bytes;
 	uint16_t head;
 
-	while (driver_get(&drv, CONSOLE_CONTROL_RX, &head, &bytes))
-		on_message(driver_ram(buffer_gpa(CONSOLE_CONTROL_RX, head)), bytes);
+	while (driver_get(&drv, CONTROL_RX, &head, &bytes))
+		on_message(driver_ram(buffer_gpa(CONTROL_RX, head)), bytes);
 }
 
 static void toggle_client(void)
@@ -114,14 +115,14 @@ static void step(struct fuzz *in)
 	switch (op % OPS) {
 	case CONTROL:
 		n = (uint32_t)fuzz_take(in, 1) % 16;
-		fill(in, CONSOLE_CONTROL_TX, n);
-		add(CONSOLE_CONTROL_TX, n, op & 0x80);
+		fill(in, CONTROL_TX, n);
+		add(CONTROL_TX, n, op & 0x80);
 		break;
 	case KNOWN_CONTROL:
 		known_control(in);
 		break;
 	case OFFER:
-		add(op & 0x10 ? AGENT_RX : CONSOLE_CONTROL_RX, (uint32_t)fuzz_take(in, 1), true);
+		add(op & 0x10 ? AGENT_RX : CONTROL_RX, (uint32_t)fuzz_take(in, 1), true);
 		break;
 	case SEND:
 		add(AGENT_TX, bytes, false);

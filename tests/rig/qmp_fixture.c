@@ -2,8 +2,9 @@
 #include "tests/rig/qmp_fixture.h"
 #include "cpr/cpr.h"
 #include "devices/pci/pci.h"
+#include "devices/platform/platform.h"
 #include "devices/virtio/virtio_blk.h"
-#include "devices/virtio/console.h"
+#include "devices/virtio/virtio_console.h"
 #include "devices/virtio/virtio_net.h"
 #include <errno.h>
 #include <poll.h>

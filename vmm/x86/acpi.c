@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/x86/acpi.h"
-#include "devices/platform/pm.h"
-#include "devices/platform/rtc.h"
+#include "devices/platform/platform.h"
 #include "vmm/options.h"
 #include "vmm/x86/layout.h"
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the guest cannot find by itself: legacy devices, their ports and IRQs, and how to switch
  * the power off. CPUs are in the MADT. The power button is the fixed one (PM1 status register).
- * Numbers as in devices/platform/pm.h, devices/platform/serial.c and devices/platform/rtc.c. */
+ * Numbers as in devices/platform/platform.h, devices/platform/serial.c and devices/platform/rtc.c. */
 DefinitionBlock ("dsdt.aml", "DSDT", 2, "STASIS", "STASIS", 1)
 {
 	/* ACPI 6.4, 7.4.2.6: SLP_TYPa and SLP_TYPb of soft-off; PM_SLP_TYP_S5. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ACPI power management and the ports that ask for a reset. */
-#include "devices/platform/pm.h"
+#include "devices/platform/platform.h"
 #include "tests/rig/device_rig.h"
 
 #define S 1000000000ull

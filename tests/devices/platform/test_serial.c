@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The UART register by register, with a host end that takes as much as a test lets it. */
-#include "devices/virtio/console.h"
+#include "devices/host/chardev.h"
+#include "devices/platform/platform.h"
 #include "tests/rig/device_rig.h"
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Walks the ACPI tables as an OS does, by the offsets of the specification, not by our structs. */
-#include "devices/platform/pm.h"
+#include "devices/platform/platform.h"
 #include "tests/rig/unit.h"
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
