@@ -8,8 +8,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/pci_regs.h>
+#include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_console.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <linux/virtio_vsock.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -24,7 +29,7 @@
 	 VIRTIO_CONFIG_S_NEEDS_RESET)
 #define ISR_QUEUE  1
 #define ISR_CONFIG 2
-/* What is in flight has this long when the driver takes the bus away. */
+/* Time for requests in flight when the driver switches bus mastering off. */
 #define BUS_MASTER_OFF_NS CLOCK_NS_PER_S
 
 /* --- interrupts */
@@ -73,7 +78,7 @@ void virtio_used(struct device *dev, uint32_t queue)
 		virtio_signal(dev, queue);
 }
 
-/* A driver that is not ready hears nothing. */
+/* Config interrupts begin with DRIVER_OK. */
 static void signal_config(struct device *dev)
 {
 	const struct virtio_state *s = dev->state;
@@ -139,9 +144,9 @@ static int start_queue(struct device *dev, uint32_t queue, struct virtq *q, stru
 			   s->queue_used[queue], err);
 }
 
-/* From here on the device has its queues. Each is kicked, for what the driver has put there before;
- * one that goes on after a pause is signalled too: an interrupt that was on its way is nowhere else
- * than here. */
+/* From here on the device serves its queues. Each is kicked, for what the driver has put there before.
+ * After a pause (goes_on) each is signalled too: an interrupt that was pending in an irqfd is lost with the
+ * process that saved. */
 static void start(struct device *dev, bool goes_on)
 {
 	const struct virtio_state *s = dev->state;
@@ -158,8 +163,8 @@ static void start(struct device *dev, bool goes_on)
 	if (v->ops->start)
 		v->ops->start(dev);
 	v->started = true;
-	virtio_pci_sync_kicks(dev);
-	virtio_pci_sync_calls(dev);
+	v->transport->sync_kicks(dev);
+	v->transport->sync_calls(dev);
 	for (uint32_t i = 0; i < v->nqueues; i++) {
 		if (!v->queue[i].running)
 			continue;
@@ -209,7 +214,7 @@ static void start_if_may(struct device *dev, bool goes_on)
 		start(dev, goes_on);
 }
 
-/* --- what the driver does through the transport's registers */
+/* --- the driver's accesses to the transport's registers */
 static void reset(struct device *dev, uint64_t offered)
 {
 	struct virtio_state *s = dev->state;
@@ -233,7 +238,7 @@ static void reset(struct device *dev, uint64_t offered)
 		v->ops->reset(dev);
 }
 
-/* The driver may not have its buffers back before the device has let go of them. */
+/* The driver gets its buffers back only when nothing is in flight: till then status is not 0. */
 static void try_reset(struct device *dev)
 {
 	const struct virtio_state *s = dev->state;
@@ -279,19 +284,19 @@ void virtio_set_status(struct device *dev, uint8_t value)
 	start_if_may(dev, false);
 }
 
-/* On return a driver that took the bus away, as a kernel does before it starts another one, has its
- * memory to itself; unless I/O does not end, and that it is told. */
+/* A kernel switches bus mastering off before it starts another one: on return the device no longer
+ * touches guest memory. If I/O does not end in time, the device needs a reset. */
 void virtio_command_written(struct device *dev)
 {
 	const struct virtio *v = dev->host;
-	/* One wait, however often it writes: nobody can pause the vCPU meanwhile. */
+	/* Waits once, however often the driver writes: the vCPU cannot be paused meanwhile. */
 	uint64_t wait_ns = atomic_load(&v->broken) ? 0 : BUS_MASTER_OFF_NS;
 	struct error err;
 
 	if (is_bus_master(dev))
 		start_if_may(dev, true);
 	else if (stop(dev, wait_ns ? clock_now_ns() + wait_ns : 0, &err))
-		virtio_broken(dev, 0, "bus mastering was switched off with I/O under way");
+		virtio_broken(dev, 0, "bus mastering was switched off with I/O in flight");
 }
 
 void virtio_enable_queue(struct device *dev, uint32_t queue)
@@ -317,12 +322,14 @@ static void close_fds(struct virtio *v)
 	pthread_mutex_destroy(&v->isr_lock);
 }
 
-int virtio_attach(struct device *dev, struct vm *vm, struct error *err)
+int virtio_attach(struct device *dev, const struct virtio_transport *transport, struct vm *vm,
+		  struct error *err)
 {
 	struct virtio *v = dev->host;
 	int ret = 0;
 
 	v->dev = dev;
+	v->transport = transport;
 	v->features |= CORE_FEATURES;
 	pthread_mutex_init(&v->isr_lock, NULL);
 	for (uint32_t i = 0; i < v->nqueues; i++) {
@@ -336,7 +343,7 @@ int virtio_attach(struct device *dev, struct vm *vm, struct error *err)
 					strerror(errno));
 	}
 	if (!ret)
-		ret = virtio_pci_attach(dev, vm, err);
+		ret = transport->attach(dev, vm, err);
 	if (ret)
 		close_fds(v);
 	return ret;
@@ -348,7 +355,7 @@ void virtio_detach(struct device *dev)
 	struct error err;
 
 	(void)!stop(dev, 0, &err);
-	virtio_pci_detach(dev);
+	v->transport->detach(dev);
 	close_fds(v);
 }
 
@@ -382,6 +389,58 @@ void virtio_resume(struct device *dev)
 
 	pci_resume(&v->pci);
 	start_if_may(dev, true);
+}
+
+#define ANY 0
+#define FEATURE(id, feature)          \
+	{                             \
+		id, feature, #feature \
+	}
+
+static const struct {
+	uint16_t id; /* of the device */
+	uint8_t bit;
+	const char *name;
+} features[] = {
+	FEATURE(ANY, VIRTIO_RING_F_INDIRECT_DESC),
+	FEATURE(ANY, VIRTIO_RING_F_EVENT_IDX),
+	FEATURE(ANY, VIRTIO_F_VERSION_1),
+	FEATURE(VIRTIO_ID_BLOCK, VIRTIO_BLK_F_SEG_MAX),
+	FEATURE(VIRTIO_ID_BLOCK, VIRTIO_BLK_F_RO),
+	FEATURE(VIRTIO_ID_BLOCK, VIRTIO_BLK_F_BLK_SIZE),
+	FEATURE(VIRTIO_ID_BLOCK, VIRTIO_BLK_F_FLUSH),
+	FEATURE(VIRTIO_ID_BLOCK, VIRTIO_BLK_F_TOPOLOGY),
+	FEATURE(VIRTIO_ID_BLOCK, VIRTIO_BLK_F_CONFIG_WCE),
+	FEATURE(VIRTIO_ID_BLOCK, VIRTIO_BLK_F_MQ),
+	FEATURE(VIRTIO_ID_BLOCK, VIRTIO_BLK_F_DISCARD),
+	FEATURE(VIRTIO_ID_BLOCK, VIRTIO_BLK_F_WRITE_ZEROES),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_CSUM),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_GUEST_CSUM),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_MAC),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_GUEST_TSO4),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_GUEST_TSO6),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_GUEST_ECN),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_HOST_TSO4),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_HOST_TSO6),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_HOST_ECN),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_MRG_RXBUF),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_STATUS),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_CTRL_VQ),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_GUEST_ANNOUNCE),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_MQ),
+	FEATURE(VIRTIO_ID_NET, VIRTIO_NET_F_CTRL_MAC_ADDR),
+	FEATURE(VIRTIO_ID_CONSOLE, VIRTIO_CONSOLE_F_MULTIPORT),
+	FEATURE(VIRTIO_ID_CONSOLE, VIRTIO_CONSOLE_F_EMERG_WRITE),
+	FEATURE(VIRTIO_ID_VSOCK, VIRTIO_VSOCK_F_SEQPACKET),
+};
+
+const char *virtio_feature_name(uint16_t id, uint32_t bit)
+{
+	for (uint32_t i = 0; i < sizeof(features) / sizeof(features[0]); i++)
+		if (features[i].bit == bit && (features[i].id == id || features[i].id == ANY))
+			return features[i].name;
+	return "unknown";
 }
 
 int virtio_compare(struct device *dev, const void *saved, struct error *err)
@@ -425,15 +484,15 @@ int virtio_post_load(struct device *dev, struct error *err)
 	return ret;
 }
 
-/* --- what no driver and no device could have brought about */
+/* --- states that no driver and no device could have produced */
 static const char *check_status(const struct virtio_state *s)
 {
 	if (s->status & ~STATUS_ALL)
 		return "status has bits that do not exist";
 	if (s->status & VIRTIO_CONFIG_S_DRIVER_OK && !(s->status & VIRTIO_CONFIG_S_FEATURES_OK))
-		return "the driver is ready without features";
+		return "DRIVER_OK is set without FEATURES_OK";
 	if (s->status & VIRTIO_CONFIG_S_FEATURES_OK && !features_ok(s))
-		return "the driver has features that are not offered, or lacks VERSION_1";
+		return "accepted features were not offered, or lack VERSION_1";
 	if (s->isr & ~(ISR_QUEUE | ISR_CONFIG))
 		return "ISR has bits that do not exist";
 	return NULL;
@@ -449,16 +508,16 @@ static const char *check_queue(const struct virtio_state *s, uint32_t i)
 	uint16_t size = s->queue_size[i];
 
 	if (i >= s->nqueues)
-		return size || s->queue_enable[i] ? "there are more queues than it has" : NULL;
+		return size || s->queue_enable[i] ? "a queue beyond the number of queues" : NULL;
 	if (size > VIRTQ_MAX_SIZE || size & (size - 1))
-		return "a queue has a size that it cannot have";
+		return "a queue's size is no power of two, or too large";
 	if (!is_vector(s, s->queue_vector[i]))
 		return "a queue has a vector that does not exist";
 	if (!s->queue_enable[i])
 		return NULL;
 	if (s->queue_enable[i] != 1 || !size || s->queue_desc[i] % VRING_DESC_ALIGN_SIZE ||
 	    s->queue_avail[i] % VRING_AVAIL_ALIGN_SIZE || s->queue_used[i] % VRING_USED_ALIGN_SIZE)
-		return "a queue is enabled that cannot be";
+		return "an enabled queue has no size or is misaligned";
 	return NULL;
 }
 
@@ -469,7 +528,7 @@ const char *virtio_check(const struct virtio_state *s)
 	if (s->nqueues > VIRTIO_MAX_QUEUES)
 		return "more queues than any device has";
 	if (!why && !is_vector(s, s->config_vector))
-		why = "config changes have a vector that does not exist";
+		why = "the config vector does not exist";
 	for (uint32_t i = 0; !why && i < VIRTIO_MAX_QUEUES; i++)
 		why = check_queue(s, i);
 	return why ? why : pci_check(&s->pci);

@@ -1,12 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/virtio/virtio.h - the virtio device core over modern virtio-pci: features, status, queues, device
  * config, notifications. A device is its config, its features and its queue handlers.
+ *
+ * Life of a device:
+ *	attach: the device fills struct virtio, virtio_attach() makes eventfds and the PCI function
+ *	the driver negotiates features, sets up queues and DRIVER_OK: start(), each queue is kicked
+ *	a kick (ioeventfd to kick_fd, or kick()): the handler pops chains, works, pushes, virtio_used()
+ *	pause: stop() waits for chains in flight up to a deadline; ring indices go into the state
+ *	resume, here or after a load: start(), each queue is kicked and signalled once
+ *	detach: what can be stopped at once is stopped, then the PCI function and the eventfds go
+ * When something fails:
+ *	the driver breaks a rule: virtio_broken(), DEVICE_NEEDS_RESET, queues rest until its reset
+ *	the driver resets with requests in flight: status reads as not 0 until they have ended
+ *	stop() misses its deadline: it returns -ETIMEDOUT and the device goes on
+ * Lock order: the PCI bus's (config space); dev->lock; a device's own (the disk's io.lock); isr_lock;
+ *	last the locks of vectors and INTx lines.
+ *
  * Owns: struct virtio is the first member of the device's host part, struct virtio_state the first
  *	of its state; the eventfds of queues belong to the core.
- * Threads: see devices/device.h for the callbacks: start, stop, reset, kick, config_write run with
- *	dev->lock held. A device whose queues are served by a thread of its own gives them away in
- *	start and has them back after stop. virtio_signal(), virtio_broken(): any thread.
- * Units: bytes; deadlines are clock_now_ns().
+ * Threads: start, stop, reset, kick, config_write run with dev->lock held. A device with a thread of
+ *	its own for queues hands them over in start and has them back after stop. virtio_signal(),
+ *	virtio_used(), virtio_broken(): any thread.
  * Errors: a driver's fault sets DEVICE_NEEDS_RESET on this device alone. virtio 1.2, chapters 2
  *	and 3, 4.1 "Virtio Over PCI Bus". Legacy and packed rings are not offered. */
 #ifndef DEVICES_VIRTIO_VIRTIO_H
@@ -63,63 +77,75 @@ _Static_assert(sizeof(struct virtio_state) % 8 == 0, "a device's own members fol
 struct virtio_ops {
 	uint16_t id;	     /* virtio device ID: 1 net, 2 block, 3 console, 4 entropy, 19 vsock */
 	uint32_t class_code; /* of the PCI function */
-	/* Queue handler: the driver has put something there. NULL, or a queue that is by_fd: it arrives
-	 * on kick_fd instead. */
+	/* The driver has added to the queue. NULL, or a queue that is by_fd: kicks arrive on kick_fd. */
 	void (*kick)(struct device *dev, uint32_t queue);
-	/* The driver is ready and the function bus master, or the guest goes on: enabled queues are in virtio->queue[].q. The core
-	 * kicks each of them afterwards. */
+	/* DRIVER_OK and bus master, or the guest goes on: enabled queues are in virtio->queue[].q. The core
+	 * kicks each of them afterwards. May be NULL. */
 	void (*start)(struct device *dev);
-	/* On return no chain is in the device's hands and nobody but the caller uses the queues. Fails
-	 * with -ETIMEDOUT at the deadline, and the device goes on; so it may be asked again. A deadline
-	 * of 0 is one that has passed: what can be stopped at once is stopped. May be NULL. */
+	/* On return no chain is in flight and only the caller uses the queues. -ETIMEDOUT at the
+	 * deadline: the device goes on and stop may be called again. Deadline 0 has passed: stops if
+	 * nothing is in flight. May be NULL. */
 	int (*stop)(struct device *dev, uint64_t deadline_ns, struct error *err);
-	/* Of the device's own state, at power-on and at a reset by the driver. May be NULL. */
+	/* Resets the device's own state, at power-on and by the driver. May be NULL. */
 	void (*reset)(struct device *dev);
 	/* The driver wrote `bytes` of device config at offset; NULL: read-only. */
 	void (*config_write)(struct device *dev, uint32_t offset, uint32_t bytes, uint32_t value);
 };
 
+/* How the core reaches the transport, which calls the core directly (devices/virtio/virtio_pci.h). */
+struct virtio_transport {
+	int (*attach)(struct device *dev, struct vm *vm, struct error *err);
+	void (*detach)(struct device *dev);
+	void (*sync_kicks)(
+		struct device *dev); /* ioeventfds follow the BAR and the running queues */
+	void (*sync_calls)(
+		struct device *dev); /* call_fds follow vectors, their masks and messages */
+};
+extern const struct virtio_transport virtio_pci;
+
 struct virtio_queue {
 	struct virtq q;
 	uint16_t max_size; /* filled by the device: what is offered */
-	bool by_fd;   /* filled by the device: kicks arrive on kick_fd though there is ops->kick */
-	bool running; /* between start and stop, and enabled */
-	int kick_fd;  /* eventfd, non-blocking; -1 if ops->kick takes it */
-	uint64_t kick_gpa; /* where KVM has its ioeventfd now; 0: nowhere */
+	bool by_fd;	   /* filled by the device: kicks arrive on kick_fd, ops->kick or not */
+	bool running;	   /* between start and stop, and enabled */
+	int kick_fd;	   /* eventfd, non-blocking; -1 if ops->kick takes it */
+	uint64_t kick_gpa; /* of KVM's ioeventfd; 0: none */
 	struct device *dev;
 };
 
 struct virtio {
 	/* Filled by the device before virtio_attach(). */
 	const struct virtio_ops *ops;
-	uint64_t
-		features; /* all that this host could offer; the core adds VERSION_1 and the ring's */
+	uint64_t features; /* what this host can offer; the core adds VERSION_1 and the ring's */
 	uint32_t nqueues;
-	void *config; /* little endian, as the driver reads it; core copies from here. May be NULL */
+	void *config; /* device config, little endian, as the driver reads it. May be NULL */
 	uint32_t config_bytes;
 
+	const struct virtio_transport *transport;
 	struct virtio_queue queue[VIRTIO_MAX_QUEUES];
 	struct irq_vector call[VIRTIO_MAX_QUEUES]; /* fd: of virtio_call_fd() */
 	struct irq_vectors calls;
 	struct pci_func pci;
 	struct device *dev;
-	uint8_t cfg_cap; /* where the capability is that reaches BARs through config space */
+	uint8_t cfg_cap; /* offset of VIRTIO_PCI_CAP_PCI_CFG */
 	bool started;	 /* between ops->start and ops->stop */
-	bool resetting;	 /* the driver has written 0 to status; what is in flight is waited for */
-	/* The driver broke the rules: handlers leave the queues alone. What is in flight may end. */
+	bool resetting;	 /* the driver wrote 0 to status, requests are still in flight */
+	/* The driver broke the rules: handlers leave the queues alone. Requests in flight may end. */
 	atomic_bool broken;
-	pthread_mutex_t isr_lock; /* ISR and pin go together; the pin's own lock is taken inside */
+	pthread_mutex_t
+		isr_lock; /* keeps ISR and pin consistent; the pin's own lock is taken inside */
 };
 
 /* The core's part of device_ops: the device's own functions call these, or are these. */
-int virtio_attach(struct device *dev, struct vm *vm, struct error *err) must_check;
-/* Stops what can be stopped at once and closes the kick_fds: who has a thread that waits for them
- * ends it before. */
+int virtio_attach(struct device *dev, const struct virtio_transport *transport, struct vm *vm,
+		  struct error *err) must_check;
+/* Stops if nothing is in flight, and closes the kick_fds: a thread that waits for them has ended
+ * before. */
 void virtio_detach(struct device *dev);
 void virtio_reset(struct device *dev);
 int virtio_pause(struct device *dev, uint64_t deadline_ns, struct error *err) must_check;
-/* Behind what the device itself has to say: with any of that in err, PCI's differences are left out,
- * which only follow from it. */
+/* After the device's own comparison: if err has a message already, PCI's differences, which only follow from
+ * it, are left out. */
 int virtio_compare(struct device *dev, const void *saved, struct error *err) must_check;
 int virtio_post_load(struct device *dev, struct error *err) must_check;
 void virtio_resume(struct device *dev);
@@ -131,20 +157,23 @@ static inline bool virtio_has(const struct device *dev, uint32_t feature)
 	return ((const struct virtio_state *)dev->state)->accepted >> feature & 1;
 }
 
-/* The handler of a kick_fd begins with it. */
+/* The handler of a kick_fd calls it first. */
 void virtio_take_kick(struct device *dev, uint32_t queue);
-/* As if the driver had kicked: for a handler that has done enough for one turn. */
+/* As if the driver had kicked: for a handler that ends its turn early. */
 void virtio_kick(struct device *dev, uint32_t queue);
-/* Interrupts the driver for this queue, without looking whether it wants it. */
+/* Interrupts the driver for this queue, whether it asked for that or not. */
 void virtio_signal(struct device *dev, uint32_t queue);
-/* The same if virtq_should_signal(); for the thread that serves the queue. */
+/* Interrupts the driver if virtq_should_signal(); for the thread that serves the queue. */
 void virtio_used(struct device *dev, uint32_t queue);
 /* Device config has changed: generation, ISR, interrupt. With dev->lock held, as config is. */
 void virtio_config_changed(struct device *dev);
-/* The driver broke the rules: DEVICE_NEEDS_RESET, one line in the log, and this device rests. */
+/* The driver broke the rules: DEVICE_NEEDS_RESET and one line in the log. */
 void virtio_broken(struct device *dev, uint32_t queue, const char *why);
 
 /* For back ends in the kernel: call_fd raises the queue's interrupt, by irqfd where the vector is
- * unmasked and MSI-X on, else through the main loop. Between start and stop. -1: no longer. */
+ * unmasked and MSI-X on, else through the main loop. Between start and stop. -1: none any more. */
 void virtio_call_fd(struct device *dev, uint32_t queue, int call_fd);
+
+/* For a message about a feature bit of devices with this ID. */
+const char *virtio_feature_name(uint16_t id, uint32_t bit);
 #endif

@@ -610,7 +610,7 @@ static int console_attach(struct device *dev, struct vm *vm, struct error *err)
 	ret = open_ports(dev, vm, err);
 	if (ret)
 		goto close_report;
-	ret = virtio_attach(dev, vm, err);
+	ret = virtio_attach(dev, &virtio_pci, vm, err);
 	if (ret)
 		goto close_ports;
 	return 0;

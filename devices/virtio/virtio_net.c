@@ -436,7 +436,7 @@ static int net_attach(struct device *dev, struct vm *vm, struct error *err)
 			 err);
 	if (!ret) {
 		fill_virtio(dev);
-		ret = virtio_attach(dev, vm, err);
+		ret = virtio_attach(dev, &virtio_pci, vm, err);
 	}
 	if (ret)
 		close_host(dev);

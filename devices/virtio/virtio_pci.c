@@ -63,7 +63,7 @@ static void sync_kick(struct device *dev, struct virtio_queue *queue, uint64_t g
 			  strerror(-ret));
 }
 
-void virtio_pci_sync_kicks(struct device *dev)
+static void virtio_pci_sync_kicks(struct device *dev)
 {
 	const struct virtio *v = dev->host;
 	const struct pci_bar *bar = &v->pci.bar[BAR_VIRTIO];
@@ -92,7 +92,7 @@ static void call_ready(void *opaque, uint32_t events)
 		virtio_signal(queue->dev, i);
 }
 
-void virtio_pci_sync_calls(struct device *dev)
+static void virtio_pci_sync_calls(struct device *dev)
 {
 	struct virtio *v = dev->host;
 	const struct virtio_state *s = dev->state;
@@ -412,7 +412,7 @@ static void add_caps(struct virtio *v)
 		add_cap(v, VIRTIO_PCI_CAP_DEVICE_CFG, PAGE_DEVICE, v->config_bytes, plain, 0, 0);
 }
 
-int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *err)
+static int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *err)
 {
 	struct virtio_state *s = dev->state;
 	struct virtio *v = dev->host;
@@ -447,7 +447,7 @@ int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *err)
 	return pci_add(&v->pci, vm, err);
 }
 
-void virtio_pci_detach(struct device *dev)
+static void virtio_pci_detach(struct device *dev)
 {
 	struct virtio *v = dev->host;
 
@@ -455,3 +455,10 @@ void virtio_pci_detach(struct device *dev)
 		irq_vector_release(&v->calls, i);
 	pci_remove(&v->pci); /* unmaps the BAR, which removes the ioeventfds */
 }
+
+const struct virtio_transport virtio_pci = {
+	.attach = virtio_pci_attach,
+	.detach = virtio_pci_detach,
+	.sync_kicks = virtio_pci_sync_kicks,
+	.sync_calls = virtio_pci_sync_calls,
+};

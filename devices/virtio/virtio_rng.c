@@ -100,7 +100,7 @@ static int rng_attach(struct device *dev, struct vm *vm, struct error *err)
 	v->ops = &rng_virtio_ops;
 	v->nqueues = 1;
 	v->queue[QUEUE].max_size = QUEUE_SIZE;
-	return virtio_attach(dev, vm, err);
+	return virtio_attach(dev, &virtio_pci, vm, err);
 }
 
 const struct device_ops rng_ops = {

@@ -176,7 +176,7 @@ static int vsock_attach(struct device *dev, struct vm *vm, struct error *err)
 		host->virtio.queue[i].max_size = QUEUE_SIZE;
 		host->virtio.queue[i].by_fd = i != EVENT_QUEUE;
 	}
-	ret = virtio_attach(dev, vm, err);
+	ret = virtio_attach(dev, &virtio_pci, vm, err);
 	if (ret)
 		goto close_vhost;
 	return 0;
