@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* MC146818 real-time clock and 128 bytes of CMOS RAM. Motorola MC146818 data sheet.
  * The clock is the host's (UTC) plus an offset that the guest makes by setting it. Nothing ticks:
- * each look at the clock makes up for what has happened since the one before (catch_up()), so a
- * guest that slept through a host's restart finds its alarm and its flags like any other. A timer
- * runs only while the guest has an interrupt enabled that is yet to come. */
+ * each access sets the flags of all events since the one before (catch_up()), also of those during a
+ * restart of the host. A timer runs only while an interrupt is enabled and its flag not set yet. */
 #include "devices/devices.h"
 #include "devices/platform/platform.h"
 #include "vmm/base/timer.h"
@@ -67,11 +66,11 @@ enum {
 
 struct rtc_state {
 	uint64_t offset_s;  /* guest's clock minus host's, two's complement */
-	uint64_t seen_s;    /* guest's clock up to which flags are made up for */
+	uint64_t seen_s;    /* guest's clock up to which flags are set */
 	uint32_t offset_ns; /* added on top of offset_s: below a second */
 	uint32_t seen_ns;
-	uint8_t cmos[RTC_CMOS]; /* time bytes count while the clock is held, else they are made
-				   anew at each look */
+	uint8_t cmos[RTC_CMOS]; /* time bytes: valid while the clock is held, else made anew at
+				   each access */
 	uint8_t index;
 	uint8_t reserved[7]; /* keeps the struct free of padding */
 };
@@ -108,12 +107,12 @@ static const char *rtc_check(const void *state)
 	if (s->index >= RTC_CMOS)
 		return "index past the CMOS";
 	if (out_of_range(s->offset_s, s->offset_ns) || out_of_range(s->seen_s, s->seen_ns))
-		return "the clock is off by more than any calendar";
+		return "the clock is beyond the calendar";
 	for (uint32_t i = 0; i < sizeof(s->reserved); i++)
 		if (s->reserved[i])
 			return "a reserved byte is not 0";
 	if (s->cmos[REG_A] & A_UIP || s->cmos[REG_C] & ~C_ALL || s->cmos[REG_D] != D_VALID)
-		return "a register has bits it cannot have";
+		return "a register has bits that do not exist";
 	return NULL;
 }
 STATE_DEFINE(rtc_state, RTC_STATE, "rtc", rtc_check);
@@ -137,7 +136,7 @@ static struct moment guest_now(const struct rtc_state *s)
 	return now;
 }
 
-/* From now on the guest's clock shows `guest`. */
+/* Sets the offset so that the guest's clock is now `guest`. */
 static void set_clock(struct rtc_state *s, struct moment guest)
 {
 	struct moment host = host_now();
@@ -151,26 +150,6 @@ static void set_clock(struct rtc_state *s, struct moment guest)
 	s->offset_ns = guest.ns - host.ns;
 	s->seen_s = (uint64_t)guest.s;
 	s->seen_ns = guest.ns % NS_PER_S;
-}
-
-/* Days since 1970-01-01 of a date in the Gregorian calendar, and back; years start in March. */
-static int64_t days_from_date(int64_t year, int64_t month, int64_t day)
-{
-	int64_t y = year - (month <= 2), m = (month + 9) % 12;
-
-	return 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719468;
-}
-
-static void date_from_days(int64_t days, int64_t *year, int64_t *month, int64_t *day)
-{
-	int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097;
-	int64_t doe = z - era * 146097;
-	int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-	int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), m = (5 * doy + 2) / 153;
-
-	*day = doy - (153 * m + 2) / 5 + 1;
-	*month = m < 10 ? m + 3 : m - 9;
-	*year = yoe + era * 400 + (*month <= 2);
 }
 
 static uint8_t encode(const struct rtc_state *s, int64_t value)
@@ -202,38 +181,39 @@ static uint32_t decode_hour(const struct rtc_state *s, uint8_t byte)
 	return hour % 12 + (byte & HOUR_PM ? 12 : 0);
 }
 
-/* Division that rounds down: the clock may be set to before 1970. */
-static int64_t day_of(int64_t s)
-{
-	return (s >= 0 ? s : s - (S_PER_DAY - 1)) / S_PER_DAY;
-}
-
+/* Shows a time in the registers. */
 static void show_time(struct rtc_state *s, int64_t now_s)
 {
-	int64_t days = day_of(now_s), in_day = now_s - days * S_PER_DAY, year, month, day;
+	const time_t now = now_s;
+	struct tm tm;
 
-	date_from_days(days, &year, &month, &day);
-	s->cmos[REG_SECOND] = encode(s, in_day % 60);
-	s->cmos[REG_MINUTE] = encode(s, in_day / 60 % 60);
-	s->cmos[REG_HOUR] = encode_hour(s, in_day / 3600);
-	s->cmos[REG_WEEKDAY] = encode(s, ((days + 4) % 7 + 7) % 7 + 1);
-	s->cmos[REG_DAY] = encode(s, day);
-	s->cmos[REG_MONTH] = encode(s, month);
-	s->cmos[REG_YEAR] = encode(s, (year % 100 + 100) % 100);
-	s->cmos[REG_CENTURY] = encode(s, (year / 100 % 100 + 100) % 100);
+	gmtime_r(&now, &tm);
+	s->cmos[REG_SECOND] = encode(s, tm.tm_sec);
+	s->cmos[REG_MINUTE] = encode(s, tm.tm_min);
+	s->cmos[REG_HOUR] = encode_hour(s, tm.tm_hour);
+	s->cmos[REG_WEEKDAY] = encode(s, tm.tm_wday + 1);
+	s->cmos[REG_DAY] = encode(s, tm.tm_mday);
+	s->cmos[REG_MONTH] = encode(s, tm.tm_mon + 1);
+	s->cmos[REG_YEAR] = encode(s, (tm.tm_year % 100 + 100) % 100);
+	s->cmos[REG_CENTURY] = encode(s, ((tm.tm_year + 1900) / 100 % 100 + 100) % 100);
 }
 
-/* Whatever nonsense the bytes hold, the result is some moment of some year. */
+/* The time in the registers. Whatever the bytes hold, the result is some time of some year. */
 static int64_t shown_time(const struct rtc_state *s)
 {
-	int64_t year =
-		(int64_t)decode(s, s->cmos[REG_CENTURY]) * 100 + decode(s, s->cmos[REG_YEAR]);
-	int64_t days =
-		days_from_date(year, decode(s, s->cmos[REG_MONTH]), decode(s, s->cmos[REG_DAY]));
 	uint32_t hour = decode_hour(s, s->cmos[REG_HOUR]);
+	struct tm tm = {
+		.tm_sec = (int)decode(s, s->cmos[REG_SECOND]),
+		.tm_min = (int)decode(s, s->cmos[REG_MINUTE]),
+		.tm_hour = hour == UINT32_MAX ? 0 : (int)hour,
+		.tm_mday = (int)decode(s, s->cmos[REG_DAY]),
+		.tm_mon = (int)decode(s, s->cmos[REG_MONTH]) - 1,
+		.tm_year = (int)(decode(s, s->cmos[REG_CENTURY]) * 100 +
+				 decode(s, s->cmos[REG_YEAR])) -
+			   1900,
+	};
 
-	return days * S_PER_DAY + (int64_t)(hour == UINT32_MAX ? 0 : hour) * 3600 +
-	       (int64_t)decode(s, s->cmos[REG_MINUTE]) * 60 + decode(s, s->cmos[REG_SECOND]);
+	return timegm(&tm);
 }
 
 static bool divider_held(const struct rtc_state *s)
@@ -278,7 +258,8 @@ static int64_t next_alarm(const struct rtc_state *s, int64_t after_s)
 
 	/* Whole hours and minutes at a step: at most 24 + 60 + 60 of them. */
 	while (!never) {
-		uint32_t in_day = (uint32_t)(at - day_of(at) * S_PER_DAY);
+		/* The clock may be set to before 1970. */
+		uint32_t in_day = (uint32_t)((at % S_PER_DAY + S_PER_DAY) % S_PER_DAY);
 
 		if (hour != UINT32_MAX && in_day / 3600 != hour)
 			at += 3600 - in_day % 3600;
@@ -297,7 +278,7 @@ static uint64_t periodic_tick(struct moment at, uint32_t hz)
 	return (uint64_t)at.s * hz + (uint64_t)at.ns * hz / NS_PER_S;
 }
 
-/* Sets the flags of everything that has happened up to now. */
+/* Sets the flags of all events since the last call. */
 static void set_flags(struct rtc_state *s)
 {
 	struct moment now = guest_now(s), seen = {(int64_t)s->seen_s, s->seen_ns};
@@ -305,7 +286,7 @@ static void set_flags(struct rtc_state *s)
 
 	s->seen_s = (uint64_t)now.s;
 	s->seen_ns = now.ns;
-	/* The host's clock was set back: nothing happens twice. */
+	/* The host's clock was set back: no event happens twice. */
 	if (now.s < seen.s || (now.s == seen.s && now.ns <= seen.ns))
 		return;
 	if (hz && periodic_tick(now, hz) != periodic_tick(seen, hz))
@@ -322,8 +303,8 @@ static bool alarm_rings(const struct rtc_state *s)
 	return s->cmos[REG_C] & s->cmos[REG_B] & C_AF;
 }
 
-/* Power management hears of it when it begins, and whoever sleeps by that. */
-static void tell_alarm(struct device *dev, bool rang)
+/* A new alarm goes to power management, which wakes a sleeping guest. */
+static void notify_alarm(struct device *dev, bool rang)
 {
 	if (!rang && alarm_rings(dev->state))
 		vm_request(dev->vm, VM_REQUEST_ALARM);
@@ -334,7 +315,7 @@ static void catch_up(struct device *dev)
 	bool rang = alarm_rings(dev->state);
 
 	set_flags(dev->state);
-	tell_alarm(dev, rang);
+	notify_alarm(dev, rang);
 }
 
 static bool line_level(const struct rtc_state *s)
@@ -349,7 +330,7 @@ static void update_irq(struct device *dev)
 	irq_line_set(&host->irq, line_level(dev->state));
 }
 
-/* The next moment that raises an interrupt which is not up already; false: there is none. */
+/* The time of the next interrupt whose flag is not set yet; false: there is none. */
 static bool next_event(const struct rtc_state *s, struct moment *at)
 {
 	uint8_t wanted = s->cmos[REG_B] & (uint8_t)~s->cmos[REG_C] & C_ALL;
@@ -501,12 +482,12 @@ static void write_register(struct device *dev, uint64_t port, uint8_t value)
 		write_time(s, s->index, value);
 	else if (s->index != REG_C && s->index != REG_D)
 		s->cmos[s->index] = value;
-	/* Battery-backed RAM is none of the clock's business. */
+	/* Plain CMOS RAM does not affect the clock. */
 	if (s->index > REG_B && s->index != REG_CENTURY)
 		return;
 	arm_timer(dev);
 	update_irq(dev);
-	tell_alarm(dev, rang);
+	notify_alarm(dev, rang);
 }
 
 static uint64_t rtc_read(void *opaque, uint64_t offset, uint32_t size)
@@ -571,7 +552,7 @@ static void rtc_detach(struct device *dev)
 	timer_close(&host->timer);
 }
 
-/* A battery keeps clock and CMOS RAM over a reset; what a BIOS sets up is set up again. */
+/* A battery keeps clock and CMOS RAM over a reset; registers that a BIOS sets up are set again. */
 static void rtc_reset(struct device *dev)
 {
 	struct rtc_host *host = dev->host;
