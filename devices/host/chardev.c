@@ -49,7 +49,7 @@ static const loop_fn role_fn[CHARDEV_ROLES] = {
 	[CHARDEV_OUTPUT] = on_output,
 };
 
-/* fd -1: stop watching. Costs nothing when nothing changes. */
+/* fd -1: stop watching. Cheap if nothing changes. */
 static void watch(struct chardev *chr, enum chardev_role role, int fd, uint32_t events)
 {
 	struct loop *loop = &chr->vm->loop;
@@ -76,8 +76,8 @@ static bool can_read(const struct chardev *chr)
 	return chr->in_fd >= 0 && !chr->eof && (chr->tty || room(chr) > chr->nahead);
 }
 
-/* The one place that decides what to wait for. What cannot be served now is not watched at all:
- * epoll reports hang-ups even to who asks for no event. */
+/* The one place that decides what to wait for. A descriptor that cannot be served now is not watched:
+ * epoll reports hang-ups even with no event asked for. */
 static void update(struct chardev *chr)
 {
 	bool is_socket = chr->listen.fd >= 0;
@@ -92,7 +92,7 @@ static void update(struct chardev *chr)
 		watch(chr, CHARDEV_OUTPUT, chr->out_fd, EPOLLOUT);
 	else
 		watch(chr, CHARDEV_OUTPUT, -1, 0);
-	/* A client that is gone, with bytes the guest has no room for, gives way to the next. */
+	/* A disconnected client, with input the guest has no room for, gives way to the next. */
 	if (chr->in_fd < 0 || chr->hangup)
 		watch(chr, CHARDEV_LISTEN, chr->listen.fd, EPOLLIN);
 	else
@@ -123,7 +123,7 @@ static bool has_client(const struct chardev *chr)
 	return chr->listen.fd >= 0 && chr->out_fd >= 0;
 }
 
-/* Each client is told of by itself: the device never takes the next one for the last. */
+/* Each client is reported by itself, so that the device never takes the next one for the last. */
 static void tell_clients(struct chardev *chr)
 {
 	uint32_t client = has_client(chr) ? chr->nclients : 0;
@@ -160,7 +160,7 @@ static void on_listen(void *opaque, uint32_t events)
 	if (fd < 0)
 		return;
 	drop_client(chr);
-	/* Two descriptors: each direction is watched for itself. */
+	/* Two descriptors: each direction is watched on its own. */
 	chr->out_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (chr->out_fd < 0)
 		close(fd);
@@ -217,7 +217,7 @@ static void read_input(struct chardev *chr)
 		chr->eof = true;
 	if (n < 0 && chr->listen.fd >= 0)
 		chr->hangup = true;
-	/* What a person types while nobody reads is lost, as with any terminal. */
+	/* Type-ahead that the buffer has no room for is lost, as with any terminal. */
 	for (ssize_t i = 0; i < n; i++)
 		if (filter_escape(chr, data[i]) && chr->nahead < sizeof(chr->ahead))
 			chr->ahead[chr->nahead++] = data[i];
@@ -249,7 +249,7 @@ static const char *where(const struct chardev *chr)
 	return chr->config->path ? chr->config->path : "stdio";
 }
 
-/* Once there is room again; at most once a second, as a guest can provoke it. */
+/* Logged once there is room again; at most once a second, as a guest can provoke it. */
 static void tell_dropped(struct chardev *chr)
 {
 	if (!chr->dropped_bytes || !log_ratelimit(&chr->told_ns))
@@ -280,7 +280,7 @@ static void on_stall(void *opaque, uint32_t events)
 	update(chr);
 }
 
-/* Output failed for another reason than that it would block. */
+/* Output failed, and not because it would block. */
 static void write_failed(struct chardev *chr, int error)
 {
 	if (chr->listen.fd >= 0) {
@@ -290,7 +290,7 @@ static void write_failed(struct chardev *chr, int error)
 	}
 	log_guest("%s %s: %s: its output is lost", chr->config->option, where(chr),
 		  strerror(error));
-	/* The reader of a pipe and a terminal do not come back; a full disk may have room again. */
+	/* A pipe's reader or a terminal does not come back; a full disk may have room again. */
 	if (error == EPIPE || error == EIO) {
 		watch(chr, CHARDEV_OUTPUT, -1, 0);
 		close_fd(&chr->out_fd);
@@ -382,7 +382,7 @@ static void make_raw(struct chardev *chr)
 
 	chr->tty = true;
 	if (foreground >= 0 && foreground != getpgrp()) {
-		/* In the background: to touch the terminal would stop the process. */
+		/* In the background: setting the terminal would stop the process. */
 		chr->eof = true;
 		return;
 	}
@@ -390,7 +390,7 @@ static void make_raw(struct chardev *chr)
 		return;
 	raw = terminal_before;
 	cfmakeraw(&raw);
-	raw.c_oflag |= OPOST; /* the VMM's own lines on the same terminal keep their shape */
+	raw.c_oflag |= OPOST; /* newlines of the VMM's own output stay */
 	terminal_is_raw = 1;
 	if (!registered)
 		atexit(chardev_restore_terminal);
@@ -410,8 +410,8 @@ static int open_stdio(struct chardev *chr, struct error *err)
 				 strerror(errno));
 	if (isatty(STDIN_FILENO))
 		make_raw(chr);
-	/* Files and /dev/null are always ready, so epoll refuses them: a counter that is never
-	 * read takes their place. */
+	/* Files and /dev/null are always ready, so epoll refuses them: watch an eventfd that
+	 * is never read instead. */
 	if (loop_add(&chr->vm->loop, chr->in_fd, 0, on_input, chr, chr->lock) == -EPERM) {
 		chr->ready_fd = eventfd(1, EFD_CLOEXEC);
 		if (chr->ready_fd < 0)
@@ -425,8 +425,8 @@ static int open_file(struct chardev *chr, struct error *err)
 {
 	const char *path = chr->config->path;
 
-	/* Appends: a VMM that takes a guest over with the same arguments keeps its log. What a guest
-	 * prints is its owner's alone, as its sockets are. */
+	/* Appends: a VMM that loads the guest with the same arguments continues its log. Only the owner
+	 * may read a guest's output. */
 	chr->out_fd =
 		open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
 	if (chr->out_fd < 0)

@@ -22,13 +22,13 @@
 #define PIECES	    (BLOCKS + 2)
 _Static_assert(PIECES <= DISK_URING_MAX_READS, "at once");
 
-/* Those whose numbers and times are somebody else's: they may change without a change. */
+/* File systems whose numbers and times are a server's: they may change though the file does not. */
 static const uint32_t foreign[] = {
 	NFS_SUPER_MAGIC, CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC, 0x65735546 /* FUSE */,
 	V9FS_MAGIC,	 CEPH_SUPER_MAGIC, AFS_SUPER_MAGIC,  CODA_SUPER_MAGIC,
 };
 
-/* What the kernel calls a device for good, best first. */
+/* Stable names of a device in sysfs, best first. */
 static const struct {
 	const char *file, *what;
 } names[] = {
@@ -61,7 +61,7 @@ static void look_name(dev_t dev, struct disk_identity *id)
 	}
 }
 
-/* The number in one of the device's files; 0: there is none. */
+/* The number in one of the device's sysfs files; 0: no such file. */
 static uint64_t number_of(dev_t dev, const char *name)
 {
 	char text[32];
@@ -87,14 +87,14 @@ static void look_file(int fd, const struct stat *st, struct disk_identity *id)
 	id->mtime_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
 	_Static_assert(sizeof(fs.f_fsid) == sizeof(id->file_system), "fsid");
 	memcpy(&id->file_system, &fs.f_fsid, sizeof(id->file_system));
-	/* Some, XFS among them, make it of the device's number: then what the device is called. */
+	/* Some, such as XFS, derive it from the device number: then use the device's name. */
 	if (id->file_system == st->st_dev) {
 		id->file_system = 0;
 		look_name(blockdev_disk(st->st_dev), id);
 	}
 }
 
-/* A loop device is what its file is, as far as that can be seen from here. */
+/* A loop device is identified by its file, if that can be opened here. */
 static bool look_loop(dev_t dev, struct disk_identity *id)
 {
 	char path[PATH_MAX];
@@ -159,7 +159,7 @@ static void place(struct piece *piece, uint64_t block, uint64_t offset, uint64_t
 				     .bytes = end - first};
 }
 
-/* Small disks are covered more than once. */
+/* On small disks the pieces overlap. */
 static void place_all(struct piece *piece, uint64_t block, uint64_t size_bytes)
 {
 	uint64_t end_bytes = size_bytes < END_BYTES ? size_bytes : END_BYTES;
@@ -231,7 +231,7 @@ int disk_identity_read(struct disk_identity *id, struct disk_uring *u, uint64_t 
 		     : error_set(err, -ENOMEM, "disk %s: out of memory", path);
 	if (!ret)
 		hash_pieces(piece, path, id->hash);
-	/* What hangs keeps its memory: the kernel may still write there. */
+	/* Reads that hang keep their memory: the kernel may still write there. */
 	if (ret != -ETIMEDOUT) {
 		free(memory);
 		free(piece);
@@ -246,8 +246,8 @@ const char *disk_identity_check(const struct disk_identity *id)
 
 	for (size_t i = 0; i < n; i++)
 		if (!is_shown(id->device[i]))
-			return "a device whose name is no text";
-	return n < sizeof(id->device) ? NULL : "a device whose name does not end";
+			return "the device's name is not printable text";
+	return n < sizeof(id->device) ? NULL : "the device's name is not terminated";
 }
 
 static bool has_hash(const struct disk_identity *id)

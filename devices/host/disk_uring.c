@@ -14,13 +14,13 @@
 #include <unistd.h>
 
 #define BOUNCE_BYTES   (1u << 20)
-#define DISCARD_COST   256	  /* a discard costs as much as a transfer of this part of it */
+#define DISCARD_COST   256	  /* a discard costs as much as a transfer of 1/256 of its bytes */
 #define MAX_ONCE_BYTES (1u << 30) /* a length is 32 bits wide, and a result has a sign */
 #define STOP_NS	       (10 * CLOCK_NS_PER_S)
 
 /* How a hole is made, best way first. Linux before 6.12 discards for NO_HIDE_STALE, later ones
  * refuse it. Not all file systems can zero in place, but a hole reads as zeroes, too. */
-#define WAYS  3 /* the last one is none: zeroes are written */
+#define WAYS  3 /* the last is 0: write zeroes */
 #define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 static const int way_table[DISK_OP_KINDS][2][WAYS] = {
 	[DISK_DISCARD] = {{PUNCH}, {PUNCH | FALLOC_FL_NO_HIDE_STALE, PUNCH}},
@@ -30,7 +30,7 @@ static const int way_table[DISK_OP_KINDS][2][WAYS] = {
 			     {PUNCH, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE}},
 };
 
-/* Costs no memory: it is only read, so all of it is the kernel's one page of zeroes. */
+/* Costs no memory: only read, so all of it is the kernel's zero page. */
 #define ZERO_BYTES (1u << 20)
 static _Alignas(DISK_MAX_BLOCK_BYTES) uint8_t zeroes[ZERO_BYTES];
 
@@ -61,7 +61,7 @@ static bool next_way(struct disk_uring *u, struct disk_op *op)
 	return true;
 }
 
-/* The ring has an entry for each op and each descriptor, so there is one at once. */
+/* The ring has an entry for each op and each descriptor, so this does not wait. */
 static struct io_uring_sqe *get_sqe(struct disk_uring *u)
 {
 	struct io_uring_sqe *sqe;
@@ -71,8 +71,8 @@ static struct io_uring_sqe *get_sqe(struct disk_uring *u)
 	return sqe;
 }
 
-/* Descriptors are told from ops by an odd number. Nobody reads these eventfds: each event comes
- * once, whatever the count is. */
+/* user_data is odd for a descriptor, an op's address otherwise. The eventfds are never read: a multishot
+ * poll reports each write. */
 static void watch(struct disk_uring *u, uint32_t i)
 {
 	struct io_uring_sqe *sqe = get_sqe(u);
@@ -81,7 +81,7 @@ static void watch(struct disk_uring *u, uint32_t i)
 	io_uring_sqe_set_data64(sqe, 2 * i + 1);
 }
 
-/* The first piece of what is left, for the bounce buffer: copied there or from there. */
+/* Bytes of the next piece that goes through the bounce buffer. */
 static uint32_t bounce_bytes(const struct disk_op *op)
 {
 	uint64_t left = op->bytes - op->done_bytes;
@@ -160,7 +160,7 @@ static uint64_t cost_bytes(const struct disk_op *op)
 {
 	if (op->kind == DISK_DISCARD)
 		return op->bytes / DISCARD_COST;
-	/* Those wait for each other, however small they are. */
+	/* Bounced ones wait for each other, however small they are. */
 	return op->is_bounced && op->bytes < BOUNCE_BYTES ? BOUNCE_BYTES : op->bytes;
 }
 
@@ -181,8 +181,8 @@ static void finish(struct disk_uring *u, struct disk_op *op, int result)
 	if (op->is_bounced)
 		next_bounced(u);
 	if (op->kind == DISK_FLUSH || op->is_syncing) {
-		/* Without O_DIRECT a failed flush may have dropped pages, and the next one would not
-		 * know. */
+		/* Without O_DIRECT a failed flush may have dropped dirty pages, and the next one would
+		 * succeed. */
 		if (result && !u->is_direct)
 			u->flush_error = result;
 		if (!result && u->flush_error)
@@ -240,7 +240,7 @@ static void transferred(struct disk_uring *u, struct disk_op *op, uint32_t bytes
 	op->niov = iov_slice(op->iov, op->niov, bytes, UINT64_MAX, op->iov);
 	if (op->done_bytes == op->bytes)
 		finish(u, op, 0);
-	else if (!bytes) /* the file has become shorter behind our back, or the device */
+	else if (!bytes) /* the file or device has become shorter */
 		finish(u, op, -EIO);
 	else
 		prepare(u, op);
@@ -285,7 +285,7 @@ static void *run(void *opaque)
 {
 	struct disk_uring *u = opaque;
 
-	/* The ring belongs to who enables it, which fails only for one that is enabled. */
+	/* SINGLE_ISSUER: the thread that enables the ring owns it. Fails only if it is enabled. */
 	(void)io_uring_enable_rings(&u->ring);
 	(void)io_uring_register_ring_fd(&u->ring);
 	pthread_mutex_lock(&u->lock);
@@ -344,8 +344,8 @@ static bool wait_until(struct disk_uring *u, bool (*condition)(const struct disk
 	return true;
 }
 
-/* Newer kernels first. Work that completions leave behind then runs when the thread waits anyhow,
- * instead of interrupting it. */
+/* Newer kernels first: there completions do their work when the thread waits anyway, instead of
+ * interrupting it. */
 static int create_ring(struct disk_uring *u, uint32_t entries, struct error *err)
 {
 	static const uint32_t flags[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
@@ -377,7 +377,7 @@ int disk_uring_start(struct disk_uring *u, const struct disk *disk, uint32_t max
 
 	*u = (struct disk_uring){
 		.disk = disk, .client = client, .opaque = opaque, .nfds = nfds + 1};
-	/* What an earlier process has left in caches is the first flush's, too. */
+	/* The first flush also covers what an earlier process left in caches. */
 	u->written = !disk->config->readonly;
 	u->is_direct = disk->config->cache == DISK_CACHE_NONE;
 	u->bounced_end = &u->bounced;
@@ -387,13 +387,13 @@ int disk_uring_start(struct disk_uring *u, const struct disk *disk, uint32_t max
 	memcpy(u->fd, fd, nfds * sizeof(*fd));
 	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	u->fd[nfds] = wake_fd;
-	/* Untouched until the first request that needs it. */
+	/* Takes no memory until the first request that needs it. */
 	u->bounce = aligned_alloc(DISK_MAX_BLOCK_BYTES, BOUNCE_BYTES);
 	if (wake_fd < 0 || !u->bounce) {
 		ret = error_set(err, -errno, "disk %s: %s", disk->config->path, strerror(errno));
 		goto free_bounce;
 	}
-	/* And those of disk_uring_flush() and disk_uring_read(). */
+	/* Also for the ops of disk_uring_flush() and disk_uring_read(). */
 	ret = create_ring(u, max_ops + 1 + DISK_URING_MAX_READS + u->nfds, err);
 	if (ret)
 		goto free_bounce;
@@ -431,7 +431,7 @@ bool disk_uring_stop(struct disk_uring *u)
 	if (ended)
 		free(u->bounce);
 	else
-		log_warn("disk %s: %u requests have not come to an end", u->disk->config->path,
+		log_warn("disk %s: %u requests have not ended", u->disk->config->path,
 			 u->in_flight);
 	pthread_cond_destroy(&u->idle);
 	pthread_mutex_destroy(&u->lock);
@@ -474,12 +474,12 @@ int disk_uring_drain(struct disk_uring *u, uint64_t deadline_ns, struct error *e
 		u->serving = served && deadline_ns;
 	}
 	pthread_mutex_unlock(&u->lock);
-	/* A guest resets as often as it likes. */
+	/* Not logged for a reset: a guest may reset at any rate. */
 	if (asked > left && deadline_ns)
 		log_info("%s: drained %u requests", u->disk->config->id, asked - left);
 	if (!left)
 		return 0;
-	/* Kicks may have come in vain in the meantime. */
+	/* Kicks may have been ignored meanwhile. */
 	disk_uring_wake(u);
 	return error_set(err, -ETIMEDOUT,
 			 "%u request%s of %s (%s) ha%s not completed within the time limit", left,
@@ -493,7 +493,7 @@ int disk_uring_read(struct disk_uring *u, struct disk_op *const *op, uint32_t n,
 	bool ended;
 
 	pthread_mutex_lock(&u->lock);
-	ended = wait_until(u, is_read, deadline_ns); /* some of an earlier call may hang */
+	ended = wait_until(u, is_read, deadline_ns); /* reads of an earlier call may hang */
 	if (ended) {
 		for (uint32_t i = 0; i < n; i++)
 			op[i]->is_ours = true;
@@ -501,7 +501,7 @@ int disk_uring_read(struct disk_uring *u, struct disk_op *const *op, uint32_t n,
 		u->nread_due = u->nreads = n;
 		disk_uring_wake(u);
 		ended = wait_until(u, is_read, deadline_ns);
-		u->nreads -= u->nread_due; /* has the thread not come to it at all? */
+		u->nreads -= u->nread_due; /* those that the thread has not begun */
 		u->nread_due = 0;
 	}
 	pthread_mutex_unlock(&u->lock);
@@ -516,7 +516,7 @@ int disk_uring_flush(struct disk_uring *u, uint64_t deadline_ns, struct error *e
 
 	pthread_mutex_lock(&u->lock);
 	if (needs_flush(u, &u->flush)) {
-		/* One that is on its way may have begun too early. */
+		/* A flush in flight may have begun too early. */
 		u->flush_due = true;
 		disk_uring_wake(u);
 		ret = wait_until(u, is_flushed, deadline_ns) ? u->flush.result : -ETIMEDOUT;

@@ -173,7 +173,7 @@ static int open_queue(struct net_backend *be, uint32_t pair, struct error *err)
 	return 0;
 }
 
-/* A descriptor that was opened by somebody else, with the flags that he chose. */
+/* An inherited descriptor: its flags are checked. */
 static int adopt_tap(struct net_backend *be, struct error *err)
 {
 	const int wanted = TAP_FLAGS;
@@ -330,7 +330,7 @@ struct net_stream {
 	struct timer retry;
 	bool warned; /* that nobody listens */
 	uint32_t in_from, in_to;
-	uint32_t out_from, out_to; /* of a frame that was half sent */
+	uint32_t out_from, out_to; /* of a half-sent frame */
 	uint8_t in[IN_BYTES];
 	uint8_t out[LENGTH_BYTES + NET_PACKET_BYTES];
 };
@@ -556,7 +556,7 @@ static const struct net_backend_ops stream_ops = {
 	.flush = stream_flush,
 };
 
-/* --- either */
+/* --- both */
 
 static const struct net_backend_ops *const backends[] = {&tap_ops, &stream_ops};
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* devices/host/net_backend.h - where the frames of a network card go to and come from.
+/* devices/host/net_backend.h - the host end of a network card: a tap or a stream socket.
  * Owns: its descriptors and what it keeps in `own`, from net_backend_open() to _close().
  * Threads: open and close: main only; the rest: any thread that holds the device's lock.
- * Units: bytes; a packet is a frame behind its struct virtio_net_hdr_v1 (NET_HDR_BYTES).
- * Errors: open: -errno with one message. Afterwards a network loses frames and says nothing.
+ * Units: bytes; a packet is a frame after its struct virtio_net_hdr_v1 (NET_HDR_BYTES).
+ * Errors: open: -errno with one message. Afterwards frames are lost silently, as on any network.
  *	Documentation/networking/tuntap.rst; QEMU's -netdev stream, which passt speaks too. */
 #ifndef DEVICES_HOST_NET_BACKEND_H
 #define DEVICES_HOST_NET_BACKEND_H
@@ -26,14 +26,14 @@ struct net_backend_ops {
 	bool (*claims)(const struct net_config *config);
 	int (*open)(struct net_backend *be, struct error *err);
 	void (*close)(struct net_backend *be);
-	/* The next packet: its bytes, or -EAGAIN. What iov has no room for is lost. -EFAULT: iov could
-	 * not be reached, and the packet is lost; so it is of send(). */
+	/* Returns the bytes of the next packet, or -EAGAIN. Bytes that iov has no room for are lost.
+	 * -EFAULT: iov is not accessible, the packet is lost; the same for send(). */
 	ssize_t (*receive)(struct net_backend *be, uint32_t pair, const struct iovec *iov,
 			   uint32_t niov);
-	/* 0: the packet is on its way, or lost; -EAGAIN: offer it again when the descriptor is
+	/* 0: the packet is sent, or lost; -EAGAIN: offer it again when the descriptor is
 	 * writable. */
 	int (*send)(struct net_backend *be, uint32_t pair, const struct iovec *iov, uint32_t niov);
-	/* Sends on what is left of the last packet; sets `unsent`. May be NULL. */
+	/* Sends the rest of the last packet; updates `unsent`. May be NULL. */
 	void (*flush)(struct net_backend *be);
 	/* Packets for the guest may need these of its GUEST_* features. May be NULL. */
 	int (*set_offloads)(struct net_backend *be, uint64_t features);
@@ -54,7 +54,7 @@ struct net_backend {
 	void *opaque;
 
 	const struct net_backend_ops *ops;
-	int fd[OPTIONS_MAX_QUEUES]; /* of each pair; -1: nobody at the other end now */
+	int fd[OPTIONS_MAX_QUEUES]; /* of each pair; -1: not connected */
 	bool unsent;		    /* flush() when fd[0] is writable */
 	void *own;
 };

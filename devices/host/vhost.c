@@ -18,7 +18,7 @@ static int failed(const struct vhost *vhost, const char *what, struct error *err
 	return error_set(err, ret, "%s: %s: %s", vhost->node, what, strerror(-ret));
 }
 
-/* Which of its rings it is the kernel does not say. */
+/* The kernel does not say which of the rings is broken. */
 static void ring_broken(void *opaque, uint32_t events)
 {
 	struct vhost *vhost = opaque;
@@ -108,7 +108,7 @@ void vhost_close(struct vhost *vhost)
 {
 	if (vhost->fd < 0)
 		return;
-	/* It uses the others: it goes first. */
+	/* First: it uses the other descriptors. */
 	close(vhost->fd);
 	if (vhost->error_fd >= 0) {
 		loop_del(&vhost->dev->vm->loop, vhost->error_fd);
@@ -174,7 +174,7 @@ void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
 	if (!vhost->running[ring])
 		return;
 	vhost->running[ring] = false;
-	/* The kernel tells only what it took; what it gave back it wrote into the ring. */
+	/* The kernel returns the available index only; the used index is in the ring. */
 	memcpy(&used, q->used + 2, sizeof(used));
 	q->next_used = used;
 	q->signalled_valid = false;

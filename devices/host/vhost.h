@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/host/vhost.h - virtqueues that the host's kernel serves: /dev/vhost-net, /dev/vhost-vsock.
- * Owns: the vhost descriptor, the rings' call eventfds and the one of their errors.
+ * Owns: the vhost descriptor, the rings' call eventfds and their error eventfd.
  * Threads: open and close: main only; the rest with the device's lock held.
  * Units: rings are those of this descriptor, 0 and 1; queues those of the device.
- * Errors: 0 or -errno with one message. A ring that the kernel gives up for broken puts the device
- *	in error. include/uapi/linux/vhost.h. */
+ * Errors: 0 or -errno with one message. A ring that the kernel finds broken puts the device in
+ *	error. include/uapi/linux/vhost.h. */
 #ifndef DEVICES_HOST_VHOST_H
 #define DEVICES_HOST_VHOST_H
 #include "devices/virtio/virtio.h"
@@ -23,16 +23,16 @@ struct vhost {
 };
 #define VHOST_CLOSED ((struct vhost){.fd = -1, .error_fd = -1, .call_fd = {-1, -1}})
 
-/* module: what to load if there is no such node. Tells the kernel where guest RAM is. */
+/* Hands guest RAM to the kernel. module: named in the message if there is no such node. */
 int vhost_open(struct vhost *vhost, struct device *dev, uint32_t first, const char *node,
 	       const char *module, struct error *err) must_check;
 /* Idempotent. */
 void vhost_close(struct vhost *vhost);
-/* Those of the accepted features that are the kernel's business. Before the first ring starts. */
+/* Sets those of the accepted features that the kernel handles. Before the first ring starts. */
 int vhost_set_features(struct vhost *vhost, uint64_t accepted, struct error *err) must_check;
-/* The ring goes on where the device's queue is. What makes it run (a back end, SET_RUNNING) is its
- * device's. */
+/* The ring starts at the indices of the device's queue. The device then makes it run, by a back end or
+ * SET_RUNNING. */
 int vhost_start_ring(struct vhost *vhost, uint32_t ring, struct error *err) must_check;
-/* After the device has made it stand still: the device's queue goes on where the ring is. */
+/* After the device has stopped it: the device's queue takes over the ring's indices. */
 void vhost_stop_ring(struct vhost *vhost, uint32_t ring);
 #endif

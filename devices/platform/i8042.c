@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The ports of a keyboard controller, without keyboard and mouse: there to be asked for a reset.
+/* The ports of a keyboard controller, without keyboard and mouse: only for its reset line.
  *
- * An i8042 that is not there reads all ones. So does this one, but for "input buffer full": who
+ * An absent i8042 reads all ones. So does this one, except for "input buffer full": a kernel that
  * resets by it waits for that bit to clear, Linux for a fifth of a second. Linux's probe gives up
  * when the output buffer still has data after 16 reads, within a millisecond. */
 #include "devices/devices.h"

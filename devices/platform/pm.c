@@ -11,7 +11,7 @@
 #include "vmm/vm.h"
 #include <string.h>
 
-/* Status and enable bits have the same places. */
+/* Status and enable bits have the same positions. */
 #define PM1_TMR	   0x0001
 #define PM1_GBL	   0x0020
 #define PM1_PWRBTN 0x0100
@@ -49,11 +49,11 @@ struct pm_host {
 	bool running;
 	uint64_t carries;    /* changes of the top bit that PM1_TMR has been set for */
 	uint64_t started_ns; /* CLOCK_MONOTONIC when the timer began to run on top of timer_ns */
-	struct timer timer;  /* the next change of the top bit, if the guest wants to know */
+	struct timer timer;  /* the next change of the top bit, if it is to interrupt */
 	struct irq_line sci;
 };
 
-/* A century and more of running: no sum of ours overflows. */
+/* More than a century: no sum overflows. */
 #define TIMER_MAX_NS (UINT64_MAX / 4)
 
 static uint64_t ticks_of(uint64_t ns)
@@ -88,7 +88,7 @@ static uint64_t guest_ns(const struct device *dev)
 	return s->timer_ns + (host->running ? clock_now_ns() - host->started_ns : 0);
 }
 
-/* Sets PM1_TMR if the timer's top bit has changed since it was last looked at. */
+/* Sets PM1_TMR if the timer's top bit has changed since the last call. */
 static void catch_up(struct device *dev)
 {
 	struct pm_host *host = dev->host;
@@ -112,7 +112,7 @@ static void arm_timer(struct device *dev)
 		return;
 	}
 	left = ((host->carries + 1) << (PM_TIMER_BITS - 1)) - ticks_of(guest_ns(dev));
-	/* Rounded up by a tick: never early, so never in vain. */
+	/* Rounded up by a tick: never fires early. */
 	timer_set(&host->timer, (left + 1) * CLOCK_NS_PER_S / PM_TIMER_HZ);
 }
 
@@ -258,7 +258,7 @@ static void pm_detach(struct device *dev)
 	timer_close(&host->timer);
 }
 
-/* The timer stops: what it has counted is all in the state. */
+/* Stops the timer and puts its count into the state. */
 static int pm_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	struct pm_host *host = dev->host;
@@ -285,7 +285,7 @@ static void pm_resume(struct device *dev)
 	irq_line_renew(&host->sci, sci_level(dev->state));
 }
 
-/* Only ever of a stopped guest; resume starts the timer from zero. */
+/* The guest is stopped; resume starts the timer from zero. */
 static void pm_reset(struct device *dev)
 {
 	struct pm_host *host = dev->host;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* pvpanic: a guest's kernel says here that it has panicked. QEMU, docs/specs/pvpanic. */
+/* pvpanic: a guest's kernel reports its panic here. QEMU, docs/specs/pvpanic. */
 #include "devices/device.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -17,7 +17,7 @@ static const struct {
 #define EVENTS_ALL 3
 
 struct pvpanic_state {
-	uint8_t reported; /* each once from power-on on, however often the guest repeats it */
+	uint8_t reported; /* each once after power-on, even if the guest repeats it */
 };
 #define PVPANIC_STATE(F, A, V, T) F(T, reported)
 

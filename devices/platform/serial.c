@@ -60,7 +60,7 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 struct serial_state {
 	uint32_t nrx, ntx;
 	uint8_t rx[SERIAL_FIFO]; /* oldest byte first */
-	uint8_t tx[SERIAL_FIFO]; /* what the host end has not taken yet */
+	uint8_t tx[SERIAL_FIFO]; /* not yet taken by the host end */
 	uint8_t rbr;		 /* the last byte read: what an empty receiver shows */
 	uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
 	uint8_t lsr_errors; /* overrun, parity, framing, break; cleared by a read of LSR */
@@ -109,7 +109,7 @@ static const char *serial_check(const void *state)
 	if (s->nrx > fifo_size(s) || s->ntx > fifo_size(s))
 		return "more bytes than the FIFO has room for";
 	if (s->thre_pending > 1 || s->timeout_pending > 1)
-		return "an interrupt is pending or not, 0 or 1";
+		return "an interrupt flag is not 0 or 1";
 	return NULL;
 }
 STATE_DEFINE(serial_state, SERIAL_STATE, "serial", serial_check);
@@ -156,7 +156,7 @@ static void arm_timer(struct serial_host *host, uint64_t delay_ns)
 	timer_set(&host->timer, delay_ns);
 }
 
-/* Bytes wait below the trigger level: only time makes them an interrupt. */
+/* Bytes below the trigger level interrupt only after a timeout. */
 static bool wants_timeout(const struct serial_state *s)
 {
 	return s->fcr & FCR_ENABLE && s->ier & IER_RDA && s->nrx && s->nrx < rx_trigger(s) &&
@@ -170,7 +170,7 @@ static void rx_activity(struct device *dev)
 	if (!wants_timeout(dev->state))
 		return;
 	host->activity_ns = clock_now_ns();
-	/* An armed timer finds out by itself that it came too early: no system call a byte. */
+	/* An armed timer checks for itself whether it fired too early: no system call for each byte. */
 	if (!host->timer_armed)
 		arm_timer(host, SERIAL_TIMEOUT_NS);
 }
@@ -262,7 +262,7 @@ static const struct chardev_ops serial_chardev_ops = {
 
 static uint8_t modem_lines(const struct serial_state *s)
 {
-	/* A device that is always there: a console waits for no carrier. */
+	/* Always connected: a console does not wait for a carrier. */
 	if (!(s->mcr & MCR_LOOP))
 		return MSR_CTS | MSR_DSR | MSR_DCD;
 	return (uint8_t)((s->mcr & MCR_RTS ? MSR_CTS : 0) | (s->mcr & MCR_DTR ? MSR_DSR : 0) |

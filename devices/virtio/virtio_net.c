@@ -445,7 +445,7 @@ static int net_attach(struct device *dev, struct vm *vm, struct error *err)
 
 static void net_detach(struct device *dev)
 {
-	/* The card's thread may be about to serve a queue. */
+	/* The card's thread may be serving a queue. */
 	pthread_mutex_lock(&dev->lock);
 	virtio_detach(dev);
 	pthread_mutex_unlock(&dev->lock);

@@ -9,7 +9,7 @@
 #define QUEUE	    0
 #define QUEUE_SIZE  64
 #define MAX_BUFFERS 64
-/* Of a chain: the driver takes what it gets and asks again. */
+/* Of a chain: a driver that wants more asks again. */
 #define MAX_BYTES 4096
 
 struct rng_state {
@@ -48,7 +48,7 @@ static void kicked(void *opaque, uint32_t events)
 	virtio_take_kick(dev, QUEUE);
 	if (atomic_load(&v->broken))
 		return;
-	/* Once around the queue: others want this thread too. */
+	/* Once around the queue: the main loop has other work, too. */
 	for (uint32_t i = 0; i < q->size; i++) {
 		ret = virtq_pop(q, &chain, MAX_BUFFERS, &err);
 		if (ret <= 0)

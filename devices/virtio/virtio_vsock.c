@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Socket device: sockets between guest and host. The host's kernel serves both data queues by vhost,
- * the event queue is served here. Connections end with the process, for they live in that kernel;
- * the guest hears of it by TRANSPORT_RESET. virtio 1.2, 5.10. */
+ * this process the event queue. Connections live in that kernel and end with the process: the guest
+ * gets a TRANSPORT_RESET. virtio 1.2, 5.10. */
 #include "devices/host/vhost.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -45,9 +45,9 @@ static const char *vsock_check(const void *state)
 	if (s->virtio.nqueues != QUEUES)
 		return "a socket device has three queues";
 	if (s->reset_due > 1)
-		return "a reset is due or not, 0 or 1";
+		return "reset_due is not 0 or 1";
 	if (s->pad)
-		return "something where nothing is";
+		return "padding is not zero";
 	return virtio_check(&s->virtio);
 }
 STATE_DEFINE(vsock_state, VSOCK_STATE, "virtio-vsock", vsock_check);
@@ -93,13 +93,13 @@ static void vsock_start(struct device *dev)
 
 static int vsock_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
-	(void)deadline_ns; /* the kernel has no chain in hand for longer than a copy takes */
+	(void)deadline_ns; /* the kernel holds a chain only while it copies */
 	(void)err;
 	stop_rings(dev->host);
 	return 0;
 }
 
-/* The event queue: buffers for events, of which there is one kind. */
+/* The event queue: the driver offers buffers, the device has one kind of event. */
 static void vsock_kick(struct device *dev, uint32_t queue)
 {
 	const struct virtio_vsock_event event = {htole32(VIRTIO_VSOCK_EVENT_TRANSPORT_RESET)};

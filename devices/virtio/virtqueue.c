@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Split virtqueues, virtio 1.2, 2.7. The driver may change any byte of its rings at any moment:
- * each field is read once, and what was read is what is checked and used. */
+ * each field is copied once, then checked and used. */
 #include "devices/virtio/virtqueue.h"
 #include "vmm/base/iov.h"
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <linux/virtio_ring.h>
 #include <string.h>
 
-/* Two more bytes behind each ring: used_event and avail_event. */
+/* Two more bytes after each ring: used_event and avail_event. */
 #define AVAIL_BYTES(size) (6 + 2 * (uint64_t)(size))
 #define USED_BYTES(size)  (6 + 8 * (uint64_t)(size))
 
@@ -25,7 +25,7 @@ static void store16(uint8_t *at, uint16_t value)
 	__atomic_store_n((uint16_t *)(void *)at, value, __ATOMIC_RELEASE);
 }
 
-/* Stores before it are seen by whoever stored before what is loaded behind it. */
+/* Full (store-load) memory barrier: publish our index before reading the other side's. */
 static void full_barrier(void)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -36,7 +36,7 @@ static uint16_t avail_idx(const struct virtq *q)
 	return load16(q->avail + 2);
 }
 
-/* Entry `size` of a ring is where the other side is told of its own: used_event, avail_event. */
+/* Entry `size`, after the ring: used_event in the available ring, avail_event in the used ring. */
 static uint8_t *avail_entry(const struct virtq *q, size_t i)
 {
 	return q->avail + 4 + 2 * i;
@@ -81,7 +81,7 @@ int virtq_start(struct virtq *q, const struct ram *ram, uint64_t desc_gpa, uint6
 	return ret;
 }
 
-/* A buffer becomes as many elements as it touches regions. */
+/* A buffer becomes one element for each region of RAM that it touches. */
 static int add_buffer(const struct virtq *q, struct virtq_chain *chain, uint32_t max_iov,
 		      const struct vring_desc *d, struct error *err)
 {
@@ -90,10 +90,10 @@ static int add_buffer(const struct virtq *q, struct virtq_chain *chain, uint32_t
 	if (!d->len)
 		return error_set(err, -EINVAL, "a buffer of 0 bytes");
 	if (!is_write && chain->nwrite)
-		return error_set(err, -EINVAL, "a buffer to read behind one to write");
+		return error_set(err, -EINVAL, "a buffer to read after one to write");
 	for (uint64_t at = 0, left; at < d->len; at += left) {
 		uint32_t n = chain->nread + chain->nwrite;
-		/* Past the end of the address space there is no RAM, and none ends there. */
+		/* ram_at() finds nothing past the end of the address space. */
 		void *hva = ram_at(q->ram, d->addr + at, &left);
 
 		if (!hva)
@@ -114,11 +114,11 @@ static int add_buffer(const struct virtq *q, struct virtq_chain *chain, uint32_t
 	return 0;
 }
 
-/* The table that a chain is in: the queue's own, at last perhaps an indirect one. */
+/* The table of a chain's descriptors: the queue's own, or an indirect one. */
 struct table {
 	bool is_indirect;
 	uint64_t gpa;
-	uint32_t size, left; /* left: how many more descriptors a chain without a loop can have */
+	uint32_t size, left; /* left: descriptors that a chain without a loop may still have */
 };
 
 static int enter_indirect(const struct virtq *q, struct table *table, const struct vring_desc *d,
@@ -168,7 +168,7 @@ static int walk(const struct virtq *q, struct virtq_chain *chain, uint32_t max_i
 			return error_set(err, -EINVAL, "descriptor %u of a table of %u", index,
 					 table.size);
 		if (!table.left--)
-			return error_set(err, -EINVAL, "a chain that is a loop");
+			return error_set(err, -EINVAL, "a chain that loops");
 		ret = fetch(q, &table, index, &d, err);
 		if (ret)
 			return ret;
@@ -221,7 +221,7 @@ void virtq_fill(struct virtq *q, uint32_t index, uint16_t head, uint32_t bytes)
 void virtq_publish(struct virtq *q, uint32_t n)
 {
 	q->next_used = (uint16_t)(q->next_used + n);
-	/* Once around since the last interrupt: the distance says nothing any more. */
+	/* The index has wrapped since the last interrupt: the distance means nothing now. */
 	if ((uint16_t)(q->next_used - q->signalled) < n)
 		q->signalled_valid = false;
 	store16(q->used + 2, q->next_used);
@@ -238,8 +238,8 @@ bool virtq_should_signal(struct virtq *q)
 	uint16_t since = (uint16_t)(q->next_used - q->signalled), event;
 	bool valid = q->signalled_valid;
 
-	/* The used index is out before the driver's wish is read; the driver does it the other way
-	 * round, so that one of us sees the other. */
+	/* We publish the used index, then read the driver's request for interrupts; the driver does it the
+	 * other way round, so at least one of us sees the other's store. */
 	full_barrier();
 	if (valid && !since)
 		return false;
@@ -263,7 +263,7 @@ bool virtq_want_kicks(struct virtq *q)
 
 void virtq_no_kicks(struct virtq *q)
 {
-	/* With event indices the last one stays: it is behind the driver, who kicks once in 65536. */
+	/* With event indices the old avail_event stays: it makes the driver kick once in 65536. */
 	if (!q->event_idx)
 		store16(q->used, VRING_USED_F_NO_NOTIFY);
 }

@@ -191,7 +191,7 @@ START_TEST(bad_chains)
 		{{{DATA, 8, next, 1}, {DATA, 8, next, 0}}, "loop"},
 		{{{DATA, 8, next, SIZE}}, "descriptor 8"},
 		{{{DATA, 8, next, 0xffff}}, "descriptor 65535"},
-		{{{DATA, 8, next | write, 1}, {DATA, 8, 0, 0}}, "to read behind"},
+		{{{DATA, 8, next | write, 1}, {DATA, 8, 0, 0}}, "to read after"},
 		{{{4 * MIB - 4, 8, 0, 0}}, "not in RAM"},
 		{{{4 * MIB, 1, 0, 0}}, "not in RAM"},
 		{{{HIGH - 4, 8, write, 0}}, "not in RAM"},
