@@ -109,7 +109,7 @@ static void everything_asked_for(void)
 	close(fd);
 	listen_at(net.path);
 	rig.opt.rng = true;
-	rig.opt.vsock_cid = 3; /* vhost_stand_in.c */
+	rig.opt.vsock_cid = 3; /* fake_vhost.c */
 	rig.opt.has_console = rig.opt.has_agent = true;
 	rig.opt.disk = &disk;
 	rig.opt.ndisks = 1;

@@ -2,8 +2,7 @@
 /* tests/rig/blk_fixture.h - a virtio disk in the rig and a tiny driver for it.
  * Owns: the rig, its RAM, and the image in the fixture's folder.
  * Threads: one, beside the disk's own.
- * Units: bytes, sectors of 512; GPAs.
- * Errors: a failed step fails the test. virtio 1.2, 2.7 and 5.2. */
+ * Units: bytes, sectors of 512; GPAs. virtio 1.2, 2.7 and 5.2. */
 #ifndef TESTS_RIG_BLK_FIXTURE_H
 #define TESTS_RIG_BLK_FIXTURE_H
 #include "devices/virtio/virtio_blk.h"

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* tests/rig/net_fixture.h - a network card in the rig, with a guest's driver on one side.
  * Owns: the options of one card.
- * Threads: one; the card has its own.
- * Units: bytes.
- * Errors: a failed step fails the test. */
+ * Threads: one; the card has its own. */
 #ifndef TESTS_RIG_NET_FIXTURE_H
 #define TESTS_RIG_NET_FIXTURE_H
 #include "devices/virtio/virtio_net.h"

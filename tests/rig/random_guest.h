@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* tests/rig/random_guest.h - a guest that does whatever comes to its mind, for the rig's machine.
- * Owns: nothing.
- * Threads: one.
- * Units: none.
- * Errors: none: whatever it does is the devices' to bear. The same seed does the same. */
+/* tests/rig/random_guest.h - a guest that makes random accesses to the rig's machine. The same seed makes the
+ * same ones. */
 #ifndef TESTS_RIG_RANDOM_GUEST_H
 #define TESTS_RIG_RANDOM_GUEST_H
 #include <stdint.h>

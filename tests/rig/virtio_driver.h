@@ -3,8 +3,7 @@
  * negotiates, and drives its queues.
  * Owns: guest RAM and all devices that rig.opt asks for, from virtio_guest_boot() to _end().
  * Threads: one; devices may have their own.
- * Units: addresses are GPAs; lengths are bytes.
- * Errors: a failed step fails the test. virtio 1.2, 3.1 and 4.1. */
+ * Units: addresses are GPAs; lengths are bytes. virtio 1.2, 3.1 and 4.1. */
 #ifndef TESTS_RIG_VIRTIO_DRIVER_H
 #define TESTS_RIG_VIRTIO_DRIVER_H
 #include "devices/virtio/virtio.h"

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* tests/rig/virtio_fixture.h - a fake virtio device in the rig, and its driver, register by register.
  * Owns: machine, device and guest RAM, from before to after each test of virtio_fixture_main().
- * Threads: one.
- * Units: bytes.
- * Errors: a failed step fails the test. virtio 1.2, 3.1 and 4.1. */
+ * virtio 1.2, 3.1 and 4.1. */
 #ifndef TESTS_RIG_VIRTIO_FIXTURE_H
 #define TESTS_RIG_VIRTIO_FIXTURE_H
 #include "devices/pci/pci.h"

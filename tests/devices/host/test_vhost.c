@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Rings that the kernel serves: what it is told, when it is stopped, and who goes on where. */
-#include "tests/fakes/vhost_stand_in.h"
+#include "tests/fakes/fake_vhost.h"
 #include "tests/rig/net_fixture.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +49,7 @@ static const struct vsock_part {
 
 START_TEST(kernel_is_told)
 {
-	const struct stand_in *in = stand_in;
+	const struct fake_vhost *in = fake_vhost;
 
 	boot_vsock();
 	ck_assert_uint_eq(driver_config(&drv, 0, 8), 77);
@@ -91,26 +91,26 @@ START_TEST(rings_go_on)
 	boot_vsock();
 	for (uint32_t i = 0; i < 5; i++)
 		offer(TX, i);
-	ck_assert_uint_eq(stand_in_serve(stand_in, TX, 3, 0), 3);
+	ck_assert_uint_eq(fake_vhost_serve(fake_vhost, TX, 3, 0), 3);
 	for (uint32_t round = 0; round < 3; round++) {
 		virtio_guest_reload();
 		drv.dev = devices_find(&rig.vm, "vsock0");
-		ck_assert(stand_in->runs);
-		ck_assert_uint_eq(stand_in->ring[TX].base, 3 + round);
-		ck_assert_uint_eq(stand_in_serve(stand_in, TX, 1, 0), round < 2);
+		ck_assert(fake_vhost->runs);
+		ck_assert_uint_eq(fake_vhost->ring[TX].base, 3 + round);
+		ck_assert_uint_eq(fake_vhost_serve(fake_vhost, TX, 1, 0), round < 2);
 	}
 	for (uint32_t i = 0; i < 5; i++)
 		driver_wait(&drv, TX);
 	/* Indices go round; the kernel knows 16 bits of them. */
 	for (uint32_t i = 0; i < 70000; i++) {
 		offer(TX, 0);
-		ck_assert_uint_eq(stand_in_serve(stand_in, TX, 1, 0), 1);
+		ck_assert_uint_eq(fake_vhost_serve(fake_vhost, TX, 1, 0), 1);
 		driver_wait(&drv, TX);
 	}
 	virtio_guest_reload();
 	drv.dev = devices_find(&rig.vm, "vsock0");
 	s = drv.dev->state;
-	ck_assert_uint_eq(stand_in->ring[TX].base, (70005) % 65536);
+	ck_assert_uint_eq(fake_vhost->ring[TX].base, (70005) % 65536);
 	ck_assert_uint_eq(s->queue_next_used[TX], 70005 % 65536);
 	virtio_guest_end();
 }
@@ -170,10 +170,10 @@ END_TEST
 START_TEST(ring_that_the_kernel_gives_up)
 {
 	boot_vsock();
-	write_fd(stand_in->ring[0].error);
+	write_fd(fake_vhost->ring[0].error);
 	RIG_WAIT_FOR(driver_status(&drv) & 0x40);
 	driver_start(&drv, "vsock0", EVERY);
-	ck_assert(stand_in->runs);
+	ck_assert(fake_vhost->runs);
 	virtio_guest_end();
 }
 END_TEST
@@ -184,17 +184,17 @@ START_TEST(vsock_refusals)
 
 	rig.opt.vsock_cid = 77;
 	rig.opt.serial.kind = CHARDEV_NONE;
-	stand_in_absent = true;
+	fake_vhost_absent = true;
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), -ENOENT);
 	ck_assert_ptr_nonnull(strstr(err.msg, "modprobe vhost_vsock"));
 	virtio_guest_detach();
-	stand_in_absent = false;
-	stand_in_fails = VHOST_VSOCK_SET_GUEST_CID;
-	stand_in_errno = EADDRINUSE;
+	fake_vhost_absent = false;
+	fake_vhost_fails = VHOST_VSOCK_SET_GUEST_CID;
+	fake_vhost_errno = EADDRINUSE;
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EADDRINUSE);
 	ck_assert_ptr_nonnull(strstr(err.msg, "cid=77 is another VM's"));
 	virtio_guest_detach();
-	stand_in_fails = 0;
+	fake_vhost_fails = 0;
 	boot_vsock();
 	rig.opt.vsock_cid = 78;
 	err.msg[0] = 0;
@@ -211,14 +211,14 @@ START_TEST(vsock_start_that_fails)
 
 	boot_vsock();
 	for (size_t i = 0; i < sizeof(fails) / sizeof(fails[0]); i++) {
-		stand_in_errno = EFAULT;
-		stand_in_fails = fails[i];
+		fake_vhost_errno = EFAULT;
+		fake_vhost_fails = fails[i];
 		virtio_guest_reload();
 		ck_assert_uint_eq(driver_status(&drv) & 0x40, 0x40);
-		ck_assert(!stand_in->runs);
-		stand_in_fails = 0;
+		ck_assert(!fake_vhost->runs);
+		fake_vhost_fails = 0;
 		driver_start(&drv, "vsock0", EVERY);
-		ck_assert(stand_in->runs);
+		ck_assert(fake_vhost->runs);
 	}
 	virtio_guest_end();
 }
@@ -242,24 +242,25 @@ START_TEST(net_by_kernel)
 {
 	boot_net(2, AUTO_AUTO, EVERY);
 	/* The tap's header is the driver's: the kernel adds none. */
-	ck_assert(stand_in[0].features >> VIRTIO_NET_F_MRG_RXBUF & 1);
-	ck_assert(!(stand_in[0].features >> VHOST_NET_F_VIRTIO_NET_HDR & 1));
-	ck_assert(stand_in[0].features & VERSION);
+	ck_assert(fake_vhost[0].features >> VIRTIO_NET_F_MRG_RXBUF & 1);
+	ck_assert(!(fake_vhost[0].features >> VHOST_NET_F_VIRTIO_NET_HDR & 1));
+	ck_assert(fake_vhost[0].features & VERSION);
 	for (uint32_t ring = 0; ring < 2; ring++) {
-		ck_assert_int_eq(stand_in[0].ring[ring].backend, net_host(drv.dev)->backend.fd[0]);
-		ck_assert_int_eq(stand_in[1].ring[ring].backend, -1);
+		ck_assert_int_eq(fake_vhost[0].ring[ring].backend,
+				 net_host(drv.dev)->backend.fd[0]);
+		ck_assert_int_eq(fake_vhost[1].ring[ring].backend, -1);
 	}
 	ck_assert_uint_eq(
 		control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\2\0", 2),
 		VIRTIO_NET_OK);
-	ck_assert_int_eq(stand_in[0].ring[1].backend, net_host(drv.dev)->backend.fd[0]);
-	ck_assert_int_eq(stand_in[1].ring[1].backend, net_host(drv.dev)->backend.fd[1]);
-	ck_assert_uint_eq(stand_in[1].ring[0].addr.desc_user_addr,
+	ck_assert_int_eq(fake_vhost[0].ring[1].backend, net_host(drv.dev)->backend.fd[0]);
+	ck_assert_int_eq(fake_vhost[1].ring[1].backend, net_host(drv.dev)->backend.fd[1]);
+	ck_assert_uint_eq(fake_vhost[1].ring[0].addr.desc_user_addr,
 			  (uintptr_t)net_queue(drv.dev, 2)->q.desc);
 	ck_assert_uint_eq(
 		control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\1\0", 2),
 		VIRTIO_NET_OK);
-	ck_assert_int_eq(stand_in[1].ring[1].backend, -1);
+	ck_assert_int_eq(fake_vhost[1].ring[1].backend, -1);
 	virtio_guest_end();
 }
 END_TEST
@@ -278,7 +279,7 @@ START_TEST(net_changes_hands)
 {
 	boot_net(1, AUTO_ON, EVERY);
 	send_some(5);
-	ck_assert_uint_eq(stand_in_serve(stand_in, TX, 2, 0), 2);
+	ck_assert_uint_eq(fake_vhost_serve(fake_vhost, TX, 2, 0), 2);
 	card.vhost = AUTO_OFF;
 	virtio_guest_reload();
 	drv.dev = devices_find(&rig.vm, "net0");
@@ -293,19 +294,19 @@ START_TEST(net_changes_hands)
 	virtio_guest_reload();
 	drv.dev = devices_find(&rig.vm, "net0");
 	ck_assert(net_host(drv.dev)->vhost_runs);
-	ck_assert_uint_eq(stand_in->ring[TX].base, 5);
-	ck_assert_uint_eq(stand_in->ring[RX].base, 0);
-	ck_assert_uint_eq(stand_in_serve(stand_in, RX, 9, 72), 4);
+	ck_assert_uint_eq(fake_vhost->ring[TX].base, 5);
+	ck_assert_uint_eq(fake_vhost->ring[RX].base, 0);
+	ck_assert_uint_eq(fake_vhost_serve(fake_vhost, RX, 9, 72), 4);
 	for (int i = 0; i < 4; i++)
 		ck_assert_uint_eq(driver_wait(&drv, RX), 72);
 	set_link(false);
-	ck_assert_int_eq(stand_in->ring[TX].backend, -1);
+	ck_assert_int_eq(fake_vhost->ring[TX].backend, -1);
 	send_some(3);
 	for (int i = 0; i < 3; i++)
 		driver_wait(&drv, TX);
 	set_link(true);
-	ck_assert_uint_eq(stand_in->ring[TX].base, 8);
-	ck_assert_int_ge(stand_in->ring[TX].backend, 0);
+	ck_assert_uint_eq(fake_vhost->ring[TX].base, 8);
+	ck_assert_int_ge(fake_vhost->ring[TX].backend, 0);
 	virtio_guest_end();
 }
 END_TEST
@@ -335,13 +336,13 @@ START_TEST(net_pairs)
 
 	boot_net(2, AUTO_ON, EVERY);
 	rig_spin();
-	stand_in_errno = EFAULT;
-	stand_in_fails = VHOST_NET_SET_BACKEND;
+	fake_vhost_errno = EFAULT;
+	fake_vhost_fails = VHOST_NET_SET_BACKEND;
 	add_set_pairs(0, 1);
 	driver_kick(&drv, 4);
 	driver_wait(&drv, 4);
 	ck_assert(net_host(drv.dev)->vhost_runs);
-	stand_in_fails = 0;
+	fake_vhost_fails = 0;
 	add_set_pairs(0, 2);
 	add_set_pairs(1, 1);
 	driver_kick(&drv, 4);
@@ -366,14 +367,14 @@ START_TEST(net_without_kernel)
 
 	boot_net(1, AUTO_ON, EVERY);
 	for (size_t i = 0; i < sizeof(fails) / sizeof(fails[0]); i++) {
-		stand_in_errno = EFAULT;
-		stand_in_fails = fails[i];
+		fake_vhost_errno = EFAULT;
+		fake_vhost_fails = fails[i];
 		driver_start(&drv, "net0", EVERY);
 		ck_assert(!net_host(drv.dev)->vhost_runs);
 		send_some(2);
 		driver_wait(&drv, TX);
 		driver_wait(&drv, TX);
-		stand_in_fails = 0;
+		fake_vhost_fails = 0;
 		driver_start(&drv, "net0", EVERY);
 		ck_assert(net_host(drv.dev)->vhost_runs);
 	}
@@ -389,7 +390,7 @@ START_TEST(net_refusals)
 	card_options(NET_TAP, 1);
 	strcpy(card.path, "stasis0");
 	card.vhost = AUTO_ON;
-	stand_in_absent = true;
+	fake_vhost_absent = true;
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), -ENOENT);
 	ck_assert_ptr_nonnull(strstr(err.msg, "modprobe vhost_net"));
 	virtio_guest_detach();

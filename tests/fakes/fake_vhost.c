@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "tests/fakes/vhost_stand_in.h"
+#include "tests/fakes/fake_vhost.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_config.h>
@@ -14,37 +14,37 @@
 
 #define BIT(n) (1ull << (n))
 
-struct stand_in stand_in[STAND_INS];
-unsigned long stand_in_fails;
-int stand_in_errno;
-bool stand_in_absent;
+struct fake_vhost fake_vhost[FAKE_VHOSTS];
+unsigned long fake_vhost_fails;
+int fake_vhost_errno;
+bool fake_vhost_absent;
 
-int stand_in_open(const char *path, int flags, ...);
-int stand_in_ioctl(int fd, unsigned long request, ...);
+int fake_vhost_open(const char *path, int flags, ...);
+int fake_vhost_ioctl(int fd, unsigned long request, ...);
 
 static bool is_open(int fd)
 {
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
-static void record(struct stand_in *in, int fd, const char *path)
+static void record(struct fake_vhost *in, int fd, const char *path)
 {
-	*in = (struct stand_in){.fd = fd, .is_vsock = strstr(path, "vsock")};
+	*in = (struct fake_vhost){.fd = fd, .is_vsock = strstr(path, "vsock")};
 	for (int i = 0; i < 2; i++)
-		in->ring[i] =
-			(struct stand_in_ring){.kick = -1, .call = -1, .error = -1, .backend = -1};
+		in->ring[i] = (struct fake_vhost_ring){
+			.kick = -1, .call = -1, .error = -1, .backend = -1};
 }
 
-int stand_in_open(const char *path, int flags, ...)
+int fake_vhost_open(const char *path, int flags, ...)
 {
 	int fd;
 
-	if (stand_in_absent) {
+	if (fake_vhost_absent) {
 		errno = ENOENT;
 		return -1;
 	}
 	fd = open("/dev/null", flags);
-	for (struct stand_in *in = stand_in; in < stand_in + STAND_INS; in++)
+	for (struct fake_vhost *in = fake_vhost; in < fake_vhost + FAKE_VHOSTS; in++)
 		if (!in->fd || in->fd == fd || !is_open(in->fd)) {
 			record(in, fd, path);
 			return fd;
@@ -58,7 +58,7 @@ static void must(bool condition)
 		abort();
 }
 
-static int vsock(struct stand_in *in, unsigned long request, const void *arg)
+static int vsock(struct fake_vhost *in, unsigned long request, const void *arg)
 {
 	if (request == VHOST_VSOCK_SET_GUEST_CID)
 		memcpy(&in->cid, arg, sizeof(in->cid));
@@ -68,11 +68,11 @@ static int vsock(struct stand_in *in, unsigned long request, const void *arg)
 }
 
 /* Requests that name a ring: all their structures begin with its index. */
-static int of_ring(struct stand_in *in, unsigned long request, void *arg)
+static int of_ring(struct fake_vhost *in, unsigned long request, void *arg)
 {
 	struct vhost_vring_state *state = arg;
 	const struct vhost_vring_file *file = arg;
-	struct stand_in_ring *ring = &in->ring[state->index & 1];
+	struct fake_vhost_ring *ring = &in->ring[state->index & 1];
 	bool stands = ring->backend < 0 && !in->runs;
 
 	must(in->has_owner && state->index < 2);
@@ -122,9 +122,9 @@ static bool is_undone(unsigned long request, const void *arg)
 	       file->fd < 0;
 }
 
-int stand_in_ioctl(int fd, unsigned long request, ...)
+int fake_vhost_ioctl(int fd, unsigned long request, ...)
 {
-	struct stand_in *in = stand_in;
+	struct fake_vhost *in = fake_vhost;
 	va_list ap;
 	void *arg;
 
@@ -132,10 +132,10 @@ int stand_in_ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(ap, void *);
 	va_end(ap);
 	while (in->fd != fd)
-		if (++in == stand_in + STAND_INS)
+		if (++in == fake_vhost + FAKE_VHOSTS)
 			return ioctl(fd, request, arg); /* somebody else's */
-	if (request == stand_in_fails && !is_undone(request, arg)) {
-		errno = stand_in_errno;
+	if (request == fake_vhost_fails && !is_undone(request, arg)) {
+		errno = fake_vhost_errno;
 		return -1;
 	}
 	switch (request) {
@@ -166,9 +166,9 @@ int stand_in_ioctl(int fd, unsigned long request, ...)
 	}
 }
 
-uint32_t stand_in_serve(struct stand_in *in, uint32_t ring, uint32_t n, uint32_t bytes)
+uint32_t fake_vhost_serve(struct fake_vhost *in, uint32_t ring, uint32_t n, uint32_t bytes)
 {
-	struct stand_in_ring *r = &in->ring[ring];
+	struct fake_vhost_ring *r = &in->ring[ring];
 	const uint16_t *avail = (const void *)(uintptr_t)r->addr.avail_user_addr;
 	uint16_t *used = (void *)(uintptr_t)r->addr.used_user_addr;
 	uint32_t done = 0;
