@@ -4,6 +4,7 @@
 #include "cpr/job.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
+#include "devices/devices.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
@@ -73,10 +74,7 @@ static int step_machine(void *ctx, struct error *err)
 		!load->stay_paused && strcmp(snap->root.run_state, runstate_name[RUNSTATE_PAUSED]);
 	load->suspended = snap->root.suspended ||
 			  !strcmp(snap->root.run_state, runstate_name[RUNSTATE_SUSPENDED]);
-	ret = machine_compare(&snap->machine, load->suspended, load->vm, err);
-	if (!ret)
-		snapshot_drop_absent(snap);
-	return ret;
+	return machine_compare(&snap->machine, load->suspended, load->vm, err);
 }
 
 /* The label is the one truth about this RAM: does it hold the guest of this checkpoint? */
@@ -132,44 +130,7 @@ static int step_parse(void *ctx, struct error *err)
 	return checkpoint_load(&load->ckpt, load->snap->section, load->snap->nsections, true, err);
 }
 
-static bool is_accepted(const struct load *load, const struct device *dev)
-{
-	for (const char *const *name = load->accept; name && *name; name++)
-		if (!strcmp(*name, dev->name))
-			return true;
-	return false;
-}
-
-static int compare(const struct load *load, struct device *dev, const void *saved,
-		   struct error *err)
-{
-	struct error why = {""}, who = {""};
-	int ret = 0;
-
-	pthread_mutex_lock(&dev->lock);
-	if (dev->ops->compare && dev->ops->compare(dev, saved, &why))
-		ret = error_join(err, -EINVAL, "%s: %s", dev->name, why.msg);
-	else if (dev->ops->may_save && !load->suspended)
-		ret = error_join(err, -EINVAL,
-				 "%s: saved with a guest that is awake, which no save does: this "
-				 "checkpoint was made up",
-				 dev->name);
-	/* What does not fit cannot be accepted either. */
-	if (!ret && dev->ops->recognize && dev->ops->recognize(dev, saved, &who)) {
-		if (is_accepted(load, dev))
-			log_warn("%s is accepted: %s", dev->name, who.msg);
-		else
-			ret = error_join(
-				err, -ESTALE,
-				"%s is not as it was saved: %s: give it the disk that it "
-				"had, or take this one by cprload accept-disks:='[\"%s\"]'",
-				dev->name, who.msg, dev->name);
-	}
-	pthread_mutex_unlock(&dev->lock);
-	return ret;
-}
-
-/* Whoever accepts a disk that is not there has meant another one. */
+/* Naming a disk that is not there is a mistake: another one was meant. */
 static int check_accepted(const struct load *load, struct error *err)
 {
 	for (const char *const *name = load->accept; name && *name; name++) {
@@ -193,14 +154,8 @@ static int step_compare(void *ctx, struct error *err)
 	err = err ? err : &local;
 	err->msg[0] = '\0';
 	ret = check_accepted(load, err);
-	for (uint32_t i = 0; i < load->vm->ndevices; i++) {
-		struct device *dev = load->vm->device[i];
-		const struct state_section *section = snapshot_of_device(load->snap, dev);
-
-		bad = section ? compare(load, dev, section->state, err) : 0;
-		ret = bad ? bad : ret;
-	}
-	return ret;
+	bad = devices_compare(load->vm, load->snap->saved, load->suspended, load->accept, err);
+	return bad ? bad : ret;
 }
 
 /* A save with mode=restart did not sync RAM: what was only in the page cache is gone with the
@@ -298,17 +253,6 @@ static int step_check(void *ctx, struct error *err)
 	return ret;
 }
 
-/* Built-in devices that this guest has never seen: nothing of them may be in the way of those that it
- * has, be it a PCI slot. */
-static void remove_absent(const struct load *load)
-{
-	struct vm *vm = load->vm;
-
-	for (uint32_t i = vm->ndevices; i-- > 0;)
-		if (!machine_has_device(&load->snap->machine, vm->device[i]->name))
-			devices_remove(vm, vm->device[i]);
-}
-
 /* From here on the machine is no longer that of power-on. */
 static int step_commit(void *ctx, struct error *err)
 {
@@ -321,8 +265,7 @@ static int step_commit(void *ctx, struct error *err)
 		name_way_out(load, err);
 		arch_state_unload(load->vm);
 	} else {
-		remove_absent(load);
-		snapshot_commit_devices(load->snap, load->vm);
+		devices_commit(load->vm, load->snap->saved);
 	}
 	return ret;
 }
@@ -330,13 +273,7 @@ static int step_commit(void *ctx, struct error *err)
 static void undo_commit(void *ctx)
 {
 	struct load *load = ctx;
-	struct error err;
 
-	/* Those that were removed are there again for a boot or another checkpoint. */
-	if (devices_attach(load->vm, &err)) {
-		log_error("cprload: the machine is not what it was before: %s", err.msg);
-		load->former = RUNSTATE_INTERNAL_ERROR;
-	}
 	devices_reset(load->vm);
 	arch_state_unload(load->vm);
 }
@@ -345,21 +282,7 @@ static int step_post_load(void *ctx, struct error *err)
 {
 	struct load *load = ctx;
 
-	for (uint32_t i = 0; i < load->vm->ndevices; i++) {
-		struct device *dev = load->vm->device[i];
-		int ret;
-
-		if (!dev->ops->post_load)
-			continue;
-		pthread_mutex_lock(&dev->lock);
-		ret = dev->ops->post_load(dev, err);
-		pthread_mutex_unlock(&dev->lock);
-		if (ret) {
-			error_prefix(err, "%s", dev->name);
-			return ret;
-		}
-	}
-	return 0;
+	return devices_post_load(load->vm, err);
 }
 
 /* What the checkpoint says is still true of the guest: it has not executed an instruction, and KVM

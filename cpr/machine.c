@@ -53,13 +53,6 @@ static bool find_name(const char *names, const char *name, uint32_t *index)
 	return false;
 }
 
-bool machine_has_device(const struct machine_state *machine, const char *name)
-{
-	uint32_t index;
-
-	return find_name(machine->devices, name, &index);
-}
-
 static const char *machine_check(const void *st)
 {
 	const struct machine_state *machine = st;
@@ -128,10 +121,11 @@ static void compare_identity(const struct machine_state *saved, const struct mac
 #define PCI_HOST "pci0"
 
 static void compare_devices(const struct machine_state *saved, const struct machine_state *now,
-			    const struct vm *vm, struct error *err, int *ret)
+			    struct error *err, int *ret)
 {
 	struct name_walk walk = {.rest = saved->devices};
 	char shown[STATE_SHOWN_BYTES];
+	bool had_pci;
 	uint32_t i;
 
 	while (next_name(&walk)) {
@@ -149,17 +143,17 @@ static void compare_devices(const struct machine_state *saved, const struct mach
 					  "checkpoint has %s on GSI %u, here it is on GSI %u",
 					  walk.name, gsi, now->device_gsi[i]);
 	}
-	for (i = 0; i < vm->ndevices; i++)
-		if (vm->device[i]->ops->count && strcmp(vm->device[i]->name, PCI_HOST) &&
-		    !machine_has_device(saved, vm->device[i]->name))
+	walk = (struct name_walk){.rest = now->devices};
+	while (next_name(&walk))
+		if (strcmp(walk.name, PCI_HOST) && !find_name(saved->devices, walk.name, &i))
 			*ret = error_join(err, -EINVAL,
 					  "the command line gives device %s, the checkpoint has "
 					  "none: leave its option out",
-					  vm->device[i]->name);
-	if (!*ret && machine_has_device(saved, PCI_HOST) != find_name(now->devices, PCI_HOST, &i))
+					  walk.name);
+	had_pci = find_name(saved->devices, PCI_HOST, &i);
+	if (!*ret && had_pci != find_name(now->devices, PCI_HOST, &i))
 		*ret = error_join(err, -EINVAL, "checkpoint has %s, the command line gives %s",
-				  machine_has_device(saved, PCI_HOST) ? "PCI" : "no PCI",
-				  machine_has_device(saved, PCI_HOST) ? "no PCI device" : "one");
+				  had_pci ? "PCI" : "no PCI", had_pci ? "no PCI device" : "one");
 }
 
 int machine_compare(const struct machine_state *saved, bool sleeps, const struct vm *vm,
@@ -199,6 +193,6 @@ int machine_compare(const struct machine_state *saved, bool sleeps, const struct
 		ret = error_join(err, -EINVAL,
 				 "checkpoint has a guest that sleeps in a machine with --machine "
 				 "s3=off, which cannot be woken");
-	compare_devices(saved, now, vm, err, &ret);
+	compare_devices(saved, now, err, &ret);
 	return ret;
 }

@@ -26,9 +26,8 @@ struct machine_state {
 extern const struct state_desc *const machine_desc;
 
 void machine_describe(struct machine_state *machine, const struct vm *vm);
-/* vm: the machine of the command line. The name is not compared, the uuid is. Built-in devices that
- * the checkpoint does not have are no difference. sleeps: its guest, when it was saved. */
+/* vm: the machine of the command line. The name is not compared, the uuid is. sleeps: its guest, when it
+ * was saved. */
 int machine_compare(const struct machine_state *saved, bool sleeps, const struct vm *vm,
 		    struct error *err) must_check;
-bool machine_has_device(const struct machine_state *machine, const char *name);
 #endif

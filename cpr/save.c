@@ -4,6 +4,7 @@
 #include "cpr/job.h"
 #include "cpr/snapshot.h"
 #include "cpr/tables.h"
+#include "devices/devices.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -60,38 +61,14 @@ static const char *const cannot_save[RUNSTATES] = {
 	[RUNSTATE_INTERNAL_ERROR] = "the VM met an internal error, which the log tells; use quit",
 };
 
-static int may_save(struct device *dev, enum ram_survives needs, struct error *err)
-{
-	const struct device_ops *ops = dev->ops;
-	int ret;
-
-	if (!ops->state)
-		return error_set(err, -EOPNOTSUPP, "device %s cannot be saved: %s", dev->name,
-				 ops->unsaved ? ops->unsaved : "it has no state table");
-	pthread_mutex_lock(&dev->lock);
-	ret = ops->check_survives ? ops->check_survives(dev, needs, err) : 0;
-	if (!ret && ops->may_save)
-		ret = ops->may_save(dev, err);
-	pthread_mutex_unlock(&dev->lock);
-	return ret;
-}
-
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 {
-	struct error why;
 	int ret;
 
 	if (cannot_save[vm->runstate])
 		return error_set(err, -EBUSY, "%s", cannot_save[vm->runstate]);
 	ret = ram_check_survives(&vm->ram, mode_needs[mode], err);
-	/* Behind one that says -EAGAIN there may be another whose reason stays. */
-	for (uint32_t i = 0; (!ret || ret == -EAGAIN) && i < vm->ndevices; i++) {
-		int bad = may_save(vm->device[i], mode_needs[mode], &why);
-
-		if (bad && (!ret || bad != -EAGAIN))
-			ret = error_set(err, bad, "%s", why.msg);
-	}
-	return ret;
+	return ret ? ret : devices_may_save(vm, mode_needs[mode], err);
 }
 
 /* A guest that has asked for power-off, reset or sleep, or whose vCPU broke, is not one to come back to:
@@ -195,13 +172,13 @@ static int flush(struct save *save, struct error *err)
 {
 	if (save->mode != CPR_REBOOT)
 		return 0;
-	return late(save, vm_flush_devices(save->vm, save->deadline_ns, err), err);
+	return late(save, devices_flush(save->vm, save->deadline_ns, err), err);
 }
 
 /* What a load recognizes the disks by. */
 static int identify(struct save *save, struct error *err)
 {
-	return late(save, vm_identify_devices(save->vm, save->deadline_ns, err), err);
+	return late(save, devices_identify(save->vm, save->deadline_ns, err), err);
 }
 
 /* Most of what the disks have to write, so that little is left when the guest stands still; and what is
@@ -247,7 +224,7 @@ static int step_pause_devices(void *ctx, struct error *err)
 
 	if (!save->live)
 		return 0;
-	return late(save, vm_pause_devices(save->vm, save->deadline_ns, err), err);
+	return late(save, devices_pause(save->vm, save->deadline_ns, err), err);
 }
 
 static void undo_pause_devices(void *ctx)
@@ -255,7 +232,7 @@ static void undo_pause_devices(void *ctx)
 	struct save *save = ctx;
 
 	if (save->live)
-		vm_resume_devices(save->vm);
+		devices_resume(save->vm);
 }
 
 static int step_flush(void *ctx, struct error *err)

@@ -125,6 +125,7 @@ static int add_devices(struct snapshot *snap, struct vm *vm, bool scratch, struc
 		snprintf(section->name, sizeof(section->name), "%s", dev->name);
 		section->desc = dev->ops->state;
 		section->state = scratch ? snap->device_scratch + used : dev->state;
+		snap->saved[i] = section->state;
 		used += (dev->ops->state->size + 63) & ~63UL;
 		snap->nsections++;
 	}
@@ -255,39 +256,6 @@ int snapshot_read_head(struct snapshot **out, int dir_fd, const char *path, stru
 	else
 		*out = head;
 	return ret;
-}
-
-void snapshot_drop_absent(struct snapshot *snap)
-{
-	uint32_t kept = snap->first_device;
-
-	for (uint32_t i = kept; i < snap->nsections; i++)
-		if (machine_has_device(&snap->machine, snap->section[i].name))
-			snap->section[kept++] = snap->section[i];
-	snap->nsections = kept;
-}
-
-const struct state_section *snapshot_of_device(const struct snapshot *snap,
-					       const struct device *dev)
-{
-	for (uint32_t i = snap->first_device; i < snap->nsections; i++)
-		if (!strcmp(snap->section[i].name, dev->name))
-			return &snap->section[i];
-	return NULL;
-}
-
-void snapshot_commit_devices(const struct snapshot *snap, struct vm *vm)
-{
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		struct device *dev = vm->device[i];
-		const struct state_section *section = snapshot_of_device(snap, dev);
-
-		if (!section)
-			continue;
-		pthread_mutex_lock(&dev->lock);
-		memcpy(dev->state, section->state, section->desc->size);
-		pthread_mutex_unlock(&dev->lock);
-	}
 }
 
 int snapshot_tables(void (*fn)(void *ctx, const struct state_desc *desc), void *ctx,

@@ -50,7 +50,8 @@ struct snapshot {
 	uint8_t *device_scratch; /* NULL: sections point to the devices' own state */
 	struct state_section section[SNAPSHOT_MAX_SECTIONS];
 	uint32_t nsections;
-	uint32_t first_device; /* index of section[] */
+	uint32_t first_device;		/* index of section[] */
+	const void *saved[DEVICES_MAX]; /* the state of each device of the VM; NULL: it has none */
 };
 
 #define SNAPSHOT_HEAD_SECTIONS 4 /* root, vmm, machine, memory: fit for any checkpoint */
@@ -61,14 +62,6 @@ void snapshot_free(struct snapshot *snap);
 /* Fills the head, a fresh id with it. */
 int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode,
 		      struct error *err) must_check;
-/* Built-in devices that the machine of the checkpoint does not have get no section: for a load, once
- * the head is there and machine_compare() has passed. */
-void snapshot_drop_absent(struct snapshot *snap);
-/* NULL: the checkpoint does not know this device. */
-const struct state_section *snapshot_of_device(const struct snapshot *snap,
-					       const struct device *dev);
-/* From scratch into the devices. */
-void snapshot_commit_devices(const struct snapshot *snap, struct vm *vm);
 
 /* random(4), /proc/sys/kernel/random/boot_id. */
 int snapshot_boot_id(char id[40], struct error *err) must_check;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/device.h - the contract between a device and the house.
  * Owns: struct device, its state and its host part are allocated by devices.c from the ops' sizes.
- * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush, identify, may_save and power
- *	excepted: they may run). Bus and loop callbacks: any thread. Whoever calls (bus.c, loop.c, vm.c, cpr/) holds dev->lock
+ * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush, identify and may_save
+ *	excepted: they may run). Bus and loop callbacks: any thread. Callers (bus.c, loop.c, devices.c) hold dev->lock
  *	around all of them but attach, detach, flush and identify, so that devices never lock. These
  *	two may take as long as a disk does, and use a lock of the device's own.
  * Units: deadlines are clock_now_ns(); for others see each device.
@@ -21,19 +21,11 @@ struct vm;
 struct options;
 struct device;
 
-/* What comes to power management, whether the machine sleeps (ACPI S3) or not. */
-enum device_power {
-	DEVICE_POWER_NOTHING,
-	DEVICE_POWER_BUTTON, /* or whoever stands for it */
-	DEVICE_POWER_ALARM,
-	DEVICE_POWER_WOKEN, /* the machine wakes up */
-};
-
 struct device_ops {
 	const char *type; /* "virtio-blk": what the checkpoint calls it */
 	const char *name; /* "disk": its instances are disk0, disk1 ...; NULL: the type */
-	/* How many the command line asks for. NULL: one, always there. Such a built-in one is taken
-	 * off by the load of a checkpoint that does not know it. */
+	/* How many the command line asks for. NULL: one, always there: only for devices of the first
+	 * release, as older checkpoints do not load into a machine with a device more. */
 	uint32_t (*count)(const struct options *opt);
 	const struct state_desc *state; /* what cprsave saves; NULL: see unsaved */
 	const char *unsaved; /* why a device without state cannot be saved; cprsave says it */
@@ -65,8 +57,6 @@ struct device_ops {
 	int (*post_load)(struct device *dev,
 			 struct error *err); /* host side from state; no guest RAM, no host I/O */
 	void (*resume)(struct device *dev); /* timers, kicks, interrupt levels again; cannot fail */
-	/* Puts that down. True: something has come by which the guest, if asleep, wants to be woken. */
-	bool (*power)(struct device *dev, enum device_power what);
 };
 
 struct device {
@@ -79,13 +69,4 @@ struct device {
 	void *host;  /* descriptors, timers: never saved */
 };
 
-/* All rows of the device table, in order, as many as this VM's options ask for, but those that are
- * there already. On failure some may be: devices_detach() takes them off. */
-int devices_attach(struct vm *vm, struct error *err) must_check;
-void devices_detach(struct vm *vm);
-/* Takes one off again. */
-void devices_remove(struct vm *vm, struct device *dev);
-/* NULL if there is none. */
-struct device *devices_find(struct vm *vm, const char *name);
-void devices_reset(struct vm *vm);
 #endif

@@ -1,41 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/devices.h"
+#include "devices/platform/platform.h"
+#include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* stasis-grown has rows of a release to come here. */
-#ifndef DEVICE_TABLE_GROWN
-#define DEVICE_TABLE_GROWN(ROW)
-#endif
-
-/* One row a device. The order is that of attaching, and so of the PCI slots and BARs which a guest gets
- * that boots in a new process. A loaded guest keeps the slots that it has, over its resets too. */
-/* clang-format off */
-#define DEVICE_TABLE(ROW) \
-	ROW(serial_ops) \
-	ROW(rtc_ops) \
-	ROW(i8042_ops) \
-	ROW(pm_ops) \
-	ROW(pvpanic_ops) \
-	ROW(pci_host_ops) \
-	DEVICE_TABLE_GROWN(ROW) \
-	ROW(console_ops) \
-	ROW(rng_ops) \
-	ROW(virtio_blk_ops) \
-	ROW(virtio_net_ops) \
-	ROW(virtio_vsock_ops) \
-	ROW(vfio_pci_ops)
-/* clang-format on */
-
-#define ROW_EXTERN(ops)	 extern const struct device_ops ops;
-#define ROW_ADDRESS(ops) &ops,
-DEVICE_TABLE(ROW_EXTERN)
-
-const struct device_ops *const device_table[] = {DEVICE_TABLE(ROW_ADDRESS)};
-const uint32_t device_table_rows = sizeof(device_table) / sizeof(device_table[0]);
 
 static void device_free(struct device *dev)
 {
@@ -87,14 +58,6 @@ static int device_attach(const struct device_ops *ops, uint32_t instance, struct
 	return 0;
 }
 
-static bool is_attached(const struct vm *vm, const struct device_ops *ops, uint32_t instance)
-{
-	for (uint32_t i = 0; i < vm->ndevices; i++)
-		if (vm->device[i]->ops == ops && vm->device[i]->instance == instance)
-			return true;
-	return false;
-}
-
 int devices_attach(struct vm *vm, struct error *err)
 {
 	for (uint32_t i = 0; i < device_table_rows; i++) {
@@ -102,11 +65,8 @@ int devices_attach(struct vm *vm, struct error *err)
 		uint32_t count = ops->count ? ops->count(vm->opt) : 1;
 
 		for (uint32_t instance = 0; instance < count; instance++) {
-			int ret;
+			int ret = device_attach(ops, instance, vm, err);
 
-			if (is_attached(vm, ops, instance))
-				continue;
-			ret = device_attach(ops, instance, vm, err);
 			if (ret)
 				return ret;
 		}
@@ -114,23 +74,15 @@ int devices_attach(struct vm *vm, struct error *err)
 	return 0;
 }
 
-void devices_remove(struct vm *vm, struct device *dev)
-{
-	uint32_t i = 0;
-
-	while (vm->device[i] != dev)
-		i++;
-	for (vm->ndevices--; i < vm->ndevices; i++)
-		vm->device[i] = vm->device[i + 1];
-	if (dev->ops->detach)
-		dev->ops->detach(dev);
-	device_free(dev);
-}
-
 void devices_detach(struct vm *vm)
 {
-	while (vm->ndevices)
-		devices_remove(vm, vm->device[vm->ndevices - 1]);
+	while (vm->ndevices) {
+		struct device *dev = vm->device[--vm->ndevices];
+
+		if (dev->ops->detach)
+			dev->ops->detach(dev);
+		device_free(dev);
+	}
 }
 
 struct device *devices_find(struct vm *vm, const char *name)
@@ -150,4 +102,198 @@ void devices_reset(struct vm *vm)
 		dev->ops->reset(dev);
 		pthread_mutex_unlock(&dev->lock);
 	}
+}
+
+static int named(const struct device *dev, int ret, struct error *err)
+{
+	if (ret)
+		error_prefix(err, "%s", dev->name);
+	return ret;
+}
+
+static int may_save(struct device *dev, enum ram_survives needs, struct error *err)
+{
+	const struct device_ops *ops = dev->ops;
+	int ret;
+
+	if (!ops->state)
+		return error_set(err, -EOPNOTSUPP, "device %s cannot be saved: %s", dev->name,
+				 ops->unsaved ? ops->unsaved : "it has no state table");
+	pthread_mutex_lock(&dev->lock);
+	ret = ops->check_survives ? ops->check_survives(dev, needs, err) : 0;
+	if (!ret && ops->may_save)
+		ret = ops->may_save(dev, err);
+	pthread_mutex_unlock(&dev->lock);
+	return ret;
+}
+
+int devices_may_save(struct vm *vm, enum ram_survives needs, struct error *err)
+{
+	struct error why;
+	int ret = 0;
+
+	/* After one that says -EAGAIN there may be another whose reason stays. */
+	for (uint32_t i = 0; (!ret || ret == -EAGAIN) && i < vm->ndevices; i++) {
+		int bad = may_save(vm->device[i], needs, &why);
+
+		if (bad && (!ret || bad != -EAGAIN))
+			ret = error_set(err, bad, "%s", why.msg);
+	}
+	return ret;
+}
+
+/* Without dev->lock, as identify: a vCPU that touches the device need not wait for the disk. */
+int devices_flush(struct vm *vm, uint64_t deadline_ns, struct error *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; !ret && i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (dev->ops->flush)
+			ret = named(dev, dev->ops->flush(dev, deadline_ns, err), err);
+	}
+	return ret;
+}
+
+int devices_identify(struct vm *vm, uint64_t deadline_ns, struct error *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; !ret && i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (dev->ops->identify)
+			ret = named(dev, dev->ops->identify(dev, deadline_ns, err), err);
+	}
+	return ret;
+}
+
+static void resume_first(struct vm *vm, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct device *dev = vm->device[i];
+
+		if (!dev->ops->resume)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		dev->ops->resume(dev);
+		pthread_mutex_unlock(&dev->lock);
+	}
+}
+
+static int pause_one(struct device *dev, uint64_t deadline_ns, struct error *err)
+{
+	int ret;
+
+	if (!dev->ops->pause)
+		return 0;
+	pthread_mutex_lock(&dev->lock);
+	ret = dev->ops->pause(dev, deadline_ns, err);
+	pthread_mutex_unlock(&dev->lock);
+	return named(dev, ret, err);
+}
+
+int devices_pause(struct vm *vm, uint64_t deadline_ns, struct error *err)
+{
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		int ret = pause_one(vm->device[i], deadline_ns, err);
+
+		if (!ret)
+			continue;
+		resume_first(vm, i);
+		return ret;
+	}
+	/* An alarm that went off belongs to the state that may be saved now. */
+	if (atomic_fetch_and(&vm->requests, ~(unsigned int)VM_REQUEST_ALARM) & VM_REQUEST_ALARM)
+		pm_notify(vm, PM_ALARM);
+	return 0;
+}
+
+void devices_resume(struct vm *vm)
+{
+	resume_first(vm, vm->ndevices);
+}
+
+static bool is_accepted(const char *const *accept, const struct device *dev)
+{
+	for (const char *const *name = accept; name && *name; name++)
+		if (!strcmp(*name, dev->name))
+			return true;
+	return false;
+}
+
+static int compare_one(struct device *dev, const void *saved, bool slept, bool accepted,
+		       struct error *err)
+{
+	struct error why = {""}, who = {""};
+	int ret = 0;
+
+	pthread_mutex_lock(&dev->lock);
+	if (dev->ops->compare && dev->ops->compare(dev, saved, &why))
+		ret = error_join(err, -EINVAL, "%s: %s", dev->name, why.msg);
+	else if (dev->ops->may_save && !slept)
+		ret = error_join(err, -EINVAL,
+				 "%s: inconsistent state: no save of this program writes it with a "
+				 "guest that is awake",
+				 dev->name);
+	/* What does not fit cannot be accepted either. */
+	if (!ret && dev->ops->recognize && dev->ops->recognize(dev, saved, &who)) {
+		if (accepted)
+			log_warn("%s is accepted: %s", dev->name, who.msg);
+		else
+			ret = error_join(
+				err, -ESTALE,
+				"%s is not as it was saved: %s: give it the disk that it "
+				"had, or take this one by cprload accept-disks:='[\"%s\"]'",
+				dev->name, who.msg, dev->name);
+	}
+	pthread_mutex_unlock(&dev->lock);
+	return ret;
+}
+
+int devices_compare(struct vm *vm, const void *const *saved, bool slept, const char *const *accept,
+		    struct error *err)
+{
+	int ret = 0, bad;
+
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (!saved[i])
+			continue;
+		bad = compare_one(dev, saved[i], slept, is_accepted(accept, dev), err);
+		ret = bad ? bad : ret;
+	}
+	return ret;
+}
+
+void devices_commit(struct vm *vm, const void *const *saved)
+{
+	for (uint32_t i = 0; i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (!saved[i])
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		memcpy(dev->state, saved[i], dev->ops->state->size);
+		pthread_mutex_unlock(&dev->lock);
+	}
+}
+
+int devices_post_load(struct vm *vm, struct error *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; !ret && i < vm->ndevices; i++) {
+		struct device *dev = vm->device[i];
+
+		if (!dev->ops->post_load)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		ret = dev->ops->post_load(dev, err);
+		pthread_mutex_unlock(&dev->lock);
+		ret = named(dev, ret, err);
+	}
+	return ret;
 }

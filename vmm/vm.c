@@ -2,6 +2,8 @@
 #include "vmm/vm.h"
 #include "cpr/checkpoint_file.h"
 #include "cpr/cpr.h"
+#include "devices/devices.h"
+#include "devices/platform/platform.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include <errno.h>
@@ -223,109 +225,12 @@ bool vm_guest_waits(const struct vm *vm)
 	return atomic_load(&vm->requests) & GUEST_REQUESTS;
 }
 
-static void resume_devices(struct vm *vm, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		struct device *dev = vm->device[i];
-
-		if (!dev->ops->resume)
-			continue;
-		pthread_mutex_lock(&dev->lock);
-		dev->ops->resume(dev);
-		pthread_mutex_unlock(&dev->lock);
-	}
-}
-
-static int named(const struct device *dev, int ret, struct error *err)
-{
-	if (ret)
-		error_prefix(err, "%s", dev->name);
-	return ret;
-}
-
-/* Without dev->lock: a vCPU that touches the device need not wait for the disk. */
-int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
-{
-	int ret = 0;
-
-	for (uint32_t i = 0; !ret && i < vm->ndevices; i++) {
-		struct device *dev = vm->device[i];
-
-		if (dev->ops->flush)
-			ret = named(dev, dev->ops->flush(dev, deadline_ns, err), err);
-	}
-	return ret;
-}
-
-int vm_identify_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
-{
-	int ret = 0;
-
-	for (uint32_t i = 0; !ret && i < vm->ndevices; i++) {
-		struct device *dev = vm->device[i];
-
-		if (dev->ops->identify)
-			ret = named(dev, dev->ops->identify(dev, deadline_ns, err), err);
-	}
-	return ret;
-}
-
-/* True: the guest, if it sleeps, wants to be woken. */
-static bool power(struct vm *vm, enum device_power what)
-{
-	bool wakes = false;
-
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		struct device *dev = vm->device[i];
-
-		if (!dev->ops->power)
-			continue;
-		pthread_mutex_lock(&dev->lock);
-		wakes |= dev->ops->power(dev, what);
-		pthread_mutex_unlock(&dev->lock);
-	}
-	return wakes;
-}
-
-static int pause_device(struct device *dev, uint64_t deadline_ns, struct error *err)
-{
-	int ret;
-
-	if (!dev->ops->pause)
-		return 0;
-	pthread_mutex_lock(&dev->lock);
-	ret = dev->ops->pause(dev, deadline_ns, err);
-	pthread_mutex_unlock(&dev->lock);
-	return named(dev, ret, err);
-}
-
-int vm_pause_devices(struct vm *vm, uint64_t deadline_ns, struct error *err)
-{
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		int ret = pause_device(vm->device[i], deadline_ns, err);
-
-		if (!ret)
-			continue;
-		resume_devices(vm, i);
-		return ret;
-	}
-	/* What has rung belongs to the state that may be saved now. */
-	if (atomic_fetch_and(&vm->requests, ~(unsigned int)VM_REQUEST_ALARM) & VM_REQUEST_ALARM)
-		power(vm, DEVICE_POWER_ALARM);
-	return 0;
-}
-
-void vm_resume_devices(struct vm *vm)
-{
-	resume_devices(vm, vm->ndevices);
-}
-
 static int pause_all(struct vm *vm, uint64_t within_ns, struct error *err)
 {
 	int ret;
 
 	vm_pause_vcpus(vm);
-	ret = vm_pause_devices(vm, clock_now_ns() + within_ns, err);
+	ret = devices_pause(vm, clock_now_ns() + within_ns, err);
 	if (ret)
 		vm_resume_vcpus(vm);
 	return ret;
@@ -335,7 +240,7 @@ static void resume_all(struct vm *vm)
 {
 	enum runstate state = vm->suspended ? RUNSTATE_SUSPENDED : RUNSTATE_RUNNING;
 
-	vm_resume_devices(vm);
+	devices_resume(vm);
 	vm_resume_vcpus(vm);
 	if (vm->runstate != state)
 		vm_set_runstate(vm, state);
@@ -449,7 +354,7 @@ int vm_powerdown(struct vm *vm, struct error *err)
 		return error_set(err, -EBUSY, "the guest does not run (%s): it cannot power down",
 				 runstate_name[vm->runstate]);
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_POWERDOWN});
-	power(vm, DEVICE_POWER_BUTTON);
+	pm_notify(vm, PM_BUTTON);
 	return 0;
 }
 
@@ -501,7 +406,7 @@ static void guest_reset(struct vm *vm)
  * power-on, devices are as they were. Levels that these hold come anew. */
 static int wake(struct vm *vm, struct error *err)
 {
-	int ret = vm_pause_devices(vm, clock_now_ns() + GUEST_PAUSE_NS, err);
+	int ret = devices_pause(vm, clock_now_ns() + GUEST_PAUSE_NS, err);
 
 	vm->wake_waits = ret == -ETIMEDOUT;
 	if (vm->wake_waits) {
@@ -510,7 +415,7 @@ static int wake(struct vm *vm, struct error *err)
 	}
 	if (ret)
 		return ret;
-	power(vm, DEVICE_POWER_WOKEN);
+	pm_notify(vm, PM_WOKEN);
 	ret = arch_wake(vm, err);
 	if (ret == -EFAULT) { /* as firmware that finds no OS to go back to */
 		log_guest("wake-up: %s: reset", err->msg);
@@ -539,7 +444,7 @@ int vm_wakeup(struct vm *vm, struct error *err)
 				 "Unable to wake up: guest is not in suspended state, but %s%s",
 				 runstate_name[vm->runstate],
 				 vm->suspended ? " while it sleeps: cont it first" : "");
-	power(vm, DEVICE_POWER_BUTTON);
+	pm_notify(vm, PM_BUTTON);
 	return wake(vm, err); /* the button wakes always: ACPI 6.5, 4.8.3.1 */
 }
 
@@ -547,7 +452,7 @@ static void wake_if_due(struct vm *vm)
 {
 	struct error err;
 
-	if ((vm->wake_waits || power(vm, DEVICE_POWER_NOTHING)) && wake(vm, &err))
+	if ((vm->wake_waits || pm_notify(vm, PM_NOTHING)) && wake(vm, &err))
 		log_guest("wake-up: %s", err.msg);
 }
 
@@ -591,7 +496,7 @@ static void handle_requests(void *opaque)
 	if (what & VM_REQUEST_EVENTS)
 		vm_report_posted(vm);
 	if (what & VM_REQUEST_ALARM)
-		power(vm, DEVICE_POWER_ALARM);
+		pm_notify(vm, PM_ALARM);
 	if (what & VM_REQUEST_BROKEN_RAM)
 		report_broken_ram(vm);
 	if (what & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM)) {

@@ -97,6 +97,7 @@ struct vm {
 	bool vcpus_end;		    /* under vcpu_lock: threads return */
 	struct arch_vm *arch;
 	struct memslots memslots;
+	struct device *pm;	 /* devices/platform/pm.c's; NULL: no power management */
 	struct pci *pci;	 /* devices/pci/pci.c's; NULL: no PCI */
 	struct vfio_iommu *vfio; /* devices/vfio/vfio_kernel.c's; NULL: no VFIO device */
 	struct device *device[DEVICES_MAX];
@@ -181,13 +182,6 @@ static inline bool vm_is_live(const struct vm *vm)
  * vCPUs of a guest that sleeps are paused, with the clock's snapshot, and stay so. */
 void vm_pause_vcpus(struct vm *vm);  /* vCPUs out of KVM_RUN, clock snapshot taken */
 void vm_resume_vcpus(struct vm *vm); /* clock and TSC go on from the snapshot, vCPUs run */
-/* All devices in table order; on failure those already paused are resumed again. */
-int vm_pause_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) must_check;
-/* What the guest was told is written is durable on return; the guest may run. */
-int vm_flush_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) must_check;
-/* What the host keeps for devices is in their states, for a load to recognize it; the guest may run. */
-int vm_identify_devices(struct vm *vm, uint64_t deadline_ns, struct error *err) must_check;
-void vm_resume_devices(struct vm *vm);
 /* Devices, then vCPUs: the guest runs, or sleeps on if it did; event RESUME. */
 void vm_go_on(struct vm *vm);
 /* The guest has asked for power-off, reset or sleep and was stopped before it got it: its state is

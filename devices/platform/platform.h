@@ -8,6 +8,7 @@
 
 struct chardev_info;
 struct device;
+struct vm;
 
 /* --- pm.c: ACPI power management. ACPI 6.5, 4.8.3 "PM1 Event Grouping" to 4.8.3.3 "Power Management
  * Timer". The timer counts at PM_TIMER_HZ and is PM_TIMER_BITS wide (FADT: TMR_VAL_EXT). */
@@ -29,6 +30,16 @@ struct device;
 /* FADT: RESET_REG and RESET_VALUE. */
 #define PM_RESET_PORT  0xcf9
 #define PM_RESET_VALUE 0x06
+
+enum pm_event {
+	PM_NOTHING, /* only ask */
+	PM_BUTTON,  /* pressed, or whatever stands for it */
+	PM_ALARM,   /* the RTC's */
+	PM_WOKEN,   /* the machine wakes up from S3 */
+};
+/* Latches the event in the PM1 status register. Returns true if an enabled wake event is pending. The
+ * guest may run or sleep. Main thread. */
+bool pm_notify(struct vm *vm, enum pm_event event);
 
 /* --- rtc.c: the index in CMOS RAM of the century. ACPI 6.5, 5.2.9 "FADT", CENTURY. */
 #define RTC_CENTURY 0x32

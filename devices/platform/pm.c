@@ -247,6 +247,7 @@ static int pm_attach(struct device *dev, struct vm *vm, struct error *err)
 	if (ret)
 		return ret;
 	host->sci = (struct irq_line){.irq = &vm->irq, .gsi = PM_SCI_GSI};
+	vm->pm = dev;
 	return timer_open(&host->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, dev, &dev->lock,
 			  err);
 }
@@ -256,6 +257,7 @@ static void pm_detach(struct device *dev)
 	struct pm_host *host = dev->host;
 
 	timer_close(&host->timer);
+	dev->vm->pm = NULL;
 }
 
 /* Stops the timer and puts its count into the state. */
@@ -296,19 +298,27 @@ static void pm_reset(struct device *dev)
 }
 
 /* 4.8.3.1.1 "PM1 Status Registers": set whether the guest is awake or not. */
-static bool pm_power(struct device *dev, enum device_power what)
+bool pm_notify(struct vm *vm, enum pm_event event)
 {
 	static const uint16_t status[] = {
-		[DEVICE_POWER_BUTTON] = PM1_PWRBTN,
-		[DEVICE_POWER_ALARM] = PM1_RTC,
-		[DEVICE_POWER_WOKEN] = PM1_WAK,
-		[DEVICE_POWER_NOTHING] = 0,
+		[PM_NOTHING] = 0,
+		[PM_BUTTON] = PM1_PWRBTN,
+		[PM_ALARM] = PM1_RTC,
+		[PM_WOKEN] = PM1_WAK,
 	};
-	struct pm_state *s = dev->state;
+	struct device *dev = vm->pm;
+	struct pm_state *s;
+	bool wakes;
 
-	s->status |= status[what];
+	if (!dev)
+		return false;
+	s = dev->state;
+	pthread_mutex_lock(&dev->lock);
+	s->status |= status[event];
 	update_sci(dev);
-	return s->status & s->enable & PM1_WAKES;
+	wakes = s->status & s->enable & PM1_WAKES;
+	pthread_mutex_unlock(&dev->lock);
+	return wakes;
 }
 
 const struct device_ops pm_ops = {
@@ -321,5 +331,4 @@ const struct device_ops pm_ops = {
 	.reset = pm_reset,
 	.pause = pm_pause,
 	.resume = pm_resume,
-	.power = pm_power,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Refusals of cprsave and cprload name the way out. No guest runs: each is met before one would. */
 #include "cpr/cpr.h"
+#include "devices/devices.h"
 #include "ram/label.h"
 #include "tests/rig/checkpoint_fixture.h"
 #include "tests/rig/unit.h"
@@ -218,17 +219,17 @@ START_TEST(test_device_that_does_not_drain)
 {
 	add_devices();
 	fake[1].stuck = true;
-	ck_assert_int_eq(vm_pause_devices(&vm, UINT64_MAX, &err), -ETIMEDOUT);
+	ck_assert_int_eq(devices_pause(&vm, UINT64_MAX, &err), -ETIMEDOUT);
 	ck_assert_str_eq(err.msg, "fake1: 3 requests are in flight");
 	ck_assert_int_eq(fake[0].paused, 1);
 	ck_assert_int_eq(fake[0].resumed, 1);
 	ck_assert_int_eq(fake[1].resumed, 0);
-	ck_assert_int_eq(vm_flush_devices(&vm, UINT64_MAX, &err), -ETIMEDOUT);
+	ck_assert_int_eq(devices_flush(&vm, UINT64_MAX, &err), -ETIMEDOUT);
 	ck_assert_str_eq(err.msg, "fake1: 3 requests are in flight");
 	fake[1].stuck = false;
-	ck_assert_int_eq(vm_flush_devices(&vm, UINT64_MAX, &err), 0);
-	ck_assert_int_eq(vm_pause_devices(&vm, UINT64_MAX, &err), 0);
-	vm_resume_devices(&vm);
+	ck_assert_int_eq(devices_flush(&vm, UINT64_MAX, &err), 0);
+	ck_assert_int_eq(devices_pause(&vm, UINT64_MAX, &err), 0);
+	devices_resume(&vm);
 	ck_assert_int_eq(fake[1].resumed, 1);
 }
 END_TEST

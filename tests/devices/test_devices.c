@@ -261,24 +261,6 @@ START_TEST(state_missing_member)
 }
 END_TEST
 
-/* What a load does with devices that its guest never had, and undoes when it fails. */
-START_TEST(built_in_ones_come_and_go)
-{
-	struct error err = {""};
-	uint32_t n;
-
-	attach_all();
-	n = rig.vm.ndevices;
-	for (uint32_t i = n; i-- > 0;)
-		if (!rig.vm.device[i]->ops->count)
-			devices_remove(&rig.vm, rig.vm.device[i]);
-	ck_assert_uint_lt(rig.vm.ndevices, n);
-	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
-	ck_assert_uint_eq(rig.vm.ndevices, n);
-	detach_all();
-}
-END_TEST
-
 /* Pauses: what is in flight comes to its end. */
 static void settle(struct device *dev)
 {
@@ -356,6 +338,8 @@ static bool load_state(struct device *dev, const void *state)
 START_TEST(golden_states_are_loadable)
 {
 	static uint8_t file[1 << 20];
+	const void *saved[DEVICES_MAX] = {NULL};
+	void *state[DEVICES_MAX] = {NULL};
 	FILE *in = fopen(GOLDEN_CHECKPOINT, "r");
 	struct error err;
 
@@ -363,31 +347,27 @@ START_TEST(golden_states_are_loadable)
 	ck_assert_uint_gt(fread(file, 1, sizeof(file), in), 4096);
 	fclose(in);
 	attach_all();
-	devices_remove(&rig.vm, devices_find(&rig.vm, "vfio0")); /* no golden guest has one */
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
-		struct device *dev = rig.vm.device[i];
+		const struct device *dev = rig.vm.device[i];
 		const struct device_ops *ops = dev->ops;
 		int node = fdt_subnode_offset(file, 0, dev->name);
-		void *state = calloc(1, ops->state->size);
 
+		if (ops->may_save) /* a function passed through: no golden guest has one */
+			continue;
+		saved[i] = state[i] = calloc(1, ops->state->size);
 		ck_assert_msg(node >= 0, GOLDEN_CHECKPOINT " has no %s", dev->name);
-		ck_assert_msg(!state_load(file, node, ops->state, state, &err), "%s", err.msg);
-		err.msg[0] = '\0';
-		ck_assert_msg(!ops->compare || !ops->compare(dev, state, &err), "%s: %s", dev->name,
-			      err.msg);
-		memcpy(dev->state, state, ops->state->size);
-		free(state);
+		ck_assert_msg(!state_load(file, node, ops->state, state[i], &err), "%s", err.msg);
 	}
-	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
-		struct device *dev = rig.vm.device[i];
-
-		ck_assert_msg(!dev->ops->post_load || !dev->ops->post_load(dev, &err), "%s: %s",
-			      dev->name, err.msg);
-	}
-	resume_all();
-	rig_spin();
+	err.msg[0] = '\0';
+	ck_assert_msg(!devices_compare(&rig.vm, saved, false, NULL, &err), "%s", err.msg);
+	devices_commit(&rig.vm, saved);
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
-		settle(rig.vm.device[i]);
+		free(state[i]);
+	ck_assert_msg(!devices_post_load(&rig.vm, &err), "%s", err.msg);
+	devices_resume(&rig.vm);
+	rig_spin();
+	ck_assert_msg(!devices_pause(&rig.vm, clock_now_ns() + 10 * CLOCK_NS_PER_S, &err), "%s",
+		      err.msg);
 	detach_all();
 }
 END_TEST
@@ -454,10 +434,10 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {rows_are_complete,    state_round_trip,
-				      state_missing_member, built_in_ones_come_and_go,
-				      power_on_state,	    golden_states_are_loadable,
-				      hostile_state,	    poked_state_is_loadable};
+	const TTest *const tests[] = {rows_are_complete,	  state_round_trip,
+				      state_missing_member,	  power_on_state,
+				      golden_states_are_loadable, hostile_state,
+				      poked_state_is_loadable};
 	int status;
 
 	open_folder();

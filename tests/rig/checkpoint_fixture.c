@@ -3,6 +3,7 @@
 #include "devices/devices.h"
 #include "vmm/arch.h"
 #include <fcntl.h>
+#include <libfdt.h>
 #include <stdlib.h>
 #include <string.h>
 #define XXH_INLINE_ALL
@@ -46,6 +47,17 @@ void sections_free(struct snapshot *snap)
 	free(snap);
 }
 
+/* No golden guest has a function passed through. */
+static void drop_missing(struct snapshot *snap, const void *fdt)
+{
+	uint32_t kept = snap->first_device;
+
+	for (uint32_t i = kept; i < snap->nsections; i++)
+		if (fdt_subnode_offset(fdt, 0, snap->section[i].name) >= 0)
+			snap->section[kept++] = snap->section[i];
+	snap->nsections = kept;
+}
+
 struct snapshot *sections_load(const char *path)
 {
 	struct snapshot *snap = sections_new();
@@ -54,10 +66,8 @@ struct snapshot *sections_load(const char *path)
 	int ret = checkpoint_read(&ckpt, AT_FDCWD, path, &err);
 
 	if (!ret) {
-		ret = checkpoint_load(&ckpt, snap->section, SNAPSHOT_HEAD_SECTIONS, false, &err);
-		snapshot_drop_absent(snap);
-		ret = ret ? ret
-			  : checkpoint_load(&ckpt, snap->section, snap->nsections, true, &err);
+		drop_missing(snap, ckpt.data);
+		ret = checkpoint_load(&ckpt, snap->section, snap->nsections, true, &err);
 		checkpoint_free(&ckpt);
 	}
 	if (!ret)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/rig/device_rig.h"
 #include "tests/rig/unit.h"
+#include "vmm/base/clock.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,14 +255,10 @@ void rig_open(void)
 	ck_assert_int_eq(loop_init(&rig.vm.loop, NULL, NULL, &err), 0);
 }
 
-static void detach(struct device *dev)
+static void detach(void)
 {
-	if (dev->ops->detach)
-		dev->ops->detach(dev);
-	pthread_mutex_destroy(&dev->lock);
-	free(dev->state);
-	free(dev->host);
-	free(dev);
+	devices_detach(&rig.vm);
+	rig.dev = NULL;
 	bus_close(&rig.vm.bus);
 	bus_init(&rig.vm.bus);
 	memset(rig.timer, 0, sizeof(rig.timer));
@@ -269,9 +266,7 @@ static void detach(struct device *dev)
 
 void rig_close(void)
 {
-	if (rig.dev)
-		detach(rig.dev);
-	rig.dev = NULL;
+	detach();
 	loop_close(&rig.vm.loop);
 }
 
@@ -289,30 +284,57 @@ void rig_attach(const struct device_ops *ops)
 	dev->host = calloc(1, ops->host_size + 1);
 	ck_assert_msg(!ops->attach(dev, &rig.vm, &err), "%s", err.msg);
 	ops->reset(dev);
-	rig.dev = dev;
+	rig.dev = rig.vm.device[rig.vm.ndevices++] = dev;
+}
+
+static void attach_again(const struct device_ops *ops)
+{
+	struct error err = {""};
+
+	if (ops)
+		rig_attach(ops);
+	else
+		ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
+}
+
+/* The steps of CPR, by the functions that CPR calls. */
+static void reload(const struct device_ops *ops)
+{
+	const void *saved[DEVICES_MAX] = {NULL};
+	uint8_t *copy[DEVICES_MAX] = {NULL};
+	uint32_t n = rig.vm.ndevices;
+	struct error err = {""};
+
+	ck_assert_msg(!devices_pause(&rig.vm, clock_now_ns() + 10 * NS_PER_S, &err), "%s", err.msg);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct state_desc *desc = rig.vm.device[i]->ops->state;
+		const char *why;
+
+		saved[i] = copy[i] = malloc(desc->size);
+		memcpy(copy[i], rig.vm.device[i]->state, desc->size);
+		why = desc->check(copy[i]);
+		ck_assert_msg(!why, "%s: check() refuses what was saved: %s", desc->type, why);
+	}
+	detach();
+	memset(rig.line, 0, sizeof(rig.line));
+	attach_again(ops);
+	ck_assert_uint_eq(rig.vm.ndevices, n);
+	ck_assert_msg(!devices_compare(&rig.vm, saved, true, NULL, &err), "%s", err.msg);
+	devices_commit(&rig.vm, saved);
+	for (uint32_t i = 0; i < n; i++)
+		free(copy[i]);
+	ck_assert_msg(!devices_post_load(&rig.vm, &err), "%s", err.msg);
+	devices_resume(&rig.vm);
 }
 
 void rig_reload(void)
 {
-	const struct device_ops *ops = rig.dev->ops;
-	void *state = malloc(ops->state->size);
-	struct error err;
-	const char *why;
+	reload(rig.dev->ops);
+}
 
-	if (ops->pause)
-		ck_assert_int_eq(ops->pause(rig.dev, UINT64_MAX, &err), 0);
-	memcpy(state, rig.dev->state, ops->state->size);
-	why = ops->state->check(state);
-	ck_assert_msg(!why, "check() refuses what was saved: %s", why);
-	detach(rig.dev);
-	memset(rig.line, 0, sizeof(rig.line));
-	rig_attach(ops);
-	memcpy(rig.dev->state, state, ops->state->size);
-	free(state);
-	if (ops->post_load)
-		ck_assert_int_eq(ops->post_load(rig.dev, &err), 0);
-	if (ops->resume)
-		ops->resume(rig.dev);
+void rig_reload_all(void)
+{
+	reload(NULL);
 }
 
 static void deadline(void *opaque, uint32_t events)

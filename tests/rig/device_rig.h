@@ -7,6 +7,7 @@
  * Errors: a failed step fails the test. */
 #ifndef TESTS_RIG_DEVICE_RIG_H
 #define TESTS_RIG_DEVICE_RIG_H
+#include "devices/devices.h"
 #include "vmm/vm.h"
 #include <check.h>
 
@@ -68,6 +69,8 @@ void rig_attach(const struct device_ops *ops);
 /* Pauses, and puts the state into a new device in the place of this one, as a load does; all
  * interrupt lines are low until the new device says otherwise. */
 void rig_reload(void);
+/* The same of all devices that devices_attach() gave the rig. */
+void rig_reload_all(void);
 /* Both clocks go on; timers that expire on the way fire at their time. */
 void rig_advance(uint64_t ns);
 /* Serves the event loop for about a millisecond of real time. */

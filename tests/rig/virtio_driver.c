@@ -14,18 +14,6 @@
 
 /* --- the guest */
 
-static void resume_all(void)
-{
-	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
-		struct device *dev = rig.vm.device[i];
-
-		pthread_mutex_lock(&dev->lock);
-		if (dev->ops->resume)
-			dev->ops->resume(dev);
-		pthread_mutex_unlock(&dev->lock);
-	}
-}
-
 void virtio_guest_boot(void)
 {
 	struct ram_config config = {.size_bytes = DRIVER_RAM_BYTES};
@@ -34,25 +22,7 @@ void virtio_guest_boot(void)
 	ck_assert_msg(!ram_open(&rig.vm.ram, &config, &err), "%s", err.msg);
 	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, DRIVER_RAM_BYTES, &err), 0);
 	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
-	resume_all();
-}
-
-static void *pause_and_copy(struct device *dev)
-{
-	void *state = malloc(dev->ops->state->size);
-	struct error err = {""};
-	const char *why;
-	int ret = 0;
-
-	pthread_mutex_lock(&dev->lock);
-	if (dev->ops->pause)
-		ret = dev->ops->pause(dev, clock_now_ns() + 10 * CLOCK_NS_PER_S, &err);
-	ck_assert_msg(!ret, "%s: %s", dev->name, err.msg);
-	memcpy(state, dev->state, dev->ops->state->size);
-	pthread_mutex_unlock(&dev->lock);
-	why = dev->ops->state->check(state);
-	ck_assert_msg(!why, "%s: check() refuses what was saved: %s", dev->name, why);
-	return state;
+	devices_resume(&rig.vm);
 }
 
 void virtio_guest_detach(void)
@@ -63,35 +33,7 @@ void virtio_guest_detach(void)
 
 void virtio_guest_reload(void)
 {
-	void *state[DEVICES_MAX] = {NULL};
-	struct error err = {""};
-
-	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
-		state[i] = pause_and_copy(rig.vm.device[i]);
-	virtio_guest_detach();
-	memset(rig.line, 0, sizeof(rig.line));
-	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
-	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
-		const struct device *dev = rig.vm.device[i];
-
-		if (dev->ops->compare)
-			ck_assert_msg(!dev->ops->compare(rig.vm.device[i], state[i], &err), "%s",
-				      err.msg);
-	}
-	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
-		struct device *dev = rig.vm.device[i];
-
-		ck_assert_ptr_nonnull(state[i]);
-		memcpy(dev->state, state[i], dev->ops->state->size);
-		free(state[i]);
-	}
-	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
-		struct device *dev = rig.vm.device[i];
-
-		ck_assert_msg(!dev->ops->post_load || !dev->ops->post_load(dev, &err), "%s",
-			      err.msg);
-	}
-	resume_all();
+	rig_reload_all();
 }
 
 void virtio_guest_end(void)

@@ -17,7 +17,7 @@ static void start(void)
 START_TEST(power_button)
 {
 	start();
-	pm_ops.power(rig.dev, DEVICE_POWER_BUTTON);
+	pm_notify(&rig.vm, PM_BUTTON);
 	ck_assert(!rig.line[PM_SCI_GSI]);
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0x100);
 	rig_out(ENABLE, 2, 0x100);
@@ -30,7 +30,7 @@ START_TEST(power_button)
 	outb(STATUS + 1, 0x01);
 	ck_assert(!rig.line[PM_SCI_GSI]);
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0);
-	pm_ops.power(rig.dev, DEVICE_POWER_BUTTON);
+	pm_notify(&rig.vm, PM_BUTTON);
 	ck_assert(rig.line[PM_SCI_GSI]);
 	pm_ops.pause(rig.dev, UINT64_MAX, NULL);
 	pm_ops.reset(rig.dev);
@@ -72,14 +72,14 @@ START_TEST(sleep_and_wake)
 	rig_out(ENABLE, 2, 0x0521);
 	rig_out(CONTROL, 2, PM_SLP_TYP_S3 << 10 | 1 << 13);
 	ck_assert_uint_eq(rig.requests, VM_REQUEST_SUSPEND);
-	ck_assert(!pm_ops.power(rig.dev, DEVICE_POWER_NOTHING));
+	ck_assert(!pm_notify(&rig.vm, PM_NOTHING));
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0);
 	rig_reload();
-	ck_assert(pm_ops.power(rig.dev, DEVICE_POWER_ALARM));
+	ck_assert(pm_notify(&rig.vm, PM_ALARM));
 	rig_reload();
-	ck_assert(pm_ops.power(rig.dev, DEVICE_POWER_NOTHING));
+	ck_assert(pm_notify(&rig.vm, PM_NOTHING));
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0x0400);
-	pm_ops.power(rig.dev, DEVICE_POWER_WOKEN);
+	pm_notify(&rig.vm, PM_WOKEN);
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0x8400); /* woken, by the RTC */
 	ck_assert(rig.line[PM_SCI_GSI]);
 	rig_reload();
@@ -95,19 +95,19 @@ END_TEST
 START_TEST(before_sleep)
 {
 	static const struct {
-		enum device_power what;
+		enum pm_event what;
 		uint32_t bit;
-	} rows[] = {{DEVICE_POWER_BUTTON, 0x0100}, {DEVICE_POWER_ALARM, 0x0400}};
+	} rows[] = {{PM_BUTTON, 0x0100}, {PM_ALARM, 0x0400}};
 
 	start();
 	for (uint32_t i = 0; i < 2; i++) {
 		rig_out(ENABLE, 2, 0x0500 & ~rows[i].bit);
-		ck_assert(!pm_ops.power(rig.dev, rows[i].what));
+		ck_assert(!pm_notify(&rig.vm, rows[i].what));
 		ck_assert(!rig.line[PM_SCI_GSI]);
-		ck_assert(!pm_ops.power(rig.dev, DEVICE_POWER_NOTHING));
+		ck_assert(!pm_notify(&rig.vm, PM_NOTHING));
 		rig_out(ENABLE, 2, rows[i].bit);
 		ck_assert(rig.line[PM_SCI_GSI]);
-		ck_assert(pm_ops.power(rig.dev, DEVICE_POWER_NOTHING));
+		ck_assert(pm_notify(&rig.vm, PM_NOTHING));
 		ck_assert_uint_eq(rig_in(STATUS, 2), rows[i].bit);
 		rig_out(STATUS, 2, rows[i].bit);
 		ck_assert(!rig.line[PM_SCI_GSI]);

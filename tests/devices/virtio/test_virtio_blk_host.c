@@ -694,6 +694,7 @@ static void refused_as_qcow2(void)
 {
 	assert_refused(devices_attach(&rig.vm, &fixture_err), -EINVAL,
 		       WORDS(config.path, "qcow2", "qemu-img convert", "format=raw"));
+	devices_detach(&rig.vm);
 }
 
 START_TEST(test_refused_at_start)
