@@ -145,13 +145,12 @@ static int lock(int fd, struct error *err)
 		       : error_set(err, -errno, "it cannot be locked: %s", strerror(errno));
 }
 
-/* What a killed save leaves is nothing, the beginning of a tree, or all of a checkpoint. */
-static int check_leftover(const struct checkpoint_file *file, int fd, const struct vm *vm,
-			  struct error *err)
+/* What a killed save leaves is nothing, the beginning of a tree, or all of a checkpoint: none can be loaded,
+ * for the label is written after the rename. */
+static int check_leftover(const struct checkpoint_file *file, int fd, struct error *err)
 {
-	struct snapshot *head;
-	struct stat st;
 	fdt32_t magic;
+	struct stat st;
 	int ret;
 
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
@@ -163,21 +162,13 @@ static int check_leftover(const struct checkpoint_file *file, int fd, const stru
 	/* The lock may have been got because its holder has just renamed the file. */
 	if (!named_is(file->dir_fd, file->temp, &st))
 		return error_set(err, -EBUSY, "another cprsave is writing it");
-	if (!st.st_size)
-		return 0;
-	if (!snapshot_read_head(&head, file->dir_fd, file->temp, err)) {
-		ret = check_spent(head, vm, err);
-		snapshot_free(head);
-		return ret;
-	}
-	if (pread(fd, &magic, sizeof(magic), 0) != sizeof(magic) ||
-	    fdt32_to_cpu(magic) != FDT_MAGIC)
+	if (st.st_size && (pread(fd, &magic, sizeof(magic), 0) != sizeof(magic) ||
+			   fdt32_to_cpu(magic) != FDT_MAGIC))
 		return error_set(err, -EEXIST, "is in the way and not of Stasis: remove it");
 	return 0;
 }
 
-static int clear_leftover(const struct checkpoint_file *file, const struct vm *vm,
-			  struct error *err)
+static int clear_leftover(const struct checkpoint_file *file, struct error *err)
 {
 	int fd = openat(file->dir_fd, file->temp, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	int ret = 0;
@@ -189,7 +180,7 @@ static int clear_leftover(const struct checkpoint_file *file, const struct vm *v
 	} else if (fd < 0) {
 		ret = error_set(err, -errno, "%s", strerror(errno));
 	} else {
-		ret = check_leftover(file, fd, vm, err);
+		ret = check_leftover(file, fd, err);
 		if (!ret && unlinkat(file->dir_fd, file->temp, 0))
 			ret = error_set(err, -errno, "%s", strerror(errno));
 		close(fd);
@@ -230,7 +221,7 @@ static int create_temp(struct checkpoint_file *file, size_t room_bytes, struct e
 int checkpoint_file_create(struct checkpoint_file *file, const struct vm *vm, size_t room_bytes,
 			   struct error *err)
 {
-	int ret = clear_leftover(file, vm, err);
+	int ret = clear_leftover(file, err);
 
 	ret = ret ? ret : create_temp(file, room_bytes, err);
 	/* With FILE.new ours, no other save can change FILE between this look and the rename. */

@@ -13,6 +13,7 @@
 
 struct vm;
 struct ram_config;
+struct options;
 
 enum cpr_mode { CPR_REBOOT, CPR_RESTART, CPR_MODES };
 extern const char *const cpr_mode_name[CPR_MODES]; /* "reboot", "restart" */
@@ -50,6 +51,8 @@ struct cpr_status {
 bool cpr_query(const struct vm *vm, struct cpr_status *status);
 /* It will soon fail with a message that says so, and all is as before it. */
 int cpr_cancel(struct vm *vm, struct error *err) must_check;
+/* Is there a checkpoint to load by the name of --cpr-file? For vm->file_waits. */
+bool cpr_file_waits(const struct options *opt);
 /* At start: does this RAM hold a saved guest, and what then? Sets run state inmigrate and loads if
  * the options say so; leaves prelaunch for a boot. Refuses RAM saved by another VM, and to boot a
  * guest that --cpr-file could not be written for. With --check it only looks: a load that would do
@@ -57,9 +60,6 @@ int cpr_cancel(struct vm *vm, struct error *err) must_check;
 int cpr_start(struct vm *vm, struct error *err) must_check;
 /* After cpr_start(): does a boot lose what is in this RAM? `what` says what that is. */
 bool cpr_boot_loses(const struct vm *vm, struct error *what);
-/* Before guest RAM is first written for a boot: clears RAM that had another owner (or an unknown
- * one) and sets the label to running. A reboot of the guest finds all that done. */
-int cpr_boot_label(struct vm *vm, struct error *err) must_check;
 /* The build with fault injection: STASIS_FAULT=list prints the names of all steps. False: was not
  * asked to. */
 bool cpr_list_steps_if_asked(void);

@@ -29,6 +29,7 @@ struct load {
 	bool suspended; /* it slept */
 	bool spent;	/* the label says running */
 	uint64_t downtime_ns;
+	struct steps_done done;
 };
 
 /* FILE.loaded is there and FILE is not: was the guest saved to FILE, or to another file since? */
@@ -94,7 +95,7 @@ static int step_label(void *ctx, struct error *err)
 			"RAM %s has no label, so the guest's memory is not in it: give the "
 			"path= and offset= that it was saved with",
 			path);
-	if (memcmp(vm->label.vm_id, vm->opt->uuid, sizeof(vm->opt->uuid)))
+	if (!label_is_of(&vm->label, vm->opt->uuid))
 		return error_set(
 			err, -EPERM,
 			"RAM %s belongs to another VM: give this VM its own (that one has uuid %s)",
@@ -199,11 +200,10 @@ static void name_way_out(const struct load *load, struct error *err)
 }
 
 /* A signal ends this process as soon as the load is over: the guest must still be saved then. */
-static int not_ended(void *ctx, uint32_t step, struct error *err)
+static int not_ended(void *ctx, struct error *err)
 {
 	const struct load *load = ctx;
 
-	(void)step;
 	if (load->spent ||
 	    !(atomic_load(&load->vm->requests) & (VM_REQUEST_SIGNAL | VM_REQUEST_QUIT)))
 		return 0;
@@ -216,7 +216,7 @@ static int go_on(void *ctx, uint64_t done_bytes, struct error *err)
 	struct load *load = ctx;
 	int ret = job_go_on(&load->job, done_bytes, err);
 
-	return ret ? ret : not_ended(load, 0, err);
+	return ret ? ret : not_ended(load, err);
 }
 
 static int check_hash(struct load *load, struct error *err)
@@ -228,7 +228,7 @@ static int check_hash(struct load *load, struct error *err)
 
 	if (!memory->nhash)
 		return 0;
-	job_walk(&load->job, "check");
+	job_walk(&load->job, load->done.step);
 	ret = ram_hash(&load->vm->ram, &watch, hash, err);
 	if (!ret && memcmp(hash, memory->hash, sizeof(hash)))
 		ret = error_set(err, -EIO,
@@ -290,32 +290,21 @@ static int step_post_load(void *ctx, struct error *err)
 static void undo_label_running(void *ctx)
 {
 	struct load *load = ctx;
-	struct label label = load->vm->label;
 	struct error err;
 
 	load->spent = false;
-	label.state = LABEL_SAVED;
-	memcpy(label.checkpoint_id, load->snap->root.id, sizeof(label.checkpoint_id));
-	if (label_write(&load->vm->ram, &label, &err))
+	if (label_set(&load->vm->ram, &load->vm->label, load->snap->root.id, &err))
 		log_error("cprload: the label cannot be set back to saved: %s", err.msg);
-	else
-		load->vm->label = label;
 }
 
 /* The checkpoint is spent as soon as this is durable: no guest is ever loaded twice. */
 static int step_label_running(void *ctx, struct error *err)
 {
 	struct load *load = ctx;
-	struct label label = load->vm->label;
-	int ret;
+	int ret = label_set(&load->vm->ram, &load->vm->label, NULL, err);
 
-	label.state = LABEL_RUNNING;
-	memset(label.checkpoint_id, 0, sizeof(label.checkpoint_id));
-	ret = label_write(&load->vm->ram, &label, err);
-	if (ret) /* it may have got half-way */
+	if (ret) /* it may be half written */
 		undo_label_running(ctx);
-	else
-		load->vm->label = label;
 	load->spent = !ret;
 	return ret;
 }
@@ -360,16 +349,16 @@ const struct step_table cpr_load_table = {"load", load_step,
 _Static_assert(sizeof(load_step) / sizeof(load_step[0]) <= STEPS_MAX, "took_ns[]");
 
 /* The steps that only look: a load that ends before it commits anything. */
-static int look(struct load *load, uint64_t *took_ns, struct error *err)
+static int look(struct load *load, struct error *err)
 {
 	struct step_table table = cpr_load_table;
 
 	for (table.nsteps = 0; load_step[table.nsteps].run != step_commit;)
 		table.nsteps++;
-	return steps_run(&table, load, took_ns, err);
+	return steps_run(&table, load, &load->done, err);
 }
 
-static void log_load(const struct load *load, const uint64_t *took_ns, uint64_t began_ns)
+static void log_load(const struct load *load, uint64_t began_ns)
 {
 	uint64_t took_all_ns = clock_now_ns() - began_ns;
 	char times[400];
@@ -378,7 +367,7 @@ static void log_load(const struct load *load, const uint64_t *took_ns, uint64_t 
 		 "took " CLOCK_MS " of it (%s); it is %s",
 		 load->snap->root.mode, load->path, load->ckpt.size_bytes,
 		 CLOCK_MS_OF(load->downtime_ns), CLOCK_MS_OF(took_all_ns),
-		 steps_times(&cpr_load_table, 0, took_ns, times, sizeof(times)),
+		 steps_times(&cpr_load_table, "open", &load->done, times, sizeof(times)),
 		 runstate_name[load->vm->runstate]);
 }
 
@@ -403,19 +392,19 @@ static int run(struct vm *vm, const char *path, bool stay_paused, const char *co
 		.accept = accept,
 		.former = vm->runstate,
 	};
-	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = clock_now_ns();
+	uint64_t began_ns = clock_now_ns();
 	int ret = check_allowed(vm, err);
 
 	if (ret)
 		return ret;
 	vm_set_runstate(vm, RUNSTATE_RESTORE_VM);
 	job_begin(&load.job, vm, "cprload");
-	ret = vm->opt->check ? look(&load, took_ns, err)
-			     : steps_run(&cpr_load_table, &load, took_ns, err);
+	ret = vm->opt->check ? look(&load, err)
+			     : steps_run(&cpr_load_table, &load, &load.done, err);
 	job_end(&load.job);
 	if (!ret && !vm->opt->check) {
 		resume(&load);
-		log_load(&load, took_ns, began_ns);
+		log_load(&load, began_ns);
 		checkpoint_file_retire(path, vm);
 	} else if (ret) {
 		vm_set_runstate(vm, load.former);

@@ -24,25 +24,7 @@ struct save {
 	struct checkpoint ckpt;
 	struct checkpoint_file file;
 	uint64_t stopped_at_ns;
-	uint32_t walk; /* the step that walks through RAM */
-	bool labelled; /* committed: from here on there is no time limit */
-};
-
-/* Those that others name. */
-enum {
-	SAVE_CHECK,
-	SAVE_PREPARE,
-	SAVE_PRESYNC,
-	SAVE_PREFLUSH,
-	SAVE_STOP,
-	SAVE_PAUSE,
-	SAVE_FLUSH,
-	SAVE_IDENTIFY,
-	SAVE_COLLECT,
-	SAVE_HASH,
-	SAVE_BUILD,
-	SAVE_WRITE,
-	SAVE_SYNC_RAM,
+	struct steps_done done;
 };
 
 static const enum ram_survives mode_needs[CPR_MODES] = {
@@ -128,7 +110,16 @@ static void undo_prepare(void *ctx)
 	checkpoint_file_remove(&save->file);
 }
 
-static int in_time(void *ctx, uint32_t step, struct error *err);
+static int in_time(void *ctx, struct error *err)
+{
+	const struct save *save = ctx;
+
+	if (clock_now_ns() <= save->deadline_ns)
+		return 0;
+	return error_set(err, -ETIMEDOUT,
+			 "time limit of %llu ms passed in step %s: give more by timeout-ms",
+			 (unsigned long long)save->timeout_ns / 1000000, save->done.step);
+}
 
 /* In the midst of a walk through RAM. */
 static int go_on(void *ctx, uint64_t done_bytes, struct error *err)
@@ -136,13 +127,12 @@ static int go_on(void *ctx, uint64_t done_bytes, struct error *err)
 	struct save *save = ctx;
 	int ret = job_go_on(&save->job, done_bytes, err);
 
-	return ret ? ret : in_time(save, save->walk, err);
+	return ret ? ret : in_time(save, err);
 }
 
-static struct ram_watch walk(struct save *save, uint32_t step)
+static struct ram_watch walk(struct save *save)
 {
-	save->walk = step;
-	job_walk(&save->job, cpr_save_table.step[step].name);
+	job_walk(&save->job, save->done.step);
 	return (struct ram_watch){go_on, save};
 }
 
@@ -154,7 +144,7 @@ static int step_presync(void *ctx, struct error *err)
 
 	if (save->mode != CPR_REBOOT || !save->live)
 		return 0;
-	watch = walk(save, SAVE_PRESYNC);
+	watch = walk(save);
 	return ram_sync(&save->vm->ram, &watch, err);
 }
 
@@ -262,7 +252,7 @@ static int step_hash(void *ctx, struct error *err)
 
 	if (!save->ram_check)
 		return 0;
-	watch = walk(save, SAVE_HASH);
+	watch = walk(save);
 	memory->nhash = sizeof(memory->hash);
 	return ram_hash(&save->vm->ram, &watch, memory->hash, err);
 }
@@ -281,20 +271,19 @@ static int step_write(void *ctx, struct error *err)
 	return checkpoint_file_write(&save->file, save->ckpt.data, save->ckpt.size_bytes, err);
 }
 
-/* Comes after that of the label and before the guest runs on: whatever else may fail in undoing,
- * what was written here can never be loaded over RAM that has changed. */
+/* Before the guest runs on: should the label still say saved, what was written here cannot be loaded over
+ * RAM that has changed. The file itself goes when the guest runs again. */
 static void undo_write(void *ctx)
 {
 	struct save *save = ctx;
 
 	checkpoint_file_void(&save->file);
-	checkpoint_file_remove(&save->file);
 }
 
 static int step_sync_ram(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
-	struct ram_watch watch = walk(save, SAVE_SYNC_RAM);
+	struct ram_watch watch = walk(save);
 	int ret = save->mode == CPR_REBOOT ? ram_sync(&save->vm->ram, &watch, err) : 0;
 
 	/* RAM may have lost a page since the first look. */
@@ -322,27 +311,12 @@ static int step_fsync_folder(void *ctx, struct error *err)
 	return checkpoint_file_sync_folder(&save->file, err);
 }
 
-static int write_label(struct save *save, enum label_state state, struct error *err)
-{
-	struct vm *vm = save->vm;
-	struct label label = vm->label;
-	int ret;
-
-	label.state = state;
-	memset(label.checkpoint_id, 0, sizeof(label.checkpoint_id));
-	if (state == LABEL_SAVED)
-		memcpy(label.checkpoint_id, save->snap->root.id, sizeof(label.checkpoint_id));
-	ret = label_write(&vm->ram, &label, err);
-	if (!ret)
-		vm->label = label;
-	return ret;
-}
-
 static void undo_label(void *ctx)
 {
+	struct save *save = ctx;
 	struct error err;
 
-	if (write_label(ctx, LABEL_RUNNING, &err))
+	if (label_set(&save->vm->ram, &save->vm->label, NULL, &err))
 		log_error("cprsave: the label cannot be set back to running (%s): the next start "
 			  "will need --discard-saved",
 			  err.msg);
@@ -351,52 +325,40 @@ static void undo_label(void *ctx)
 static int step_label(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
-	int ret = write_label(save, LABEL_SAVED, err);
+	int ret = label_set(&save->vm->ram, &save->vm->label, save->snap->root.id, err);
 
-	if (ret) /* it may have got half-way */
+	if (ret) /* it may be half written */
 		undo_label(ctx);
-	save->labelled = !ret;
 	return ret;
 }
 
 static const struct step save_step[] = {
-	[SAVE_CHECK] = {"check", step_check, NULL},
-	[SAVE_PREPARE] = {"prepare", step_prepare, undo_prepare},
-	[SAVE_PRESYNC] = {"presync", step_presync, NULL},
-	[SAVE_PREFLUSH] = {"preflush", step_preflush, NULL},
+	{"check", step_check, NULL},
+	{"prepare", step_prepare, undo_prepare},
+	{"presync", step_presync, NULL},
+	{"preflush", step_preflush, NULL},
 	/* From here on the guest waits. */
-	[SAVE_STOP] = {"stop-vcpus", step_stop_vcpus, undo_stop_vcpus},
-	[SAVE_PAUSE] = {"pause-devices", step_pause_devices, undo_pause_devices},
-	[SAVE_FLUSH] = {"flush-devices", step_flush, NULL},
-	[SAVE_IDENTIFY] = {"identify", step_identify, NULL},
-	[SAVE_COLLECT] = {"collect", step_collect, NULL},
-	[SAVE_HASH] = {"hash-ram", step_hash, NULL},
-	[SAVE_BUILD] = {"build", step_build, NULL},
-	[SAVE_WRITE] = {"write", step_write, undo_write},
-	[SAVE_SYNC_RAM] = {"sync-ram", step_sync_ram, NULL},
+	{"stop-vcpus", step_stop_vcpus, undo_stop_vcpus},
+	{"pause-devices", step_pause_devices, undo_pause_devices},
+	{"flush-devices", step_flush, NULL},
+	{"identify", step_identify, NULL},
+	{"collect", step_collect, NULL},
+	{"hash-ram", step_hash, NULL},
+	{"build", step_build, NULL},
+	{"write", step_write, undo_write},
+	{"sync-ram", step_sync_ram, NULL},
 	{"fsync", step_fsync, NULL},
-	{"rename", step_rename, NULL}, /* undone by that of "write" */
+	{"rename", step_rename, NULL}, /* undone by those of "write" and "prepare" */
 	{"fsync-folder", step_fsync_folder, NULL},
-	/* Commits: behind it the checkpoint is good and this process may not run the guest. */
+	/* The commit point: after it the checkpoint is good and this process may not run the guest. */
 	{"label", step_label, undo_label},
 };
-
-static int in_time(void *ctx, uint32_t step, struct error *err)
-{
-	const struct save *save = ctx;
-
-	if (save->labelled || clock_now_ns() <= save->deadline_ns)
-		return 0;
-	return error_set(err, -ETIMEDOUT,
-			 "time limit of %llu ms passed in step %s: give more by timeout-ms",
-			 (unsigned long long)save->timeout_ns / 1000000, save_step[step].name);
-}
 
 const struct step_table cpr_save_table = {"save", save_step,
 					  sizeof(save_step) / sizeof(save_step[0]), in_time};
 _Static_assert(sizeof(save_step) / sizeof(save_step[0]) <= STEPS_MAX, "took_ns[]");
 
-static void log_save(const struct save *save, const uint64_t *took_ns, uint64_t began_ns)
+static void log_save(const struct save *save, uint64_t began_ns)
 {
 	uint64_t end_ns = clock_now_ns();
 	char times[400];
@@ -404,7 +366,7 @@ static void log_save(const struct save *save, const uint64_t *took_ns, uint64_t 
 	log_info("cprsave: %s to %s, %zu bytes: stopped " CLOCK_MS " (%s), before that " CLOCK_MS,
 		 cpr_mode_name[save->mode], save->path, save->ckpt.size_bytes,
 		 CLOCK_MS_OF(end_ns - save->stopped_at_ns),
-		 steps_times(&cpr_save_table, SAVE_STOP, took_ns, times, sizeof(times)),
+		 steps_times(&cpr_save_table, "stop-vcpus", &save->done, times, sizeof(times)),
 		 CLOCK_MS_OF(save->stopped_at_ns - began_ns));
 }
 
@@ -420,7 +382,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 		.live = vm_is_live(vm),
 		.file = {.dir_fd = -1, .fd = -1},
 	};
-	uint64_t took_ns[STEPS_MAX] = {0}, began_ns = clock_now_ns();
+	uint64_t began_ns = clock_now_ns();
 	int ret = -EINVAL;
 
 	if (!save.path)
@@ -429,14 +391,14 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 				 "with --cpr-file");
 	save.deadline_ns = began_ns + save.timeout_ns;
 	job_begin(&save.job, vm, "cprsave");
-	ret = steps_run(&cpr_save_table, &save, took_ns, err);
+	ret = steps_run(&cpr_save_table, &save, &save.done, err);
 	job_end(&save.job);
 	if (!ret) {
 		/* Of I/O that failed as it was drained: no later wake comes to report it. */
 		vm_report_posted(vm);
 		vm_set_runstate(vm, RUNSTATE_POSTMIGRATE);
 		vm->exit_status = args->mode == CPR_REBOOT ? CPR_EXIT_REBOOT : 0;
-		log_save(&save, took_ns, began_ns);
+		log_save(&save, began_ns);
 	}
 	checkpoint_file_close(&save.file);
 	checkpoint_free(&save.ckpt);

@@ -12,17 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_ours(const struct vm *vm)
-{
-	return vm->label.state != LABEL_NONE &&
-	       !memcmp(vm->label.vm_id, vm->opt->uuid, sizeof(vm->opt->uuid));
-}
-
 static int refuse_strangers(struct vm *vm, struct error *err)
 {
 	char uuid[UUID_TEXT];
 
-	if (is_ours(vm) || vm->ram.created)
+	if (label_is_of(&vm->label, vm->opt->uuid) || vm->ram.created)
 		return 0;
 	if (vm->label.state == LABEL_SAVED)
 		return error_set(
@@ -100,8 +94,7 @@ static int start_without_label(struct vm *vm, struct error *err)
 	const char *file = vm->opt->cpr_file;
 	struct error why;
 
-	switch (checkpoint_file_find(file)) {
-	case CHECKPOINT_WAITS:
+	if (vm->awaits_guest) {
 		error_set(&why, -ENODATA,
 			  vm->ram.created
 				  ? "RAM file %s is missing, though %s was never loaded: bring it "
@@ -110,14 +103,11 @@ static int start_without_label(struct vm *vm, struct error *err)
 				    "look whether this is the guest's RAM",
 			  snapshot_ram_path(vm), file);
 		return wait_for_load(vm, &why, err);
-	case CHECKPOINT_LOADED:
+	}
+	if (checkpoint_file_find(file) == CHECKPOINT_LOADED)
 		log_warn("RAM %s has no label of this VM, and %s" CHECKPOINT_LOADED_SUFFIX
 			 " was loaded: the last run ended without a save; booting",
 			 snapshot_ram_path(vm), file);
-		break;
-	case CHECKPOINT_NONE:
-		break;
-	}
 	return 0;
 }
 
@@ -146,21 +136,14 @@ static int check_cpr_file(const struct vm *vm, bool boots, struct error *err)
 	return 0;
 }
 
-/* The label is what a boot of this VM writes: what is in RAM is its own. */
-static bool keeps_label(const struct vm *vm)
-{
-	/* A label of another size is of RAM that began elsewhere: some of ours was not in it. */
-	return is_ours(vm) && vm->label.ram_size_bytes == vm->ram.config.size_bytes;
-}
-
 bool cpr_boot_loses(const struct vm *vm, struct error *what)
 {
 	char uuid[UUID_TEXT];
 
-	if (is_ours(vm) && vm->label.state == LABEL_SAVED)
+	if (label_is_of(&vm->label, vm->opt->uuid) && vm->label.state == LABEL_SAVED)
 		error_set(what, 0, "the guest saved in checkpoint %s is lost",
 			  uuid_format(vm->label.checkpoint_id, uuid));
-	else if (!keeps_label(vm) && !vm->ram.created)
+	else if (!label_fits(&vm->label, &vm->ram, vm->opt->uuid) && !vm->ram.created)
 		error_set(what, 0,
 			  "RAM %s has no label of this VM: all that is in it is overwritten",
 			  snapshot_ram_path(vm));
@@ -169,17 +152,26 @@ bool cpr_boot_loses(const struct vm *vm, struct error *what)
 	return true;
 }
 
+bool cpr_file_waits(const struct options *opt)
+{
+	return opt->cpr_file && checkpoint_file_find(opt->cpr_file) == CHECKPOINT_WAITS;
+}
+
+static void give_up_file(struct vm *vm)
+{
+	if (vm->opt->cpr_file)
+		checkpoint_file_give_up(vm->opt->cpr_file, vm);
+}
+
 int cpr_start(struct vm *vm, struct error *err)
 {
 	const struct options *opt = vm->opt;
 	struct error what;
-	bool is_saved;
-	int ret = label_read(&vm->ram, &vm->label, err);
+	bool is_ours = label_is_of(&vm->label, opt->uuid);
+	bool is_saved = is_ours && vm->label.state == LABEL_SAVED && !opt->discard_saved;
+	int ret = refuse_strangers(vm, err);
 
-	if (ret)
-		return ret;
-	is_saved = is_ours(vm) && vm->label.state == LABEL_SAVED && !opt->discard_saved;
-	ret = refuse_strangers(vm, err);
+	vm->on_claim = give_up_file;
 	ret = ret ? ret : check_cpr_file(vm, !is_saved && opt->incoming == INCOMING_NO, err);
 	if (ret)
 		return ret;
@@ -196,42 +188,13 @@ int cpr_start(struct vm *vm, struct error *err)
 		vm_set_runstate(vm, RUNSTATE_INMIGRATE);
 		return 0;
 	}
-	if (!is_ours(vm) && opt->cpr_file && !opt->discard_saved)
+	if (!is_ours && opt->cpr_file && !opt->discard_saved)
 		return start_without_label(vm, err);
 	if (opt->discard_saved && !opt->check && cpr_boot_loses(vm, &what))
 		log_warn("--discard-saved: %s", what.msg);
-	if (is_ours(vm) && vm->label.state == LABEL_RUNNING)
+	if (is_ours && vm->label.state == LABEL_RUNNING)
 		log_warn("RAM %s: the last run of this VM ended without a save; booting",
 			 snapshot_ram_path(vm));
-	return 0;
-}
-
-int cpr_boot_label(struct vm *vm, struct error *err)
-{
-	struct label label = {.state = LABEL_RUNNING};
-	bool ours = keeps_label(vm);
-	int ret;
-
-	if (ours && vm->label.state == LABEL_RUNNING)
-		return 0;
-	if (!ours && !vm->ram.created) {
-		ret = label_check_overlap(&vm->ram, vm->opt->uuid, vm->opt->discard_saved, err);
-		if (!ret)
-			ret = label_spend_overlap(&vm->ram, vm->opt->uuid, err);
-		if (ret)
-			return ret;
-		/* No guest reads what another one, or this host, left in memory. */
-		log_info("RAM %s: clearing what was in it", snapshot_ram_path(vm));
-		ram_zero(&vm->ram);
-	}
-	memcpy(label.vm_id, vm->opt->uuid, sizeof(label.vm_id));
-	label.ram_size_bytes = vm->ram.config.size_bytes;
-	ret = label_write(&vm->ram, &label, err);
-	if (ret)
-		return ret;
-	vm->label = label;
-	if (vm->opt->cpr_file)
-		checkpoint_file_give_up(vm->opt->cpr_file, vm);
 	return 0;
 }
 

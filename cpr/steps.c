@@ -53,14 +53,14 @@ static int made_to_fail(const struct step_table *table, const struct step *step,
 	return error_set(err, -EIO, "%s/%s: made to fail by STASIS_FAULT", table->name, step->name);
 }
 
-/* done: the step itself succeeded, so that its undo is due if the procedure fails. */
-static int run_one(const struct step_table *table, uint32_t index, void *ctx, bool *done,
+/* is_done: the step itself succeeded, so that its undo is due if the procedure fails. */
+static int run_one(const struct step_table *table, uint32_t index, void *ctx, bool *is_done,
 		   struct error *err)
 {
 	const struct step *step = &table->step[index];
 	int ret;
 
-	*done = false;
+	*is_done = false;
 	if (fault(table, step, "kill"))
 		kill(getpid(), SIGKILL);
 	if (fault(table, step, "fail"))
@@ -68,30 +68,33 @@ static int run_one(const struct step_table *table, uint32_t index, void *ctx, bo
 	ret = step->run(ctx, err);
 	if (ret)
 		return ret;
-	*done = true;
+	*is_done = true;
 	if (fault(table, step, "kill-after"))
 		kill(getpid(), SIGKILL);
 	if (fault(table, step, "fail-after"))
 		return made_to_fail(table, step, err);
-	return table->may_go_on ? table->may_go_on(ctx, index, err) : 0;
+	return table->may_go_on && index + 1 < table->nsteps ? table->may_go_on(ctx, err) : 0;
 }
 
-int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, struct error *err)
+int steps_run(const struct step_table *table, void *ctx, struct steps_done *done, struct error *err)
 {
 	uint64_t start_ns = clock_now_ns();
 
 	for (uint32_t i = 0; i < table->nsteps; i++) {
-		bool done;
-		int ret = run_one(table, i, ctx, &done, err);
-		uint64_t end_ns = clock_now_ns();
+		bool is_done;
+		uint64_t end_ns;
+		int ret;
 
-		took_ns[i] = end_ns - start_ns;
+		done->step = table->step[i].name;
+		ret = run_one(table, i, ctx, &is_done, err);
+		end_ns = clock_now_ns();
+		done->took_ns[i] = end_ns - start_ns;
 		start_ns = end_ns;
 		log_debug("%s/%s: %s, " CLOCK_MS, table->name, table->step[i].name,
-			  ret ? "failed" : "done", CLOCK_MS_OF(took_ns[i]));
+			  ret ? "failed" : "done", CLOCK_MS_OF(done->took_ns[i]));
 		if (!ret)
 			continue;
-		for (i += done; i-- > 0;)
+		for (i += is_done; i-- > 0;)
 			if (table->step[i].undo)
 				table->step[i].undo(ctx);
 		return ret;
@@ -99,16 +102,19 @@ int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns, stru
 	return 0;
 }
 
-char *steps_times(const struct step_table *table, uint32_t first, const uint64_t *took_ns,
+char *steps_times(const struct step_table *table, const char *first, const struct steps_done *done,
 		  char *text, size_t size)
 {
 	size_t used = 0;
+	uint32_t i = 0;
 
+	while (strcmp(table->step[i].name, first))
+		i++;
 	*text = '\0';
-	for (uint32_t i = first; i < table->nsteps && used < size; i++)
+	for (; i < table->nsteps && used < size; i++)
 		used += (size_t)snprintf(text + used, size - used, "%s%s " CLOCK_MS,
-					 i == first ? "" : ", ", table->step[i].name,
-					 CLOCK_MS_OF(took_ns[i]));
+					 used ? ", " : "", table->step[i].name,
+					 CLOCK_MS_OF(done->took_ns[i]));
 	return text;
 }
 

@@ -27,15 +27,19 @@ struct step_table {
 	const char *name;
 	const struct step *step;
 	uint32_t nsteps;
-	/* May be NULL. Behind each step: may the procedure go on? If not, that step is undone too. */
-	int (*may_go_on)(void *ctx, uint32_t step, struct error *err);
+	/* May be NULL. Between two steps: may the procedure go on? If not, the first of them is undone
+	 * too. */
+	int (*may_go_on)(void *ctx, struct error *err);
 };
 
-/* took_ns: one for each step, of those that ran. */
-int steps_run(const struct step_table *table, void *ctx, uint64_t *took_ns,
+struct steps_done {
+	const char *step;	     /* under way, or the one that failed */
+	uint64_t took_ns[STEPS_MAX]; /* of each step that ran */
+};
+int steps_run(const struct step_table *table, void *ctx, struct steps_done *done,
 	      struct error *err) must_check;
-/* "stop-vcpus 0.071 ms, collect 0.301 ms"; returns text. */
-char *steps_times(const struct step_table *table, uint32_t first, const uint64_t *took_ns,
+/* From the step of this name on: "stop-vcpus 0.071 ms, collect 0.301 ms"; returns text. */
+char *steps_times(const struct step_table *table, const char *first, const struct steps_done *done,
 		  char *text, size_t size);
 /* Fault injection only: STASIS_FAULT=list asks for the names of all steps. */
 bool steps_list_asked(void);

@@ -181,3 +181,51 @@ int label_write(struct ram *ram, const struct label *label, struct error *err)
 	ret = ret ? ret : judge_lost(ram, lost, "written", err);
 	return ret ? ret : ram_check_whole(ram, err);
 }
+
+bool label_is_of(const struct label *label, const uint8_t vm_id[16])
+{
+	return label->state != LABEL_NONE && !memcmp(label->vm_id, vm_id, sizeof(label->vm_id));
+}
+
+bool label_fits(const struct label *label, const struct ram *ram, const uint8_t vm_id[16])
+{
+	return label_is_of(label, vm_id) && label->ram_size_bytes == ram->config.size_bytes;
+}
+
+int label_set(struct ram *ram, struct label *label, const uint8_t *checkpoint_id, struct error *err)
+{
+	struct label next = *label;
+	int ret;
+
+	next.state = checkpoint_id ? LABEL_SAVED : LABEL_RUNNING;
+	memset(next.checkpoint_id, 0, sizeof(next.checkpoint_id));
+	if (checkpoint_id)
+		memcpy(next.checkpoint_id, checkpoint_id, sizeof(next.checkpoint_id));
+	next.ram_size_bytes = ram->config.size_bytes;
+	ret = label_write(ram, &next, err);
+	if (!ret)
+		*label = next;
+	return ret;
+}
+
+int label_claim(struct ram *ram, struct label *label, const uint8_t vm_id[16], bool discard,
+		struct error *err)
+{
+	struct label own = {.state = LABEL_RUNNING};
+	int ret;
+
+	if (!label_fits(label, ram, vm_id) && !ram->created) {
+		ret = label_check_overlap(ram, vm_id, discard, err);
+		ret = ret ? ret : label_spend_overlap(ram, vm_id, err);
+		if (ret)
+			return ret;
+		/* No guest reads what another one, or this host, left in memory. */
+		log_info("RAM %s: clearing what was in it", path_of(ram));
+		ram_zero(ram);
+	}
+	memcpy(own.vm_id, vm_id, sizeof(own.vm_id));
+	ret = label_set(ram, &own, NULL, err);
+	if (!ret)
+		*label = own;
+	return ret;
+}

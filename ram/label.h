@@ -39,6 +39,18 @@ struct label {
 int label_read(struct ram *ram, struct label *label, struct error *err) must_check;
 /* On return the label is as durable as the backend's sync makes it. */
 int label_write(struct ram *ram, const struct label *label, struct error *err) must_check;
+/* Is it a label of this VM, saved or running? */
+bool label_is_of(const struct label *label, const uint8_t vm_id[16]);
+/* And of RAM that begins and ends where this does, so that all in it is this VM's own? */
+bool label_fits(const struct label *label, const struct ram *ram, const uint8_t vm_id[16]);
+/* Writes the label of the VM that has this RAM, and *label becomes that. checkpoint_id NULL: running, else
+ * saved. If it fails the label may be half written: set it to what it was. */
+int label_set(struct ram *ram, struct label *label, const uint8_t *checkpoint_id,
+	      struct error *err) must_check;
+/* For a boot, before guest RAM is first written: RAM that had another owner, or an unknown one, is
+ * cleared; the label is this VM's and says running. discard: a saved guest of this VM may be lost. */
+int label_claim(struct ram *ram, struct label *label, const uint8_t vm_id[16], bool discard,
+		struct error *err) must_check;
 /* For the first boot in RAM that has no label of this VM: another size= or offset= may have left a
  * saved guest in the same bytes, whose label lies elsewhere: all of a shared path behind offset= is
  * looked through. Refuses another VM's with -EPERM, and this VM's with -EBUSY unless discard. A

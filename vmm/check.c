@@ -55,14 +55,14 @@ static int check_ram(struct options *opt, bool *is_new, struct error *err)
 }
 
 /* A tap that a start as root would create is replaced by a socket. */
-static int check_taps(struct options *opt, struct error *err)
+static int check_taps(struct options *opt, bool file_waits, struct error *err)
 {
 	struct label label = {.state = LABEL_NONE};
 	bool awaits;
 
 	if (opt->memory.path)
 		(void)!label_peek(&opt->memory, &label, NULL);
-	awaits = vm_awaits_guest(opt, &label);
+	awaits = vm_awaits_guest(opt, &label, file_waits);
 
 	for (uint32_t i = 0; opt->net && i < opt->nnets; i++) {
 		struct net_config *nic = &opt->net[i];
@@ -83,7 +83,7 @@ static int check_taps(struct options *opt, struct error *err)
 	return 0;
 }
 
-static int check_host(struct options *opt, bool *is_new, struct error *err)
+static int check_host(struct options *opt, bool file_waits, bool *is_new, struct error *err)
 {
 	struct chardev_config *const chardevs[] = {&opt->serial, &opt->console, &opt->agent};
 	int ret = opt->has_identity ? identity_check(opt->uuid, err) : 0;
@@ -95,7 +95,7 @@ static int check_host(struct options *opt, bool *is_new, struct error *err)
 	for (uint32_t i = 0; i < opt->ndisks; i++)
 		opt->disk[i].only_look = true;
 	ret = ret ? ret : check_ram(opt, is_new, err);
-	return ret ? ret : check_taps(opt, err);
+	return ret ? ret : check_taps(opt, file_waits, err);
 }
 
 /* *would: what a start would do. loses: what is lost by that, or nothing. */
@@ -129,8 +129,10 @@ int check_start(struct vm *vm, struct options *opt, struct error *err)
 	const char *path = opt->memory.path, *would = NULL;
 	struct error loses = {""};
 	bool is_new;
-	int ret = check_host(opt, &is_new, err);
+	int ret;
 
+	vm->file_waits = cpr_file_waits(opt);
+	ret = check_host(opt, vm->file_waits, &is_new, err);
 	if (ret)
 		return ret;
 	ret = vm_create(vm, opt, err);

@@ -112,6 +112,7 @@ static int run(const struct options *opt, struct error *err)
 		ret = identity_lock(opt->uuid, &held, err);
 	if (ret)
 		return ret;
+	vm.file_waits = cpr_file_waits(opt);
 	ret = vm_create(&vm, opt, err);
 	if (ret)
 		goto unlock;

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/vm.h"
-#include "cpr/checkpoint_file.h"
-#include "cpr/cpr.h"
 #include "devices/devices.h"
 #include "devices/platform/platform.h"
 #include "vmm/base/clock.h"
@@ -78,17 +76,13 @@ static int add_memslots(struct vm *vm, struct error *err)
 	return ret;
 }
 
-bool vm_awaits_guest(const struct options *opt, const struct label *label)
+bool vm_awaits_guest(const struct options *opt, const struct label *label, bool file_waits)
 {
-	bool ours = label->state != LABEL_NONE &&
-		    !memcmp(label->vm_id, opt->uuid, sizeof(label->vm_id));
-
 	if (opt->incoming != INCOMING_NO)
 		return true;
 	if (opt->discard_saved)
 		return false;
-	return ours ? label->state == LABEL_SAVED
-		    : opt->cpr_file && checkpoint_file_find(opt->cpr_file) == CHECKPOINT_WAITS;
+	return label_is_of(label, opt->uuid) ? label->state == LABEL_SAVED : file_waits;
 }
 
 /* The RAM file of a guest that waits may come back, by a rename or a mount: nothing is made in its
@@ -98,7 +92,7 @@ static int open_ram(struct vm *vm, struct error *err)
 	const struct label none = {.state = LABEL_NONE};
 	struct ram_config memory = vm->opt->memory;
 
-	memory.make_nothing |= vm_awaits_guest(vm->opt, &none);
+	memory.make_nothing |= vm_awaits_guest(vm->opt, &none, vm->file_waits);
 	return ram_open(&vm->ram, &memory, err);
 }
 
@@ -128,7 +122,7 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 	ret = timer_open(&vm->again_timer, CLOCK_MONOTONIC, &vm->loop, try_again, vm, NULL, err);
 	ret = ret ? ret : open_ram(vm, err);
 	ret = ret ? ret : label_read(&vm->ram, &vm->label, err);
-	vm->awaits_guest = !ret && vm_awaits_guest(opt, &vm->label);
+	vm->awaits_guest = !ret && vm_awaits_guest(opt, &vm->label, vm->file_waits);
 	for (uint32_t i = 0; !ret && i < sizeof(stage) / sizeof(stage[0]); i++)
 		ret = stage[i](vm, err);
 	if (ret)
@@ -254,9 +248,22 @@ void vm_go_on(struct vm *vm)
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
 }
 
+/* A reboot of the guest finds that done. */
+static int claim_ram(struct vm *vm, struct error *err)
+{
+	int ret;
+
+	if (vm->label.state == LABEL_RUNNING && label_fits(&vm->label, &vm->ram, vm->opt->uuid))
+		return 0;
+	ret = label_claim(&vm->ram, &vm->label, vm->opt->uuid, vm->opt->discard_saved, err);
+	if (!ret && vm->on_claim)
+		vm->on_claim(vm);
+	return ret;
+}
+
 static int boot(struct vm *vm, struct error *err)
 {
-	int ret = cpr_boot_label(vm, err);
+	int ret = claim_ram(vm, err);
 
 	if (!ret && vm->needs_reset) {
 		ret = arch_reset(vm, err);

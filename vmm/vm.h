@@ -104,6 +104,7 @@ struct vm {
 	uint32_t ndevices;
 	enum runstate runstate;
 	bool suspended; /* the guest sleeps: suspended, or was when it was paused or saved */
+	bool file_waits; /* cpr_file_waits() at the start: whoever calls vm_create() sets it before */
 	/* A saved guest is to come back in this process, or RAM holds one that waits: what it had
 	 * of the host must be there, and nothing is made in its place. Set before devices attach. */
 	bool awaits_guest;
@@ -116,6 +117,8 @@ struct vm {
 	struct timer again_timer;
 	_Atomic uint64_t broken_gpa; /* of the last vm_ram_broke() */
 	int exit_status;
+	/* A boot has made RAM this VM's, and a guest that was saved in it is given up; may be NULL */
+	void (*on_claim)(struct vm *vm);
 	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */
 	/* In the midst of a long step of a save or load: QMP serves clients that have something to ask;
 	 * may be NULL */
@@ -136,8 +139,8 @@ struct vm {
  * vm: VM_INIT. */
 int vm_create(struct vm *vm, const struct options *opt, struct error *err) must_check;
 void vm_destroy(struct vm *vm);
-/* With these options, and RAM of this label: see awaits_guest. */
-bool vm_awaits_guest(const struct options *opt, const struct label *label);
+/* With these options, RAM of this label, and a FILE that waits or not: see awaits_guest. */
+bool vm_awaits_guest(const struct options *opt, const struct label *label, bool file_waits);
 
 /* Boots (first time) or resumes; a guest that sleeps goes on sleeping. Refused in run states that
  * cannot run, by name. */
