@@ -71,6 +71,8 @@ void label_decode(const void *media, struct label *label);
  * which. */
 uint32_t label_encode(void *media, const struct label *label);
 
+/* The same as ram_patch_hole() for what label_scan.c has mapped. */
+bool label_patch_hole(const void *hva);
 /* True, once: the label was touched where it cannot be reached (SIGBUS), and is mapped anew. */
 bool ram_label_hole(struct ram *ram);
 

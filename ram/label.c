@@ -42,9 +42,10 @@ static bool is_valid(const struct record *record)
 	uint32_t state = le32toh(record->state);
 	uint8_t hash[16];
 
+	if (memcmp(record->magic, magic, sizeof(magic)))
+		return false;
 	hash_record(record, hash);
 	return !memcmp(record->hash, hash, sizeof(hash)) &&
-	       !memcmp(record->magic, magic, sizeof(magic)) &&
 	       (state == LABEL_RUNNING || state == LABEL_SAVED) && size_bytes &&
 	       size_bytes % RAM_GRAIN_BYTES == 0;
 }

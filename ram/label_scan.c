@@ -19,32 +19,110 @@ struct media {
 	uint64_t size_bytes, align_bytes, unit_bytes;
 	/* Offsets and sizes are multiples of RAM_GRAIN_BYTES, so labels are this far apart. */
 	uint64_t step_bytes;
+	/* A DAX device can only be mapped, and a label may be in any unit of it: it lies after RAM of any
+	 * size. So all that is looked through is one mapping, in which each unit costs one page fault;
+	 * a mapping a unit cost three system calls more. A list of labels somewhere on the device
+	 * would be cheaper, but would be one more thing that can be wrong about who owns RAM. */
+	uint8_t *hva;
+	uint64_t map_at, map_bytes;
 };
+
+/* What is mapped now, for label_patch_hole(), which knows no media. Only the main thread maps labels. */
+static struct {
+	uint8_t *hva;
+	uint64_t bytes, align_bytes;
+	atomic_bool holed;
+} window;
+
+bool label_patch_hole(const void *hva)
+{
+	uint64_t at = (uintptr_t)hva - (uintptr_t)window.hva;
+
+	if (!window.hva || at >= window.bytes)
+		return false;
+	at -= at % window.align_bytes;
+	if (mmap(window.hva + at, window.align_bytes, PROT_READ,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+		return false;
+	atomic_store(&window.holed, true);
+	return true;
+}
+
+static int map(struct media *media, uint64_t at, uint64_t bytes, struct error *err)
+{
+	void *hva;
+
+	if (media->can_read)
+		return 0;
+	hva = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_NORESERVE, media->fd, (off_t)at);
+	if (hva == MAP_FAILED)
+		return error_set(err, -errno, "%s: cannot map at %" PRIu64 ": %s", media->path, at,
+				 strerror(errno));
+	media->hva = window.hva = hva;
+	media->map_at = at;
+	media->map_bytes = window.bytes = bytes;
+	window.align_bytes = media->align_bytes;
+	atomic_store(&window.holed, false);
+	return 0;
+}
+
+static void unmap(struct media *media)
+{
+	if (media->hva)
+		munmap(media->hva, media->map_bytes);
+	media->hva = window.hva = NULL;
+}
+
+/* Where pages are large, a hole has taken what lay beside the bad page, too: mapped anew. */
+static uint32_t copy_mapped(const struct media *media, uint64_t at, uint8_t *unit)
+{
+	uint8_t *hva = media->hva + (at - media->map_at);
+	uint32_t bad = 0;
+
+	for (uint32_t page = 0; page < LABEL_MEDIA_BYTES; page += LABEL_PAGE_BYTES) {
+		memcpy(unit + page, hva + page, LABEL_PAGE_BYTES);
+		if (!atomic_exchange(&window.holed, false))
+			continue;
+		memset(unit + page, 0, LABEL_PAGE_BYTES);
+		bad++;
+		(void)mmap(hva, media->unit_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, media->fd,
+			   (off_t)at);
+	}
+	errno = EIO;
+	return bad;
+}
 
 static int read_label(const struct media *media, uint64_t at, struct label *label,
 		      struct error *err)
 {
 	uint8_t unit[LABEL_MEDIA_BYTES] = {0};
 	uint32_t bad = 0;
-	void *hva;
 
-	if (media->can_read) {
-		for (uint32_t page = 0; page < LABEL_MEDIA_BYTES; page += LABEL_PAGE_BYTES)
-			bad += pread(media->fd, unit + page, LABEL_PAGE_BYTES, (off_t)(at + page)) <
-			       0;
-		if (bad == LABEL_COPIES)
-			return error_set(err, -errno, "%s: cannot read at %" PRIu64 ": %s",
-					 media->path, at, strerror(errno));
-		label_decode(unit, label);
+	if (!media->can_read)
+		bad = copy_mapped(media, at, unit);
+	for (uint32_t page = 0; media->can_read && page < LABEL_MEDIA_BYTES;
+	     page += LABEL_PAGE_BYTES)
+		bad += pread(media->fd, unit + page, LABEL_PAGE_BYTES, (off_t)(at + page)) < 0;
+	if (bad == LABEL_COPIES)
+		return error_set(err, -errno, "%s: cannot read at %" PRIu64 ": %s", media->path, at,
+				 strerror(errno));
+	label_decode(unit, label);
+	return 0;
+}
+
+/* One of many units, most of which are no labels: a bad page of a device is not in the way. */
+static int scan_label(const struct media *media, uint64_t at, struct label *label,
+		      struct error *err)
+{
+	struct error why;
+	int ret = read_label(media, at, label, &why);
+
+	if (ret == -EIO && !media->can_read) {
+		log_warn("%s; it is taken for no label", why.msg);
+		*label = (struct label){.state = LABEL_NONE};
 		return 0;
 	}
-	hva = mmap(NULL, media->unit_bytes, PROT_READ, MAP_SHARED, media->fd, (off_t)at);
-	if (hva == MAP_FAILED)
-		return error_set(err, -errno, "%s: cannot map at %" PRIu64 ": %s", media->path, at,
-				 strerror(errno));
-	label_decode(hva, label);
-	munmap(hva, media->unit_bytes);
-	return 0;
+	return ret ? error_set(err, ret, "%s", why.msg) : 0;
 }
 
 /* The first unit at or behind `at`, in steps from there, that may hold a label: not in a hole. */
@@ -84,7 +162,7 @@ static int find_label(const struct media *media, uint64_t offset_bytes, struct l
 	}
 	for (at = next_unit(media, offset_bytes + step); at <= last;
 	     at = next_unit(media, at + step)) {
-		ret = read_label(media, at, &label, err);
+		ret = scan_label(media, at, &label, err);
 		if (ret)
 			return ret;
 		if (label.state == LABEL_NONE || label.ram_size_bytes != at - offset_bytes)
@@ -123,11 +201,12 @@ static int describe(struct media *media, struct error *err)
 	return ret;
 }
 
-static int peek(const struct media *media, const struct ram_config *config, struct label *label,
+static int peek(struct media *media, const struct ram_config *config, struct label *label,
 		struct error *err)
 {
 	uint64_t size_bytes = config->size_bytes, offset_bytes = config->offset_bytes;
-	uint64_t last = last_unit(media);
+	uint64_t last = last_unit(media), at;
+	int ret;
 
 	if (offset_bytes % media->align_bytes || size_bytes % media->align_bytes)
 		return error_set(err, -EINVAL,
@@ -144,9 +223,14 @@ static int peek(const struct media *media, const struct ram_config *config, stru
 				 "%s: has %" PRIu64 " bytes: no RAM of size=%" PRIu64
 				 " and its label at offset=%" PRIu64,
 				 media->path, media->size_bytes, size_bytes, offset_bytes);
-	if (size_bytes)
-		return read_label(media, offset_bytes + size_bytes, label, err);
-	return find_label(media, offset_bytes, label, err);
+	at = size_bytes ? offset_bytes + size_bytes : offset_bytes;
+	ret = map(media, at, size_bytes ? media->unit_bytes : media->size_bytes - at, err);
+	if (ret)
+		return ret;
+	ret = size_bytes ? read_label(media, at, label, err)
+			 : find_label(media, offset_bytes, label, err);
+	unmap(media);
+	return ret;
 }
 
 int label_peek(const struct ram_config *config, struct label *label, struct error *err)
@@ -235,28 +319,24 @@ static bool overlaps(const struct ram *ram, uint64_t at, const struct label *lab
 
 typedef int (*finding_fn)(struct ram *ram, const struct finding *found, struct error *err);
 
-static int for_each_overlap(struct ram *ram, const uint8_t vm_id[16], finding_fn fn,
-			    struct error *err)
+static int walk_overlaps(struct ram *ram, const uint8_t vm_id[16], const struct media *media,
+			 finding_fn fn, struct error *err)
 {
-	struct media media = {.path = ram->config.path, .fd = ram->fd};
-	struct finding found = {.media = &media};
-	int ret;
+	struct finding found = {.media = media};
+	bool any = false;
 
-	/* A file of exactly this size cannot have had RAM of another size in it. */
-	if (!media.path || ram->created || (!ram->config.has_offset && ram->backend != &ram_devdax))
-		return 0;
-	ret = describe(&media, err);
-	if (ret)
-		return ret;
-	for (found.at = next_unit(&media, ram->config.offset_bytes); found.at <= last_unit(&media);
-	     found.at = next_unit(&media, found.at + media.step_bytes)) {
-		ret = read_label(&media, found.at, &found.label, err);
+	for (found.at = next_unit(media, ram->config.offset_bytes); found.at <= last_unit(media);
+	     found.at = next_unit(media, found.at + media->step_bytes)) {
+		int ret = scan_label(media, found.at, &found.label, err);
+
 		if (ret)
 			return ret;
+		if (!overlaps(ram, found.at, &found.label))
+			continue;
+		any = true;
 		/* Where another process has locked, a VM runs: what is there is that guest's. A
 		 * label that tells the truth would be in the range that we have locked. */
-		if (!overlaps(ram, found.at, &found.label) ||
-		    lock_is_taken(media.fd, found.at, media.unit_bytes))
+		if (lock_is_taken(media->fd, found.at, media->unit_bytes))
 			continue;
 		found.offset_bytes = found.at - found.label.ram_size_bytes;
 		found.is_ours = !memcmp(found.label.vm_id, vm_id, sizeof(found.label.vm_id));
@@ -264,7 +344,30 @@ static int for_each_overlap(struct ram *ram, const uint8_t vm_id[16], finding_fn
 		if (ret)
 			return ret;
 	}
+	ram->no_overlap = !any;
 	return 0;
+}
+
+static int for_each_overlap(struct ram *ram, const uint8_t vm_id[16], finding_fn fn,
+			    struct error *err)
+{
+	struct media media = {.path = ram->config.path, .fd = ram->fd};
+	int ret;
+
+	/* A file of exactly this size cannot have had RAM of another size in it. And with our lock on
+	 * RAM and label nobody adds a label of the same bytes: one look that finds none is enough. */
+	if (!media.path || ram->created || ram->no_overlap ||
+	    (!ram->config.has_offset && ram->backend != &ram_devdax))
+		return 0;
+	ret = describe(&media, err);
+	if (!ret)
+		ret = map(&media, ram->config.offset_bytes,
+			  media.size_bytes - ram->config.offset_bytes, err);
+	if (ret)
+		return ret;
+	ret = walk_overlaps(ram, vm_id, &media, fn, err);
+	unmap(&media);
+	return ret;
 }
 
 int label_check_overlap(struct ram *ram, const uint8_t vm_id[16], bool discard, struct error *err)

@@ -344,10 +344,15 @@ bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa)
 {
 	uint64_t at = (uintptr_t)hva - (uintptr_t)ram->hva;
 	int saved_errno = errno;
+	bool patched;
 	void *patch;
 
-	if (!ram->hva || at >= ram->config.size_bytes + ram->label_bytes)
-		return false;
+	if (!ram->hva || at >= ram->config.size_bytes + ram->label_bytes) {
+		*gpa = RAM_NO_GPA;
+		patched = label_patch_hole(hva);
+		errno = saved_errno;
+		return patched;
+	}
 	patch = mmap(ram->hva + (at & ~(ram->align_bytes - 1)), ram->align_bytes,
 		     PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);

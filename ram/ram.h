@@ -71,8 +71,9 @@ struct ram {
 	uint64_t map_bytes;
 	atomic_bool holed;	 /* a page was lost: what is here is not what is on media */
 	atomic_bool label_holed; /* the same of the label, until label.c takes note */
-	bool pinned; /* functions of the host have these very pages by DMA: none may be swapped
+	bool pinned;	 /* functions of the host have these very pages by DMA: none may be swapped
 			      for another */
+	bool no_overlap; /* no label of other RAM in the same bytes: label_scan.c has looked */
 	struct ram_region region[RAM_MAX_REGIONS];
 	uint32_t nregions;
 };
@@ -124,8 +125,8 @@ int ram_hash(const struct ram *ram, const struct ram_watch *watch, uint8_t hash[
 /* Makes all of RAM read as zeroes, with progress in the log. */
 void ram_zero(struct ram *ram);
 
-/* SIGBUS on RAM or its label: puts private zero pages over the broken unit so that whoever touched
+/* SIGBUS on RAM, its label or another one that is being looked at: puts private zero pages over the broken unit so that whoever touched
  * it goes on, and tells the GPA. From then on this RAM cannot be synced or saved. RAM_NO_GPA: it was
- * the label, and whoever reads or writes that sees to it. False if hva is neither. Async-signal-safe. */
+ * a label, and whoever reads or writes that sees to it. False if hva is neither. Async-signal-safe. */
 bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa);
 #endif

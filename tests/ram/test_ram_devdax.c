@@ -3,6 +3,8 @@
  * of its own that begins at offset 0), a stand-in for libdaxctl describes it. The real one is tested with a real kexec in guest-tests/linux. */
 #include "tests/fakes/daxctl_stand_in.h"
 #include "tests/rig/ram_fixture.h"
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
@@ -115,7 +117,6 @@ START_TEST(locks)
 END_TEST
 
 /* Devices answer lseek() with whatever they like, and cannot punch holes. */
-/* Devices answer lseek() with whatever they like, and cannot punch holes. */
 START_TEST(hash_and_zero)
 {
 	uint8_t before[16], after[16];
@@ -150,10 +151,115 @@ START_TEST(peek_refused)
 }
 END_TEST
 
+/* --- labels of other RAM on the device: in place of /dev/zero a file is mapped to be looked through */
+
+static int media_fd = -1;
+static uint32_t nmaps;
+
+void *__real_mmap(void *hva, size_t bytes, int prot, int flags, int fd, off_t at);
+void *__wrap_mmap(void *hva, size_t bytes, int prot, int flags, int fd, off_t at);
+void *__wrap_mmap(void *hva, size_t bytes, int prot, int flags, int fd, off_t at)
+{
+	if (media_fd < 0 || fd < 0 || prot != PROT_READ)
+		return __real_mmap(hva, bytes, prot, flags, fd, at);
+	nmaps++;
+	return __real_mmap(hva, bytes, prot, flags, media_fd, at);
+}
+
+static uint32_t npatched;
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+	uint64_t gpa = 0;
+
+	(void)context;
+	npatched++;
+	if (!ram_patch_hole(&ram, info->si_addr, &gpa) || gpa != RAM_NO_GPA)
+		signal(number, SIG_DFL);
+}
+
+static void put_label(uint64_t at, uint64_t ram_bytes, uint32_t copies)
+{
+	struct label label = {.state = LABEL_SAVED,
+			      .vm_id = {9},
+			      .checkpoint_id = {1},
+			      .ram_size_bytes = ram_bytes};
+	uint8_t unit[LABEL_MEDIA_BYTES] = {0};
+
+	for (uint32_t i = 0; i < copies; i++)
+		label_encode(unit, &label);
+	ck_assert_int_eq(pwrite(media_fd, unit, sizeof(unit), (off_t)at), sizeof(unit));
+}
+
+static void open_media(void)
+{
+	const struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+
+	set_device(256 * MIB, 2 * MIB);
+	media_fd = open(fixture_path("media"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_ge(media_fd, 0);
+	ck_assert_int_eq(ftruncate(media_fd, 256 * MIB), 0);
+	ck_assert_int_eq(sigaction(SIGBUS, &action, NULL), 0);
+	nmaps = npatched = 0;
+	assert_ok(open_at(DEVICE, 16 * MIB, 16 * MIB));
+}
+
+static void close_media(void)
+{
+	ram_close(&ram);
+	close(media_fd);
+	media_fd = -1;
+}
+
+START_TEST(scan_is_one_mapping)
+{
+	const uint8_t id[16] = {1};
+
+	open_media();
+	assert_ok(label_check_overlap(&ram, id, false, &fixture_err));
+	ck_assert_uint_eq(nmaps, 1);
+	/* Nobody can add one while RAM is locked. */
+	assert_ok(label_spend_overlap(&ram, id, &fixture_err));
+	ck_assert_uint_eq(nmaps, 1);
+	close_media();
+	open_media();
+	put_label(64 * MIB, 48 * MIB, 1);
+	assert_refused(label_check_overlap(&ram, id, false, &fixture_err), -EPERM,
+		       WORDS(DEVICE, "offset=16777216,size=50331648"));
+	ck_assert_uint_eq(nmaps, 1);
+	close_media();
+}
+END_TEST
+
+/* A bad page is in nobody's way, and does not hide the labels after it; nor does one of two copies. */
+START_TEST(scan_meets_bad_pages)
+{
+	struct ram_config config = {.path = DEVICE, .size_bytes = 48 * MIB};
+	const uint8_t id[16] = {1};
+	struct label label;
+
+	open_media();
+	ck_assert_int_eq(ftruncate(media_fd, 128 * MIB), 0);
+	assert_ok(label_check_overlap(&ram, id, false, &fixture_err));
+	ck_assert_uint_ge(npatched, 2 * (256 - 128) / 2);
+	put_label(126 * MIB, 110 * MIB, 2);
+	ck_assert_int_eq(ftruncate(media_fd, 126 * MIB + 4096), 0);
+	npatched = 0;
+	ram.no_overlap = false;
+	assert_refused(label_check_overlap(&ram, id, false, &fixture_err), -EPERM,
+		       WORDS(DEVICE, "offset=16777216,size=115343360"));
+	ck_assert_uint_eq(npatched, 1);
+	config.size_bytes = 200 * MIB; /* the very label that is asked for */
+	assert_refused(label_peek(&config, &label, &fixture_err), -EIO, WORDS(DEVICE, "read"));
+	close_media();
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const test[] = {opens, device_refused, sizes_refused,
-				     locks, hash_and_zero,  peek_refused};
+	const TTest *const test[] = {
+		opens,	       device_refused, sizes_refused,	    locks,
+		hash_and_zero, peek_refused,   scan_is_one_mapping, scan_meets_bad_pages};
 
 	return fixture_main("ram_devdax", test, sizeof(test) / sizeof(test[0]));
 }
