@@ -22,6 +22,8 @@ struct trailer {
 };
 _Static_assert(sizeof(struct trailer) == CHECKPOINT_TRAILER_BYTES, "trailer layout");
 
+#define FORMAT_BEFORE_RELEASE 1 /* its container is the same */
+
 static const char trailer_magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'C', 'P'};
 
 static void hash_of(const uint8_t *data, size_t tree_bytes, XXH128_canonical_t *hash)
@@ -104,6 +106,14 @@ int checkpoint_build(struct checkpoint *ckpt, const struct state_section *sectio
 	return 0;
 }
 
+static struct trailer trailer_of(const struct checkpoint *ckpt)
+{
+	struct trailer trailer;
+
+	memcpy(&trailer, ckpt->data + ckpt->size_bytes - sizeof(trailer), sizeof(trailer));
+	return trailer;
+}
+
 static int verify_trailer(const struct checkpoint *ckpt, struct error *err)
 {
 	static const uint8_t zero[sizeof(((struct trailer *)0)->zero)];
@@ -114,13 +124,14 @@ static int verify_trailer(const struct checkpoint *ckpt, struct error *err)
 	if (ckpt->size_bytes < sizeof(trailer) + sizeof(struct fdt_header))
 		return error_set(err, -EINVAL, "not a checkpoint: only %zu bytes",
 				 ckpt->size_bytes);
-	memcpy(&trailer, ckpt->data + tree_bytes, sizeof(trailer));
+	trailer = trailer_of(ckpt);
 	if (memcmp(trailer.magic, trailer_magic, sizeof(trailer_magic)))
 		return error_set(err, -EINVAL, "%s",
 				 fdt_magic(ckpt->data) == FDT_MAGIC
 					 ? "truncated: the trailer is missing at its end"
 					 : "not a checkpoint");
-	if (be32toh(trailer.format) != CHECKPOINT_FORMAT)
+	if (be32toh(trailer.format) != CHECKPOINT_FORMAT &&
+	    be32toh(trailer.format) != FORMAT_BEFORE_RELEASE)
 		return error_set(err, -ENOTSUP, "format %u, this build reads format %u",
 				 be32toh(trailer.format), CHECKPOINT_FORMAT);
 	if (be32toh(trailer.trailer_bytes) != sizeof(trailer) ||
@@ -133,6 +144,20 @@ static int verify_trailer(const struct checkpoint *ckpt, struct error *err)
 	if (memcmp(&hash, &trailer.hash, sizeof(hash)))
 		return error_set(err, -EINVAL, "damaged: its content does not match its checksum");
 	return 0;
+}
+
+/* An intact one of a version before 1.0.0, whose nodes are others. */
+static int refuse_before_release(const void *fdt, struct error *err)
+{
+	int node = fdt_subnode_offset(fdt, 0, "vmm"), len = 0;
+	const char *version = node < 0 ? NULL : fdt_getprop(fdt, node, "version", &len);
+	char shown[STATE_SHOWN_BYTES];
+
+	return error_set(err, -ENOTSUP,
+			 "was saved by stasis %s: checkpoints from before 1.0.0 are loaded by the "
+			 "version that saved them alone",
+			 version && len > 0 && !version[len - 1] ? state_shown(version, shown)
+								 : "of an unknown version");
 }
 
 int checkpoint_verify(const struct checkpoint *ckpt, struct error *err)
@@ -152,7 +177,9 @@ int checkpoint_verify(const struct checkpoint *ckpt, struct error *err)
 		return error_set(err, -EINVAL,
 				 "a device tree, but not a checkpoint: it is not compatible with "
 				 "'" CHECKPOINT_COMPATIBLE "'");
-	return 0;
+	return be32toh(trailer_of(ckpt).format) == CHECKPOINT_FORMAT
+		       ? 0
+		       : refuse_before_release(ckpt->data, err);
 }
 
 static int read_all(int fd, uint8_t *to, size_t size, struct error *err)

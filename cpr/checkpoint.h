@@ -11,7 +11,7 @@
 #include "vmm/base/error.h"
 #include <sys/stat.h>
 
-#define CHECKPOINT_FORMAT	 1
+#define CHECKPOINT_FORMAT	 2 /* 1: before the first release, 1.0.0 */
 #define CHECKPOINT_COMPATIBLE	 "stasis,checkpoint"
 #define CHECKPOINT_TRAILER_BYTES 64
 #define CHECKPOINT_MAX_BYTES	 (64u << 20) /* 64 vCPUs take some 2 MiB */

@@ -11,8 +11,7 @@
 
 /* Of every release; the last one has all devices. */
 static const char *const golden[] = {
-	GOLDEN_DIR "/checkpoint-0.1.0",
-	GOLDEN_DIR "/checkpoint-0.2.0",
+	GOLDEN_DIR "/checkpoint-1.0.0",
 };
 #define GOLDENS	      (sizeof(golden) / sizeof(golden[0]))
 #define GOLDEN_TABLES GOLDEN_DIR "/tables"
@@ -466,13 +465,26 @@ START_TEST(test_not_a_checkpoint)
 	build(&ckpt, snap);
 	ck_assert_int_lt(load_bytes(ckpt.data, ckpt.size_bytes - 64, into, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "truncated"));
-	ckpt.data[ckpt.size_bytes - 64 + 11] = 2; /* of a format to come */
+	ckpt.data[ckpt.size_bytes - 64 + 11] = 3; /* of a format to come */
 	reseal(&ckpt);
 	ck_assert_int_eq(load_bytes(ckpt.data, ckpt.size_bytes, into, &err), -ENOTSUP);
-	ck_assert_str_eq(err.msg, "format 2, this build reads format 1");
+	ck_assert_str_eq(err.msg, "format 3, this build reads format 2");
 	checkpoint_free(&ckpt);
 	sections_free(snap);
 	sections_free(into);
+}
+END_TEST
+
+/* No machine of this version is the one that it was saved from. */
+START_TEST(test_before_the_first_release)
+{
+	struct checkpoint ckpt;
+	struct error err;
+
+	ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, GOLDEN_DIR "/checkpoint-0.2.0", &err),
+			 -ENOTSUP);
+	ck_assert_ptr_nonnull(strstr(err.msg, "checkpoint-0.2.0: was saved by stasis 0.2.0: "
+					      "checkpoints from before 1.0.0 are loaded by"));
 }
 END_TEST
 
@@ -564,6 +576,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, test_every_bit_resealed);
 	tcase_add_test(tc, test_nodes);
 	tcase_add_test(tc, test_not_a_checkpoint);
+	tcase_add_test(tc, test_before_the_first_release);
 	tcase_add_test(tc, test_device_tree_tools);
 	suite_add_tcase(suite, tc);
 	return unit_run(suite);

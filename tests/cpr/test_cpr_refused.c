@@ -12,7 +12,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define GOLDEN_CHECKPOINT GOLDEN_DIR "/checkpoint-0.1.0"
+#define GOLDEN_CHECKPOINT GOLDEN_DIR "/checkpoint-1.0.0"
 #define RAM_BYTES	  (2 << 20)
 
 static char folder[] = "/tmp/stasis-test.XXXXXX";

@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define GOLDEN_CHECKPOINT GOLDEN_DIR "/checkpoint-0.2.0"
+#define GOLDEN_CHECKPOINT GOLDEN_DIR "/checkpoint-1.0.0"
 
 #define TREE_BYTES 65536
 #define RAM_BYTES  (64u << 20)
