@@ -154,41 +154,6 @@ void vm_destroy(struct vm *vm)
 	vm->kvm_fd = vm->vm_fd = -1;
 }
 
-void vm_event(struct vm *vm, const struct vm_event *event)
-{
-	if (vm->on_event)
-		vm->on_event(vm->event_opaque, event);
-}
-
-void vm_post_event(struct vm *vm, const struct vm_event *event)
-{
-	bool fits;
-
-	pthread_mutex_lock(&vm->posted_lock);
-	fits = vm->nposted < VM_EVENTS_WAITING;
-	if (fits)
-		vm->posted[vm->nposted++] = *event;
-	pthread_mutex_unlock(&vm->posted_lock);
-	if (fits)
-		vm_request(vm, VM_REQUEST_EVENTS);
-	else
-		log_guest("events come faster than they can be reported: some are dropped");
-}
-
-void vm_report_posted(struct vm *vm)
-{
-	struct vm_event events[VM_EVENTS_WAITING];
-	uint32_t n;
-
-	pthread_mutex_lock(&vm->posted_lock);
-	n = vm->nposted;
-	memcpy(events, vm->posted, n * sizeof(*events));
-	vm->nposted = 0;
-	pthread_mutex_unlock(&vm->posted_lock);
-	for (uint32_t i = 0; i < n; i++)
-		vm_event(vm, &events[i]);
-}
-
 void vm_set_runstate(struct vm *vm, enum runstate state)
 {
 	log_debug("run state %s -> %s", runstate_name[vm->runstate], runstate_name[state]);
@@ -374,12 +339,6 @@ void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status)
 	vm_event(vm,
 		 &(struct vm_event){.type = VM_EVENT_SHUTDOWN, .guest = guest, .reason = reason});
 	loop_quit(&vm->loop);
-}
-
-void vm_request(struct vm *vm, enum vm_request what)
-{
-	atomic_fetch_or(&vm->requests, (unsigned int)what);
-	loop_wake(&vm->loop);
 }
 
 static void guest_reset(struct vm *vm)
