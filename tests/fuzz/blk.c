@@ -63,11 +63,11 @@ static void chain(struct fuzz *in, uint32_t queue)
 static void indirect(struct fuzz *in, uint32_t queue)
 {
 	uint16_t head = fuzz_take(in, 1) % QUEUE_SIZE;
-	const struct buffer table = {.gpa = RINGS_GPA * 2 + fuzz_take(in, 1),
+	const struct buffer table = {.gpa = driver_ring_gpa(1) + fuzz_take(in, 1),
 				     .bytes = (uint32_t)fuzz_take(in, 1) * 8};
 
 	put_chain(queue, head, &table, 1);
-	desc_of(queue)[head].flags = VRING_DESC_F_INDIRECT;
+	driver_desc(queue)[head].flags = VRING_DESC_F_INDIRECT;
 }
 
 static void request_of(struct fuzz *in, uint32_t queue)

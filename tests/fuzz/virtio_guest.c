@@ -5,7 +5,6 @@
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 
-#define RINGS	   0x10000u /* where the driver puts them: virtio_driver.c */
 #define RING_BYTES 0x4000u
 #define BAR_BYTES  0x4000u
 #define DATA_BYTES 0x1000u
@@ -13,16 +12,11 @@
 
 enum op { CHAIN, DESCRIPTOR, AVAIL, MEMORY, NOTIFY, REGISTER, SERVE, RELOAD, START, OPS };
 
-static uint64_t ring(uint32_t queue)
-{
-	return RINGS + (uint64_t)queue * RING_BYTES;
-}
-
 /* Mostly somewhere sensible, else at an edge. */
 static uint64_t take_gpa(struct fuzz *in)
 {
 	static const uint64_t edge[] = {0,	   DRIVER_RAM_BYTES, DRIVER_RAM_BYTES - 8,
-					RINGS,	   UINT64_MAX - 7,   RIG_MMIO64,
+					0x10000,   UINT64_MAX - 7,   RIG_MMIO64,
 					0xfee00000};
 	uint8_t what = (uint8_t)fuzz_take(in, 1);
 
@@ -70,7 +64,7 @@ static void step(struct fuzz *in, struct driver *drv, const char *device)
 	uint8_t op = (uint8_t)fuzz_take(in, 1);
 	const struct virtio *v = drv->dev->host;
 	uint32_t queue = (op >> 4) % v->nqueues;
-	uint16_t *avail = driver_ram(ring(queue) + 0x1000);
+	struct vring_avail *avail = driver_avail(queue);
 	uint64_t gpa, value;
 
 	switch (op % OPS) {
@@ -79,17 +73,17 @@ static void step(struct fuzz *in, struct driver *drv, const char *device)
 		break;
 	case DESCRIPTOR:
 		value = fuzz_take(in, 1);
-		put_desc(in, value & 0x80 ? DRIVER_BUFFERS : ring(queue),
+		put_desc(in, value & 0x80 ? DRIVER_BUFFERS : driver_ring_gpa(queue),
 			 value % DRIVER_QUEUE_SIZE);
 		break;
 	case AVAIL:
 		value = fuzz_take(in, 2);
-		avail[2 + avail[1] % DRIVER_QUEUE_SIZE] = (uint16_t)(value & 0x7f);
-		avail[1] = (uint16_t)(avail[1] + (value & 0x8000 ? value >> 7 : 1));
+		avail->ring[avail->idx % DRIVER_QUEUE_SIZE] = (uint16_t)(value & 0x7f);
+		avail->idx = (uint16_t)(avail->idx + (value & 0x8000 ? value >> 7 : 1));
 		driver_kick(drv, queue);
 		break;
 	case MEMORY:
-		gpa = ring(queue) + fuzz_take(in, 2) % (RING_BYTES - 8);
+		gpa = driver_ring_gpa(queue) + fuzz_take(in, 2) % (RING_BYTES - 8);
 		value = fuzz_take(in, 8);
 		memcpy(driver_ram(gpa), &value, sizeof(value));
 		break;

@@ -7,24 +7,21 @@
 #define TESTS_RIG_BLK_FIXTURE_H
 #include "devices/virtio/virtio_blk.h"
 #include "devices/virtio/virtio_pci.h"
-#include "tests/rig/device_rig.h"
 #include "tests/rig/ram_fixture.h"
+#include "tests/rig/virtio_driver.h"
 #include "vmm/base/clock.h"
 #include <linux/fiemap.h>
 #include <linux/fs.h>
-#include <linux/pci_regs.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
 #define MS_NS	    1000000ull
 #define RAM_BYTES   (8 * MIB)
 #define DISK_BYTES  (4 * MIB)
-#define QUEUE_SIZE  64u
+#define QUEUE_SIZE  DRIVER_QUEUE_SIZE
 #define QUEUES	    2u
-#define RINGS_GPA   0x10000ul /* 64 KiB for each queue */
 #define HEADERS_GPA 0x100000ul
 #define DATA_GPA    0x200000ul
 #define SLOT_BYTES  16384ul /* of data for each head */
@@ -34,7 +31,7 @@
 
 static struct disk_config config;
 static struct device *dev;
-static uint16_t seen[QUEUES]; /* used entries */
+static struct driver drv;
 
 /* --- the machine */
 static inline void open_machine(void)
@@ -84,48 +81,9 @@ static inline uint8_t *at(uint64_t gpa)
 	return ram_ptr(&rig.vm.ram, gpa, 1);
 }
 
-static inline struct vring_desc *desc_of(uint32_t queue)
-{
-	return (struct vring_desc *)(void *)at(RINGS_GPA * (queue + 1));
-}
-
-static inline struct vring_avail *avail_of(uint32_t queue)
-{
-	return (struct vring_avail *)(void *)at(RINGS_GPA * (queue + 1) + 0x4000);
-}
-
-static inline struct vring_used *used_of(uint32_t queue)
-{
-	return (struct vring_used *)(void *)at(RINGS_GPA * (queue + 1) + 0x8000);
-}
-
 static inline void drive(uint64_t features)
 {
-	struct virtio_state *s = dev->state;
-
-	pthread_mutex_lock(&dev->lock);
-	virtio_set_status(dev, 0);
-	/* What is in flight ends first. */
-	for (int i = 0; virtio_status(dev); i++) {
-		ck_assert_int_lt(i, 50000);
-		usleep(100);
-	}
-	s->pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
-	s->accepted = s->offered & features;
-	virtio_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
-				       VIRTIO_CONFIG_S_FEATURES_OK);
-	for (uint32_t i = 0; i < config.queues; i++) {
-		memset(at(RINGS_GPA * (i + 1)), 0, RINGS_GPA);
-		seen[i] = 0;
-		s->queue_desc[i] = RINGS_GPA * (i + 1);
-		s->queue_avail[i] = s->queue_desc[i] + 0x4000;
-		s->queue_used[i] = s->queue_desc[i] + 0x8000;
-		virtio_enable_queue(dev, i);
-	}
-	virtio_set_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
-				       VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
-	ck_assert_uint_eq(virtio_status(dev), 0xf);
-	pthread_mutex_unlock(&dev->lock);
+	driver_start(&drv, "disk0", features);
 }
 
 static inline void attach_file(uint64_t bytes)
@@ -141,11 +99,10 @@ struct buffer {
 	bool is_write;
 };
 
-/* Chain of head, head + 1 ...; does not tell the device. */
+/* Chain of head, head + 1 ...; does not kick the device. */
 static inline void put_chain(uint32_t queue, uint16_t head, const struct buffer *buffer, uint32_t n)
 {
-	struct vring_desc *desc = desc_of(queue);
-	struct vring_avail *avail = avail_of(queue);
+	struct vring_desc *desc = driver_desc(queue);
 
 	for (uint32_t i = 0; i < n; i++)
 		desc[head + i] = (struct vring_desc){
@@ -155,15 +112,12 @@ static inline void put_chain(uint32_t queue, uint16_t head, const struct buffer 
 					    (i + 1 < n ? VRING_DESC_F_NEXT : 0)),
 			.next = (uint16_t)(head + i + 1),
 		};
-	avail->ring[avail->idx % QUEUE_SIZE] = head;
-	__atomic_store_n(&avail->idx, (uint16_t)(avail->idx + 1), __ATOMIC_RELEASE);
+	driver_offer(queue, head);
 }
 
 static inline void kick(uint32_t queue)
 {
-	const struct virtio *v = dev->host;
-
-	ck_assert_int_eq(eventfd_write(v->queue[queue].kick_fd, 1), 0);
+	driver_kick(&drv, queue);
 }
 
 /* Where the pieces of the request with this head are; each head takes three descriptors. */
@@ -201,21 +155,19 @@ static inline void put_request(uint32_t queue, uint16_t head, uint32_t type, uin
 
 static inline uint16_t used_idx(uint32_t queue)
 {
-	return __atomic_load_n(&used_of(queue)->idx, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&driver_used(queue)->idx, __ATOMIC_ACQUIRE);
 }
 
 /* The next one that comes back within 5 seconds; returns what the device says it wrote. */
 static inline uint32_t take_used(uint32_t queue, uint16_t *head)
 {
-	struct vring_used_elem elem;
+	uint32_t bytes;
 
-	for (int i = 0; used_idx(queue) == seen[queue]; i++) {
+	for (int i = 0; !driver_get(&drv, queue, head, &bytes); i++) {
 		ck_assert_msg(i < 50000, "a request does not come back");
 		usleep(100);
 	}
-	elem = used_of(queue)->ring[seen[queue]++ % QUEUE_SIZE];
-	*head = (uint16_t)elem.id;
-	return elem.len;
+	return bytes;
 }
 
 static inline uint8_t request(uint32_t type, uint64_t sector, uint32_t bytes)

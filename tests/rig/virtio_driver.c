@@ -52,6 +52,26 @@ void *driver_ram(uint64_t gpa)
 	return hva;
 }
 
+uint64_t driver_ring_gpa(uint32_t queue)
+{
+	return 0x10000u + (uint64_t)queue * QUEUE_BYTES;
+}
+
+struct vring_desc *driver_desc(uint32_t queue)
+{
+	return driver_ram(driver_ring_gpa(queue));
+}
+
+struct vring_avail *driver_avail(uint32_t queue)
+{
+	return driver_ram(driver_ring_gpa(queue) + AVAIL);
+}
+
+struct vring_used *driver_used(uint32_t queue)
+{
+	return driver_ram(driver_ring_gpa(queue) + USED);
+}
+
 static uint64_t structure_gpa(const struct virtio *v, uint8_t type, uint32_t *extra)
 {
 	const uint8_t *config = v->pci.state->config;
@@ -103,7 +123,7 @@ uint64_t driver_offered(struct driver *drv)
 
 static void set_up_queue(struct driver *drv, uint32_t queue)
 {
-	const uint64_t gpa = 0x10000u + (uint64_t)queue * QUEUE_BYTES;
+	const uint64_t gpa = driver_ring_gpa(queue);
 	const uint32_t part[][2] = {{VIRTIO_PCI_COMMON_Q_DESCLO, 0},
 				    {VIRTIO_PCI_COMMON_Q_AVAILLO, AVAIL},
 				    {VIRTIO_PCI_COMMON_Q_USEDLO, USED}};
@@ -152,13 +172,20 @@ void driver_start(struct driver *drv, const char *device, uint64_t features)
 	ck_assert_uint_eq(driver_status(drv), status | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
+void driver_offer(uint32_t queue, uint16_t head)
+{
+	struct vring_avail *avail = driver_avail(queue);
+	uint16_t idx = avail->idx;
+
+	avail->ring[idx % DRIVER_QUEUE_SIZE] = head;
+	__atomic_store_n(&avail->idx, (uint16_t)(idx + 1), __ATOMIC_SEQ_CST);
+}
+
 uint16_t driver_add(struct driver *drv, uint32_t queue, const struct driver_buffer *buffer,
 		    uint32_t nread, uint32_t nwrite)
 {
-	const uint64_t gpa = 0x10000u + (uint64_t)queue * QUEUE_BYTES;
-	struct vring_desc *desc = driver_ram(gpa);
-	uint16_t *avail = driver_ram(gpa + AVAIL);
-	uint16_t head = drv->added[queue] % DRIVER_QUEUE_SIZE, idx = avail[1];
+	struct vring_desc *desc = driver_desc(queue);
+	uint16_t head = drv->added[queue] % DRIVER_QUEUE_SIZE;
 
 	for (uint32_t i = 0; i < nread + nwrite; i++) {
 		uint16_t at = drv->added[queue]++ % DRIVER_QUEUE_SIZE;
@@ -172,8 +199,7 @@ uint16_t driver_add(struct driver *drv, uint32_t queue, const struct driver_buff
 			.next = (uint16_t)((at + 1) % DRIVER_QUEUE_SIZE),
 		};
 	}
-	avail[2 + idx % DRIVER_QUEUE_SIZE] = head;
-	__atomic_store_n(&avail[1], (uint16_t)(idx + 1), __ATOMIC_SEQ_CST);
+	driver_offer(queue, head);
 	return head;
 }
 
@@ -184,15 +210,12 @@ void driver_kick(struct driver *drv, uint32_t queue)
 
 bool driver_get(struct driver *drv, uint32_t queue, uint16_t *head, uint32_t *bytes)
 {
-	const uint8_t *used = driver_ram(0x10000u + (uint64_t)queue * QUEUE_BYTES + USED);
+	const struct vring_used *used = driver_used(queue);
 	struct vring_used_elem elem;
-	uint16_t idx =
-		__atomic_load_n((const uint16_t *)(const void *)(used + 2), __ATOMIC_ACQUIRE);
 
-	if (drv->seen[queue] == idx)
+	if (drv->seen[queue] == __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE))
 		return false;
-	memcpy(&elem, used + 4 + sizeof(elem) * (drv->seen[queue]++ % DRIVER_QUEUE_SIZE),
-	       sizeof(elem));
+	elem = used->ring[drv->seen[queue]++ % DRIVER_QUEUE_SIZE];
 	*head = (uint16_t)elem.id;
 	*bytes = elem.len;
 	return true;

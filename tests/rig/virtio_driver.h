@@ -8,6 +8,7 @@
 #define TESTS_RIG_VIRTIO_DRIVER_H
 #include "devices/virtio/virtio.h"
 #include "tests/rig/device_rig.h"
+#include <linux/virtio_ring.h>
 
 #define DRIVER_QUEUE_SIZE 64
 #define DRIVER_RAM_BYTES  (8u << 20)
@@ -37,6 +38,13 @@ void virtio_guest_detach(void);
 void driver_start(struct driver *drv, const char *device, uint64_t features);
 void driver_reset(struct driver *drv);
 uint64_t driver_offered(struct driver *drv);
+/* The rings of a queue; its descriptor table comes first, available ring and used ring 4 KiB and 8 KiB on. */
+uint64_t driver_ring_gpa(uint32_t queue);
+struct vring_desc *driver_desc(uint32_t queue);
+struct vring_avail *driver_avail(uint32_t queue);
+struct vring_used *driver_used(uint32_t queue);
+/* Makes the chain with this head available. */
+void driver_offer(uint32_t queue, uint16_t head);
 /* Adds a chain; returns its head. */
 uint16_t driver_add(struct driver *drv, uint32_t queue, const struct driver_buffer *buffer,
 		    uint32_t nread, uint32_t nwrite);

@@ -283,7 +283,7 @@ START_TEST(test_endless_work)
 		put_request(0, (uint16_t)(i * 3), 99, 0, 0);
 	kick(0);
 	while (answered++ < 100000) {
-		struct vring_used *used = used_of(0);
+		struct vring_used *used = driver_used(0);
 		uint16_t head;
 
 		take_used(0, &head);

@@ -299,7 +299,7 @@ START_TEST(test_nothing_lost_or_doubled)
 				ck_assert_uint_eq(*status_of(q, head), VIRTIO_BLK_S_OK);
 				completed[q]++;
 			}
-			ck_assert_uint_eq(used_idx(q), seen[q]);
+			ck_assert_uint_eq(used_idx(q), drv.seen[q]);
 		}
 	}
 	for (uint32_t q = 0; q < QUEUES; q++)
@@ -321,10 +321,10 @@ START_TEST(test_kicks_are_wanted_again)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
 	free(pause_and_copy());
 	for (uint32_t q = 0; q < QUEUES; q++)
-		used_of(q)->flags = VRING_USED_F_NO_NOTIFY;
+		driver_used(q)->flags = VRING_USED_F_NO_NOTIFY;
 	reload();
 	for (uint32_t q = 0, i = 0; q < QUEUES; q++)
-		for (; __atomic_load_n(&used_of(q)->flags, __ATOMIC_ACQUIRE); i++) {
+		for (; __atomic_load_n(&driver_used(q)->flags, __ATOMIC_ACQUIRE); i++) {
 			ck_assert_msg(i < 5000, "queue %u never wants kicks again", q);
 			usleep(1000);
 		}
