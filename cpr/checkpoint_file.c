@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "cpr/checkpoint_file.h"
 #include "cpr/checkpoint.h"
 #include "cpr/snapshot.h"
 #include "ram/label.h"
@@ -16,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Of a name that gets the longest of the suffixes. */
+/* For a name that gets the longest suffix. */
 #define NAME_ROOM ((int)(NAME_MAX - strlen(CHECKPOINT_LOADED_SUFFIX)))
 
 int checkpoint_file_open(struct checkpoint_file *file, const char *path, struct error *err)

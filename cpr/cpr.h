@@ -1,10 +1,42 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* cpr/cpr.h - cprsave and cprload as QMP and main see them.
- * Owns: nothing between calls.
+/* cpr/cpr.h - cprsave and cprload: the guest's state goes to a file and comes back, its RAM stays in place.
+ *
+ * Words
+ *	checkpoint	FILE: all that the guest can observe but its RAM. Its content never changes.
+ *	checkpoint id	128 random bits, made by each save: in the checkpoint and in the label.
+ *	label		a record after guest RAM (ram/label.h): whose RAM this is, and running or
+ *			saved(checkpoint id). It alone decides whether a guest runs or can be loaded.
+ *	commit		the write of the label, in a save and in a load: before it all is as it was,
+ *			after it nothing is undone but by writing the label again.
+ *	spent		of a checkpoint: the label does not name it (any more). It can never be loaded.
+ *	FILE.new	a checkpoint that is being written. FILE.loaded: FILE after its load.
+ *
+ * Save (save.c), all steps within one time limit
+ *	check, prepare		may this guest be saved; memory, FILE.new with its space
+ *	presync, preflush	RAM and disks are written back while the guest still runs
+ *	stop-vcpus, pause-devices, flush-devices, identify
+ *				nothing moves any more
+ *	collect, hash-ram, build, write, sync-ram, fsync, rename, fsync-folder
+ *				FILE is whole and durable; the label still says running
+ *	label			saved(id), durable: the commit. The process ends without running the guest.
+ *   A step that fails: its predecessors are undone, last one first. Label running again, if it was written,
+ *   and durable; FILE.new emptied; devices and vCPUs go on; the file is removed. The guest has paused.
+ *   Killed before the label: the guest is lost as in a power cut, and what files are left is spent.
+ *
+ * Load (load.c), in a fresh process with the same command line
+ *	open, machine, label	the file is intact, of this machine, and the label names its id
+ *	parse, compare, check	all of it into scratch; it fits devices, host and KVM
+ *	commit, post-load	into vCPUs and devices; neither guest RAM nor the host is touched
+ *	label-running		durable: the commit. The checkpoint is spent.
+ *	late			what makes KVM write to guest RAM
+ *   Then the guest runs, and FILE becomes FILE.loaded. A step that fails: label saved again, devices reset,
+ *   the run state is the former one. Checkpoint and RAM are as they were: it may be tried again.
+ *
+ * Locks: none is held between steps. vCPUs and devices are stopped, so that all belongs to the main thread;
+ *	devices.c takes each device's lock around its callbacks.
  * Threads: main only.
  * Units: ns.
- * Errors: 0 or -errno with one message. A failed save brings the former run state back; a failed
- *	load leaves checkpoint and RAM as they were and may be tried again. */
+ * Errors: 0 or -errno with one message. */
 #ifndef CPR_CPR_H
 #define CPR_CPR_H
 #include "vmm/base/error.h"
@@ -22,13 +54,13 @@ struct cpr_save_args {
 	const char *file; /* NULL: --cpr-file */
 	enum cpr_mode mode;
 	bool ram_check; /* hash all of RAM into the checkpoint */
-	/* For all of it up to the point where the label is written. One step alone may take longer:
-	 * writing RAM back cannot be broken off. Then it fails behind that step. */
+	/* For all steps before the label. One step may take longer: an msync cannot be broken off.
+	 * Then the save fails after that step. */
 	uint64_t timeout_ns;
 };
 
-/* Exit status of a VMM that has saved its guest for a boot of the host: whoever starts VMMs again
- * when they end must not do so before that. */
+/* Exit status of a VMM that has saved its guest for a boot of the host: it must not be started again
+ * before that boot. */
 #define CPR_EXIT_REBOOT 3
 
 /* On success the checkpoint is durable, the run state is postmigrate and the VMM shall end with
@@ -36,7 +68,7 @@ struct cpr_save_args {
 int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err) must_check;
 /* On success the guest runs, or is paused if it was when saved, and the file is FILE.loaded. file
  * NULL: that of --cpr-file. accept_disks: NULL, or names, up to a NULL, of disks that are taken
- * although they are not those which were saved. */
+ * although they are not those that were saved. */
 int cpr_load(struct vm *vm, const char *file, const char *const *accept_disks,
 	     struct error *err) must_check;
 /* 0 if a save in this mode could work now, else why not (run state, RAM, a device without state). */

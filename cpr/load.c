@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
-#include "cpr/checkpoint_file.h"
-#include "cpr/job.h"
 #include "cpr/snapshot.h"
-#include "cpr/tables.h"
+#include "cpr/steps.h"
 #include "devices/devices.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
@@ -210,7 +208,7 @@ static int not_ended(void *ctx, struct error *err)
 	return error_set(err, -ECANCELED, "this process was asked to end: the guest stays saved");
 }
 
-/* In the midst of a walk through RAM. */
+/* Within a walk through RAM. */
 static int go_on(void *ctx, uint64_t done_bytes, struct error *err)
 {
 	struct load *load = ctx;
@@ -316,7 +314,7 @@ static int step_late(void *ctx, struct error *err)
 	return arch_state_load_late(load->vm, load->snap->arch, err);
 }
 
-/* Behind the last step: nothing here can fail. */
+/* After the last step: nothing here can fail. */
 static void resume(struct load *load)
 {
 	struct vm *vm = load->vm;

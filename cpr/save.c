@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
-#include "cpr/checkpoint_file.h"
-#include "cpr/job.h"
 #include "cpr/snapshot.h"
-#include "cpr/tables.h"
+#include "cpr/steps.h"
 #include "devices/devices.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
@@ -40,7 +38,7 @@ static const char *const cannot_save[RUNSTATES] = {
 	[RUNSTATE_RESTORE_VM] = "a cprload is under way",
 	[RUNSTATE_POSTMIGRATE] = "the guest is saved already",
 	[RUNSTATE_SHUTDOWN] = "the guest is shut down",
-	[RUNSTATE_INTERNAL_ERROR] = "the VM met an internal error, which the log tells; use quit",
+	[RUNSTATE_INTERNAL_ERROR] = "internal error (see the log): only quit is possible",
 };
 
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
@@ -61,12 +59,12 @@ static int check_requests(const struct vm *vm, struct error *err)
 		return error_set(
 			err, -EBUSY,
 			vm->runstate == RUNSTATE_PAUSED
-				? "cont it first: it has asked for power-off, reset or "
-				  "sleep"
+				? "the guest has asked for power-off, reset or sleep: run "
+				  "'cont' before saving"
 				: "the guest has just asked for power-off, reset or sleep: "
 				  "try again");
 	if (atomic_load(&vm->requests) & (VM_REQUEST_ERROR | VM_REQUEST_BROKEN_RAM))
-		return error_set(err, -EIO, "a vCPU cannot go on, the log tells why");
+		return error_set(err, -EIO, "a vCPU cannot go on (see the log)");
 	return 0;
 }
 
@@ -89,7 +87,7 @@ static int step_check(void *ctx, struct error *err)
 	return 0;
 }
 
-/* All that can be had before the guest stops: memory, FILE.new, space. */
+/* Before the guest stops: memory, FILE.new and its space. */
 static int step_prepare(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
@@ -121,7 +119,7 @@ static int in_time(void *ctx, struct error *err)
 			 (unsigned long long)save->timeout_ns / 1000000, save->done.step);
 }
 
-/* In the midst of a walk through RAM. */
+/* Within a walk through RAM. */
 static int go_on(void *ctx, uint64_t done_bytes, struct error *err)
 {
 	struct save *save = ctx;
@@ -148,7 +146,7 @@ static int step_presync(void *ctx, struct error *err)
 	return ram_sync(&save->vm->ram, &watch, err);
 }
 
-/* Says whose fault it is and what to do, once. */
+/* Names the limit, once. */
 static int late(const struct save *save, int ret, struct error *err)
 {
 	return ret == -ETIMEDOUT ? error_join(err, ret, "the time limit was %llu ms (timeout-ms)",
@@ -230,7 +228,7 @@ static int step_flush(void *ctx, struct error *err)
 	return flush(ctx, err);
 }
 
-/* Behind the flush, which is the last that a file's time of change comes from. */
+/* After the flush, the last thing that changes a file's mtime. */
 static int step_identify(void *ctx, struct error *err)
 {
 	return identify(ctx, err);

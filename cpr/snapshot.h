@@ -8,7 +8,7 @@
 #ifndef CPR_SNAPSHOT_H
 #define CPR_SNAPSHOT_H
 #include "cpr/cpr.h"
-#include "cpr/machine.h"
+#include "cpr/state.h"
 #include "vmm/vm.h"
 #include <limits.h>
 
@@ -30,6 +30,22 @@ struct vmm_state {
 	char version[32];
 	char host_kernel[72];
 	char host_boot_id[40]; /* mode=restart promises nothing beyond it */
+};
+
+/* The machine as the guest sees it. */
+struct machine_state {
+	uint64_t ram_size_bytes;
+	uint64_t s3;				  /* 0 or 1 */
+	uint64_t ram_region[2 * RAM_MAX_REGIONS]; /* GPA and size of each */
+	uint8_t uuid[16];
+	uint32_t nram_region;
+	uint32_t cpus;
+	uint32_t pit;
+	uint32_t device_gsi[DEVICES_MAX]; /* one for each name in devices; 0: has none */
+	uint32_t ndevice_gsi;
+	char arch[16];
+	char vm_name[256];  /* not "name": a device tree reserves that property */
+	char devices[1024]; /* "serial0 rtc0 pm0" */
 };
 
 /* Where RAM was; RAM may have moved since, the label tells. */
@@ -62,6 +78,12 @@ void snapshot_free(struct snapshot *snap);
 /* Fills the head, a fresh id with it. */
 int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode,
 		      struct error *err) must_check;
+
+void machine_describe(struct machine_state *machine, const struct vm *vm);
+/* vm: the machine of the command line. The name is not compared, the uuid is. sleeps: its guest, when it
+ * was saved. */
+int machine_compare(const struct machine_state *saved, bool sleeps, const struct vm *vm,
+		    struct error *err) must_check;
 
 /* random(4), /proc/sys/kernel/random/boot_id. */
 int snapshot_boot_id(char id[40], struct error *err) must_check;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
-#include "cpr/checkpoint_file.h"
 #include "cpr/snapshot.h"
-#include "cpr/tables.h"
+#include "cpr/steps.h"
 #include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
 #include "vmm/vm.h"
@@ -28,7 +27,7 @@ static int refuse_strangers(struct vm *vm, struct error *err)
 	return label_check_overlap(&vm->ram, vm->opt->uuid, vm->opt->discard_saved, err);
 }
 
-/* Waits for cprload, which only QMP can bring. */
+/* Waits for cprload, which comes over QMP. */
 static int wait_for_load(struct vm *vm, const struct error *why, struct error *err)
 {
 	char uuid[UUID_TEXT];
@@ -50,8 +49,8 @@ static int wait_for_load(struct vm *vm, const struct error *why, struct error *e
 	return 0;
 }
 
-/* A supervisor that starts a VM again as soon as it has saved itself for a kexec must not bring the
- * guest back: the host is about to kexec under it. Whoever wants it back here says so by cprload. */
+/* A supervisor that restarts a VM which has just saved itself for a kexec must not bring the guest back:
+ * the host is about to kexec. An operator who wants it back in this boot uses cprload. */
 static bool is_for_next_boot(const char *path)
 {
 	struct snapshot *head;

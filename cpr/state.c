@@ -116,7 +116,7 @@ int state_save(void *fdt, const struct state_desc *desc, const void *state, stru
 		if (ret)
 			return ret;
 	}
-	/* Behind the rows: these have found counts and strings to be within their bounds. */
+	/* After the rows: these have found counts and strings to be within their bounds. */
 	return run_check(desc, state, err);
 }
 
@@ -160,7 +160,7 @@ const char *state_shown(const char *name, char text[STATE_SHOWN_BYTES])
 	return text;
 }
 
-/* Rows are written in order, so the row behind the last hit is nearly always the one. */
+/* Rows are written in order, so the row after the last hit is nearly always the one. */
 static uint32_t find_row(const struct state_desc *desc, const char *name, uint32_t hint)
 {
 	if (hint < desc->nrows && !strcmp(desc->row[hint].name, name))

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* cpr/state.h - one table per device drives save, load and print: they cannot disagree.
- * Owns: nothing; tables are const.
  * Threads: any; the caller owns the state struct.
  * Units: bytes.
  * Errors: 0 or -errno with one line. Load leaves the struct undefined when it fails: pass a
@@ -48,7 +47,7 @@ struct state_desc {
 #define ST_NO_STRING(T, m) (0 / !ST_IS_STRING(T, m))
 
 /* A list is #define FOO(F, A, V, T) and names every member once:
- *   F(T, m)      in every checkpoint; a char array is a string, zeroes behind its end
+ *   F(T, m)      in every checkpoint; a char array is a string, zeroes after its end
  *   A(T, m, d)   added after the first release; not written while all elements equal d
  *   V(T, m, n)   array m with its element count in the uint32_t member n */
 #define ST_ROW(T, m, len, dflt, kind) \

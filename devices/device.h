@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* devices/device.h - the contract between a device and the house.
+/* devices/device.h - the contract between a device and the rest of the VMM.
  * Owns: struct device, its state and its host part are allocated by devices.c from the ops' sizes.
  * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush, identify and may_save
  *	excepted: they may run). Bus and loop callbacks: any thread. Callers (bus.c, loop.c, devices.c) hold dev->lock

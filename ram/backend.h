@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ram/backend.h - what the files of ram/ share and nobody else sees.
- * Owns: nothing.
  * Threads: main only.
  * Units: bytes.
  * Errors: 0 or -errno with one message that names the path and the way out. */
@@ -47,12 +46,7 @@ struct ram_progress progress_start(const char *what, const struct ram *ram,
 				   const struct ram_watch *watch);
 int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err);
 
-/* -EAGAIN if any byte of the range is in use. The lock ends with the last close of fd; only_look takes
- * none. */
-int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes, bool only_look,
-	       struct error *err) must_check;
-
-/* By another process, or another open of the same file in this one. */
+/* Is any byte locked by another process, or another open of the same file in this one. */
 bool lock_is_taken(int fd, uint64_t offset_bytes, uint64_t size_bytes);
 /* -EIO if ram_patch_hole() was needed. */
 int ram_check_whole(const struct ram *ram, struct error *err) must_check;

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ram/blockdev.h - what sysfs says of a block device and of those that it stands on.
- * Owns: nothing.
- * Threads: any.
- * Units: none.
- * Errors: none: what sysfs does not say is not there. Linux
- *	Documentation/ABI/stable/sysfs-block. */
+ * What sysfs does not say is not there. Linux Documentation/ABI/stable/sysfs-block. */
 #ifndef RAM_BLOCKDEV_H
 #define RAM_BLOCKDEV_H
 #include <stdbool.h>

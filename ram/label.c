@@ -8,9 +8,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Where copies lie. The last one was that of older versions, and is not written any more. */
-static const uint32_t place[] = {0, LABEL_PAGE_BYTES, 2048};
-#define PLACES (sizeof(place) / sizeof(place[0]))
+/* Where copies lie. */
+static const uint32_t place[LABEL_COPIES] = {0, LABEL_PAGE_BYTES};
 
 static const char magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'L', 'B'};
 
@@ -56,7 +55,7 @@ static int find_newest(const void *media, struct record *newest)
 	struct record record;
 	int found = -1;
 
-	for (size_t i = 0; i < PLACES; i++) {
+	for (uint32_t i = 0; i < LABEL_COPIES; i++) {
 		memcpy(&record, (const uint8_t *)media + place[i], sizeof(record));
 		if (!is_valid(&record))
 			continue;
@@ -86,8 +85,7 @@ uint32_t label_encode(void *media, const struct label *label)
 {
 	struct record newest, record = {.state = htole32((uint32_t)label->state)};
 	int found = find_newest(media, &newest);
-	/* The second one, too, where an older version's counts, which lies in the first one's page. */
-	uint32_t copy = found == 0 || found == LABEL_COPIES;
+	uint32_t copy = found == 0;
 	uint64_t sequence = found < 0 ? 1 : le64toh(newest.sequence) + 1;
 
 	memcpy(record.magic, magic, sizeof(magic));
@@ -128,11 +126,11 @@ static int judge_lost(const struct ram *ram, uint32_t lost, const char *what, st
 
 	if (lost == LABEL_COPIES) {
 		(void)ram_fault_reason(ram, &why);
-		return error_set(err, -EIO, "%s: the label behind guest RAM cannot be %s: %s",
+		return error_set(err, -EIO, "%s: the label after guest RAM cannot be %s: %s",
 				 path_of(ram), what, why.msg);
 	}
 	if (lost)
-		log_warn("%s: one copy of the label behind guest RAM cannot be %s (SIGBUS); the "
+		log_warn("%s: one copy of the label after guest RAM cannot be %s (SIGBUS); the "
 			 "other one is good",
 			 path_of(ram), what);
 	return 0;

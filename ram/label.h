@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ram/label.h - who this RAM belongs to and whether it is saved: the one truth about it.
- * Owns: one alignment unit behind guest RAM, which no memslot maps.
+ * Owns: one alignment unit after guest RAM, which no memslot maps.
  * Threads: main only.
  * Units: bytes; ids are 128 bits.
  * Errors: 0 or -errno. Two copies with sequence number and XXH3-128, written one after the other;
@@ -9,8 +9,7 @@
  *	nor, for it stays writable, the guest.
  *
  * On media: copies at 0 and 4096 of the unit, little-endian, 128 bytes each; what is "zero" is
- * hashed but not looked at, so that later versions may use it. Earlier versions had the second copy at
- * 2048, where it counts as long as it is the newest.
+ * hashed but not looked at, so that later versions may use it.
  *	0	8	"STASISLB"
  *	8	8	sequence; the newer of two valid copies is the one ahead, modulo 2^64
  *	16	8	size of RAM: RAM lies this far before the unit
@@ -52,8 +51,8 @@ int label_set(struct ram *ram, struct label *label, const uint8_t *checkpoint_id
 int label_claim(struct ram *ram, struct label *label, const uint8_t vm_id[16], bool discard,
 		struct error *err) must_check;
 /* For the first boot in RAM that has no label of this VM: another size= or offset= may have left a
- * saved guest in the same bytes, whose label lies elsewhere: all of a shared path behind offset= is
- * looked through. Refuses another VM's with -EPERM, and this VM's with -EBUSY unless discard. A
+ * saved guest in the same bytes, whose label lies elsewhere: all of a shared path after offset= is
+ * searched. Refuses another VM's with -EPERM, and this VM's with -EBUSY unless discard. A
  * guest can forge a label, so what runs in another process now does not count. */
 int label_check_overlap(struct ram *ram, const uint8_t vm_id[16], bool discard,
 			struct error *err) must_check;
@@ -62,7 +61,7 @@ int label_spend_overlap(struct ram *ram, const uint8_t vm_id[16], struct error *
 /* For --inspect-memory and for the check whether an old checkpoint is spent: finds a label without
  * mapping RAM or taking its lock. size_bytes 0: the path's last unit if its label fits offset,
  * else the only one that does. A guest can write what looks like a label into its RAM, but neither
- * behind it nor into the last unit: where only the scan finds more than one, it refuses to choose
+ * after it nor into the last unit: where only the scan finds more than one, it refuses to choose
  * (-ENOTUNIQ) and size= decides. */
 int label_peek(const struct ram_config *config, struct label *label, struct error *err) must_check;
 #endif

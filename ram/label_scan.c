@@ -31,7 +31,7 @@ struct media {
 static struct {
 	uint8_t *hva;
 	uint64_t bytes, align_bytes;
-	atomic_bool holed;
+	atomic_bool replaced;
 } window;
 
 bool label_patch_hole(const void *hva)
@@ -44,7 +44,7 @@ bool label_patch_hole(const void *hva)
 	if (mmap(window.hva + at, window.align_bytes, PROT_READ,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		return false;
-	atomic_store(&window.holed, true);
+	atomic_store(&window.replaced, true);
 	return true;
 }
 
@@ -62,7 +62,7 @@ static int map(struct media *media, uint64_t at, uint64_t bytes, struct error *e
 	media->map_at = at;
 	media->map_bytes = window.bytes = bytes;
 	window.align_bytes = media->align_bytes;
-	atomic_store(&window.holed, false);
+	atomic_store(&window.replaced, false);
 	return 0;
 }
 
@@ -81,7 +81,7 @@ static uint32_t copy_mapped(const struct media *media, uint64_t at, uint8_t *uni
 
 	for (uint32_t page = 0; page < LABEL_MEDIA_BYTES; page += LABEL_PAGE_BYTES) {
 		memcpy(unit + page, hva + page, LABEL_PAGE_BYTES);
-		if (!atomic_exchange(&window.holed, false))
+		if (!atomic_exchange(&window.replaced, false))
 			continue;
 		memset(unit + page, 0, LABEL_PAGE_BYTES);
 		bad++;
@@ -125,7 +125,7 @@ static int scan_label(const struct media *media, uint64_t at, struct label *labe
 	return ret ? error_set(err, ret, "%s", why.msg) : 0;
 }
 
-/* The first unit at or behind `at`, in steps from there, that may hold a label: not in a hole. */
+/* The first unit at or after `at`, in steps from there, that may hold a label: not in a hole. */
 static uint64_t next_unit(const struct media *media, uint64_t at)
 {
 	const uint64_t step_bytes = media->step_bytes;
@@ -257,7 +257,7 @@ struct finding {
 	bool is_ours;
 };
 
-static int spend_ours(struct ram *ram, const struct finding *found, struct error *err)
+static int void_ours(struct ram *ram, const struct finding *found, struct error *err)
 {
 	const struct media *media = found->media;
 	int ret = 0;
@@ -377,5 +377,5 @@ int label_check_overlap(struct ram *ram, const uint8_t vm_id[16], bool discard, 
 
 int label_spend_overlap(struct ram *ram, const uint8_t vm_id[16], struct error *err)
 {
-	return for_each_overlap(ram, vm_id, spend_ours, err);
+	return for_each_overlap(ram, vm_id, void_ours, err);
 }

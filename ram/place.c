@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where guest RAM lies: the open file and its kind. */
 #include "ram/backend.h"
+#include "vmm/base/named.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -113,8 +114,10 @@ int place_open(struct ram_place *place, const struct ram_config *config, bool *c
 		return open_failed(path, errno, err);
 	ret = place_look(place, fd, path, err);
 	if (ret) {
-		if (*created)
-			unlink(path);
+		struct stat st;
+
+		if (*created && !fstat(fd, &st))
+			named_unlink(AT_FDCWD, path, &st);
 		close(fd);
 		return ret;
 	}

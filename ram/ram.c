@@ -1,14 +1,84 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Guest RAM: opened by the first backend that claims it, mapped once, reached through the gate. */
+/* Guest RAM: opened by the first backend that claims it, locked, mapped once, reached through the gate. */
+#define XXH_INLINE_ALL
 #include "ram/backend.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/log.h"
 #include "vmm/base/named.h"
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/falloc.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
+
+/* --- range locks: one user for each byte of RAM. Open file description locks end with the process. They
+ * belong to the inode: hard links and bind mounts share them, a second device node made by mknod(1)
+ * does not. */
+
+static int name_holder(int fd, const char *path, struct flock lock, struct error *err)
+{
+	uint64_t first = (uint64_t)lock.l_start, end = first + (uint64_t)lock.l_len;
+	uint64_t other, other_end;
+	char who[32] = "another process";
+
+	if (fcntl(fd, F_OFD_GETLK, &lock) || lock.l_type == F_UNLCK)
+		return error_set(err, -EAGAIN,
+				 "%s: bytes %" PRIu64 " to %" PRIu64
+				 " were in use by another process just now: try again",
+				 path, first, end);
+	other = (uint64_t)lock.l_start;
+	other_end = lock.l_len ? other + (uint64_t)lock.l_len : UINT64_MAX;
+	/* Nobody can tell who holds an OFD lock: only for others is there a pid. */
+	if (lock.l_pid > 0)
+		snprintf(who, sizeof(who), "process %d", (int)lock.l_pid);
+	return error_set(err, -EAGAIN,
+			 "%s: bytes %" PRIu64 " to %" PRIu64 " are wanted, but %s uses %" PRIu64
+			 " to %" PRIu64 ": stop that VM or choose another offset",
+			 path, first, end, who, other, other_end);
+}
+
+/* -EAGAIN if any byte of the range is in use. The lock ends with the last close of fd; only_look takes
+ * none. */
+static int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes,
+		      bool only_look, struct error *err)
+{
+	struct flock lock = {
+		.l_type = F_WRLCK,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)offset_bytes,
+		.l_len = (off_t)size_bytes,
+	};
+	struct flock found = lock;
+	bool failed = fcntl(fd, only_look ? F_OFD_GETLK : F_OFD_SETLK, &found);
+
+	if (!failed && (!only_look || found.l_type == F_UNLCK))
+		return 0;
+	if (!failed || errno == EAGAIN || errno == EACCES)
+		return name_holder(fd, path, lock, err);
+	return error_set(err, -errno,
+			 "%s: its file system cannot lock (%s): two VMs might use the same RAM",
+			 path, strerror(errno));
+}
+
+bool lock_is_taken(int fd, uint64_t offset_bytes, uint64_t size_bytes)
+{
+	struct flock lock = {
+		.l_type = F_WRLCK,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)offset_bytes,
+		.l_len = (off_t)size_bytes,
+	};
+
+	return !fcntl(fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
+}
+
+/* --- open, map and close */
 
 /* No offset, size or sum of them comes near where off_t ends. */
 #define LIMIT_BYTES (1ull << 60)
@@ -61,7 +131,7 @@ static int find_backend(struct ram *ram, const struct ram_place *place, struct e
 			 "%s: guest RAM can be a DAX device or a regular file, not a %s",
 			 place->path,
 			 S_ISBLK(place->st.st_mode) ? "block device (make it mode devdax)"
-						    : "thing of this kind");
+						    : "file of this type");
 }
 
 static int open_backend(struct ram *ram, struct error *err)
@@ -315,7 +385,7 @@ bool ram_fault_reason(const struct ram *ram, struct error *reason)
 
 int ram_check_whole(const struct ram *ram, struct error *err)
 {
-	if (!atomic_load(&ram->holed))
+	if (!atomic_load(&ram->pages_replaced))
 		return 0;
 	return error_set(err, -EIO,
 			 "%s: a page of RAM was lost (see the log): this guest cannot be saved",
@@ -361,7 +431,8 @@ bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa)
 		return false;
 	if (!ram_gpa_of(ram, hva, gpa))
 		*gpa = RAM_NO_GPA;
-	atomic_store(at < ram->config.size_bytes ? &ram->holed : &ram->label_holed, true);
+	atomic_store(at < ram->config.size_bytes ? &ram->pages_replaced : &ram->label_replaced,
+		     true);
 	return true;
 }
 
@@ -369,11 +440,178 @@ bool ram_label_hole(struct ram *ram)
 {
 	off_t offset = (off_t)(ram->config.offset_bytes + ram->config.size_bytes);
 
-	if (!atomic_exchange(&ram->label_holed, false))
+	if (!atomic_exchange(&ram->label_replaced, false))
 		return false;
 	/* Where pages are large, the patch has taken what lay beside the bad one, too. If this fails
 	 * the patch stays, and its zeroes are no label. */
 	(void)mmap(ram->label_hva, ram->label_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 		   ram->fd, offset);
 	return true;
+}
+
+/* --- walks over all of RAM: hash and zero, and the progress of such walks */
+
+#define ZERO_BYTES (64u << 20)
+
+static const uint8_t zeroes[4096];
+
+struct ram_progress progress_start(const char *what, const struct ram *ram,
+				   const struct ram_watch *watch)
+{
+	return (struct ram_progress){.what = what,
+				     .path = ram->config.path ? ram->config.path : "memfd",
+				     .watch = watch,
+				     .total_bytes = ram->config.size_bytes,
+				     .next_ns = clock_now_ns() + CLOCK_NS_PER_S};
+}
+
+int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err)
+{
+	uint64_t now = clock_now_ns();
+
+	if (now >= progress->next_ns) {
+		progress->next_ns = now + CLOCK_NS_PER_S;
+		log_info("%s: %" PRIu64 " of %" PRIu64 " MiB %s", progress->path, done_bytes >> 20,
+			 progress->total_bytes >> 20, progress->what);
+	}
+	return progress->watch ? progress->watch->fn(progress->watch->opaque, done_bytes, err) : 0;
+}
+
+/* Where data (SEEK_DATA) or a hole (SEEK_HOLE) next begins, as offset in RAM. Whatever cannot tell
+ * is data to its end; devices answer with an offset that makes no sense. */
+static uint64_t seek(const struct ram *ram, uint64_t at, int whence)
+{
+	const struct ram_config *config = &ram->config;
+	off_t found = lseek(ram->fd, (off_t)(config->offset_bytes + at), whence);
+	uint64_t found_at = (uint64_t)found - config->offset_bytes;
+
+	if (found < 0 && whence == SEEK_DATA && errno == ENXIO)
+		return config->size_bytes;
+	if (found < 0 || (uint64_t)found < config->offset_bytes + at)
+		return whence == SEEK_DATA ? at : config->size_bytes;
+	return found_at < config->size_bytes ? found_at : config->size_bytes;
+}
+
+/* [data, hole): the next part of RAM that has content. */
+struct extent {
+	uint64_t data, hole;
+};
+
+static void next_extent(const struct ram *ram, uint64_t at, struct extent *extent)
+{
+	const bool replaced = atomic_load(&ram->pages_replaced);
+
+	extent->data = replaced ? at : seek(ram, at, SEEK_DATA);
+	extent->hole = replaced ? ram->config.size_bytes : seek(ram, extent->data, SEEK_HOLE);
+	if (extent->hole == extent->data)
+		extent->hole = ram->config.size_bytes;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Reading a hole through the mapping would fill a tmpfs with pages of zeroes. */
+static void hash_piece(const struct ram *ram, uint64_t at, struct extent *extent,
+		       XXH128_canonical_t *hash)
+{
+	const uint64_t end = at + RAM_GRAIN_BYTES;
+	XXH3_state_t state;
+	uint64_t bytes;
+
+	XXH3_128bits_reset(&state);
+	for (; at < end; at += bytes) {
+		if (at >= extent->hole)
+			next_extent(ram, at, extent);
+		if (at < extent->data) {
+			bytes = least(least(extent->data, end) - at, sizeof(zeroes));
+			XXH3_128bits_update(&state, zeroes, bytes);
+		} else {
+			bytes = least(extent->hole, end) - at;
+			XXH3_128bits_update(&state, ram->hva + at, bytes);
+		}
+	}
+	XXH128_canonicalFromHash(hash, XXH3_128bits_digest(&state));
+}
+
+int ram_hash(const struct ram *ram, const struct ram_watch *watch, uint8_t hash[16],
+	     struct error *err)
+{
+	struct ram_progress progress = progress_start("hashed", ram, watch);
+	struct extent extent = {0, 0};
+	XXH128_canonical_t piece, root;
+	XXH3_state_t state;
+	int ret = 0;
+
+	XXH3_128bits_reset(&state);
+	for (uint64_t at = 0; !ret && at < ram->config.size_bytes; at += RAM_GRAIN_BYTES) {
+		hash_piece(ram, at, &extent, &piece);
+		XXH3_128bits_update(&state, &piece, sizeof(piece));
+		ret = progress_report(&progress, at + RAM_GRAIN_BYTES, err);
+	}
+	XXH128_canonicalFromHash(&root, XXH3_128bits_digest(&state));
+	memcpy(hash, root.digest, sizeof(root.digest));
+	return ret;
+}
+
+/* Without a write, where the file system can and nobody needs these very pages; an allocated file stays
+ * allocated if it may. */
+static bool zero_in_file(const struct ram *ram, uint64_t at, uint64_t bytes)
+{
+	off_t offset = (off_t)(ram->config.offset_bytes + at);
+
+	if (atomic_load(&ram->pages_replaced) || ram->pinned)
+		return false;
+	return !fallocate(ram->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset,
+			  (off_t)bytes) ||
+	       !fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+			  (off_t)bytes);
+}
+
+void ram_zero(struct ram *ram)
+{
+	struct ram_progress progress = progress_start("zeroed", ram, NULL);
+	uint64_t size_bytes = ram->config.size_bytes, at, bytes;
+
+	for (at = 0; at < size_bytes; at += bytes) {
+		bytes = size_bytes - at < ZERO_BYTES ? size_bytes - at : ZERO_BYTES;
+		if (!zero_in_file(ram, at, bytes))
+			memset(ram->hva + at, 0, bytes);
+		(void)progress_report(&progress, at + bytes, NULL);
+	}
+}
+
+/* --- CPU caches to memory, for media that are memory: Intel SDM, "CLFLUSHOPT" and "CLWB" */
+
+#if !defined(__x86_64__)
+#error "writeback_lines() knows x86_64 only"
+#endif
+
+#define LINE_BYTES	 64u
+#define LEAF7_CLFLUSHOPT (1u << 23)
+#define LEAF7_CLWB	 (1u << 24)
+
+static unsigned int leaf7_ebx(void)
+{
+	unsigned int eax, ebx = 0, ecx, edx;
+
+	return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) ? ebx : 0;
+}
+
+void writeback_lines(const void *hva, size_t size_bytes)
+{
+	const char *line = (const char *)hva - ((uintptr_t)hva & (LINE_BYTES - 1));
+	const char *end = (const char *)hva + size_bytes;
+	unsigned int has = leaf7_ebx();
+
+	for (; line < end; line += LINE_BYTES) {
+		if (has & LEAF7_CLWB)
+			__asm__ volatile("clwb %0" : : "m"(*line) : "memory");
+		else if (has & LEAF7_CLFLUSHOPT)
+			__asm__ volatile("clflushopt %0" : : "m"(*line) : "memory");
+		else
+			__asm__ volatile("clflush %0" : : "m"(*line) : "memory");
+	}
+	__asm__ volatile("sfence" : : : "memory");
 }

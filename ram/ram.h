@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ram/ram.h - guest RAM: its backend, what it survives, and the one gate to guest memory.
- * Owns: the file descriptor, its range lock and the mapping, from ram_open() to ram_close().
+ *
+ * ram_open() takes the first backend that claims the path, locks the range, and maps RAM with its label after
+ * it; it writes nothing. The arch adds regions. A boot claims the label (ram/label.h) before it writes to
+ * RAM; a load needs the label of its checkpoint. ram_close() unmaps, and the lock ends with the file.
+ * Failure: ram_open() leaves nothing behind, not even a file that it made. A page that is lost later
+ * (SIGBUS) is replaced by zeroes, and from then on RAM cannot be saved.
+ * Locks: a range lock on the file (OFD) for as long as RAM is open: a second VM on the range is refused.
+ *
  * Threads: open, close, sync, hash, zero and label: main only. ram_at(), ram_ptr(), ram_read(),
  *	ram_write(), ram_gpa_of(): any. ram_patch_hole(): signal handlers of any thread.
  * Units: bytes; _gpa guest physical, _hva host virtual; offsets are file offsets.
@@ -32,7 +39,7 @@ struct ram_config {
 	bool make_nothing; /* a memfd takes the place of a file that is not there */
 };
 
-/* One piece of guest physical address space; the pieces lie one behind the other in the file. */
+/* One piece of guest physical address space; the pieces follow each other in the file. */
 struct ram_region {
 	uint64_t gpa, size_bytes;
 	uint8_t *hva;
@@ -66,11 +73,11 @@ struct ram {
 	uint64_t align_bytes; /* page size of the backend: alignment of mapping, offset and label */
 	uint64_t label_bytes; /* label_unit_bytes() of it */
 	uint8_t *hva;	      /* size_bytes of guest RAM, one mapping */
-	void *label_hva;      /* one unit behind it: no memslot maps it */
+	void *label_hva;      /* one unit after it: no memslot maps it */
 	void *map_hva;	      /* what is reserved around both, for ram_close() */
 	uint64_t map_bytes;
-	atomic_bool holed;	 /* a page was lost: what is here is not what is on media */
-	atomic_bool label_holed; /* the same of the label, until label.c takes note */
+	atomic_bool pages_replaced; /* a page was lost: what is here is not what is on media */
+	atomic_bool label_replaced; /* the same of the label, until label.c takes note */
 	bool pinned;	 /* functions of the host have these very pages by DMA: none may be swapped
 			      for another */
 	bool no_overlap; /* no label of other RAM in the same bytes: label_scan.c has looked */
@@ -89,7 +96,7 @@ int ram_add_region(struct ram *ram, uint64_t gpa, uint64_t size_bytes,
 
 /* The gate. HVA of gpa and how many bytes follow in its region; NULL outside RAM. */
 void *ram_at(const struct ram *ram, uint64_t gpa, uint64_t *left_bytes);
-/* NULL unless [gpa, gpa + size) lies in one region. What is behind may change at any time
+/* NULL unless [gpa, gpa + size) lies in one region. The bytes may change at any time
  * while vCPUs run: copy once, then validate. */
 void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t size_bytes);
 /* -EFAULT if any byte is outside RAM; then nothing was copied. */
@@ -103,8 +110,7 @@ bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa);
  * full. Sets nothing and returns false if it tells nothing. */
 bool ram_fault_reason(const struct ram *ram, struct error *reason);
 
-/* Who wants to know how far a long walk through RAM is; called behind every few MiB. Not 0: the walk ends
- * there and returns that. */
+/* Is called after every few MiB of a long walk through RAM. Not 0: the walk ends there and returns that. */
 struct ram_watch {
 	int (*fn)(void *opaque, uint64_t done_bytes, struct error *err);
 	void *opaque;

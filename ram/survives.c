@@ -55,8 +55,8 @@ static long mount_id(int fd)
 	return id;
 }
 
-/* What the line of fd's mount names behind this key and `skip` more words, opened; -1 if there is no
- * such name or it cannot be seen from here. */
+/* Opens the path that the line of fd's mount names after this key and `skip` more words; -1 if there is
+ * none or it cannot be seen from here. */
 static int open_of_mount(int fd, const char *key, int skip)
 {
 	long id = mount_id(fd);

@@ -38,7 +38,7 @@ static const char *const cannot_run[RUNSTATES] = {
 	[RUNSTATE_RESTORE_VM] = "a cprload is under way",
 	[RUNSTATE_POSTMIGRATE] = "the guest is saved and belongs to its checkpoint now",
 	[RUNSTATE_SHUTDOWN] = "the guest is shut down",
-	[RUNSTATE_INTERNAL_ERROR] = "the VM met an internal error, which the log tells; use quit",
+	[RUNSTATE_INTERNAL_ERROR] = "internal error (see the log): only quit is possible",
 };
 
 static int open_kvm(struct vm *vm, struct error *err)
@@ -137,7 +137,7 @@ void vm_destroy(struct vm *vm)
 	vcpus_destroy(vm);
 	devices_detach(vm);
 	arch_vm_destroy(vm);
-	/* A file that no guest has been in is not left behind for the next start to wonder about. */
+	/* A file that no guest has been in is removed: the next start would take it for one that lost its label. */
 	if (vm->label.state == LABEL_NONE)
 		ram_remove_new(&vm->ram);
 	if (vm->vm_fd >= 0) {

@@ -112,8 +112,8 @@ struct vm {
 	uint8_t loaded_id[16]; /* of the checkpoint whose guest this is; zero: it booted here */
 	bool needs_reset;      /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
-	bool reset_waits; /* so does what the guest asks for, until again_timer expires */
-	bool wake_waits;  /* a wake-up is to be tried again then */
+	bool reset_waits; /* a reset was refused for now; guest requests are retried at again_timer */
+	bool wake_waits; /* a wake-up too */
 	struct timer again_timer;
 	_Atomic uint64_t broken_gpa; /* of the last vm_ram_broke() */
 	int exit_status;
@@ -155,7 +155,7 @@ int vm_wakeup(struct vm *vm, struct error *err) must_check;
 /* Ends the main loop after a SHUTDOWN event. */
 void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status);
 void vm_request(struct vm *vm, enum vm_request what);
-/* Guest RAM at hva, or close behind it, cannot be reached, as SIGBUS or a system call's EFAULT says: the VM
+/* Guest RAM at hva, or close after it, cannot be reached, as SIGBUS or a system call's EFAULT says: the VM
  * stops as internal-error and cannot be saved. False, and nothing is done, if hva is not guest RAM. Any
  * thread, signal handlers. */
 static inline bool vm_ram_broke(struct vm *vm, const void *hva)
@@ -164,7 +164,7 @@ static inline bool vm_ram_broke(struct vm *vm, const void *hva)
 
 	if (!ram_gpa_of(&vm->ram, hva, &gpa))
 		return false;
-	atomic_store(&vm->ram.holed, true);
+	atomic_store(&vm->ram.pages_replaced, true);
 	atomic_store(&vm->broken_gpa, gpa);
 	vm_request(vm, VM_REQUEST_BROKEN_RAM);
 	return true;

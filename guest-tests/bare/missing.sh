@@ -139,7 +139,7 @@ do_ram_full() {
 	grep -q "$ram: size=.* its file system has 60 MiB left" "$dir/log.1" || die "the refusal names no cause"
 	[ -e "$ram" ] && die "a file that is refused stays"
 	truncate -s $(((64 << 20) + 8192)) "$ram" && fill_fs # not even its label has a place
-	checks 1 "label behind guest RAM cannot be read: .* the file system of $ram is full"
+	checks 1 "label after guest RAM cannot be read: .* the file system of $ram is full"
 	launch
 	exits 1
 	grep -q "label .* the file system of $ram is full" "$dir/log.$process" || die "the refusal names no cause"

@@ -157,7 +157,7 @@ END_TEST
 
 #define LATER_DEFAULT 7
 
-/* A device of a later build: one field more behind what it has today. */
+/* A device of a later build: one field more after those of today. */
 struct later {
 	struct state_row row[STATE_MAX_ROWS];
 	struct state_desc desc;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The way to the disk: what is never overwritten, what a killed save leaves, what is no checkpoint;
  * and the comparison of machines. */
-#include "cpr/checkpoint_file.h"
+#include "cpr/checkpoint.h"
 #include "ram/label.h"
 #include "tests/rig/checkpoint_fixture.h"
 #include "tests/rig/unit.h"

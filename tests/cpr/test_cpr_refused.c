@@ -60,7 +60,7 @@ START_TEST(test_save_of_a_guest_that_ends)
 	vm.requests = request[_i];
 	vm.runstate = RUNSTATE_PAUSED;
 	ck_assert_int_lt(cpr_save(&vm, &args, &err), 0);
-	says("cont it first: it has asked for power-off, reset or sleep");
+	says("has asked for power-off, reset or sleep: run 'cont' before saving");
 	vm.runstate = RUNSTATE_RUNNING;
 	ck_assert_int_lt(cpr_save(&vm, &args, &err), 0);
 	says("try again");

@@ -187,7 +187,7 @@ START_TEST(test_fault_list)
 	ck_assert_str_eq(err.msg, "test/a: made to fail by STASIS_FAULT");
 	ck_assert_int_eq(walk(faults, 0, &err), 0);
 	ck_assert_str_eq(trace, "abc");
-	ck_assert_int_eq(walk("test/c:fail", 0, &err), 0); /* this one is behind the end */
+	ck_assert_int_eq(walk("test/c:fail", 0, &err), 0); /* the list has ended */
 }
 END_TEST
 

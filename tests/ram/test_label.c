@@ -188,25 +188,6 @@ START_TEST(nonsense_is_no_label)
 }
 END_TEST
 
-/* The place of the second copy in earlier versions: it counts while it is the newest. */
-START_TEST(older_version)
-{
-	struct label older = saved_label(1, 2 * MIB), newer = saved_label(2, 2 * MIB), label;
-
-	label_encode(media, &older);
-	label_encode(media, &newer);
-	memcpy(media + 2048, media + SECOND_COPY, RECORD_BYTES);
-	memset(media + SECOND_COPY, 0, RECORD_BYTES);
-	assert_media(&newer);
-	for (uint8_t id = 3; id < 8; id++) {
-		label = saved_label(id, 2 * MIB);
-		/* Not into its page before there is another. */
-		ck_assert_int_eq(label_encode(media, &label), id % 2);
-		assert_media(&label);
-	}
-}
-END_TEST
-
 static struct ram ram;
 
 static void open_at(const char *path, uint64_t offset_bytes, uint64_t size_bytes)
@@ -475,11 +456,10 @@ END_TEST
 int main(void)
 {
 	const TTest *const test[] = {
-		layout,	      nothing_is_no_label,   newer_counts,	   sequence_wraps,
-		torn_writes,  flipped_bits,	     nonsense_is_no_label, on_disk,
-		on_tmpfs,     peek_refused,	     peek_shared,	   peek_forged,
-		overlap,      overlap_of_another_vm, overlap_in_use,	   older_version,
-		one_page_lost};
+		layout,	     nothing_is_no_label,   newer_counts,	  sequence_wraps,
+		torn_writes, flipped_bits,	    nonsense_is_no_label, on_disk,
+		on_tmpfs,    peek_refused,	    peek_shared,	  peek_forged,
+		overlap,     overlap_of_another_vm, overlap_in_use,	  one_page_lost};
 
 	return fixture_main("label", test, sizeof(test) / sizeof(test[0]));
 }

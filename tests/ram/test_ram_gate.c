@@ -338,7 +338,7 @@ START_TEST(truncated_label)
 	assert_refused(label_read(&ram, &label, &fixture_err), -EIO, WORDS("ram", "be read"));
 	label.state = LABEL_SAVED;
 	assert_refused(label_write(&ram, &label, &fixture_err), -EIO, WORDS("ram", "be written"));
-	ck_assert(!atomic_load(&ram.holed));
+	ck_assert(!atomic_load(&ram.pages_replaced));
 	ram_close(&ram);
 }
 END_TEST
@@ -361,7 +361,7 @@ START_TEST(truncated_copy)
 		assert_ok(label_write(&ram, &label, &fixture_err));
 	}
 	ck_assert_int_ge(patched, 6);
-	ck_assert(!atomic_load(&ram.holed));
+	ck_assert(!atomic_load(&ram.pages_replaced));
 	peeked = ram.config;
 	ram_close(&ram);
 	ck_assert_int_eq(truncate(fixture_path("ram"), (off_t)RAM_BYTES + 8192), 0);
@@ -382,7 +382,7 @@ START_TEST(label_in_a_large_page)
 	ck_assert_ptr_eq(mmap(ram.label_hva, ram.label_bytes, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
 			 ram.label_hva);
-	atomic_store(&ram.label_holed, true); /* as ram_patch_hole() does */
+	atomic_store(&ram.label_replaced, true); /* as ram_patch_hole() does */
 	assert_ok(label_read(&ram, &label, &fixture_err));
 	ck_assert_int_eq(label.state, LABEL_RUNNING);
 	ram_close(&ram);
@@ -419,7 +419,7 @@ START_TEST(patch_outside_ram)
 	ck_assert(!ram_patch_hole(&ram, ram.hva - 1, &gpa));
 	ck_assert(!ram_patch_hole(&ram, ram.hva + RAM_BYTES + ram.label_bytes, &gpa));
 	ck_assert(!ram_patch_hole(&ram, NULL, &gpa));
-	ck_assert(!atomic_load(&ram.holed));
+	ck_assert(!atomic_load(&ram.pages_replaced));
 	assert_ok(ram_sync(&ram, NULL, &fixture_err));
 	ram_close(&ram);
 	ck_assert(!ram_patch_hole(&ram, NULL, &gpa));
