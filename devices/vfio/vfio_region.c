@@ -170,7 +170,7 @@ static int open_bar(struct vfio_host *host, uint32_t bar, struct error *err)
 
 	if (ret || !info.head.size)
 		return ret;
-	if (!vfio_region_pread(host, host->config_offset + PCI_BASE_ADDRESS_0 + 4 * bar, &reg,
+	if (!vfio_region_pread(host, host->config_offset + PCI_BASE_ADDRESS_0 + 4ull * bar, &reg,
 			       sizeof(reg)))
 		return error_set(err, -EIO, "the register of BAR %u cannot be read", bar);
 	host->bar[bar] = (struct vfio_bar){.host = host,

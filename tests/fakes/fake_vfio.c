@@ -2,6 +2,7 @@
 #include "tests/fakes/fake_vfio.h"
 #include "devices/vfio/vfio.h"
 #include "devices/vfio/vfio_uapi.h"
+#include "vmm/base/bytes.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -24,7 +25,7 @@
 #define CAPS_BYTES   512u
 
 enum kind { NOTHING, CONTAINER, GROUP, IOMMUFD, DEVICE, KVM_DEVICE };
-/* By descriptor: what it is of ours. */
+/* What each descriptor is. */
 static struct ours {
 	enum kind kind;
 	uint32_t group;
@@ -32,14 +33,14 @@ static struct ours {
 	int container;			     /* group; 0: none */
 	struct fake_vfio_function *function; /* device */
 } ours[FDS];
-static int told[FAKE_VFIO_FUNCTIONS * 2]; /* descriptors that KVM knows */
+static int kvm_fds[FAKE_VFIO_FUNCTIONS * 2]; /* added to KVM's VFIO device */
 static char folder[64];
 
 struct fake_vfio fake_vfio;
 
 /* The linker's --wrap sends all calls of these here. */
-int __wrap_open(const char *path, int flags, ...);
-int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, mode_t mode); /* as variadic calls pass it */
+int __real_open(const char *path, int flags, mode_t mode);
 int __wrap_access(const char *path, int mode);
 int __real_access(const char *path, int mode);
 int __wrap_close(int fd);
@@ -70,7 +71,7 @@ static void note(const char *what, const char *of)
 	snprintf(fake_vfio.log + used, sizeof(fake_vfio.log) - used, "%s%s\n", what, of);
 }
 
-/* Is this the one that a test wants to fail? */
+/* Is this the call that shall fail? */
 static bool fails(bool is_it)
 {
 	if (!is_it || (fake_vfio.nth > 1 && fake_vfio.nth--))
@@ -106,7 +107,7 @@ static int open_device(struct fake_vfio_function *function)
 	return fd;
 }
 
-/* Does the host have the node, and of what? -1: it is not one of VFIO's */
+/* What a path of VFIO is. 0, an errno, or -1: not VFIO's. */
 static int find(const char *path, struct ours *of)
 {
 	struct fake_vfio_function *function = fake_vfio.function;
@@ -146,17 +147,11 @@ int __wrap_access(const char *path, int mode)
 	return code ? fail(code) : 0;
 }
 
-int __wrap_open(const char *path, int flags, ...)
+int __wrap_open(const char *path, int flags, mode_t mode)
 {
 	struct ours of;
 	int code = find(path, &of), fd;
-	mode_t mode = 0;
-	va_list ap;
 
-	va_start(ap, flags);
-	if (flags & O_CREAT)
-		mode = va_arg(ap, mode_t);
-	va_end(ap);
 	if (code < 0)
 		return __real_open(path, flags, mode);
 	must(flags == (O_RDWR | O_CLOEXEC));
@@ -176,7 +171,7 @@ int __wrap_open(const char *path, int flags, ...)
 	return fd;
 }
 
-/* The last group has left, or the last device: nothing is mapped, and the type is open again. */
+/* Without groups a container has no mappings and no IOMMU type. */
 static void empty_container(int container)
 {
 	for (int fd = 0; fd < FDS; fd++)
@@ -219,7 +214,7 @@ int __wrap_close(int fd)
 		break;
 	case GROUP:
 		note("close ", "group");
-		/* Devices keep it, and its container, alive. */
+		/* A device that is still open would keep group and container alive. */
 		for (uint32_t i = 0; i < fake_vfio.nfunctions; i++)
 			must(fake_vfio.function[i].group != was.group ||
 			     !fake_vfio.function[i].open);
@@ -237,9 +232,9 @@ int __wrap_close(int fd)
 	case NOTHING:
 		break;
 	}
-	/* KVM would hold the file. */
-	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
-		must(was.kind == NOTHING || told[i] != fd);
+	/* KVM would still hold the file. */
+	for (size_t i = 0; i < ARRAY_SIZE(kvm_fds); i++)
+		must(was.kind == NOTHING || kvm_fds[i] != fd);
 	return __real_close(fd);
 }
 
@@ -277,7 +272,7 @@ static int unmap(uint64_t iova, uint64_t bytes)
 	return fail(ENOENT);
 }
 
-/* The IOVA ranges are the second capability: the first is one that nobody asked for. */
+/* The IOVA ranges are the second capability; the first is another one. */
 static int container_info(struct vfio_iommu_type1_info *info)
 {
 	struct vfio_iommu_type1_info_cap_iova_range *cap;
@@ -503,7 +498,7 @@ static int set_triggers(struct fake_vfio_function *function, const struct vfio_i
 	must(set->argsz == sizeof(*set) + set->count * sizeof(*fd));
 	if (set->index <= VFIO_PCI_MSIX_IRQ_INDEX && other_is_on(function, set->index))
 		return fail(EINVAL);
-	/* What was not asked for when it was switched on is not to be had any more. */
+	/* NORESIZE: no more vectors than when they were enabled. */
 	if (irq->enabled && end > irq->enabled && irq->flags & VFIO_IRQ_INFO_NORESIZE)
 		return fail(EINVAL);
 	if (irq->available && end > irq->available)
@@ -586,12 +581,12 @@ static int of_kvm(unsigned long request, const struct kvm_device_attr *attr)
 
 	must(request == KVM_SET_DEVICE_ATTR && attr->group == KVM_DEV_VFIO_FILE && fd > 0 &&
 	     fd < FDS && (ours[fd].kind == GROUP || ours[fd].kind == DEVICE));
-	while (i < sizeof(told) / sizeof(told[0]) && told[i] != (adds ? 0 : fd))
+	while (i < ARRAY_SIZE(kvm_fds) && kvm_fds[i] != (adds ? 0 : fd))
 		i++;
-	if (i == sizeof(told) / sizeof(told[0]))
+	if (i == ARRAY_SIZE(kvm_fds))
 		return fail(ENOENT);
 	note(adds ? "KVM_ADD" : "KVM_DEL", "");
-	told[i] = adds ? fd : 0;
+	kvm_fds[i] = adds ? fd : 0;
 	fake_vfio.kvm_files += adds ? 1 : -1u;
 	return 0;
 }
@@ -666,7 +661,7 @@ void fake_vfio_begin(void)
 {
 	fake_vfio = (struct fake_vfio){.no_cdev = true, .memlock_bytes = RLIM_INFINITY};
 	memset(ours, 0, sizeof(ours));
-	memset(told, 0, sizeof(told));
+	memset(kvm_fds, 0, sizeof(kvm_fds));
 	strcpy(folder, "/tmp/stasis-vfio-XXXXXX");
 	must(mkdtemp(folder) != NULL);
 	vfio_kernel_sysfs_root = folder;
@@ -691,7 +686,7 @@ void fake_vfio_end(void)
 	vfio_kernel_sysfs_root = "/sys";
 }
 
-/* "FOLDER/..." with its folders made; four live at a time. */
+/* "FOLDER/...", after making its parent folders. The last four results stay valid. */
 __attribute__((format(printf, 1, 2))) static char *tree(const char *format, ...)
 {
 	static char paths[4][512];
@@ -761,7 +756,7 @@ struct fake_vfio_function *fake_vfio_add(const char *address, uint32_t group)
 		function->irq[i].unmask_fd = -1;
 		memset(function->irq[i].fd, -1, sizeof(function->irq[i].fd));
 	}
-	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
 		function->irq[always[i]].count = 1;
 	function->irq[VFIO_PCI_INTX_IRQ_INDEX].flags =
 		VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED;
