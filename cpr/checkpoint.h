@@ -38,7 +38,7 @@ void checkpoint_free(struct checkpoint *ckpt);
  * what root or the user of this process owns. */
 int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path,
 		    struct error *err) must_check;
-/* Whoever owns it: to be looked at, never to be acted on. */
+/* The same of any owner: only to be shown. */
 int checkpoint_read_to_inspect(struct checkpoint *ckpt, const char *path,
 			       struct error *err) must_check;
 /* -EPERM: neither root nor the user of this process owns the file. */

@@ -356,7 +356,7 @@ enum checkpoint_found checkpoint_file_find(const char *path)
 	return found;
 }
 
-/* Without an fsync, for which the guest would wait: should a crash undo the rename, the label tells. */
+/* Without an fsync, for which the guest would wait: if a crash undoes the rename, the label still decides. */
 static int rename_loaded(const struct checkpoint_file *file, const struct vm *vm, struct error *err)
 {
 	/* An earlier one of this VM is spent, or it would not have this name. */

@@ -241,7 +241,7 @@ static int step_collect(void *ctx, struct error *err)
 	return arch_state_save(save->vm, save->snap->arch, err);
 }
 
-/* A step of its own: it reads all of RAM, and may be broken off. */
+/* A step of its own: it reads all of RAM, and can be cancelled. */
 static int step_hash(void *ctx, struct error *err)
 {
 	struct save *save = ctx;
@@ -392,7 +392,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 	ret = steps_run(&cpr_save_table, &save, &save.done, err);
 	job_end(&save.job);
 	if (!ret) {
-		/* Of I/O that failed as it was drained: no later wake comes to report it. */
+		/* Report I/O that failed while it was drained: the main loop will not run again. */
 		vm_report_posted(vm);
 		vm_set_runstate(vm, RUNSTATE_POSTMIGRATE);
 		vm->exit_status = args->mode == CPR_REBOOT ? CPR_EXIT_REBOOT : 0;

@@ -127,7 +127,7 @@ static void compare_identity(const struct machine_state *saved, const struct mac
 			now->vm_name, uuid_format(now->uuid, now_uuid));
 }
 
-/* It comes with whatever needs it, so a missing one is not worth a word beside that. */
+/* The PCI host comes with the PCI devices: a message about these is enough. */
 #define PCI_HOST "pci0"
 
 static void compare_devices(const struct machine_state *saved, const struct machine_state *now,

@@ -48,7 +48,7 @@ struct machine_state {
 	char devices[1024]; /* "serial0 rtc0 pm0" */
 };
 
-/* Where RAM was; RAM may have moved since, the label tells. */
+/* Where RAM was. It may have moved since: the label decides. */
 struct memory_state {
 	uint64_t offset_bytes;
 	uint8_t hash[16]; /* XXH3-128 of all of it */
@@ -93,7 +93,7 @@ static inline const char *snapshot_ram_path(const struct vm *vm)
 	return vm->ram.config.path ? vm->ram.config.path : "memfd";
 }
 
-/* Absolute, so that whoever looks for this RAM later need not know our working directory; empty: a
+/* Absolute, so that it is found from any working directory; empty: a
  * memfd. */
 void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX]);
 

@@ -58,8 +58,8 @@ static bool is_for_next_boot(const char *path)
 	bool ret;
 
 	if (snapshot_read_head(&head, AT_FDCWD, path, NULL))
-		return false; /* the load tells why */
-	/* Where the host does not tell its boot id, somebody has to decide by cprload. */
+		return false; /* the load says why */
+	/* Without a boot id of the host, the operator decides by cprload. */
 	ret = !strcmp(head->root.mode, cpr_mode_name[CPR_REBOOT]) &&
 	      (snapshot_boot_id(now, NULL) || !strcmp(head->vmm.host_boot_id, now));
 	snapshot_free(head);

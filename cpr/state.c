@@ -254,7 +254,7 @@ int state_load(const void *fdt, int node, const struct state_desc *desc, void *s
 
 size_t state_max_bytes(const struct state_desc *desc)
 {
-	/* Token, length, name offset, padding; and the name, each time anew. */
+	/* Token, length, name offset, padding; and the name, once for each. */
 	const size_t per_property = 3 * sizeof(uint32_t) + sizeof(uint32_t);
 	size_t bytes = 2 * per_property + 2 * strlen(desc->type) + sizeof("type");
 

@@ -127,7 +127,7 @@ void steps_list(const struct step_table *table)
 
 /* --- a save or load under way */
 
-/* Seldom enough to cost nothing, often enough for whoever waits for an answer. */
+/* Seldom enough to cost nothing, often enough for a client that waits for an answer. */
 #define SERVE_NS (CLOCK_NS_PER_S / 100)
 
 void job_begin(struct cpr_job *job, struct vm *vm, const char *operation)

@@ -44,8 +44,8 @@ char *steps_times(const struct step_table *table, const char *first, const struc
 bool steps_list_asked(void);
 void steps_list(const struct step_table *table);
 
-/* A save or load under way: what others see of it, and how they end it. It is on the stack of whoever saves
- * or loads. Others come to the main thread within the long steps, the walks through RAM, by vm->serve. */
+/* A save or load under way: what others see of it, and how they end it. It is on the stack of cpr_save() or
+ * cpr_load(). Others come to the main thread within the long steps, the walks through RAM, by vm->serve. */
 struct cpr_job {
 	struct vm *vm;
 	struct cpr_status status;

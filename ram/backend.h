@@ -67,7 +67,7 @@ uint32_t label_encode(void *media, const struct label *label);
 
 /* The same as ram_patch_hole() for what label_scan.c has mapped. */
 bool label_patch_hole(const void *hva);
-/* True, once: the label was touched where it cannot be reached (SIGBUS), and is mapped anew. */
+/* True, once: an access to the label met SIGBUS; the label is mapped again. */
 bool ram_label_hole(struct ram *ram);
 
 /* On return the lines have left the CPU's caches for memory. */

@@ -19,10 +19,9 @@ struct media {
 	uint64_t size_bytes, align_bytes, unit_bytes;
 	/* Offsets and sizes are multiples of RAM_GRAIN_BYTES, so labels are this far apart. */
 	uint64_t step_bytes;
-	/* A DAX device can only be mapped, and a label may be in any unit of it: it lies after RAM of any
-	 * size. So all that is looked through is one mapping, in which each unit costs one page fault;
-	 * a mapping a unit cost three system calls more. A list of labels somewhere on the device
-	 * would be cheaper, but would be one more thing that can be wrong about who owns RAM. */
+	/* A DAX device has no read(2), and a label can be in any unit of it, since RAM has any size. So the
+	 * range to search is one mapping, in which a unit costs a page fault and no system call. A list of
+	 * labels on the device would be cheaper, but a second record of who owns RAM can be wrong. */
 	uint8_t *hva;
 	uint64_t map_at, map_bytes;
 };
@@ -73,7 +72,7 @@ static void unmap(struct media *media)
 	media->hva = window.hva = NULL;
 }
 
-/* Where pages are large, a hole has taken what lay beside the bad page, too: mapped anew. */
+/* Where pages are large, the patch hides good pages beside the bad one: map the unit again. */
 static uint32_t copy_mapped(const struct media *media, uint64_t at, uint8_t *unit)
 {
 	uint8_t *hva = media->hva + (at - media->map_at);
@@ -144,7 +143,7 @@ static uint64_t last_unit(const struct media *media)
 	return media->size_bytes < media->unit_bytes ? 0 : media->size_bytes - media->unit_bytes;
 }
 
-/* Whatever could be the label of RAM at offset, for people who do not know its size. */
+/* Any label that fits RAM at this offset, for callers that do not know its size. */
 static int find_label(const struct media *media, uint64_t offset_bytes, struct label *found,
 		      struct error *err)
 {

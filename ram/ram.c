@@ -34,7 +34,7 @@ static int name_holder(int fd, const char *path, struct flock lock, struct error
 				 path, first, end);
 	other = (uint64_t)lock.l_start;
 	other_end = lock.l_len ? other + (uint64_t)lock.l_len : UINT64_MAX;
-	/* Nobody can tell who holds an OFD lock: only for others is there a pid. */
+	/* An OFD lock has no pid, other locks have. */
 	if (lock.l_pid > 0)
 		snprintf(who, sizeof(who), "process %d", (int)lock.l_pid);
 	return error_set(err, -EAGAIN,
@@ -373,7 +373,7 @@ bool ram_fault_reason(const struct ram *ram, struct error *reason)
 			  ram->config.path);
 		return true;
 	}
-	/* Whoever else writes there may have freed some since. */
+	/* Other writers there may have freed some since. */
 	if (place_free_bytes(&fs) >= RAM_GRAIN_BYTES)
 		return false;
 	error_set(reason, -ENOSPC,

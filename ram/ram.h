@@ -106,8 +106,8 @@ int ram_write(const struct ram *ram, uint64_t gpa, const void *from,
 /* GPA of an address inside the mapping, for reports; false if it is not guest RAM. */
 bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa);
 
-/* Why guest RAM cannot be reached, as far as its file tells: it was truncated, or its file system is
- * full. Sets nothing and returns false if it tells nothing. */
+/* Why guest RAM cannot be reached, if its file shows it: it was truncated, or its file system is full.
+ * Otherwise returns false and leaves reason alone. */
 bool ram_fault_reason(const struct ram *ram, struct error *reason);
 
 /* Is called after every few MiB of a long walk through RAM. Not 0: the walk ends there and returns that. */
@@ -131,8 +131,9 @@ int ram_hash(const struct ram *ram, const struct ram_watch *watch, uint8_t hash[
 /* Makes all of RAM read as zeroes, with progress in the log. */
 void ram_zero(struct ram *ram);
 
-/* SIGBUS on RAM, its label or another one that is being looked at: puts private zero pages over the broken unit so that whoever touched
- * it goes on, and tells the GPA. From then on this RAM cannot be synced or saved. RAM_NO_GPA: it was
- * a label, and whoever reads or writes that sees to it. False if hva is neither. Async-signal-safe. */
+/* SIGBUS on RAM, its label or a label that is being searched for: maps private zero pages over the broken
+ * unit, so that the access goes on, and sets *gpa. From then on this RAM cannot be synced or saved.
+ * RAM_NO_GPA: it was a label, whose reader or writer handles it. False: hva is none of these.
+ * Async-signal-safe. */
 bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa);
 #endif

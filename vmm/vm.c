@@ -369,7 +369,7 @@ static void guest_reset(struct vm *vm)
 }
 
 /* Firmware's part of the way back from S3, ACPI 6.5, 16.3: CPUs and interrupt controllers are as at
- * power-on, devices are as they were. Levels that these hold come anew. */
+ * power-on, devices are as they were. Interrupt levels that devices hold are raised again. */
 static int wake(struct vm *vm, struct error *err)
 {
 	int ret = devices_pause(vm, clock_now_ns() + GUEST_PAUSE_NS, err);

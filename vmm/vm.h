@@ -103,8 +103,8 @@ struct vm {
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
 	enum runstate runstate;
-	bool suspended; /* the guest sleeps: suspended, or was when it was paused or saved */
-	bool file_waits; /* cpr_file_waits() at the start: whoever calls vm_create() sets it before */
+	bool suspended;	 /* the guest sleeps: suspended, or was when it was paused or saved */
+	bool file_waits; /* cpr_file_waits(): main sets it before vm_create() */
 	/* A saved guest is to come back in this process, or RAM holds one that waits: what it had
 	 * of the host must be there, and nothing is made in its place. Set before devices attach. */
 	bool awaits_guest;
@@ -173,7 +173,7 @@ void vm_event(struct vm *vm, const struct vm_event *event);
 /* The same from any thread: reported by the main thread soon. Of a flood some are dropped, which
  * the log says. */
 void vm_post_event(struct vm *vm, const struct vm_event *event);
-/* Now: for who is about to end. */
+/* Now, before the process ends. */
 void vm_report_posted(struct vm *vm);
 
 /* Devices run, and so do the vCPUs unless the guest sleeps. */

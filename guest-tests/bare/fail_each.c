@@ -65,7 +65,7 @@ static struct {
 } given;
 
 static struct fail_page *page;
-static uint8_t *ram;	  /* the whole file, with the label behind guest RAM */
+static uint8_t *ram;	  /* the whole file, with the label after guest RAM */
 static size_t file_bytes; /* of it */
 static uint8_t *kept;	  /* RAM and label as they were */
 static struct qmp_client qmp = {.fd = -1};
