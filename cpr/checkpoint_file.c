@@ -3,7 +3,7 @@
 #include "cpr/snapshot.h"
 #include "ram/label.h"
 #include "vmm/base/log.h"
-#include "vmm/base/named.h"
+#include "vmm/base/file.h"
 #include "vmm/base/uuid.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -159,7 +159,7 @@ static int check_leftover(const struct checkpoint_file *file, int fd, struct err
 	if (ret)
 		return ret;
 	/* The lock may have been got because its holder has just renamed the file. */
-	if (!named_is(file->dir_fd, file->temp, &st))
+	if (!file_is_named(file->dir_fd, file->temp, &st))
 		return error_set(err, -EBUSY, "another cprsave is writing it");
 	if (st.st_size && (pread(fd, &magic, sizeof(magic), 0) != sizeof(magic) ||
 			   fdt32_to_cpu(magic) != FDT_MAGIC))
@@ -284,7 +284,7 @@ void checkpoint_file_remove(struct checkpoint_file *file)
 	if (fstat(file->fd, &st))
 		return;
 	for (int i = 0; i < 2; i++)
-		if (named_is(file->dir_fd, name[i], &st) && unlinkat(file->dir_fd, name[i], 0))
+		if (file_is_named(file->dir_fd, name[i], &st) && unlinkat(file->dir_fd, name[i], 0))
 			log_error("%s%s: cannot be removed: %s", file->path,
 				  name[i] + strlen(file->name), strerror(errno));
 	if (fsync(file->dir_fd))

@@ -46,15 +46,14 @@ struct ram_progress progress_start(const char *what, const struct ram *ram,
 				   const struct ram_watch *watch);
 int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err);
 
-/* Is any byte locked by another process, or another open of the same file in this one. */
-bool lock_is_taken(int fd, uint64_t offset_bytes, uint64_t size_bytes);
 /* -EIO if ram_patch_hole() was needed. */
 int ram_check_whole(const struct ram *ram, struct error *err) must_check;
 
 /* What a label unit begins with on media: a page for each copy. */
-#define LABEL_COPIES	  2
-#define LABEL_PAGE_BYTES  4096ul
-#define LABEL_MEDIA_BYTES (LABEL_COPIES * LABEL_PAGE_BYTES)
+#define LABEL_COPIES	   2
+#define LABEL_PAGE_BYTES   4096ul
+#define LABEL_MEDIA_BYTES  (LABEL_COPIES * LABEL_PAGE_BYTES)
+#define LABEL_RECORD_BYTES 128 /* used of a page */
 /* Size of a label unit where offsets, sizes and mappings are aligned so. */
 static inline uint64_t label_unit_bytes(uint64_t align_bytes)
 {

@@ -2,8 +2,9 @@
 /* What guest RAM can lie in: a row for each kind of place. */
 #include "ram/backend.h"
 #include "ram/label.h"
+#include "vmm/base/clock.h"
 #include "vmm/base/log.h"
-#include "vmm/base/uuid.h"
+#include <cpuid.h>
 #include <daxctl/libdaxctl.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,6 +17,64 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+/* --- progress of long steps */
+
+struct ram_progress progress_start(const char *what, const struct ram *ram,
+				   const struct ram_watch *watch)
+{
+	return (struct ram_progress){.what = what,
+				     .path = ram->config.path ? ram->config.path : "memfd",
+				     .watch = watch,
+				     .total_bytes = ram->config.size_bytes,
+				     .next_ns = clock_now_ns() + CLOCK_NS_PER_S};
+}
+
+int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err)
+{
+	uint64_t now = clock_now_ns();
+
+	if (now >= progress->next_ns) {
+		progress->next_ns = now + CLOCK_NS_PER_S;
+		log_info("%s: %" PRIu64 " of %" PRIu64 " MiB %s", progress->path, done_bytes >> 20,
+			 progress->total_bytes >> 20, progress->what);
+	}
+	return progress->watch ? progress->watch->fn(progress->watch->opaque, done_bytes, err) : 0;
+}
+
+/* --- CPU caches to memory, for media that are memory: Intel SDM, "CLFLUSHOPT" and "CLWB" */
+
+#if !defined(__x86_64__)
+#error "writeback_lines() knows x86_64 only"
+#endif
+
+#define LINE_BYTES	 64u
+#define LEAF7_CLFLUSHOPT (1u << 23)
+#define LEAF7_CLWB	 (1u << 24)
+
+static unsigned int leaf7_ebx(void)
+{
+	unsigned int eax, ebx = 0, ecx, edx;
+
+	return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) ? ebx : 0;
+}
+
+void writeback_lines(const void *hva, size_t size_bytes)
+{
+	const char *line = (const char *)hva - ((uintptr_t)hva & (LINE_BYTES - 1));
+	const char *end = (const char *)hva + size_bytes;
+	unsigned int has = leaf7_ebx();
+
+	for (; line < end; line += LINE_BYTES) {
+		if (has & LEAF7_CLWB)
+			__asm__ volatile("clwb %0" : : "m"(*line) : "memory");
+		else if (has & LEAF7_CLFLUSHOPT)
+			__asm__ volatile("clflushopt %0" : : "m"(*line) : "memory");
+		else
+			__asm__ volatile("clflush %0" : : "m"(*line) : "memory");
+	}
+	__asm__ volatile("sfence" : : : "memory");
+}
 
 /* --- a DAX device (/dev/daxX.Y, mode devdax): outlives a kexec if the next kernel finds the region again.
  * There is no msync and no need of one: the caches stay coherent over a kexec. libdaxctl pulls in
@@ -222,25 +281,7 @@ static int check_space(const struct ram *ram, const struct ram_place *place, uin
 }
 
 /* A guest that is saved here is not to be removed for a wrong size=. */
-static int refuse_size_of_saved(const struct ram *ram, struct error *err)
-{
-	const struct ram_config any = {
-		.path = ram->config.path,
-		.offset_bytes = ram->config.offset_bytes,
-		.has_offset = ram->config.has_offset,
-	};
-	struct label label;
-	char uuid[UUID_TEXT];
-
-	if (label_peek(&any, &label, NULL) || label.state != LABEL_SAVED)
-		return 0;
-	return error_set(err, -EINVAL,
-			 "%s holds a saved guest of %" PRIu64 " MiB (uuid %s): give size=%" PRIu64
-			 "M",
-			 ram->config.path, label.ram_size_bytes >> 20,
-			 uuid_format(label.vm_id, uuid), label.ram_size_bytes >> 20);
-}
-
+/* -ERANGE: another size. */
 static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_bytes,
 		      struct error *err)
 {
@@ -249,15 +290,13 @@ static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_b
 
 	if (has_bytes == need_bytes || (config->has_offset && has_bytes > need_bytes))
 		return 0;
-	if (refuse_size_of_saved(ram, err))
-		return -EINVAL;
 	if (config->has_offset)
-		return error_set(err, -EINVAL,
+		return error_set(err, -ERANGE,
 				 "%s: has %" PRIu64 " bytes, offset=%" PRIu64 ",size=%" PRIu64
 				 " needs %" PRIu64 " (%" PRIu64 " for the label): enlarge it",
 				 config->path, has_bytes, config->offset_bytes, config->size_bytes,
 				 need_bytes, label_bytes);
-	return error_set(err, -EINVAL,
+	return error_set(err, -ERANGE,
 			 "%s: has %" PRIu64 " bytes, size=%" PRIu64 " needs %" PRIu64 " (%" PRIu64
 			 " for the label): %s",
 			 config->path, has_bytes, config->size_bytes, need_bytes, label_bytes,

@@ -1,15 +1,112 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Labels that are not in their VM's own mapping: those of other VMs and of RAM nobody has open. */
+/* The label's format, and labels that are not in their VM's own mapping: those of other VMs, and of RAM that
+ * nobody has open. */
+#define XXH_INLINE_ALL
 #include "ram/backend.h"
 #include "ram/label.h"
+#include "vmm/base/file.h"
 #include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <xxhash.h>
+
+/* --- the format */
+
+static const char magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'L', 'B'};
+
+/* One copy on media, little-endian; see label.h. */
+struct record {
+	char magic[8];
+	uint64_t sequence;
+	uint64_t ram_size_bytes;
+	uint32_t state;
+	uint32_t zero;
+	uint8_t vm_id[16];
+	uint8_t checkpoint_id[16];
+	uint8_t zeroes[48];
+	uint8_t hash[16];
+};
+_Static_assert(sizeof(struct record) == LABEL_RECORD_BYTES, "the label's layout on media");
+
+static void hash_record(const struct record *record, uint8_t hash[16])
+{
+	XXH128_canonical_t canonical;
+
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits(record, offsetof(struct record, hash)));
+	memcpy(hash, canonical.digest, sizeof(canonical.digest));
+}
+
+static bool is_valid(const struct record *record)
+{
+	uint64_t size_bytes = le64toh(record->ram_size_bytes);
+	uint32_t state = le32toh(record->state);
+	uint8_t hash[16];
+
+	if (memcmp(record->magic, magic, sizeof(magic)))
+		return false;
+	hash_record(record, hash);
+	return !memcmp(record->hash, hash, sizeof(hash)) &&
+	       (state == LABEL_RUNNING || state == LABEL_SAVED) && size_bytes &&
+	       size_bytes % RAM_GRAIN_BYTES == 0;
+}
+
+/* The place that counts, or -1. */
+static int find_newest(const void *media, struct record *newest)
+{
+	struct record record;
+	int found = -1;
+
+	for (uint32_t i = 0; i < LABEL_COPIES; i++) {
+		memcpy(&record, (const uint8_t *)media + i * LABEL_PAGE_BYTES, sizeof(record));
+		if (!is_valid(&record))
+			continue;
+		if (found >= 0 &&
+		    (int64_t)(le64toh(record.sequence) - le64toh(newest->sequence)) <= 0)
+			continue;
+		*newest = record;
+		found = (int)i;
+	}
+	return found;
+}
+
+void label_decode(const void *media, struct label *label)
+{
+	struct record record;
+
+	*label = (struct label){.state = LABEL_NONE};
+	if (find_newest(media, &record) < 0)
+		return;
+	label->state = (enum label_state)le32toh(record.state);
+	label->ram_size_bytes = le64toh(record.ram_size_bytes);
+	memcpy(label->vm_id, record.vm_id, sizeof(label->vm_id));
+	memcpy(label->checkpoint_id, record.checkpoint_id, sizeof(label->checkpoint_id));
+}
+
+uint32_t label_encode(void *media, const struct label *label)
+{
+	struct record newest, record = {.state = htole32((uint32_t)label->state)};
+	int found = find_newest(media, &newest);
+	uint32_t copy = found == 0;
+	uint64_t sequence = found < 0 ? 1 : le64toh(newest.sequence) + 1;
+
+	memcpy(record.magic, magic, sizeof(magic));
+	record.sequence = htole64(sequence);
+	record.ram_size_bytes = htole64(label->ram_size_bytes);
+	memcpy(record.vm_id, label->vm_id, sizeof(record.vm_id));
+	if (label->state == LABEL_SAVED)
+		memcpy(record.checkpoint_id, label->checkpoint_id, sizeof(record.checkpoint_id));
+	hash_record(&record, record.hash);
+	memcpy((uint8_t *)media + copy * LABEL_PAGE_BYTES, &record, sizeof(record));
+	return copy;
+}
+
+/* --- the search */
 
 /* A path as a row of units, some of which may be labels. */
 struct media {
@@ -335,7 +432,7 @@ static int walk_overlaps(struct ram *ram, const uint8_t vm_id[16], const struct 
 		any = true;
 		/* Where another process has locked, a VM runs: what is there is that guest's. A
 		 * label that tells the truth would be in the range that we have locked. */
-		if (lock_is_taken(media->fd, found.at, media->unit_bytes))
+		if (file_lock(media->fd, F_WRLCK, found.at, media->unit_bytes, true))
 			continue;
 		found.offset_bytes = found.at - found.label.ram_size_bytes;
 		found.is_ours = !memcmp(found.label.vm_id, vm_id, sizeof(found.label.vm_id));

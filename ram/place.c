@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where guest RAM lies: the open file and its kind. */
 #include "ram/backend.h"
-#include "vmm/base/named.h"
+#include "vmm/base/file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -117,7 +117,7 @@ int place_open(struct ram_place *place, const struct ram_config *config, bool *c
 		struct stat st;
 
 		if (*created && !fstat(fd, &st))
-			named_unlink(AT_FDCWD, path, &st);
+			file_unlink_named(AT_FDCWD, path, &st);
 		close(fd);
 		return ret;
 	}

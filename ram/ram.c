@@ -2,10 +2,11 @@
 /* Guest RAM: opened by the first backend that claims it, locked, mapped once, reached through the gate. */
 #define XXH_INLINE_ALL
 #include "ram/backend.h"
+#include "ram/label.h"
 #include "vmm/base/clock.h"
+#include "vmm/base/file.h"
 #include "vmm/base/log.h"
-#include "vmm/base/named.h"
-#include <cpuid.h>
+#include "vmm/base/uuid.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,68 +18,50 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* --- range locks: one user for each byte of RAM. Open file description locks end with the process. They
- * belong to the inode: hard links and bind mounts share them, a second device node made by mknod(1)
- * does not. */
+/* --- open, map and close */
 
-static int name_holder(int fd, const char *path, struct flock lock, struct error *err)
+/* Names the process that has the range, and its range. */
+static int refuse_range(int fd, const char *path, uint64_t first, uint64_t end, struct error *err)
 {
-	uint64_t first = (uint64_t)lock.l_start, end = first + (uint64_t)lock.l_len;
-	uint64_t other, other_end;
+	struct flock other = {
+		.l_type = F_WRLCK,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)first,
+		.l_len = (off_t)(end - first),
+	};
 	char who[32] = "another process";
 
-	if (fcntl(fd, F_OFD_GETLK, &lock) || lock.l_type == F_UNLCK)
+	if (fcntl(fd, F_OFD_GETLK, &other) || other.l_type == F_UNLCK)
 		return error_set(err, -EAGAIN,
 				 "%s: bytes %" PRIu64 " to %" PRIu64
 				 " were in use by another process just now: try again",
 				 path, first, end);
-	other = (uint64_t)lock.l_start;
-	other_end = lock.l_len ? other + (uint64_t)lock.l_len : UINT64_MAX;
 	/* An OFD lock has no pid, other locks have. */
-	if (lock.l_pid > 0)
-		snprintf(who, sizeof(who), "process %d", (int)lock.l_pid);
+	if (other.l_pid > 0)
+		snprintf(who, sizeof(who), "process %d", (int)other.l_pid);
 	return error_set(err, -EAGAIN,
 			 "%s: bytes %" PRIu64 " to %" PRIu64 " are wanted, but %s uses %" PRIu64
 			 " to %" PRIu64 ": stop that VM or choose another offset",
-			 path, first, end, who, other, other_end);
+			 path, first, end, who, (uint64_t)other.l_start,
+			 other.l_len ? (uint64_t)(other.l_start + other.l_len) : UINT64_MAX);
 }
 
-/* -EAGAIN if any byte of the range is in use. The lock ends with the last close of fd; only_look takes
- * none. */
-static int lock_range(int fd, const char *path, uint64_t offset_bytes, uint64_t size_bytes,
-		      bool only_look, struct error *err)
+/* One user for each byte of RAM. A second device node made by mknod(1) has locks of its own. */
+static int lock_range(const struct ram *ram, struct error *err)
 {
-	struct flock lock = {
-		.l_type = F_WRLCK,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)offset_bytes,
-		.l_len = (off_t)size_bytes,
-	};
-	struct flock found = lock;
-	bool failed = fcntl(fd, only_look ? F_OFD_GETLK : F_OFD_SETLK, &found);
+	const char *path = ram->config.path;
+	uint64_t first = ram->config.offset_bytes;
+	uint64_t bytes = ram->config.size_bytes + ram->label_bytes;
+	int ret = file_lock(ram->fd, F_WRLCK, first, bytes, ram->config.only_look);
 
-	if (!failed && (!only_look || found.l_type == F_UNLCK))
+	if (!ret)
 		return 0;
-	if (!failed || errno == EAGAIN || errno == EACCES)
-		return name_holder(fd, path, lock, err);
-	return error_set(err, -errno,
+	if (ret == -EAGAIN)
+		return refuse_range(ram->fd, path, first, first + bytes, err);
+	return error_set(err, ret,
 			 "%s: its file system cannot lock (%s): two VMs might use the same RAM",
-			 path, strerror(errno));
+			 path, strerror(-ret));
 }
-
-bool lock_is_taken(int fd, uint64_t offset_bytes, uint64_t size_bytes)
-{
-	struct flock lock = {
-		.l_type = F_WRLCK,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)offset_bytes,
-		.l_len = (off_t)size_bytes,
-	};
-
-	return !fcntl(fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
-}
-
-/* --- open, map and close */
 
 /* No offset, size or sum of them comes near where off_t ends. */
 #define LIMIT_BYTES (1ull << 60)
@@ -134,6 +117,26 @@ static int find_backend(struct ram *ram, const struct ram_place *place, struct e
 						    : "file of this type");
 }
 
+/* The size is not the file's. If a saved guest is there, its size is what to give. */
+static int refuse_size(const struct ram *ram, struct error *err)
+{
+	const struct ram_config any = {
+		.path = ram->config.path,
+		.offset_bytes = ram->config.offset_bytes,
+		.has_offset = ram->config.has_offset,
+	};
+	struct label label;
+	char uuid[UUID_TEXT];
+
+	if (label_peek(&any, &label, NULL) || label.state != LABEL_SAVED)
+		return -EINVAL; /* err has the message */
+	return error_set(err, -EINVAL,
+			 "%s holds a saved guest of %" PRIu64 " MiB (uuid %s): give size=%" PRIu64
+			 "M",
+			 ram->config.path, label.ram_size_bytes >> 20,
+			 uuid_format(label.vm_id, uuid), label.ram_size_bytes >> 20);
+}
+
 static int open_backend(struct ram *ram, struct error *err)
 {
 	struct ram_place place = {.path = NULL};
@@ -148,6 +151,8 @@ static int open_backend(struct ram *ram, struct error *err)
 	if (ret)
 		return ret;
 	ret = ram->backend->open(ram, &place, err);
+	if (ret == -ERANGE)
+		return refuse_size(ram, err);
 	if (ret)
 		return ret;
 	ram->label_bytes = label_unit_bytes(ram->align_bytes);
@@ -207,8 +212,7 @@ int ram_open(struct ram *ram, const struct ram_config *config, struct error *err
 		goto close_ram;
 	/* Nobody else can reach a memfd. */
 	if (config->path) {
-		ret = lock_range(ram->fd, config->path, config->offset_bytes,
-				 config->size_bytes + ram->label_bytes, config->only_look, err);
+		ret = lock_range(ram, err);
 		if (ret)
 			goto close_ram;
 	}
@@ -230,7 +234,7 @@ void ram_remove_new(const struct ram *ram)
 
 	/* Another file may have taken its name. */
 	if (ram->created && ram->config.path && !fstat(ram->fd, &st))
-		named_unlink(AT_FDCWD, ram->config.path, &st);
+		file_unlink_named(AT_FDCWD, ram->config.path, &st);
 }
 
 void ram_close(struct ram *ram)
@@ -449,33 +453,11 @@ bool ram_label_hole(struct ram *ram)
 	return true;
 }
 
-/* --- walks over all of RAM: hash and zero, and the progress of such walks */
+/* --- walks over all of RAM: hash and zero */
 
 #define ZERO_BYTES (64u << 20)
 
 static const uint8_t zeroes[4096];
-
-struct ram_progress progress_start(const char *what, const struct ram *ram,
-				   const struct ram_watch *watch)
-{
-	return (struct ram_progress){.what = what,
-				     .path = ram->config.path ? ram->config.path : "memfd",
-				     .watch = watch,
-				     .total_bytes = ram->config.size_bytes,
-				     .next_ns = clock_now_ns() + CLOCK_NS_PER_S};
-}
-
-int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err)
-{
-	uint64_t now = clock_now_ns();
-
-	if (now >= progress->next_ns) {
-		progress->next_ns = now + CLOCK_NS_PER_S;
-		log_info("%s: %" PRIu64 " of %" PRIu64 " MiB %s", progress->path, done_bytes >> 20,
-			 progress->total_bytes >> 20, progress->what);
-	}
-	return progress->watch ? progress->watch->fn(progress->watch->opaque, done_bytes, err) : 0;
-}
 
 /* Where data (SEEK_DATA) or a hole (SEEK_HOLE) next begins, as offset in RAM. Whatever cannot tell
  * is data to its end; devices answer with an offset that makes no sense. */
@@ -580,38 +562,4 @@ void ram_zero(struct ram *ram)
 			memset(ram->hva + at, 0, bytes);
 		(void)progress_report(&progress, at + bytes, NULL);
 	}
-}
-
-/* --- CPU caches to memory, for media that are memory: Intel SDM, "CLFLUSHOPT" and "CLWB" */
-
-#if !defined(__x86_64__)
-#error "writeback_lines() knows x86_64 only"
-#endif
-
-#define LINE_BYTES	 64u
-#define LEAF7_CLFLUSHOPT (1u << 23)
-#define LEAF7_CLWB	 (1u << 24)
-
-static unsigned int leaf7_ebx(void)
-{
-	unsigned int eax, ebx = 0, ecx, edx;
-
-	return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) ? ebx : 0;
-}
-
-void writeback_lines(const void *hva, size_t size_bytes)
-{
-	const char *line = (const char *)hva - ((uintptr_t)hva & (LINE_BYTES - 1));
-	const char *end = (const char *)hva + size_bytes;
-	unsigned int has = leaf7_ebx();
-
-	for (; line < end; line += LINE_BYTES) {
-		if (has & LEAF7_CLWB)
-			__asm__ volatile("clwb %0" : : "m"(*line) : "memory");
-		else if (has & LEAF7_CLFLUSHOPT)
-			__asm__ volatile("clflushopt %0" : : "m"(*line) : "memory");
-		else
-			__asm__ volatile("clflush %0" : : "m"(*line) : "memory");
-	}
-	__asm__ volatile("sfence" : : : "memory");
 }

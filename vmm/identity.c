@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/identity.h"
 #include "vmm/base/clock.h"
+#include "vmm/base/file.h"
 #include "vmm/base/log.h"
-#include "vmm/base/named.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -58,15 +58,6 @@ static int open_folder(const char *folder, struct error *err)
 			 folder);
 }
 
-static int lock(int fd, int command)
-{
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-	if (fcntl(fd, command, &lock))
-		return errno == EACCES ? -EAGAIN : -errno;
-	return command == F_OFD_GETLK && lock.l_type != F_UNLCK ? -EAGAIN : 0;
-}
-
 /* The last owner may remove the file between our open and our lock: then once more. */
 static int take(int folder_fd, const char *file)
 {
@@ -74,9 +65,9 @@ static int take(int folder_fd, const char *file)
 
 	for (;;) {
 		int fd = openat(folder_fd, file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-		int ret = fd < 0 ? -errno : lock(fd, F_OFD_SETLK);
+		int ret = fd < 0 ? -errno : file_lock(fd, F_WRLCK, 0, 0, false);
 
-		if (!ret && !fstat(fd, &st) && named_is(folder_fd, file, &st))
+		if (!ret && !fstat(fd, &st) && file_is_named(folder_fd, file, &st))
 			return fd;
 		if (fd >= 0)
 			close(fd);
@@ -91,7 +82,7 @@ static int look(int folder_fd, const char *file)
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	ret = lock(fd, F_OFD_GETLK);
+	ret = file_lock(fd, F_WRLCK, 0, 0, true);
 	close(fd);
 	return ret;
 }
@@ -184,7 +175,7 @@ void identity_unlock(const uint8_t uuid[UUID_BYTES], struct identity *held)
 			continue;
 		if (find_folder((enum place)place, folder) && !fstat(fd, &st)) {
 			snprintf(path, sizeof(path), "%s/%s.lock", folder, uuid_format(uuid, text));
-			named_unlink(AT_FDCWD, path, &st);
+			file_unlink_named(AT_FDCWD, path, &st);
 		}
 		close(fd);
 	}

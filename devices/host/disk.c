@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/host/disk.h"
+#include "vmm/base/file.h"
 #include "vmm/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -77,32 +78,24 @@ static int refuse_formats(const struct disk *disk, bool saved, struct error *err
 #define LOCK_NO_WRITERS 201
 #define LOCK_ALL_BYTES	200
 
-static int set_lock(int fd, int command, short type, off_t first, off_t bytes)
-{
-	struct flock lock = {
-		.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = bytes};
-
-	if (fcntl(fd, command, &lock))
-		return -errno;
-	return command == F_OFD_GETLK && lock.l_type != F_UNLCK ? -EAGAIN : 0;
-}
-
 static int lock(const struct disk *disk, struct error *err)
 {
 	const char *path = disk->config->path;
-	int take = disk->config->only_look ? F_OFD_GETLK : F_OFD_SETLK, ret;
+	const int fd = disk->lock_fd;
+	const bool look = disk->config->only_look;
+	int ret;
 
 	if (disk->config->readonly) {
-		ret = set_lock(disk->lock_fd, take, F_RDLCK, LOCK_READS, 1);
+		ret = file_lock(fd, F_RDLCK, LOCK_READS, 1, look);
 		if (!ret)
-			ret = set_lock(disk->lock_fd, take, F_RDLCK, LOCK_NO_WRITERS, 1);
+			ret = file_lock(fd, F_RDLCK, LOCK_NO_WRITERS, 1, look);
 		/* Those who write share their bytes with each other: ours would not meet theirs. */
 		if (!ret)
-			ret = set_lock(disk->lock_fd, F_OFD_GETLK, F_WRLCK, LOCK_WRITES, 1);
+			ret = file_lock(fd, F_WRLCK, LOCK_WRITES, 1, true);
 	} else {
-		ret = set_lock(disk->lock_fd, take, F_WRLCK, LOCK_READS, LOCK_ALL_BYTES);
+		ret = file_lock(fd, F_WRLCK, LOCK_READS, LOCK_ALL_BYTES, look);
 	}
-	if (ret == -EAGAIN || ret == -EACCES)
+	if (ret == -EAGAIN)
 		return error_set(err, -EAGAIN, "%s is in use by another VM or tool%s", path,
 				 disk->config->readonly
 					 ? " that writes to it: stop that one first"

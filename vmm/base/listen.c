@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/base/listen.h"
 #include "vmm/base/log.h"
-#include "vmm/base/named.h"
+#include "vmm/base/file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -37,7 +37,7 @@ static int check_lock_file(int fd, bool *is_current, struct path_lock *lock)
 	if (flock(fd, LOCK_EX | LOCK_NB))
 		return -EADDRINUSE;
 	/* The previous owner may have removed the file meanwhile. */
-	*is_current = named_is(AT_FDCWD, lock->path, &st);
+	*is_current = file_is_named(AT_FDCWD, lock->path, &st);
 	return 0;
 }
 
@@ -80,7 +80,7 @@ static void unlock_path(struct path_lock *lock)
 	struct stat st;
 
 	if (!fstat(lock->fd, &st))
-		named_unlink(AT_FDCWD, lock->path, &st);
+		file_unlink_named(AT_FDCWD, lock->path, &st);
 	close(lock->fd);
 }
 
@@ -202,7 +202,7 @@ int listen_open(struct listen *listener, const char *option, const char *path, s
 void listen_close(struct listen *listener)
 {
 	if (listener->file.st_ino)
-		named_unlink(AT_FDCWD, listener->path, &listener->file);
+		file_unlink_named(AT_FDCWD, listener->path, &listener->file);
 	if (listener->fd >= 0)
 		close(listener->fd);
 	if (listener->reserve_fd >= 0)
