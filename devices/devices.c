@@ -132,7 +132,7 @@ int devices_may_save(struct vm *vm, enum ram_survives needs, struct error *err)
 	struct error why;
 	int ret = 0;
 
-	/* After one that says -EAGAIN there may be another whose reason stays. */
+	/* After one that says -EAGAIN another one may refuse for good. */
 	for (uint32_t i = 0; (!ret || ret == -EAGAIN) && i < vm->ndevices; i++) {
 		int bad = may_save(vm->device[i], needs, &why);
 
@@ -142,7 +142,7 @@ int devices_may_save(struct vm *vm, enum ram_survives needs, struct error *err)
 	return ret;
 }
 
-/* Without dev->lock, as identify: a vCPU that touches the device need not wait for the disk. */
+/* Without dev->lock, as identify: a vCPU that accesses the device need not wait for the disk. */
 int devices_flush(struct vm *vm, uint64_t deadline_ns, struct error *err)
 {
 	int ret = 0;
@@ -204,7 +204,7 @@ int devices_pause(struct vm *vm, uint64_t deadline_ns, struct error *err)
 		resume_first(vm, i);
 		return ret;
 	}
-	/* An alarm that went off belongs to the state that may be saved now. */
+	/* An alarm that went off is part of the state to be saved. */
 	if (atomic_fetch_and(&vm->requests, ~(unsigned int)VM_REQUEST_ALARM) & VM_REQUEST_ALARM)
 		pm_notify(vm, PM_ALARM);
 	return 0;
@@ -237,7 +237,7 @@ static int compare_one(struct device *dev, const void *saved, bool slept, bool a
 				 "%s: inconsistent state: no save of this program writes it with a "
 				 "guest that is awake",
 				 dev->name);
-	/* What does not fit cannot be accepted either. */
+	/* A device that does not fit cannot be accepted either. */
 	if (!ret && dev->ops->recognize && dev->ops->recognize(dev, saved, &who)) {
 		if (accepted)
 			log_warn("%s is accepted: %s", dev->name, who.msg);

@@ -20,17 +20,17 @@ const char *const runstate_name[RUNSTATES] = {
 	[RUNSTATE_SHUTDOWN] = "shutdown",     [RUNSTATE_INTERNAL_ERROR] = "internal-error",
 };
 
-/* The guest's own wishes: they wait as long as it is stopped. */
+/* The guest's own requests: they wait while it is stopped. */
 #define GUEST_REQUESTS \
 	(VM_REQUEST_SHUTDOWN | VM_REQUEST_RESET | VM_REQUEST_TRIPLE_FAULT | VM_REQUEST_SUSPEND)
 #define WAKE_REQUESTS (VM_REQUEST_SUSPEND | VM_REQUEST_ALARM | VM_REQUEST_WAKE)
 
-/* A guest's own reset or wake-up has this long for devices to come to rest, and is tried again if they do
- * not, as when the host's storage hangs; in between the main loop serves the operator. */
+/* Devices have this long to come to rest for a guest's own reset or wake-up. If they do not, as when the
+ * host's storage hangs, it is tried again; meanwhile the main loop serves the operator. */
 #define GUEST_PAUSE_NS CLOCK_NS_PER_S
 #define TRY_AGAIN_NS   CLOCK_NS_PER_S
 
-/* Why a guest in this run state cannot be made to run; NULL: it can. */
+/* Why a guest in this run state cannot run; NULL: it can. */
 static const char *const cannot_run[RUNSTATES] = {
 	[RUNSTATE_INMIGRATE] = ("the guest waits for cprload; give it one, or start with "
 				"--discard-saved to boot instead"),
@@ -85,8 +85,8 @@ bool vm_awaits_guest(const struct options *opt, const struct label *label, bool 
 	return label_is_of(label, opt->uuid) ? label->state == LABEL_SAVED : file_waits;
 }
 
-/* The RAM file of a guest that waits may come back, by a rename or a mount: nothing is made in its
- * place, and the VM waits with a memfd. */
+/* The RAM file of a guest that waits may come back by a rename or a mount: no file is created in its place,
+ * and the VM waits with a memfd. */
 static int open_ram(struct vm *vm, struct error *err)
 {
 	const struct label none = {.state = LABEL_NONE};
@@ -101,7 +101,7 @@ static void try_again(void *opaque, uint32_t events);
 
 int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 {
-	/* Memslots come before the interrupt controllers: the other way round costs KVM more. */
+	/* Memslots before the interrupt controllers: the other order costs KVM more time. */
 	int (*const stage[])(struct vm *, struct error *) = {
 		arch_ram_layout, open_kvm,     add_memslots,
 		arch_vm_create,	 vcpus_create, devices_attach,
@@ -137,7 +137,8 @@ void vm_destroy(struct vm *vm)
 	vcpus_destroy(vm);
 	devices_detach(vm);
 	arch_vm_destroy(vm);
-	/* A file that no guest has been in is removed: the next start would take it for one that lost its label. */
+	/* A file in which no guest has run is removed: the next start would take it for one that lost its
+	 * label. */
 	if (vm->label.state == LABEL_NONE)
 		ram_remove_new(&vm->ram);
 	if (vm->vm_fd >= 0) {
@@ -176,7 +177,7 @@ void vm_resume_vcpus(struct vm *vm)
 	vm->has_run = true;
 	vcpus_resume(vm);
 	if (vm_guest_waits(vm))
-		loop_wake(&vm->loop); /* asked for just before the pause */
+		loop_wake(&vm->loop); /* requested just before the pause */
 }
 
 bool vm_guest_waits(const struct vm *vm)
@@ -204,7 +205,7 @@ static void resume_all(struct vm *vm)
 	if (vm->runstate != state)
 		vm_set_runstate(vm, state);
 	if (vm->suspended)
-		vm_request(vm, VM_REQUEST_WAKE); /* by what came before a stop or a save */
+		vm_request(vm, VM_REQUEST_WAKE); /* requested before a stop or a save */
 }
 
 void vm_go_on(struct vm *vm)
@@ -213,7 +214,7 @@ void vm_go_on(struct vm *vm)
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
 }
 
-/* A reboot of the guest finds that done. */
+/* A later reboot of the guest finds this done. */
 static int claim_ram(struct vm *vm, struct error *err)
 {
 	int ret;
@@ -292,12 +293,12 @@ int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 	if (!live && vm->runstate != RUNSTATE_PAUSED && vm->runstate != RUNSTATE_PRELAUNCH)
 		return error_set(err, ret, "a VM in run state %s cannot be reset",
 				 runstate_name[vm->runstate]);
-	/* Everything that may refuse comes before the guest's state is given up. */
+	/* All checks that can refuse come before the guest's state is dropped. */
 	ret = arch_boot_check(vm, err);
 	if (ret)
 		return ret;
 	if (vm->runstate == RUNSTATE_PRELAUNCH)
-		return 0; /* it is as after a reset */
+		return 0; /* same state as after a reset */
 	if (live) {
 		ret = pause_all(vm, guest ? GUEST_PAUSE_NS : VM_PAUSE_NS, err);
 		if (ret)
@@ -321,7 +322,7 @@ int vm_powerdown(struct vm *vm, struct error *err)
 {
 	if (vm->runstate == RUNSTATE_SUSPENDED)
 		return vm_wakeup(vm, err);
-	/* A guest that is stopped finds the button pressed when it goes on, or after a save and load. */
+	/* A stopped guest sees the button pressed when it goes on, also after a save and load. */
 	if (vm->runstate != RUNSTATE_RUNNING && vm->runstate != RUNSTATE_PAUSED)
 		return error_set(err, -EBUSY, "the guest does not run (%s): it cannot power down",
 				 runstate_name[vm->runstate]);
@@ -383,7 +384,7 @@ static int wake(struct vm *vm, struct error *err)
 		return ret;
 	pm_notify(vm, PM_WOKEN);
 	ret = arch_wake(vm, err);
-	if (ret == -EFAULT) { /* as firmware that finds no OS to go back to */
+	if (ret == -EFAULT) { /* like firmware that finds no OS to return to */
 		log_guest("wake-up: %s: reset", err->msg);
 		guest_reset(vm);
 		return 0;
@@ -425,8 +426,9 @@ static void wake_if_due(struct vm *vm)
 static void suspend(struct vm *vm)
 {
 	vm_pause_vcpus(vm);
-	atomic_fetch_and(&vm->requests, ~(unsigned int)VM_REQUEST_SUSPEND); /* of a second vCPU */
-	if (vm_guest_waits(vm)) { /* another vCPU wanted something else meanwhile: that first */
+	atomic_fetch_and(&vm->requests, ~(unsigned int)VM_REQUEST_SUSPEND); /* by a second vCPU */
+	if (vm_guest_waits(
+		    vm)) { /* another vCPU requested something else meanwhile: serve that first */
 		vm_resume_vcpus(vm);
 		return;
 	}

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/vm.h - the virtual machine: what it is made of and its run states.
- * Owns: everything that belongs to one guest, from vm_create() to vm_destroy().
- * Threads: main only, except vm_request() (any thread, signal handlers) and vm_post_event() (any
- *	thread).
- * Units: none.
+ * Life cycle: main calls vm_create(): RAM is opened and locked, KVM's VM and vCPUs are made, devices attach.
+ * Then the guest boots at the first vm_cont(), or a load brings it (cpr/cpr.h). The main loop serves QMP,
+ * devices and requests until vm_quit(); vm_destroy() takes all down in reverse.
+ * Stop: vCPUs leave KVM_RUN, the clock's snapshot is taken, devices come to rest. Resume is the reverse. If a
+ * device does not come to rest in time, those that did are resumed and the guest runs on.
+ * Failure: a vCPU that cannot go on, and RAM that cannot be reached, end in run state internal-error: the
+ * guest is lost, QMP still answers.
+ * Threads: main only, except vm_request() and vm_ram_broke() (any thread, signal handlers) and vm_post_event()
+ * (any thread). Between stop and resume the main thread owns everything.
+ * Lock order: a device's lock, then posted_lock, irq, memslots, bus (leaves). vcpu_lock is never held with a
+ * device's lock.
  * Errors: 0 or -errno with one message. Run state names are those of QEMU's query-status. */
 #ifndef VMM_VM_H
 #define VMM_VM_H
@@ -31,24 +38,24 @@ enum runstate {
 	RUNSTATE_RESTORE_VM,  /* within cprload */
 	RUNSTATE_POSTMIGRATE, /* saved, about to exit: never runs again in this process */
 	RUNSTATE_SHUTDOWN,
-	RUNSTATE_INTERNAL_ERROR, /* broken: stays for a look, never runs again */
+	RUNSTATE_INTERNAL_ERROR, /* kept for diagnosis, never runs again */
 	RUNSTATES
 };
 extern const char *const runstate_name[RUNSTATES];
 
-/* What vCPU threads, devices and signal handlers ask of the main thread; one bit each. */
+/* Requests of vCPU threads, devices and signal handlers to the main thread; one bit each. */
 enum vm_request {
 	VM_REQUEST_SHUTDOWN = 1, /* the guest switched its power off */
 	VM_REQUEST_RESET = 2,	 /* the guest asked for a reset (port, keyboard controller) */
 	VM_REQUEST_TRIPLE_FAULT = 4,
-	VM_REQUEST_ERROR = 8,	    /* a vCPU cannot go on: reason already in the log */
+	VM_REQUEST_ERROR = 8,	    /* a vCPU cannot go on; the log has the reason */
 	VM_REQUEST_SIGNAL = 16,	    /* SIGTERM, SIGINT, SIGHUP */
 	VM_REQUEST_QUIT = 32,	    /* console escape Ctrl-A X */
 	VM_REQUEST_BROKEN_RAM = 64, /* see vm_ram_broke() */
 	VM_REQUEST_EVENTS = 128,    /* vm_post_event() has put something into `posted` */
 	VM_REQUEST_SUSPEND = 256,   /* the guest goes to sleep (ACPI S3) */
-	VM_REQUEST_ALARM = 512,	    /* an alarm rings: power management wants to know */
-	VM_REQUEST_WAKE = 1024,	    /* there may be what wakes a guest that sleeps */
+	VM_REQUEST_ALARM = 512,	    /* the RTC's alarm: for power management */
+	VM_REQUEST_WAKE = 1024,	    /* a wake event may be pending */
 };
 
 enum vm_event_type {
@@ -67,7 +74,7 @@ enum vm_event_type {
 };
 struct vm_event {
 	enum vm_event_type type;
-	bool guest; /* SHUTDOWN, RESET: the guest's doing */
+	bool guest; /* SHUTDOWN, RESET: the guest caused it */
 	bool on;    /* VSERPORT_CHANGE: open; BLOCK_IO_ERROR: nospace */
 	/* Static. SHUTDOWN, RESET: QEMU's ShutdownCause, e.g. "guest-shutdown"; BLOCK_IO_ERROR:
 	 * strerror's text; GUEST_PANICKED, GUEST_CRASHLOADED: QEMU's GuestPanicAction */
@@ -77,13 +84,13 @@ struct vm_event {
 };
 
 #define VM_EVENTS_WAITING 32
-/* How long devices have to come to rest when nobody says otherwise. */
+/* How long a pause of the devices may take by default. */
 #define VM_PAUSE_NS (10 * 1000000000ULL)
 
 struct vm {
 	const struct options *opt;
 	struct ram ram;
-	struct label label; /* as it is in RAM's label unit now */
+	struct label label; /* the one in RAM now */
 	struct loop loop;
 	struct bus bus;
 	struct irq irq;
@@ -105,8 +112,8 @@ struct vm {
 	enum runstate runstate;
 	bool suspended;	 /* the guest sleeps: suspended, or was when it was paused or saved */
 	bool file_waits; /* cpr_file_waits(): main sets it before vm_create() */
-	/* A saved guest is to come back in this process, or RAM holds one that waits: what it had
-	 * of the host must be there, and nothing is made in its place. Set before devices attach. */
+	/* A saved guest will be loaded, or RAM holds one: its files and devices on the host must exist,
+	 * and nothing is created in their place. Set before devices attach. */
 	bool awaits_guest;
 	bool has_run; /* the guest has run in this process: cprload is refused, PCI slots stay */
 	uint8_t loaded_id[16]; /* of the checkpoint whose guest this is; zero: it booted here */
@@ -117,11 +124,10 @@ struct vm {
 	struct timer again_timer;
 	_Atomic uint64_t broken_gpa; /* of the last vm_ram_broke() */
 	int exit_status;
-	/* A boot has made RAM this VM's, and a guest that was saved in it is given up; may be NULL */
+	/* Called when a boot claims RAM: a guest that was saved in it is discarded; may be NULL */
 	void (*on_claim)(struct vm *vm);
 	void (*on_event)(void *opaque, const struct vm_event *event); /* QMP; may be NULL */
-	/* In the midst of a long step of a save or load: QMP serves clients that have something to ask;
-	 * may be NULL */
+	/* Called during long steps of a save or load, so that QMP can serve clients; may be NULL */
 	void (*serve)(void *opaque);
 	void *event_opaque;	     /* of both */
 	struct cpr_job *cpr;	     /* the save or load under way, cpr/'s own; NULL: none */
@@ -130,7 +136,7 @@ struct vm {
 	uint32_t nposted;
 };
 
-/* Where signal handlers may already ask for things of a VM that is not created yet. */
+/* A VM that is not created yet: signal handlers may already make requests. */
 #define VM_INIT                                         \
 	{                                               \
 		.loop.epoll_fd = -1, .loop.wake_fd = -1 \
@@ -139,13 +145,13 @@ struct vm {
  * vm: VM_INIT. */
 int vm_create(struct vm *vm, const struct options *opt, struct error *err) must_check;
 void vm_destroy(struct vm *vm);
-/* With these options, RAM of this label, and a FILE that waits or not: see awaits_guest. */
+/* The value of awaits_guest for these options, this label, and whether FILE waits for a load. */
 bool vm_awaits_guest(const struct options *opt, const struct label *label, bool file_waits);
 
 /* Boots (first time) or resumes; a guest that sleeps goes on sleeping. Refused in run states that
  * cannot run, by name. */
 int vm_cont(struct vm *vm, struct error *err) must_check;
-/* Stops vCPUs and devices; takes the clock's snapshot. A VM that is not live: nothing to do. */
+/* Stops vCPUs and devices; takes the clock's snapshot. Does nothing unless the VM is live. */
 int vm_stop(struct vm *vm, struct error *err) must_check;
 int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err) must_check;
 /* The power button. It wakes a guest that sleeps, as on any PC, and stays pressed for one that is stopped. */
@@ -155,9 +161,8 @@ int vm_wakeup(struct vm *vm, struct error *err) must_check;
 /* Ends the main loop after a SHUTDOWN event. */
 void vm_quit(struct vm *vm, bool guest, const char *reason, int exit_status);
 void vm_request(struct vm *vm, enum vm_request what);
-/* Guest RAM at hva, or close after it, cannot be reached, as SIGBUS or a system call's EFAULT says: the VM
- * stops as internal-error and cannot be saved. False, and nothing is done, if hva is not guest RAM. Any
- * thread, signal handlers. */
+/* Reports that guest RAM at hva, or close after it, cannot be reached (SIGBUS, or EFAULT of a system call): the
+ * VM stops as internal-error and cannot be saved. False: hva is not guest RAM. Any thread, signal handlers. */
 static inline bool vm_ram_broke(struct vm *vm, const void *hva)
 {
 	uint64_t gpa;
@@ -170,10 +175,10 @@ static inline bool vm_ram_broke(struct vm *vm, const void *hva)
 	return true;
 }
 void vm_event(struct vm *vm, const struct vm_event *event);
-/* The same from any thread: reported by the main thread soon. Of a flood some are dropped, which
- * the log says. */
+/* The same from any thread: the main thread reports it soon. If too many wait, some are dropped, and the log
+ * says so. */
 void vm_post_event(struct vm *vm, const struct vm_event *event);
-/* Now, before the process ends. */
+/* Reports at once what was posted: before the process ends. */
 void vm_report_posted(struct vm *vm);
 
 /* Devices run, and so do the vCPUs unless the guest sleeps. */
@@ -181,14 +186,14 @@ static inline bool vm_is_live(const struct vm *vm)
 {
 	return vm->runstate == RUNSTATE_RUNNING || vm->runstate == RUNSTATE_SUSPENDED;
 }
-/* For CPR, which walks through stop and resume step by step; everyone else takes stop and cont.
- * vCPUs of a guest that sleeps are paused, with the clock's snapshot, and stay so. */
+/* The steps of stop and resume, for CPR; everyone else uses vm_stop() and vm_cont(). The vCPUs of a guest that
+ * sleeps are paused already, with the clock's snapshot, and stay so. */
 void vm_pause_vcpus(struct vm *vm);  /* vCPUs out of KVM_RUN, clock snapshot taken */
 void vm_resume_vcpus(struct vm *vm); /* clock and TSC go on from the snapshot, vCPUs run */
 /* Devices, then vCPUs: the guest runs, or sleeps on if it did; event RESUME. */
 void vm_go_on(struct vm *vm);
-/* The guest has asked for power-off, reset or sleep and was stopped before it got it: its state is
- * not one to be saved, for nobody would ask again. */
+/* The guest asked for power-off, reset or sleep and was stopped before that was done. Such a state is not saved:
+ * the request would be lost. */
 bool vm_guest_waits(const struct vm *vm);
 void vm_set_runstate(struct vm *vm, enum runstate state);
 #endif
