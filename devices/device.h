@@ -13,6 +13,7 @@
 #include "ram/ram.h"
 #include "vmm/base/error.h"
 #include <pthread.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define DEVICES_MAX 64
@@ -35,8 +36,9 @@ struct device_ops {
 	/* May be NULL. Refuses if what the host keeps for it does not outlive this. The guest may run;
 	 * nothing changes. */
 	int (*check_survives)(struct device *dev, enum ram_survives want, struct error *err);
-	uint32_t host_size; /* bytes of the host part; zeroed before attach */
-	uint32_t guest_gsi; /* 0: none. Guest-visible: saved and compared at load */
+	uint32_t host_size;	    /* bytes of the host part; zeroed before attach */
+	size_t bytes, state_offset; /* DEVICE_STRUCT() */
+	uint32_t guest_gsi;	    /* 0: none. Guest-visible: saved and compared at load */
 	int (*attach)(struct device *dev, struct vm *vm,
 		      struct error *err); /* at start and before a load alike */
 	void (*detach)(struct device *dev);
@@ -68,5 +70,25 @@ struct device {
 	void *state; /* guest-visible, saved: the struct that ops->state describes */
 	void *host;  /* descriptors, timers: never saved */
 };
+
+/* Of struct device_ops: a device is one struct, zeroed before attach, whose first member is struct device.
+ * Its member s is the struct that ops->state describes: what the guest can see, and what is saved. The
+ * rest, descriptors and timers, never is. */
+#define DEVICE_STRUCT(type) .bytes = sizeof(type), .state_offset = offsetof(type, s)
+
+/* The struct whose member ptr points to. */
+#define container_of(ptr, type, member)                                                       \
+	({                                                                                    \
+		char *member_ = (char *)(ptr);                                                \
+		_Static_assert(__builtin_types_compatible_p(__typeof__(*(ptr)),               \
+							    __typeof__(((type *)0)->member)), \
+			       "ptr is of another type than the member");                     \
+		(type *)(member_ - offsetof(type, member));                                   \
+	})
+
+static inline void *device_state(const struct device *dev)
+{
+	return (char *)dev + dev->ops->state_offset;
+}
 
 #endif

@@ -12,14 +12,16 @@ static void device_free(struct device *dev)
 {
 	bus_del_all(&dev->vm->bus, &dev->lock);
 	pthread_mutex_destroy(&dev->lock);
-	free(dev->host);
-	free(dev->state);
+	if (!dev->ops->bytes) {
+		free(dev->host);
+		free(dev->state);
+	}
 	free(dev);
 }
 
 static struct device *device_new(const struct device_ops *ops, uint32_t instance, struct vm *vm)
 {
-	struct device *dev = calloc(1, sizeof(*dev));
+	struct device *dev = calloc(1, ops->bytes ? ops->bytes : sizeof(*dev));
 
 	if (!dev)
 		return NULL;
@@ -28,6 +30,11 @@ static struct device *device_new(const struct device_ops *ops, uint32_t instance
 	dev->vm = vm;
 	dev->instance = instance;
 	snprintf(dev->name, sizeof(dev->name), "%s%u", ops->name ? ops->name : ops->type, instance);
+	if (ops->bytes) {
+		dev->state = device_state(dev);
+		dev->host = dev;
+		return dev;
+	}
 	dev->state = calloc(1, ops->state ? ops->state->size : 1);
 	dev->host = calloc(1, ops->host_size ? ops->host_size : 1);
 	if (dev->state && dev->host)

@@ -48,21 +48,20 @@ void devices_commit(struct vm *vm, const void *const *saved);
 int devices_post_load(struct vm *vm, struct error *err) must_check;
 
 /* The ISA bus serves a wide access to an 8-bit device as one access a byte, lowest port first. */
-static inline uint64_t device_read_bytes(uint8_t (*read)(struct device *dev, uint64_t offset),
-					 struct device *dev, uint64_t offset, uint32_t size)
+static inline uint64_t device_read_bytes(uint8_t (*read)(void *opaque, uint64_t offset),
+					 void *opaque, uint64_t offset, uint32_t size)
 {
 	uint64_t value = 0;
 
 	for (uint32_t i = 0; i < size; i++)
-		value |= (uint64_t)read(dev, offset + i) << (8 * i);
+		value |= (uint64_t)read(opaque, offset + i) << (8 * i);
 	return value;
 }
 
-static inline void
-device_write_bytes(void (*write)(struct device *dev, uint64_t offset, uint8_t value),
-		   struct device *dev, uint64_t offset, uint32_t size, uint64_t value)
+static inline void device_write_bytes(void (*write)(void *opaque, uint64_t offset, uint8_t value),
+				      void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
 	for (uint32_t i = 0; i < size; i++)
-		write(dev, offset + i, (uint8_t)(value >> (8 * i)));
+		write(opaque, offset + i, (uint8_t)(value >> (8 * i)));
 }
 #endif

@@ -21,6 +21,11 @@ struct i8042_state {
 };
 #define I8042_STATE(F, A, V, T) F(T, command)
 
+struct i8042 {
+	struct device dev;
+	struct i8042_state s;
+};
+
 static const char *i8042_check(const void *state)
 {
 	const struct i8042_state *s = state;
@@ -47,27 +52,25 @@ static uint64_t status_read(void *opaque, uint64_t offset, uint32_t size)
 
 static void data_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	struct device *dev = opaque;
-	struct i8042_state *s = dev->state;
+	struct i8042 *kbc = opaque;
 
 	(void)offset;
 	(void)size;
-	if (s->command == COMMAND_WRITE_OUTPUT && !(value & OUTPUT_NOT_RESET))
-		vm_request(dev->vm, VM_REQUEST_RESET);
-	s->command = 0;
+	if (kbc->s.command == COMMAND_WRITE_OUTPUT && !(value & OUTPUT_NOT_RESET))
+		vm_request(kbc->dev.vm, VM_REQUEST_RESET);
+	kbc->s.command = 0;
 }
 
 static void command_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	struct device *dev = opaque;
-	struct i8042_state *s = dev->state;
+	struct i8042 *kbc = opaque;
 	uint8_t command = (uint8_t)value;
 
 	(void)offset;
 	(void)size;
-	s->command = command == COMMAND_WRITE_OUTPUT ? command : 0;
+	kbc->s.command = command == COMMAND_WRITE_OUTPUT ? command : 0;
 	if ((command & COMMAND_PULSE_MASK) == COMMAND_PULSE_MASK && !(command & OUTPUT_NOT_RESET))
-		vm_request(dev->vm, VM_REQUEST_RESET);
+		vm_request(kbc->dev.vm, VM_REQUEST_RESET);
 }
 
 static const struct bus_ops data_ops = {.read = data_read, .write = data_write};
@@ -75,8 +78,9 @@ static const struct bus_ops command_ops = {.read = status_read, .write = command
 
 static int i8042_attach(struct device *dev, struct vm *vm, struct error *err)
 {
-	const struct bus_region data = {I8042_DATA_PORT, 1, &data_ops, dev, &dev->lock, dev->name};
-	const struct bus_region command = {I8042_COMMAND_PORT, 1,	 &command_ops, dev,
+	struct i8042 *kbc = container_of(dev, struct i8042, dev);
+	const struct bus_region data = {I8042_DATA_PORT, 1, &data_ops, kbc, &dev->lock, dev->name};
+	const struct bus_region command = {I8042_COMMAND_PORT, 1,	 &command_ops, kbc,
 					   &dev->lock,	       dev->name};
 	int ret = bus_add(&vm->bus, BUS_PIO, &data, err);
 
@@ -85,14 +89,13 @@ static int i8042_attach(struct device *dev, struct vm *vm, struct error *err)
 
 static void i8042_reset(struct device *dev)
 {
-	struct i8042_state *s = dev->state;
-
-	s->command = 0;
+	container_of(dev, struct i8042, dev)->s.command = 0;
 }
 
 const struct device_ops i8042_ops = {
 	.type = "kbc",
 	.state = &i8042_state_desc,
+	DEVICE_STRUCT(struct i8042),
 	.attach = i8042_attach,
 	.reset = i8042_reset,
 };

@@ -45,7 +45,9 @@ struct pm_state {
 	F(T, control)        \
 	F(T, reset_control)
 
-struct pm_host {
+struct pm {
+	struct device dev;
+	struct pm_state s;
 	bool running;
 	uint64_t carries;    /* changes of the top bit that PM1_TMR has been set for */
 	uint64_t started_ns; /* CLOCK_MONOTONIC when the timer began to run on top of timer_ns */
@@ -80,40 +82,34 @@ static const char *pm_check(const void *state)
 }
 STATE_DEFINE(pm_state, PM_STATE, "pm", pm_check);
 
-static uint64_t guest_ns(const struct device *dev)
+static uint64_t guest_ns(const struct pm *pm)
 {
-	const struct pm_host *host = dev->host;
-	const struct pm_state *s = dev->state;
-
-	return s->timer_ns + (host->running ? clock_now_ns() - host->started_ns : 0);
+	return pm->s.timer_ns + (pm->running ? clock_now_ns() - pm->started_ns : 0);
 }
 
 /* Sets PM1_TMR if the timer's top bit has changed since the last call. */
-static void catch_up(struct device *dev)
+static void catch_up(struct pm *pm)
 {
-	struct pm_host *host = dev->host;
-	struct pm_state *s = dev->state;
-	uint64_t carries = carries_of(guest_ns(dev));
+	uint64_t carries = carries_of(guest_ns(pm));
 
-	if (carries != host->carries)
-		s->status |= PM1_TMR;
-	host->carries = carries;
+	if (carries != pm->carries)
+		pm->s.status |= PM1_TMR;
+	pm->carries = carries;
 }
 
 /* Wakes up for the next change of the top bit if that makes an interrupt. */
-static void arm_timer(struct device *dev)
+static void arm_timer(const struct pm *pm)
 {
-	const struct pm_host *host = dev->host;
-	const struct pm_state *s = dev->state;
+	const struct pm_state *s = &pm->s;
 	uint64_t left;
 
-	if (!host->running || !(s->enable & PM1_TMR) || s->status & PM1_TMR) {
-		timer_set(&host->timer, 0);
+	if (!pm->running || !(s->enable & PM1_TMR) || s->status & PM1_TMR) {
+		timer_set(&pm->timer, 0);
 		return;
 	}
-	left = ((host->carries + 1) << (PM_TIMER_BITS - 1)) - ticks_of(guest_ns(dev));
+	left = ((pm->carries + 1) << (PM_TIMER_BITS - 1)) - ticks_of(guest_ns(pm));
 	/* Rounded up by a tick: never fires early. */
-	timer_set(&host->timer, (left + 1) * CLOCK_NS_PER_S / PM_TIMER_HZ);
+	timer_set(&pm->timer, (left + 1) * CLOCK_NS_PER_S / PM_TIMER_HZ);
 }
 
 static bool sci_level(const struct pm_state *s)
@@ -121,61 +117,59 @@ static bool sci_level(const struct pm_state *s)
 	return s->status & s->enable;
 }
 
-static void update_sci(struct device *dev)
+static void update_sci(struct pm *pm)
 {
-	struct pm_host *host = dev->host;
-
-	irq_line_set(&host->sci, sci_level(dev->state));
+	irq_line_set(&pm->sci, sci_level(&pm->s));
 }
 
 static void timer_ready(void *opaque, uint32_t events)
 {
-	struct device *dev = opaque;
-	struct pm_host *host = dev->host;
+	struct pm *pm = opaque;
 
 	(void)events;
-	if (!timer_take(&host->timer) || !host->running)
+	if (!timer_take(&pm->timer) || !pm->running)
 		return;
-	catch_up(dev);
-	arm_timer(dev);
-	update_sci(dev);
+	catch_up(pm);
+	arm_timer(pm);
+	update_sci(pm);
 }
 
-static uint8_t read_register(struct device *dev, uint64_t reg)
+static uint8_t read_register(void *opaque, uint64_t reg)
 {
-	const struct pm_state *s = dev->state;
+	struct pm *pm = opaque;
 	uint16_t value = 0;
 
 	if (reg >= REG_TIMER)
-		return (uint8_t)(ticks_of(guest_ns(dev)) >> (8 * (reg - REG_TIMER)));
-	catch_up(dev);
+		return (uint8_t)(ticks_of(guest_ns(pm)) >> (8 * (reg - REG_TIMER)));
+	catch_up(pm);
 	if (reg < REG_ENABLE)
-		value = s->status;
+		value = pm->s.status;
 	else if (reg < REG_CONTROL)
-		value = s->enable;
+		value = pm->s.enable;
 	else if (reg < REG_CONTROL + PM1A_CNT_BYTES)
-		value = s->control | CNT_SCI_EN;
+		value = pm->s.control | CNT_SCI_EN;
 	return (uint8_t)(value >> (8 * (reg & 1)));
 }
 
-static void sleep_now(struct device *dev, uint16_t control)
+static void sleep_now(struct pm *pm)
 {
-	uint32_t type = (uint32_t)(control & CNT_SLP_TYP) >> SLP_TYP_SHIFT;
+	uint32_t type = (uint32_t)(pm->s.control & CNT_SLP_TYP) >> SLP_TYP_SHIFT;
 
 	if (type == PM_SLP_TYP_S5)
-		vm_request(dev->vm, VM_REQUEST_SHUTDOWN);
-	else if (type == PM_SLP_TYP_S3 && dev->vm->opt->s3)
-		vm_request(dev->vm, VM_REQUEST_SUSPEND);
+		vm_request(pm->dev.vm, VM_REQUEST_SHUTDOWN);
+	else if (type == PM_SLP_TYP_S3 && pm->dev.vm->opt->s3)
+		vm_request(pm->dev.vm, VM_REQUEST_SUSPEND);
 	else
-		log_guest("%s: the guest asks for sleep type %u, which does not exist", dev->name,
-			  type);
+		log_guest("%s: the guest asks for sleep type %u, which does not exist",
+			  pm->dev.name, type);
 }
 
-static void write_register(struct device *dev, uint64_t reg, uint8_t byte)
+static void write_register(void *opaque, uint64_t reg, uint8_t byte)
 {
 	uint32_t shift = 8 * (reg & 1);
 	uint16_t value = (uint16_t)(byte << shift), mask = (uint16_t)(0xff << shift);
-	struct pm_state *s = dev->state;
+	struct pm *pm = opaque;
+	struct pm_state *s = &pm->s;
 
 	if (reg < REG_ENABLE) {
 		s->status &= (uint16_t)~value;
@@ -184,51 +178,50 @@ static void write_register(struct device *dev, uint64_t reg, uint8_t byte)
 	} else if (reg < REG_CONTROL + PM1A_CNT_BYTES) {
 		s->control = (uint16_t)((s->control & ~mask) | (value & CNT_KEPT));
 		if (value & CNT_SLP_EN)
-			sleep_now(dev, s->control);
+			sleep_now(pm);
 	}
 }
 
 static uint64_t pm_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	struct device *dev = opaque;
+	struct pm *pm = opaque;
 	uint64_t value;
 
 	if (offset == REG_TIMER)
-		return (uint32_t)ticks_of(guest_ns(dev));
-	value = device_read_bytes(read_register, dev, offset, size);
-	update_sci(dev);
+		return (uint32_t)ticks_of(guest_ns(pm));
+	value = device_read_bytes(read_register, pm, offset, size);
+	update_sci(pm);
 	return value;
 }
 
 static void pm_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	struct device *dev = opaque;
+	struct pm *pm = opaque;
 
-	catch_up(dev);
-	device_write_bytes(write_register, dev, offset, size, value);
-	arm_timer(dev);
-	update_sci(dev);
+	catch_up(pm);
+	device_write_bytes(write_register, pm, offset, size, value);
+	arm_timer(pm);
+	update_sci(pm);
 }
 
 static uint64_t reset_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	const struct pm_state *s = ((struct device *)opaque)->state;
+	const struct pm *pm = opaque;
 
 	(void)offset;
 	(void)size;
-	return s->reset_control;
+	return pm->s.reset_control;
 }
 
 static void reset_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	struct device *dev = opaque;
-	struct pm_state *s = dev->state;
+	struct pm *pm = opaque;
 
 	(void)offset;
 	(void)size;
-	s->reset_control = value & RESET_KEPT;
+	pm->s.reset_control = value & RESET_KEPT;
 	if (value & RESET_CPU)
-		vm_request(dev->vm, VM_REQUEST_RESET);
+		vm_request(pm->dev.vm, VM_REQUEST_RESET);
 }
 
 static const struct bus_ops pm_bus_ops = {.read = pm_read, .write = pm_write};
@@ -236,65 +229,62 @@ static const struct bus_ops reset_bus_ops = {.read = reset_read, .write = reset_
 
 static int pm_attach(struct device *dev, struct vm *vm, struct error *err)
 {
-	const struct bus_region pm = {PM_BASE, PM_BYTES, &pm_bus_ops, dev, &dev->lock, dev->name};
-	const struct bus_region reset = {PM_RESET_PORT, 1,	    &reset_bus_ops,
-					 dev,		&dev->lock, dev->name};
-	struct pm_host *host = dev->host;
-	int ret = bus_add(&vm->bus, BUS_PIO, &pm, err);
+	struct pm *pm = container_of(dev, struct pm, dev);
+	const struct bus_region regs = {PM_BASE, PM_BYTES, &pm_bus_ops, pm, &dev->lock, dev->name};
+	const struct bus_region reset = {PM_RESET_PORT, 1,	  &reset_bus_ops, pm,
+					 &dev->lock,	dev->name};
+	int ret = bus_add(&vm->bus, BUS_PIO, &regs, err);
 
 	if (!ret)
 		ret = bus_add(&vm->bus, BUS_PIO, &reset, err);
 	if (ret)
 		return ret;
-	host->sci = (struct irq_line){.irq = &vm->irq, .gsi = PM_SCI_GSI};
+	pm->sci = (struct irq_line){.irq = &vm->irq, .gsi = PM_SCI_GSI};
 	vm->pm = dev;
-	return timer_open(&host->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, dev, &dev->lock,
-			  err);
+	return timer_open(&pm->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, pm, &dev->lock, err);
 }
 
 static void pm_detach(struct device *dev)
 {
-	struct pm_host *host = dev->host;
+	struct pm *pm = container_of(dev, struct pm, dev);
 
-	timer_close(&host->timer);
+	timer_close(&pm->timer);
 	dev->vm->pm = NULL;
 }
 
 /* Stops the timer and puts its count into the state. */
 static int pm_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
-	struct pm_host *host = dev->host;
-	struct pm_state *s = dev->state;
+	struct pm *pm = container_of(dev, struct pm, dev);
 
 	(void)deadline_ns;
 	(void)err;
-	s->timer_ns = guest_ns(dev);
-	host->running = false;
-	catch_up(dev);
-	timer_set(&host->timer, 0);
+	pm->s.timer_ns = guest_ns(pm);
+	pm->running = false;
+	catch_up(pm);
+	timer_set(&pm->timer, 0);
 	return 0;
 }
 
 static void pm_resume(struct device *dev)
 {
-	struct pm_host *host = dev->host;
-	const struct pm_state *s = dev->state;
+	struct pm *pm = container_of(dev, struct pm, dev);
 
-	host->started_ns = clock_now_ns();
-	host->running = true;
-	host->carries = carries_of(s->timer_ns);
-	arm_timer(dev);
-	irq_line_renew(&host->sci, sci_level(dev->state));
+	pm->started_ns = clock_now_ns();
+	pm->running = true;
+	pm->carries = carries_of(pm->s.timer_ns);
+	arm_timer(pm);
+	irq_line_renew(&pm->sci, sci_level(&pm->s));
 }
 
 /* The guest is stopped; resume starts the timer from zero. */
 static void pm_reset(struct device *dev)
 {
-	struct pm_host *host = dev->host;
+	struct pm *pm = container_of(dev, struct pm, dev);
 
-	host->carries = 0;
-	memset(dev->state, 0, sizeof(struct pm_state));
-	irq_line_renew(&host->sci, sci_level(dev->state));
+	pm->carries = 0;
+	memset(&pm->s, 0, sizeof(pm->s));
+	irq_line_renew(&pm->sci, sci_level(&pm->s));
 }
 
 /* 4.8.3.1.1 "PM1 Status Registers": set whether the guest is awake or not. */
@@ -306,25 +296,24 @@ bool pm_notify(struct vm *vm, enum pm_event event)
 		[PM_ALARM] = PM1_RTC,
 		[PM_WOKEN] = PM1_WAK,
 	};
-	struct device *dev = vm->pm;
-	struct pm_state *s;
+	struct pm *pm;
 	bool wakes;
 
-	if (!dev)
+	if (!vm->pm)
 		return false;
-	s = dev->state;
-	pthread_mutex_lock(&dev->lock);
-	s->status |= status[event];
-	update_sci(dev);
-	wakes = s->status & s->enable & PM1_WAKES;
-	pthread_mutex_unlock(&dev->lock);
+	pm = container_of(vm->pm, struct pm, dev);
+	pthread_mutex_lock(&pm->dev.lock);
+	pm->s.status |= status[event];
+	update_sci(pm);
+	wakes = pm->s.status & pm->s.enable & PM1_WAKES;
+	pthread_mutex_unlock(&pm->dev.lock);
 	return wakes;
 }
 
 const struct device_ops pm_ops = {
 	.type = "pm",
 	.state = &pm_state_desc,
-	.host_size = sizeof(struct pm_host),
+	DEVICE_STRUCT(struct pm),
 	.guest_gsi = PM_SCI_GSI,
 	.attach = pm_attach,
 	.detach = pm_detach,

@@ -21,6 +21,11 @@ struct pvpanic_state {
 };
 #define PVPANIC_STATE(F, A, V, T) F(T, reported)
 
+struct pvpanic {
+	struct device dev;
+	struct pvpanic_state s;
+};
+
 static const char *pvpanic_check(const void *state)
 {
 	const struct pvpanic_state *s = state;
@@ -39,20 +44,19 @@ static uint64_t pvpanic_read(void *opaque, uint64_t offset, uint32_t size)
 
 static void pvpanic_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	struct device *dev = opaque;
-	struct pvpanic_state *s = dev->state;
-	uint8_t news = (uint8_t)(value & EVENTS_ALL & ~s->reported);
+	struct pvpanic *pvpanic = opaque;
+	uint8_t news = (uint8_t)(value & EVENTS_ALL & ~pvpanic->s.reported);
 
 	(void)offset;
 	(void)size;
-	s->reported |= news;
+	pvpanic->s.reported |= news;
 	for (uint32_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
 		const struct vm_event event = {.type = events[i].type, .reason = "run"};
 
 		if (!(news & events[i].bit))
 			continue;
-		log_guest("%s: %s", dev->name, events[i].what);
-		vm_post_event(dev->vm, &event);
+		log_guest("%s: %s", pvpanic->dev.name, events[i].what);
+		vm_post_event(pvpanic->dev.vm, &event);
 	}
 }
 
@@ -60,8 +64,9 @@ static const struct bus_ops pvpanic_bus_ops = {.read = pvpanic_read, .write = pv
 
 static int pvpanic_attach(struct device *dev, struct vm *vm, struct error *err)
 {
+	struct pvpanic *pvpanic = container_of(dev, struct pvpanic, dev);
 	const struct bus_region region = {PVPANIC_PORT, 1,	    &pvpanic_bus_ops,
-					  dev,		&dev->lock, dev->name};
+					  pvpanic,	&dev->lock, dev->name};
 
 	return bus_add(&vm->bus, BUS_PIO, &region, err);
 }
@@ -73,14 +78,13 @@ static void pvpanic_detach(struct device *dev)
 
 static void pvpanic_reset(struct device *dev)
 {
-	struct pvpanic_state *s = dev->state;
-
-	s->reported = 0;
+	container_of(dev, struct pvpanic, dev)->s.reported = 0;
 }
 
 const struct device_ops pvpanic_ops = {
 	.type = "pvpanic",
 	.state = &pvpanic_state_desc,
+	DEVICE_STRUCT(struct pvpanic),
 	.attach = pvpanic_attach,
 	.detach = pvpanic_detach,
 	.reset = pvpanic_reset,

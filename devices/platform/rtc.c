@@ -83,7 +83,9 @@ struct rtc_state {
 	F(T, index)           \
 	F(T, reserved)
 
-struct rtc_host {
+struct rtc {
+	struct device dev;
+	struct rtc_state s;
 	struct timer timer;
 	struct irq_line irq;
 	bool running;
@@ -304,18 +306,18 @@ static bool alarm_rings(const struct rtc_state *s)
 }
 
 /* A new alarm goes to power management, which wakes a sleeping guest. */
-static void notify_alarm(struct device *dev, bool rang)
+static void notify_alarm(struct rtc *rtc, bool rang)
 {
-	if (!rang && alarm_rings(dev->state))
-		vm_request(dev->vm, VM_REQUEST_ALARM);
+	if (!rang && alarm_rings(&rtc->s))
+		vm_request(rtc->dev.vm, VM_REQUEST_ALARM);
 }
 
-static void catch_up(struct device *dev)
+static void catch_up(struct rtc *rtc)
 {
-	bool rang = alarm_rings(dev->state);
+	bool rang = alarm_rings(&rtc->s);
 
-	set_flags(dev->state);
-	notify_alarm(dev, rang);
+	set_flags(&rtc->s);
+	notify_alarm(rtc, rang);
 }
 
 static bool line_level(const struct rtc_state *s)
@@ -323,11 +325,9 @@ static bool line_level(const struct rtc_state *s)
 	return s->cmos[REG_C] & s->cmos[REG_B] & C_ALL;
 }
 
-static void update_irq(struct device *dev)
+static void update_irq(struct rtc *rtc)
 {
-	struct rtc_host *host = dev->host;
-
-	irq_line_set(&host->irq, line_level(dev->state));
+	irq_line_set(&rtc->irq, line_level(&rtc->s));
 }
 
 /* The time of the next interrupt whose flag is not set yet; false: there is none. */
@@ -352,14 +352,13 @@ static bool next_event(const struct rtc_state *s, struct moment *at)
 	return at->s != INT64_MAX;
 }
 
-static void arm_timer(struct device *dev)
+static void arm_timer(const struct rtc *rtc)
 {
-	const struct rtc_host *host = dev->host;
-	const struct rtc_state *s = dev->state;
+	const struct rtc_state *s = &rtc->s;
 	struct itimerspec spec = {0};
 	struct moment at;
 
-	if (host->running && next_event(s, &at)) {
+	if (rtc->running && next_event(s, &at)) {
 		at.s -= (int64_t)s->offset_s;
 		if (at.ns < s->offset_ns) {
 			at.ns += NS_PER_S;
@@ -370,20 +369,19 @@ static void arm_timer(struct device *dev)
 		spec.it_value.tv_nsec = at.ns - s->offset_ns;
 	}
 	/* Fires as well when the host's clock is set. */
-	timerfd_settime(host->timer.fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
+	timerfd_settime(rtc->timer.fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
 }
 
 static void timer_ready(void *opaque, uint32_t events)
 {
-	struct device *dev = opaque;
-	struct rtc_host *host = dev->host;
+	struct rtc *rtc = opaque;
 
 	(void)events;
-	if (!timer_take(&host->timer) || !host->running)
+	if (!timer_take(&rtc->timer) || !rtc->running)
 		return;
-	catch_up(dev);
-	arm_timer(dev);
-	update_irq(dev);
+	catch_up(rtc);
+	arm_timer(rtc);
+	update_irq(rtc);
 }
 
 static bool is_time(uint8_t index)
@@ -400,29 +398,30 @@ static uint8_t read_a(const struct rtc_state *s)
 	return s->cmos[REG_A] | (updating ? A_UIP : 0);
 }
 
-static uint8_t read_c(struct device *dev)
+static uint8_t read_c(struct rtc *rtc)
 {
-	struct rtc_state *s = dev->state;
+	struct rtc_state *s = &rtc->s;
 	uint8_t flags;
 
-	catch_up(dev);
+	catch_up(rtc);
 	flags = s->cmos[REG_C] | (line_level(s) ? C_IRQF : 0);
 	s->cmos[REG_C] = 0;
-	arm_timer(dev);
-	update_irq(dev);
+	arm_timer(rtc);
+	update_irq(rtc);
 	return flags;
 }
 
-static uint8_t read_register(struct device *dev, uint64_t port)
+static uint8_t read_register(void *opaque, uint64_t port)
 {
-	struct rtc_state *s = dev->state;
+	struct rtc *rtc = opaque;
+	struct rtc_state *s = &rtc->s;
 
 	if (!port)
 		return 0xff; /* the index cannot be read back */
 	if (s->index == REG_A)
 		return read_a(s);
 	if (s->index == REG_C)
-		return read_c(dev);
+		return read_c(rtc);
 	if (is_time(s->index) && !is_held(s))
 		show_time(s, guest_now(s).s);
 	return s->cmos[s->index];
@@ -465,16 +464,17 @@ static void write_time(struct rtc_state *s, uint8_t index, uint8_t value)
 	set_clock(s, now);
 }
 
-static void write_register(struct device *dev, uint64_t port, uint8_t value)
+static void write_register(void *opaque, uint64_t port, uint8_t value)
 {
-	struct rtc_state *s = dev->state;
+	struct rtc *rtc = opaque;
+	struct rtc_state *s = &rtc->s;
 	bool rang;
 
 	if (!port) {
 		s->index = value % RTC_CMOS; /* bit 7 masks NMIs, which there are none of */
 		return;
 	}
-	catch_up(dev);
+	catch_up(rtc);
 	rang = alarm_rings(s);
 	if (s->index == REG_A || s->index == REG_B)
 		write_control(s, s->index, value);
@@ -485,9 +485,9 @@ static void write_register(struct device *dev, uint64_t port, uint8_t value)
 	/* Plain CMOS RAM does not affect the clock. */
 	if (s->index > REG_B && s->index != REG_CENTURY)
 		return;
-	arm_timer(dev);
-	update_irq(dev);
-	notify_alarm(dev, rang);
+	arm_timer(rtc);
+	update_irq(rtc);
+	notify_alarm(rtc, rang);
 }
 
 static uint64_t rtc_read(void *opaque, uint64_t offset, uint32_t size)
@@ -533,30 +533,30 @@ static void show_memory(struct rtc_state *s, const struct ram *ram)
 
 static int rtc_attach(struct device *dev, struct vm *vm, struct error *err)
 {
+	struct rtc *rtc = container_of(dev, struct rtc, dev);
 	const struct bus_region region = {RTC_PORT, RTC_PORTS,	&rtc_bus_ops,
-					  dev,	    &dev->lock, dev->name};
-	struct rtc_host *host = dev->host;
+					  rtc,	    &dev->lock, dev->name};
 	int ret = bus_add(&vm->bus, BUS_PIO, &region, err);
 
 	if (ret)
 		return ret;
-	host->irq = (struct irq_line){.irq = &vm->irq, .gsi = RTC_GSI};
-	return timer_open(&host->timer, CLOCK_REALTIME, &vm->loop, timer_ready, dev, &dev->lock,
+	rtc->irq = (struct irq_line){.irq = &vm->irq, .gsi = RTC_GSI};
+	return timer_open(&rtc->timer, CLOCK_REALTIME, &vm->loop, timer_ready, rtc, &dev->lock,
 			  err);
 }
 
 static void rtc_detach(struct device *dev)
 {
-	struct rtc_host *host = dev->host;
+	struct rtc *rtc = container_of(dev, struct rtc, dev);
 
-	timer_close(&host->timer);
+	timer_close(&rtc->timer);
 }
 
 /* A battery keeps clock and CMOS RAM over a reset; registers that a BIOS sets up are set again. */
 static void rtc_reset(struct device *dev)
 {
-	struct rtc_host *host = dev->host;
-	struct rtc_state *s = dev->state;
+	struct rtc *rtc = container_of(dev, struct rtc, dev);
+	struct rtc_state *s = &rtc->s;
 	struct moment now = guest_now(s);
 
 	if (is_held(s)) {
@@ -572,35 +572,35 @@ static void rtc_reset(struct device *dev)
 	s->cmos[REG_SHUTDOWN] = 0;
 	s->index = 0;
 	show_memory(s, &dev->vm->ram);
-	arm_timer(dev);
-	irq_line_renew(&host->irq, line_level(dev->state));
+	arm_timer(rtc);
+	irq_line_renew(&rtc->irq, line_level(&rtc->s));
 }
 
 static int rtc_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
-	struct rtc_host *host = dev->host;
+	struct rtc *rtc = container_of(dev, struct rtc, dev);
 
 	(void)deadline_ns;
 	(void)err;
-	host->running = false;
-	arm_timer(dev);
+	rtc->running = false;
+	arm_timer(rtc);
 	return 0;
 }
 
 static void rtc_resume(struct device *dev)
 {
-	struct rtc_host *host = dev->host;
+	struct rtc *rtc = container_of(dev, struct rtc, dev);
 
-	host->running = true;
-	catch_up(dev);
-	arm_timer(dev);
-	irq_line_renew(&host->irq, line_level(dev->state));
+	rtc->running = true;
+	catch_up(rtc);
+	arm_timer(rtc);
+	irq_line_renew(&rtc->irq, line_level(&rtc->s));
 }
 
 const struct device_ops rtc_ops = {
 	.type = "rtc",
 	.state = &rtc_state_desc,
-	.host_size = sizeof(struct rtc_host),
+	DEVICE_STRUCT(struct rtc),
 	.guest_gsi = RTC_GSI,
 	.attach = rtc_attach,
 	.detach = rtc_detach,

@@ -84,7 +84,9 @@ struct serial_state {
 	F(T, thre_pending)       \
 	F(T, timeout_pending)
 
-struct serial_host {
+struct serial {
+	struct device dev;
+	struct serial_state s;
 	struct chardev chr;
 	struct timer timer;
 	bool timer_armed;
@@ -143,17 +145,15 @@ static bool line_level(const struct serial_state *s)
 	return s->mcr & MCR_OUT2 && interrupt_id(s) != IIR_NONE;
 }
 
-static void update_irq(struct device *dev)
+static void update_irq(struct serial *serial)
 {
-	struct serial_host *host = dev->host;
-
-	irq_line_set(&host->irq, line_level(dev->state));
+	irq_line_set(&serial->irq, line_level(&serial->s));
 }
 
-static void arm_timer(struct serial_host *host, uint64_t delay_ns)
+static void arm_timer(struct serial *serial, uint64_t delay_ns)
 {
-	host->timer_armed = delay_ns;
-	timer_set(&host->timer, delay_ns);
+	serial->timer_armed = delay_ns;
+	timer_set(&serial->timer, delay_ns);
 }
 
 /* Bytes below the trigger level interrupt only after a timeout. */
@@ -163,38 +163,34 @@ static bool wants_timeout(const struct serial_state *s)
 	       !s->timeout_pending;
 }
 
-static void rx_activity(struct device *dev)
+static void rx_activity(struct serial *serial)
 {
-	struct serial_host *host = dev->host;
-
-	if (!wants_timeout(dev->state))
+	if (!wants_timeout(&serial->s))
 		return;
-	host->activity_ns = clock_now_ns();
+	serial->activity_ns = clock_now_ns();
 	/* An armed timer checks for itself whether it fired too early: no system call for each byte. */
-	if (!host->timer_armed)
-		arm_timer(host, SERIAL_TIMEOUT_NS);
+	if (!serial->timer_armed)
+		arm_timer(serial, SERIAL_TIMEOUT_NS);
 }
 
 static void timer_ready(void *opaque, uint32_t events)
 {
-	struct device *dev = opaque;
-	struct serial_host *host = dev->host;
-	struct serial_state *s = dev->state;
+	struct serial *serial = opaque;
 	uint64_t idle_ns;
 
 	(void)events;
-	if (!timer_take(&host->timer))
+	if (!timer_take(&serial->timer))
 		return;
-	host->timer_armed = false;
-	if (!wants_timeout(s))
+	serial->timer_armed = false;
+	if (!wants_timeout(&serial->s))
 		return;
-	idle_ns = clock_now_ns() - host->activity_ns;
+	idle_ns = clock_now_ns() - serial->activity_ns;
 	if (idle_ns < SERIAL_TIMEOUT_NS) {
-		arm_timer(host, SERIAL_TIMEOUT_NS - idle_ns);
+		arm_timer(serial, SERIAL_TIMEOUT_NS - idle_ns);
 		return;
 	}
-	s->timeout_pending = 1;
-	update_irq(dev);
+	serial->s.timeout_pending = 1;
+	update_irq(serial);
 }
 
 static void rx_push(struct serial_state *s, uint8_t byte)
@@ -217,7 +213,7 @@ static void rx_clear(struct serial_state *s)
 
 static uint32_t serial_room(void *opaque)
 {
-	const struct serial_state *s = ((struct device *)opaque)->state;
+	const struct serial_state *s = &((const struct serial *)opaque)->s;
 
 	/* In loopback mode the receiver is not connected. */
 	return s->mcr & MCR_LOOP ? 0 : fifo_size(s) - s->nrx;
@@ -225,23 +221,22 @@ static uint32_t serial_room(void *opaque)
 
 static void serial_receive(void *opaque, const uint8_t *data, uint32_t n)
 {
-	struct device *dev = opaque;
+	struct serial *serial = opaque;
 
 	for (uint32_t i = 0; i < n; i++)
-		rx_push(dev->state, data[i]);
-	rx_activity(dev);
-	update_irq(dev);
+		rx_push(&serial->s, data[i]);
+	rx_activity(serial);
+	update_irq(serial);
 }
 
-static void tx_offer(struct device *dev)
+static void tx_offer(struct serial *serial)
 {
-	struct serial_host *host = dev->host;
-	struct serial_state *s = dev->state;
+	struct serial_state *s = &serial->s;
 	uint32_t n;
 
 	if (!s->ntx)
 		return;
-	n = chardev_write(&host->chr, s->tx, s->ntx);
+	n = chardev_write(&serial->chr, s->tx, s->ntx);
 	s->ntx -= n;
 	memmove(s->tx, s->tx + n, s->ntx);
 	if (!s->ntx)
@@ -269,10 +264,9 @@ static uint8_t modem_lines(const struct serial_state *s)
 			 (s->mcr & MCR_OUT1 ? MSR_RI : 0) | (s->mcr & MCR_OUT2 ? MSR_DCD : 0));
 }
 
-static uint8_t read_rbr(struct device *dev)
+static uint8_t read_rbr(struct serial *serial)
 {
-	struct serial_host *host = dev->host;
-	struct serial_state *s = dev->state;
+	struct serial_state *s = &serial->s;
 
 	if (!s->nrx)
 		return s->rbr;
@@ -282,8 +276,8 @@ static uint8_t read_rbr(struct device *dev)
 	s->timeout_pending = 0;
 	/* Only when empty: sixteen bytes from the host at a time, not one. */
 	if (!s->nrx)
-		chardev_accept_input(&host->chr);
-	rx_activity(dev);
+		chardev_accept_input(&serial->chr);
+	rx_activity(serial);
 	return s->rbr;
 }
 
@@ -313,14 +307,15 @@ static uint8_t read_msr(struct serial_state *s)
 	return msr;
 }
 
-static uint8_t read_register(struct device *dev, uint64_t reg)
+static uint8_t read_register(void *opaque, uint64_t reg)
 {
-	struct serial_state *s = dev->state;
+	struct serial *serial = opaque;
+	struct serial_state *s = &serial->s;
 	bool dlab = s->lcr & LCR_DLAB;
 
 	switch (reg) {
 	case REG_DATA:
-		return dlab ? s->dll : read_rbr(dev);
+		return dlab ? s->dll : read_rbr(serial);
 	case REG_IER:
 		return dlab ? s->dlm : s->ier;
 	case REG_IIR_FCR:
@@ -338,15 +333,15 @@ static uint8_t read_register(struct device *dev, uint64_t reg)
 	}
 }
 
-static void write_thr(struct device *dev, uint8_t byte)
+static void write_thr(struct serial *serial, uint8_t byte)
 {
-	struct serial_state *s = dev->state;
+	struct serial_state *s = &serial->s;
 
 	s->thre_pending = 0;
 	if (s->mcr & MCR_LOOP) {
 		rx_push(s, byte);
 		s->thre_pending = !s->ntx;
-		rx_activity(dev);
+		rx_activity(serial);
 		return;
 	}
 	/* A full FIFO loses the byte; the single holding register is overwritten. */
@@ -354,24 +349,23 @@ static void write_thr(struct device *dev, uint8_t byte)
 		s->tx[s->ntx++] = byte;
 	else if (!(s->fcr & FCR_ENABLE))
 		s->tx[0] = byte;
-	tx_offer(dev);
+	tx_offer(serial);
 }
 
-static void write_ier(struct device *dev, uint8_t value)
+static void write_ier(struct serial *serial, uint8_t value)
 {
-	struct serial_state *s = dev->state;
+	struct serial_state *s = &serial->s;
 
 	/* Enabling the interrupt while the transmitter is empty raises it, each time. */
 	if (value & ~s->ier & IER_THRE && !s->ntx)
 		s->thre_pending = 1;
 	s->ier = value & IER_ALL;
-	rx_activity(dev);
+	rx_activity(serial);
 }
 
-static void write_fcr(struct device *dev, uint8_t value)
+static void write_fcr(struct serial *serial, uint8_t value)
 {
-	struct serial_host *host = dev->host;
-	struct serial_state *s = dev->state;
+	struct serial_state *s = &serial->s;
 	bool toggled = (value ^ s->fcr) & FCR_ENABLE;
 
 	/* Without the enable bit the others are not programmed. */
@@ -385,15 +379,14 @@ static void write_fcr(struct device *dev, uint8_t value)
 	}
 	if (toggled || value & FCR_CLEAR_RX) {
 		rx_clear(s);
-		chardev_accept_input(&host->chr);
+		chardev_accept_input(&serial->chr);
 	}
-	rx_activity(dev);
+	rx_activity(serial);
 }
 
-static void write_mcr(struct device *dev, uint8_t value)
+static void write_mcr(struct serial *serial, uint8_t value)
 {
-	struct serial_host *host = dev->host;
-	struct serial_state *s = dev->state;
+	struct serial_state *s = &serial->s;
 	uint8_t before = modem_lines(s), after, changed;
 
 	s->mcr = value & MCR_ALL;
@@ -402,28 +395,29 @@ static void write_mcr(struct device *dev, uint8_t value)
 	/* Of the ring indicator only the trailing edge counts. */
 	changed &= (uint8_t) ~(after & MSR_RI);
 	s->msr_deltas |= (uint8_t)(changed >> 4);
-	chardev_accept_input(&host->chr);
+	chardev_accept_input(&serial->chr);
 }
 
-static void write_register(struct device *dev, uint64_t reg, uint8_t value)
+static void write_register(void *opaque, uint64_t reg, uint8_t value)
 {
-	struct serial_state *s = dev->state;
+	struct serial *serial = opaque;
+	struct serial_state *s = &serial->s;
 	bool dlab = s->lcr & LCR_DLAB;
 
 	if (reg == REG_DATA && dlab)
 		s->dll = value;
 	else if (reg == REG_DATA)
-		write_thr(dev, value);
+		write_thr(serial, value);
 	else if (reg == REG_IER && dlab)
 		s->dlm = value;
 	else if (reg == REG_IER)
-		write_ier(dev, value);
+		write_ier(serial, value);
 	else if (reg == REG_IIR_FCR)
-		write_fcr(dev, value);
+		write_fcr(serial, value);
 	else if (reg == REG_LCR)
 		s->lcr = value;
 	else if (reg == REG_MCR)
-		write_mcr(dev, value);
+		write_mcr(serial, value);
 	else if (reg == REG_SCR)
 		s->scr = value;
 }
@@ -446,80 +440,80 @@ static const struct bus_ops serial_bus_ops = {.read = serial_read, .write = seri
 
 bool serial_query(const struct device *dev, uint32_t i, struct chardev_info *info)
 {
-	const struct serial_host *host = dev->host;
+	const struct serial *serial = container_of(dev, struct serial, dev);
 
 	if (i)
 		return false;
-	chardev_query(&host->chr, dev->name, info);
+	chardev_query(&serial->chr, dev->name, info);
 	info->frontend_open = true; /* a UART does not know */
 	return true;
 }
 
 static int serial_attach(struct device *dev, struct vm *vm, struct error *err)
 {
-	struct serial_host *host = dev->host;
+	struct serial *serial = container_of(dev, struct serial, dev);
 	const struct bus_region region = {SERIAL_PORT, REGS,	   &serial_bus_ops,
-					  dev,	       &dev->lock, dev->name};
+					  serial,      &dev->lock, dev->name};
 	int ret;
 
 	ret = bus_add(&vm->bus, BUS_PIO, &region, err);
 	if (ret)
 		return ret;
-	host->irq = (struct irq_line){.irq = &vm->irq, .gsi = SERIAL_GSI};
-	ret = timer_open(&host->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, dev, &dev->lock,
-			 err);
+	serial->irq = (struct irq_line){.irq = &vm->irq, .gsi = SERIAL_GSI};
+	ret = timer_open(&serial->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, serial,
+			 &dev->lock, err);
 	if (ret)
 		return ret;
-	ret = chardev_open(&host->chr, &vm->opt->serial, vm, &serial_chardev_ops, dev, &dev->lock,
-			   err);
+	ret = chardev_open(&serial->chr, &vm->opt->serial, vm, &serial_chardev_ops, serial,
+			   &dev->lock, err);
 	if (ret)
-		timer_close(&host->timer);
+		timer_close(&serial->timer);
 	return ret;
 }
 
 static void serial_detach(struct device *dev)
 {
-	struct serial_host *host = dev->host;
+	struct serial *serial = container_of(dev, struct serial, dev);
 
-	chardev_close(&host->chr);
-	timer_close(&host->timer);
+	chardev_close(&serial->chr);
+	timer_close(&serial->timer);
 }
 
 static void serial_reset(struct device *dev)
 {
-	struct serial_host *host = dev->host;
+	struct serial *serial = container_of(dev, struct serial, dev);
 
-	memset(dev->state, 0, sizeof(struct serial_state));
-	arm_timer(host, 0);
-	irq_line_renew(&host->irq, line_level(dev->state));
-	chardev_accept_input(&host->chr);
+	memset(&serial->s, 0, sizeof(serial->s));
+	arm_timer(serial, 0);
+	irq_line_renew(&serial->irq, line_level(&serial->s));
+	chardev_accept_input(&serial->chr);
 }
 
 static int serial_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
-	struct serial_host *host = dev->host;
+	struct serial *serial = container_of(dev, struct serial, dev);
 
 	(void)deadline_ns;
 	(void)err;
-	chardev_pause(&host->chr);
-	arm_timer(host, 0);
+	chardev_pause(&serial->chr);
+	arm_timer(serial, 0);
 	return 0;
 }
 
 static void serial_resume(struct device *dev)
 {
-	struct serial_host *host = dev->host;
+	struct serial *serial = container_of(dev, struct serial, dev);
 
-	chardev_resume(&host->chr);
-	tx_offer(dev);
-	rx_activity(dev);
-	irq_line_renew(&host->irq, line_level(dev->state));
+	chardev_resume(&serial->chr);
+	tx_offer(serial);
+	rx_activity(serial);
+	irq_line_renew(&serial->irq, line_level(&serial->s));
 }
 
 const struct device_ops serial_ops = {
 	.type = "serial",
 	.state = &serial_state_desc,
-	.host_size = sizeof(struct serial_host),
+	DEVICE_STRUCT(struct serial),
 	.guest_gsi = SERIAL_GSI,
 	.attach = serial_attach,
 	.detach = serial_detach,
