@@ -236,7 +236,7 @@ static void map_bar(struct pci_func *func, uint32_t bar)
 		.base = get_bar(func, bar),
 		.size = b->size_bytes,
 		.ops = b->ops,
-		.opaque = b->opaque ? b->opaque : func->dev,
+		.opaque = b->opaque,
 		.lock = &func->dev->lock,
 		.name = func->dev->name,
 	};

@@ -66,7 +66,7 @@ struct pci_bar {
 	bool is_prefetchable; /* only a bit in the BAR register */
 	bool is_io;	      /* ports; never 64-bit */
 	const struct bus_ops *ops;
-	void *opaque; /* of ops; NULL: the device */
+	void *opaque; /* of ops */
 	bool mapped;  /* on the bus, at gpa */
 	uint64_t gpa;
 };

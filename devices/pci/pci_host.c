@@ -20,6 +20,12 @@ struct pci_host_state {
 };
 #define PCI_HOST_STATE(F, A, V, T) F(T, address) PCI_STATE_ROWS(F, A, V, T, pci)
 
+struct pci_host {
+	struct device dev;
+	struct pci_host_state s;
+	struct pci_func func;
+};
+
 static const char *pci_host_check(const void *state)
 {
 	const struct pci_host_state *s = state;
@@ -32,40 +38,40 @@ STATE_DEFINE(pci_host_state, PCI_HOST_STATE, "pci-host", pci_host_check);
 
 static uint64_t ecam_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	const struct device *dev = opaque;
+	const struct pci_host *host = opaque;
 
-	return pci_config_read(dev->vm->pci, offset, size);
+	return pci_config_read(host->dev.vm->pci, offset, size);
 }
 
 static void ecam_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	const struct device *dev = opaque;
+	const struct pci_host *host = opaque;
 
-	pci_config_write(dev->vm->pci, offset, size, (uint32_t)value);
+	pci_config_write(host->dev.vm->pci, offset, size, (uint32_t)value);
 }
 
 static uint64_t address_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	const struct device *dev = opaque;
+	const struct pci_host *host = opaque;
 
 	(void)offset;
 	(void)size;
-	return ((const struct pci_host_state *)dev->state)->address;
+	return host->s.address;
 }
 
 static void address_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	const struct device *dev = opaque;
+	struct pci_host *host = opaque;
 
 	(void)offset;
 	(void)size;
-	((struct pci_host_state *)dev->state)->address = (uint32_t)value & ADDRESS_KEPT;
+	host->s.address = (uint32_t)value & ADDRESS_KEPT;
 }
 
 /* 0xcf8 has bus, slot and function from bit 8 on, ECAM from bit 12 on. False: not enabled. */
-static bool ecam_offset(const struct device *dev, uint64_t offset, uint64_t *ecam)
+static bool ecam_offset(const struct pci_host *host, uint64_t offset, uint64_t *ecam)
 {
-	uint32_t address = ((const struct pci_host_state *)dev->state)->address;
+	uint32_t address = host->s.address;
 
 	*ecam = (uint64_t)(address >> 8 & 0xffff) << 12 | (address & 0xff) | offset;
 	return address & ADDRESS_ENABLE;
@@ -73,20 +79,20 @@ static bool ecam_offset(const struct device *dev, uint64_t offset, uint64_t *eca
 
 static uint64_t data_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	const struct device *dev = opaque;
+	const struct pci_host *host = opaque;
 	uint64_t ecam;
 
-	return ecam_offset(dev, offset, &ecam) ? pci_config_read(dev->vm->pci, ecam, size)
-					       : UINT64_MAX;
+	return ecam_offset(host, offset, &ecam) ? pci_config_read(host->dev.vm->pci, ecam, size)
+						: UINT64_MAX;
 }
 
 static void data_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	const struct device *dev = opaque;
+	const struct pci_host *host = opaque;
 	uint64_t ecam;
 
-	if (ecam_offset(dev, offset, &ecam))
-		pci_config_write(dev->vm->pci, ecam, size, (uint32_t)value);
+	if (ecam_offset(host, offset, &ecam))
+		pci_config_write(host->dev.vm->pci, ecam, size, (uint32_t)value);
 }
 
 static const struct bus_ops ecam_ops = {.read = ecam_read, .write = ecam_write};
@@ -99,15 +105,16 @@ static void del_regions(const struct device *dev)
 	bus_del_all(&dev->vm->bus, &dev->vm->pci->lock);
 }
 
-static int add_regions(struct device *dev, struct error *err)
+static int add_regions(struct pci_host *host, struct error *err)
 {
-	struct vm *vm = dev->vm;
+	const char *name = host->dev.name;
+	struct vm *vm = host->dev.vm;
 	pthread_mutex_t *lock = &vm->pci->lock;
 	const struct arch_pci_layout *layout = &vm->pci->layout;
-	const struct bus_region ecam = {layout->ecam_gpa, layout->ecam_bytes, &ecam_ops, dev, lock,
-					dev->name};
-	const struct bus_region address = {ADDRESS_PORT, 1, &address_ops, dev, lock, dev->name};
-	const struct bus_region data = {DATA_PORT, 4, &data_ops, dev, lock, dev->name};
+	const struct bus_region ecam = {
+		layout->ecam_gpa, layout->ecam_bytes, &ecam_ops, host, lock, name};
+	const struct bus_region address = {ADDRESS_PORT, 1, &address_ops, host, lock, name};
+	const struct bus_region data = {DATA_PORT, 4, &data_ops, host, lock, name};
 	int ret = bus_add(&vm->bus, BUS_MMIO, &ecam, err);
 
 	if (!ret)
@@ -117,20 +124,21 @@ static int add_regions(struct device *dev, struct error *err)
 
 static int pci_host_attach(struct device *dev, struct vm *vm, struct error *err)
 {
-	struct pci_func *func = dev->host;
+	struct pci_host *host = container_of(dev, struct pci_host, dev);
+	struct pci_func *func = &host->func;
 	int ret = pci_create(vm, err);
 
 	if (ret)
 		return ret;
 	func->dev = dev;
-	func->state = &((struct pci_host_state *)dev->state)->pci;
+	func->state = &host->s.pci;
 	func->vendor = BRIDGE_VENDOR;
 	func->device = BRIDGE_DEVICE;
 	func->class_code = BRIDGE_CLASS;
 	ret = pci_add(func, vm, err);
 	if (ret)
 		goto destroy_pci;
-	ret = add_regions(dev, err);
+	ret = add_regions(host, err);
 	if (ret)
 		goto remove_func;
 	return 0;
@@ -145,29 +153,33 @@ destroy_pci:
 static void pci_host_detach(struct device *dev)
 {
 	del_regions(dev);
-	pci_remove(dev->host);
+	pci_remove(&container_of(dev, struct pci_host, dev)->func);
 	pci_destroy(dev->vm);
 }
 
 static void pci_host_reset(struct device *dev)
 {
-	((struct pci_host_state *)dev->state)->address = 0;
-	pci_reset(dev->host);
+	struct pci_host *host = container_of(dev, struct pci_host, dev);
+
+	host->s.address = 0;
+	pci_reset(&host->func);
 }
 
 static int pci_host_compare(struct device *dev, const void *saved, struct error *err)
 {
-	return pci_compare(dev->host, &((const struct pci_host_state *)saved)->pci, err);
+	const struct pci_host_state *was = saved;
+
+	return pci_compare(&container_of(dev, struct pci_host, dev)->func, &was->pci, err);
 }
 
 static int pci_host_post_load(struct device *dev, struct error *err)
 {
-	return pci_post_load(dev->host, err);
+	return pci_post_load(&container_of(dev, struct pci_host, dev)->func, err);
 }
 
 static void pci_host_resume(struct device *dev)
 {
-	pci_resume(dev->host);
+	pci_resume(&container_of(dev, struct pci_host, dev)->func);
 }
 
 static uint32_t pci_host_count(const struct options *opt)
@@ -180,7 +192,7 @@ const struct device_ops pci_host_ops = {
 	.name = "pci",
 	.count = pci_host_count,
 	.state = &pci_host_state_desc,
-	.host_size = sizeof(struct pci_func),
+	DEVICE_STRUCT(struct pci_host),
 	.attach = pci_host_attach,
 	.detach = pci_host_detach,
 	.reset = pci_host_reset,

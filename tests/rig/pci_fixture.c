@@ -8,14 +8,14 @@ struct pci_fake pci_fake[PCI_SLOTS];
 
 static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	const struct pci_fake *f = ((struct device *)opaque)->host;
+	const struct pci_fake *f = opaque;
 
 	return (f->written + offset) & (size == 8 ? UINT64_MAX : (1ull << (8 * size)) - 1);
 }
 
 static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	struct pci_fake *f = ((struct device *)opaque)->host;
+	struct pci_fake *f = opaque;
 
 	(void)size;
 	f->written = value;
@@ -25,7 +25,7 @@ static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
 
 static void bar_changed(struct device *dev, uint32_t bar)
 {
-	struct pci_fake *f = dev->host;
+	struct pci_fake *f = container_of(dev, struct pci_fake, dev);
 
 	ck_assert_uint_lt(bar, PCI_BARS);
 	ck_assert_uint_gt(f->func.bar[bar].size_bytes, 0);
@@ -34,14 +34,14 @@ static void bar_changed(struct device *dev, uint32_t bar)
 
 static void vectors_changed(struct device *dev)
 {
-	struct pci_fake *f = dev->host;
+	struct pci_fake *f = container_of(dev, struct pci_fake, dev);
 
 	f->vector_changes++;
 }
 
 static void config_read(struct device *dev, uint32_t offset, uint32_t bytes)
 {
-	struct pci_fake *f = dev->host;
+	struct pci_fake *f = container_of(dev, struct pci_fake, dev);
 
 	ck_assert_uint_le(offset + bytes, PCI_CONFIG_BYTES);
 	f->config_reads++;
@@ -49,7 +49,7 @@ static void config_read(struct device *dev, uint32_t offset, uint32_t bytes)
 
 static void config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 {
-	struct pci_fake *f = dev->host;
+	struct pci_fake *f = container_of(dev, struct pci_fake, dev);
 
 	ck_assert_uint_le(offset + bytes, PCI_CONFIG_BYTES);
 	f->config_writes++;
@@ -63,7 +63,6 @@ static void init(uint32_t i)
 	pthread_mutex_init(&f->dev.lock, NULL);
 	snprintf(f->dev.name, sizeof(f->dev.name), "fake%u", i);
 	f->dev.vm = &rig.vm;
-	f->dev.host = f;
 	f->func = (struct pci_func){
 		.dev = &f->dev,
 		.state = &f->state,
@@ -87,12 +86,14 @@ int pci_fixture_add(uint32_t i, struct error *err)
 		{.offset = 4, .bytes = 4, .writable = 0x0000ff00},
 		{.offset = 8, .bytes = 1, .value = 0x33},
 	};
-	struct pci_func *func = &pci_fake[i].func;
+	struct pci_fake *f = &pci_fake[i];
+	struct pci_func *func = &f->func;
 
 	init(i);
-	func->bar[FAKE_WIDE] =
-		(struct pci_bar){.size_bytes = FAKE_WIDE_BYTES, .is_64bit = true, .ops = &bar_ops};
-	func->bar[FAKE_NARROW] = (struct pci_bar){.size_bytes = FAKE_NARROW_BYTES, .ops = &bar_ops};
+	func->bar[FAKE_WIDE] = (struct pci_bar){
+		.size_bytes = FAKE_WIDE_BYTES, .is_64bit = true, .ops = &bar_ops, .opaque = f};
+	func->bar[FAKE_NARROW] =
+		(struct pci_bar){.size_bytes = FAKE_NARROW_BYTES, .ops = &bar_ops, .opaque = f};
 	func->nvectors = FAKE_VECTORS;
 	func->msix_bar = FAKE_MSIX;
 	ck_assert_uint_eq(pci_add_cap(func, PCI_CAP_ID_VNDR, 9, regs, 3), FAKE_CAP);
@@ -101,7 +102,7 @@ int pci_fixture_add(uint32_t i, struct error *err)
 
 static bool msix_pending(struct device *dev, uint32_t vector)
 {
-	struct pci_fake *f = dev->host;
+	struct pci_fake *f = container_of(dev, struct pci_fake, dev);
 	struct irq_msi msi;
 
 	ck_assert_uint_lt(vector, FOREIGN_VECTORS);
@@ -110,7 +111,7 @@ static bool msix_pending(struct device *dev, uint32_t vector)
 
 static uint64_t foreign_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	struct pci_fake *f = ((struct device *)opaque)->host;
+	struct pci_fake *f = opaque;
 
 	if (offset >= FOREIGN_PBA)
 		return pci_msix_pba_read(&f->func, offset - FOREIGN_PBA, size);
@@ -121,7 +122,7 @@ static uint64_t foreign_read(void *opaque, uint64_t offset, uint32_t size)
 
 static void foreign_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	struct pci_fake *f = ((struct device *)opaque)->host;
+	struct pci_fake *f = opaque;
 
 	if (offset < FOREIGN_TABLE)
 		bar_write(opaque, offset, size, value);
@@ -143,22 +144,25 @@ int pci_fixture_add_foreign(uint32_t i, struct error *err)
 		{.offset = PCI_MSIX_TABLE, .bytes = 4, .value = FOREIGN_TABLE | FOREIGN_WIDE},
 		{.offset = PCI_MSIX_PBA, .bytes = 4, .value = FOREIGN_PBA | FOREIGN_WIDE},
 	};
-	struct pci_func *func = &pci_fake[i].func;
+	struct pci_fake *f = &pci_fake[i];
+	struct pci_func *func = &f->func;
 
 	init(i);
 	func->bar[FOREIGN_PORTS] =
-		(struct pci_bar){.size_bytes = 32, .is_io = true, .ops = &bar_ops};
-	func->bar[FOREIGN_SMALL] =
-		(struct pci_bar){.size_bytes = 16, .is_prefetchable = true, .ops = &bar_ops};
+		(struct pci_bar){.size_bytes = 32, .is_io = true, .ops = &bar_ops, .opaque = f};
+	func->bar[FOREIGN_SMALL] = (struct pci_bar){
+		.size_bytes = 16, .is_prefetchable = true, .ops = &bar_ops, .opaque = f};
 	func->bar[FOREIGN_WIDE] = (struct pci_bar){.size_bytes = 0x4000,
 						   .is_64bit = true,
 						   .is_prefetchable = true,
-						   .ops = &foreign_ops};
-	func->bar[FOREIGN_MEDIUM] = (struct pci_bar){.size_bytes = 256, .ops = &bar_ops};
+						   .ops = &foreign_ops,
+						   .opaque = f};
+	func->bar[FOREIGN_MEDIUM] =
+		(struct pci_bar){.size_bytes = 256, .ops = &bar_ops, .opaque = f};
 	func->bar[FOREIGN_FEW_PORTS] =
-		(struct pci_bar){.size_bytes = 4, .is_io = true, .ops = &bar_ops};
+		(struct pci_bar){.size_bytes = 4, .is_io = true, .ops = &bar_ops, .opaque = f};
 	func->nvectors = FOREIGN_VECTORS;
-	func->msix_entry = pci_fake[i].entry;
+	func->msix_entry = f->entry;
 	func->msix_pending = msix_pending;
 	pci_put_cap(func, FOREIGN_MSIX, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, msix, 3);
 	pci_put_cap(func, FOREIGN_CAP, PCI_CAP_ID_VNDR, 6, regs, 1);
