@@ -28,14 +28,14 @@ static void ring_broken(void *opaque, uint32_t events)
 	(void)events;
 	if (read(vhost->error_fd, &count, sizeof(count)) <= 0)
 		return;
-	if (ram_fault_reason(&vhost->dev->vm->ram, &reason))
+	if (ram_fault_reason(&vhost->virtio->dev.vm->ram, &reason))
 		error_prefix(&why, "%s", reason.msg);
-	virtio_broken(vhost->dev, vhost->first, why.msg);
+	virtio_broken(vhost->virtio, vhost->first, why.msg);
 }
 
 static int set_memory(struct vhost *vhost, struct error *err)
 {
-	const struct ram *ram = &vhost->dev->vm->ram;
+	const struct ram *ram = &vhost->virtio->dev.vm->ram;
 	struct {
 		struct vhost_memory head;
 		struct vhost_memory_region region[RAM_MAX_REGIONS];
@@ -60,7 +60,7 @@ static int new_eventfd(const struct vhost *vhost, int *fd, struct error *err)
 
 static int set_up(struct vhost *vhost, struct error *err)
 {
-	struct loop *loop = &vhost->dev->vm->loop;
+	struct loop *loop = &vhost->virtio->dev.vm->loop;
 	int ret;
 
 	if (ioctl(vhost->fd, VHOST_SET_OWNER))
@@ -74,31 +74,33 @@ static int set_up(struct vhost *vhost, struct error *err)
 		ret = new_eventfd(vhost, &vhost->error_fd, err);
 	if (ret)
 		return ret;
-	ret = loop_add(loop, vhost->error_fd, EPOLLIN, ring_broken, vhost, &vhost->dev->lock);
-	return ret ? error_set(err, ret, "%s: event loop: %s", vhost->dev->name, strerror(-ret))
+	ret = loop_add(loop, vhost->error_fd, EPOLLIN, ring_broken, vhost,
+		       &vhost->virtio->dev.lock);
+	return ret ? error_set(err, ret, "%s: event loop: %s", vhost->virtio->dev.name,
+			       strerror(-ret))
 		   : 0;
 }
 
-int vhost_open(struct vhost *vhost, struct device *dev, uint32_t first, const char *node,
+int vhost_open(struct vhost *vhost, struct virtio *virtio, uint32_t first, const char *node,
 	       const char *module, struct error *err)
 {
 	int ret;
 
 	*vhost = VHOST_CLOSED;
-	vhost->dev = dev;
+	vhost->virtio = virtio;
 	vhost->node = node;
 	vhost->first = first;
 	vhost->fd = open(node, O_RDWR | O_CLOEXEC);
 	if (vhost->fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
 		return error_set(err, -errno, "%s: the host's kernel has no %s: modprobe %s",
-				 dev->name, node, module);
+				 virtio->dev.name, node, module);
 	if (vhost->fd < 0)
 		return error_set(err, -errno,
 				 "%s: %s: %s: give this user access to it (group kvm or an ACL)",
-				 dev->name, node, strerror(errno));
+				 virtio->dev.name, node, strerror(errno));
 	ret = set_up(vhost, err);
 	if (ret) {
-		error_prefix(err, "%s", dev->name);
+		error_prefix(err, "%s", virtio->dev.name);
 		vhost_close(vhost);
 	}
 	return ret;
@@ -111,7 +113,7 @@ void vhost_close(struct vhost *vhost)
 	/* First: it uses the other descriptors. */
 	close(vhost->fd);
 	if (vhost->error_fd >= 0) {
-		loop_del(&vhost->dev->vm->loop, vhost->error_fd);
+		loop_del(&vhost->virtio->dev.vm->loop, vhost->error_fd);
 		close(vhost->error_fd);
 	}
 	for (int i = 0; i < VHOST_RINGS; i++)
@@ -131,8 +133,7 @@ int vhost_set_features(struct vhost *vhost, uint64_t accepted, struct error *err
 
 int vhost_start_ring(struct vhost *vhost, uint32_t ring, struct error *err)
 {
-	const struct virtio *virtio = vhost->dev->host;
-	const struct virtio_queue *queue = &virtio->queue[vhost->first + ring];
+	const struct virtio_queue *queue = &vhost->virtio->queue[vhost->first + ring];
 	struct vhost_vring_state size = {ring, queue->q.size}, base = {ring, queue->q.last_avail};
 	struct vhost_vring_addr addr = {
 		.index = ring,
@@ -158,15 +159,14 @@ int vhost_start_ring(struct vhost *vhost, uint32_t ring, struct error *err)
 	for (size_t i = 0; i < sizeof(step) / sizeof(step[0]); i++)
 		if (ioctl(vhost->fd, step[i].request, step[i].arg))
 			return failed(vhost, step[i].name, err);
-	virtio_call_fd(vhost->dev, vhost->first + ring, vhost->call_fd[ring]);
+	virtio_call_fd(vhost->virtio, vhost->first + ring, vhost->call_fd[ring]);
 	vhost->running[ring] = true;
 	return 0;
 }
 
 void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
 {
-	struct virtio *virtio = vhost->dev->host;
-	struct virtq *q = &virtio->queue[vhost->first + ring].q;
+	struct virtq *q = &vhost->virtio->queue[vhost->first + ring].q;
 	struct vhost_vring_file none = {ring, VHOST_FILE_UNBIND};
 	struct vhost_vring_state base = {.index = ring};
 	uint16_t used;
@@ -180,10 +180,10 @@ void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
 	q->signalled_valid = false;
 	ioctl(vhost->fd, VHOST_SET_VRING_KICK, &none);
 	if (ioctl(vhost->fd, VHOST_GET_VRING_BASE, &base)) {
-		log_error("%s: %s: VHOST_GET_VRING_BASE: %s", vhost->dev->name, vhost->node,
+		log_error("%s: %s: VHOST_GET_VRING_BASE: %s", vhost->virtio->dev.name, vhost->node,
 			  strerror(errno));
 		base.num = used;
 	}
 	q->last_avail = (uint16_t)base.num;
-	virtio_call_fd(vhost->dev, vhost->first + ring, -1);
+	virtio_call_fd(vhost->virtio, vhost->first + ring, -1);
 }

@@ -12,7 +12,7 @@
 #define VHOST_RINGS 2
 
 struct vhost {
-	struct device *dev;
+	struct virtio *virtio;
 	const char *node;
 	int fd;		   /* -1: not open */
 	uint64_t features; /* that the kernel offers */
@@ -24,7 +24,7 @@ struct vhost {
 #define VHOST_CLOSED ((struct vhost){.fd = -1, .error_fd = -1, .call_fd = {-1, -1}})
 
 /* Hands guest RAM to the kernel. module: named in the message if there is no such node. */
-int vhost_open(struct vhost *vhost, struct device *dev, uint32_t first, const char *node,
+int vhost_open(struct vhost *vhost, struct virtio *virtio, uint32_t first, const char *node,
 	       const char *module, struct error *err) must_check;
 /* Idempotent. */
 void vhost_close(struct vhost *vhost);

@@ -40,7 +40,7 @@ static uint32_t tx_queue(const struct net_pair *pair)
 
 static bool is_broken(const struct net_pair *pair)
 {
-	return atomic_load(&net_host(pair->dev)->virtio.broken);
+	return atomic_load(&pair->net->virtio.broken);
 }
 
 /* Watches the pair's descriptor only while there is something to do with it: one that was hung up
@@ -75,21 +75,21 @@ static bool rx_has_room(struct net_rx *rx)
 
 /* Bytes of buffers that a packet may need; without mergeable buffers it is one chain, whatever its
  * size. */
-static uint64_t rx_wanted(const struct device *dev)
+static uint64_t rx_wanted(const struct net *net)
 {
 	const uint64_t large = NET_FEATURE(GUEST_TSO4) | NET_FEATURE(GUEST_TSO6);
 
-	if (!virtio_has(dev, VIRTIO_NET_F_MRG_RXBUF))
+	if (!virtio_has(&net->virtio, VIRTIO_NET_F_MRG_RXBUF))
 		return 1;
-	return net_state(dev)->virtio.accepted & large ? NET_PACKET_BYTES : SMALL_BYTES;
+	return net->s.virtio.accepted & large ? NET_PACKET_BYTES : SMALL_BYTES;
 }
 
 /* Takes buffers until the largest packet fits, or no more are there. */
 static int rx_fill(struct net_pair *pair, struct error *err)
 {
-	struct virtq *q = &net_queue(pair->dev, rx_queue(pair))->q;
+	struct virtq *q = &pair->net->virtio.queue[rx_queue(pair)].q;
 	struct net_rx *rx = &pair->rx;
-	uint64_t wanted = rx->held ? rx->held : rx_wanted(pair->dev);
+	uint64_t wanted = rx->held ? rx->held : rx_wanted(pair->net);
 	int ret;
 
 	while (rx->bytes < wanted && rx_has_room(rx)) {
@@ -117,7 +117,7 @@ static struct virtq_chain rx_view(struct net_rx *rx)
 /* The chains that hold a packet go back to the driver, all at once. */
 static void rx_give(struct net_pair *pair, uint64_t bytes)
 {
-	struct virtq *q = &net_queue(pair->dev, rx_queue(pair))->q;
+	struct virtq *q = &pair->net->virtio.queue[rx_queue(pair)].q;
 	struct net_rx *rx = &pair->rx;
 	struct virtq_chain view = rx_view(rx);
 	uint16_t merged;
@@ -141,7 +141,7 @@ static void rx_give(struct net_pair *pair, uint64_t bytes)
 /* The packet's bytes: those that were read before, or a new one's. */
 static int64_t rx_packet(struct net_pair *pair)
 {
-	struct net_backend *be = &net_host(pair->dev)->backend;
+	struct net_backend *be = &pair->net->backend;
 	struct net_rx *rx = &pair->rx;
 	int64_t bytes;
 
@@ -157,7 +157,7 @@ static int64_t rx_packet(struct net_pair *pair)
 /* Waits for the driver's buffers. Returns true if some have come meanwhile. */
 static bool rx_wait(struct net_pair *pair)
 {
-	pair->rx.waits = !virtq_want_kicks(&net_queue(pair->dev, rx_queue(pair))->q);
+	pair->rx.waits = !virtq_want_kicks(&pair->net->virtio.queue[rx_queue(pair)].q);
 	return !pair->rx.waits;
 }
 
@@ -175,12 +175,12 @@ static int rx_one(struct net_pair *pair, struct error *err)
 		return rx_wait(pair);
 	bytes = rx_packet(pair);
 	if (bytes == -EFAULT)
-		(void)!vm_ram_broke(pair->dev->vm, rx->iov[rx->iov_from].iov_base);
+		(void)!vm_ram_broke(pair->net->virtio.dev.vm, rx->iov[rx->iov_from].iov_base);
 	if (bytes < 0)
 		return 0;
 	rx->held = 0;
 	if ((uint64_t)bytes > rx->bytes) {
-		if (!virtio_has(pair->dev, VIRTIO_NET_F_MRG_RXBUF) || !rx_has_room(rx))
+		if (!virtio_has(&pair->net->virtio, VIRTIO_NET_F_MRG_RXBUF) || !rx_has_room(rx))
 			return 1; /* too long for the driver's buffers: lost */
 		rx->held = (uint64_t)bytes;
 		return rx_wait(pair);
@@ -196,7 +196,7 @@ static int rx_one(struct net_pair *pair, struct error *err)
 /* No carrier: frames that come are lost. */
 static int rx_lose(struct net_pair *pair)
 {
-	struct net_backend *be = &net_host(pair->dev)->backend;
+	struct net_backend *be = &pair->net->backend;
 	const struct iovec all = {pair->rx.spill, sizeof(pair->rx.spill)};
 
 	pair->rx.held = 0;
@@ -205,21 +205,21 @@ static int rx_lose(struct net_pair *pair)
 
 static void rx_turn(struct net_pair *pair)
 {
-	struct device *dev = pair->dev;
+	struct net *net = pair->net;
 	struct error err;
 	int ret = 1;
 
-	if (is_broken(pair) || !net_queue(dev, rx_queue(pair))->running)
+	if (is_broken(pair) || !net->virtio.queue[rx_queue(pair)].running)
 		return;
 	pair->rx.waits = false;
-	virtq_no_kicks(&net_queue(dev, rx_queue(pair))->q);
+	virtq_no_kicks(&net->virtio.queue[rx_queue(pair)].q);
 	for (int i = 0; i < BATCH && ret > 0; i++)
-		ret = net_state(dev)->link_down ? rx_lose(pair) : rx_one(pair, &err);
-	virtio_used(dev, rx_queue(pair));
+		ret = net->s.link_down ? rx_lose(pair) : rx_one(pair, &err);
+	virtio_used(&net->virtio, rx_queue(pair));
 	if (ret > 0)
-		virtio_kick(dev, rx_queue(pair));
+		virtio_kick(&net->virtio, rx_queue(pair));
 	if (ret < 0)
-		virtio_broken(dev, rx_queue(pair), err.msg);
+		virtio_broken(&net->virtio, rx_queue(pair), err.msg);
 	watch(pair);
 }
 
@@ -228,27 +228,27 @@ static void rx_turn(struct net_pair *pair)
 /* False: the back end does not take it now. */
 static bool tx_one(struct net_pair *pair, const struct virtq_chain *chain)
 {
-	struct net_backend *be = &net_host(pair->dev)->backend;
+	struct net_backend *be = &pair->net->backend;
 	int ret;
 
 	if (chain->read_bytes < NET_HDR_BYTES + FRAME_BYTES ||
 	    chain->read_bytes > NET_PACKET_BYTES) {
-		log_guest("%s: a packet of %llu bytes from the guest is dropped", pair->dev->name,
-			  (unsigned long long)chain->read_bytes);
+		log_guest("%s: a packet of %llu bytes from the guest is dropped",
+			  pair->net->virtio.dev.name, (unsigned long long)chain->read_bytes);
 		return true;
 	}
-	if (net_state(pair->dev)->link_down)
+	if (pair->net->s.link_down)
 		return true;
 	ret = be->ops->send(be, pair->index, chain->iov, chain->nread);
 	if (ret == -EFAULT)
-		(void)!vm_ram_broke(pair->dev->vm, chain->iov->iov_base);
+		(void)!vm_ram_broke(pair->net->virtio.dev.vm, chain->iov->iov_base);
 	return ret != -EAGAIN;
 }
 
 /* As tx_one(), for the next chain: 1: go on, 0: there is none, or the back end must wait. */
 static int tx_next(struct net_pair *pair, struct error *err)
 {
-	struct virtq *q = &net_queue(pair->dev, tx_queue(pair))->q;
+	struct virtq *q = &pair->net->virtio.queue[tx_queue(pair)].q;
 	struct iovec iov[NET_CHAIN_IOV];
 	struct virtq_chain chain = {.iov = iov};
 	int ret = virtq_pop(q, &chain, NET_CHAIN_IOV, err);
@@ -268,21 +268,21 @@ static int tx_next(struct net_pair *pair, struct error *err)
 
 static void tx_turn(struct net_pair *pair)
 {
-	struct device *dev = pair->dev;
+	struct net *net = pair->net;
 	struct error err;
 	int ret = 1;
 
-	if (is_broken(pair) || !net_queue(dev, tx_queue(pair))->running)
+	if (is_broken(pair) || !net->virtio.queue[tx_queue(pair)].running)
 		return;
 	pair->tx_waits = false;
-	virtq_no_kicks(&net_queue(dev, tx_queue(pair))->q);
+	virtq_no_kicks(&net->virtio.queue[tx_queue(pair)].q);
 	for (int i = 0; i < BATCH && ret > 0; i++)
 		ret = tx_next(pair, &err);
-	virtio_used(dev, tx_queue(pair));
+	virtio_used(&net->virtio, tx_queue(pair));
 	if (ret > 0)
-		virtio_kick(dev, tx_queue(pair));
+		virtio_kick(&net->virtio, tx_queue(pair));
 	if (ret < 0)
-		virtio_broken(dev, tx_queue(pair), err.msg);
+		virtio_broken(&net->virtio, tx_queue(pair), err.msg);
 	watch(pair);
 }
 
@@ -291,7 +291,7 @@ static void tx_turn(struct net_pair *pair)
 static void fd_ready(void *opaque, uint32_t events)
 {
 	struct net_pair *pair = opaque;
-	struct net_backend *be = &net_host(pair->dev)->backend;
+	struct net_backend *be = &pair->net->backend;
 
 	/* Errors and hang-ups are found by whoever uses the descriptor next. */
 	if (events & ~(uint32_t)EPOLLIN) {
@@ -307,22 +307,23 @@ static void fd_ready(void *opaque, uint32_t events)
 
 static void watch(struct net_pair *pair)
 {
-	struct net_host *host = net_host(pair->dev);
-	struct net_backend *be = &host->backend;
+	struct net *net = pair->net;
+	struct net_backend *be = &net->backend;
 	int fd = be->fd[pair->index];
 	uint32_t events = 0;
 
-	if (!pair->rx.waits && !is_broken(pair) && net_queue(pair->dev, rx_queue(pair))->running)
+	if (!pair->rx.waits && !is_broken(pair) && net->virtio.queue[rx_queue(pair)].running)
 		events |= EPOLLIN;
 	if (fd >= 0 && (pair->tx_waits || be->unsent))
 		events |= EPOLLOUT;
 	if (pair->watched && events) {
-		loop_mod(host->loop, fd, events);
+		loop_mod(net->loop, fd, events);
 	} else if (pair->watched) {
-		loop_del(host->loop, fd);
+		loop_del(net->loop, fd);
 		pair->watched = false;
 	} else if (fd >= 0 && events) {
-		pair->watched = !loop_add(host->loop, fd, events, fd_ready, pair, &pair->dev->lock);
+		pair->watched =
+			!loop_add(net->loop, fd, events, fd_ready, pair, &net->virtio.dev.lock);
 	}
 }
 
@@ -331,7 +332,7 @@ static void rx_kicked(void *opaque, uint32_t events)
 	struct net_pair *pair = opaque;
 
 	(void)events;
-	virtio_take_kick(pair->dev, rx_queue(pair));
+	virtio_take_kick(&pair->net->virtio, rx_queue(pair));
 	rx_turn(pair);
 }
 
@@ -340,43 +341,41 @@ static void tx_kicked(void *opaque, uint32_t events)
 	struct net_pair *pair = opaque;
 
 	(void)events;
-	virtio_take_kick(pair->dev, tx_queue(pair));
+	virtio_take_kick(&pair->net->virtio, tx_queue(pair));
 	tx_turn(pair);
 }
 
-static void start_queues(struct device *dev)
+static void start_queues(struct net *net)
 {
-	struct net_host *host = net_host(dev);
 	int ret = 0;
 
-	for (uint32_t i = 0; i < net_state(dev)->pairs; i++) {
-		struct net_pair *pair = &host->pair[i];
+	for (uint32_t i = 0; i < net->s.pairs; i++) {
+		struct net_pair *pair = &net->pair[i];
 
-		ret |= loop_add(host->loop, net_queue(dev, rx_queue(pair))->kick_fd, EPOLLIN,
-				rx_kicked, pair, &dev->lock);
-		ret |= loop_add(host->loop, net_queue(dev, tx_queue(pair))->kick_fd, EPOLLIN,
-				tx_kicked, pair, &dev->lock);
+		ret |= loop_add(net->loop, net->virtio.queue[rx_queue(pair)].kick_fd, EPOLLIN,
+				rx_kicked, pair, &net->virtio.dev.lock);
+		ret |= loop_add(net->loop, net->virtio.queue[tx_queue(pair)].kick_fd, EPOLLIN,
+				tx_kicked, pair, &net->virtio.dev.lock);
 	}
 	if (ret)
-		log_error("%s: its queues cannot be watched", dev->name);
+		log_error("%s: its queues cannot be watched", net->virtio.dev.name);
 }
 
-static void stop_queues(struct device *dev)
+static void stop_queues(struct net *net)
 {
-	struct net_host *host = net_host(dev);
 
-	for (uint32_t i = 0; i < net_state(dev)->pairs; i++) {
-		struct net_pair *pair = &host->pair[i];
+	for (uint32_t i = 0; i < net->s.pairs; i++) {
+		struct net_pair *pair = &net->pair[i];
 		struct net_rx *rx = &pair->rx;
 
-		loop_del(host->loop, net_queue(dev, rx_queue(pair))->kick_fd);
-		loop_del(host->loop, net_queue(dev, tx_queue(pair))->kick_fd);
+		loop_del(net->loop, net->virtio.queue[rx_queue(pair)].kick_fd);
+		loop_del(net->loop, net->virtio.queue[tx_queue(pair)].kick_fd);
 		if (pair->watched)
-			loop_del(host->loop, host->backend.fd[i]);
+			loop_del(net->loop, net->backend.fd[i]);
 		pair->watched = pair->tx_waits = rx->waits = false;
 		/* A packet that waited for more buffers is lost: all of them go back unused. */
 		for (; rx->chain_from < rx->chain_to; rx->chain_to--)
-			virtq_unpop(&net_queue(dev, rx_queue(pair))->q);
+			virtq_unpop(&net->virtio.queue[rx_queue(pair)].q);
 		rx->chain_from = rx->chain_to = rx->iov_from = rx->iov_to = 0;
 		rx->bytes = rx->held = 0;
 	}
@@ -406,69 +405,67 @@ static void stop_vhost_pair(struct net_pair *pair)
 
 static int start_vhost_pair(struct net_pair *pair, struct error *err)
 {
-	struct device *dev = pair->dev;
-	int ret = vhost_set_features(&pair->vhost, net_state(dev)->virtio.accepted, err);
+	struct net *net = pair->net;
+	int ret = vhost_set_features(&pair->vhost, net->s.virtio.accepted, err);
 
 	for (uint32_t ring = 0; !ret && ring < VHOST_RINGS; ring++)
 		ret = vhost_start_ring(&pair->vhost, ring, err);
 	if (!ret)
-		ret = set_vhost_backend(pair, &net_host(dev)->backend, err);
+		ret = set_vhost_backend(pair, &net->backend, err);
 	if (ret)
 		stop_vhost_pair(pair);
 	return ret;
 }
 
 /* A driver that sets up one queue of a pair alone is served by this process. */
-static bool vhost_fits(const struct device *dev)
+static bool vhost_fits(const struct net *net)
 {
-	const struct net_state *s = net_state(dev);
+	const struct net_state *s = &net->s;
 
-	if (!net_host(dev)->has_vhost || s->link_down)
+	if (!net->has_vhost || s->link_down)
 		return false;
 	for (uint32_t i = 0; i < 2u * s->pairs; i++)
-		if (!net_queue(dev, i)->running)
+		if (!net->virtio.queue[i].running)
 			return false;
 	return true;
 }
 
 /* --- start and stop */
 
-void net_io_start(struct device *dev)
+void net_io_start(struct net *net)
 {
-	struct net_host *host = net_host(dev);
-	uint32_t n = net_state(dev)->pairs, i = 0;
+	uint32_t n = net->s.pairs, i = 0;
 	struct error err;
 
-	host->vhost_runs = vhost_fits(dev);
-	for (; host->vhost_runs && i < n; i++) {
-		if (!start_vhost_pair(&host->pair[i], &err))
+	net->vhost_runs = vhost_fits(net);
+	for (; net->vhost_runs && i < n; i++) {
+		if (!start_vhost_pair(&net->pair[i], &err))
 			continue;
-		log_error("%s: %s: going on without vhost", dev->name, err.msg);
-		host->vhost_runs = false;
+		log_error("%s: %s: going on without vhost", net->virtio.dev.name, err.msg);
+		net->vhost_runs = false;
 		break;
 	}
-	if (host->vhost_runs)
+	if (net->vhost_runs)
 		return;
 	while (i--)
-		stop_vhost_pair(&host->pair[i]);
-	start_queues(dev);
+		stop_vhost_pair(&net->pair[i]);
+	start_queues(net);
 }
 
-void net_io_stop(struct device *dev)
+void net_io_stop(struct net *net)
 {
-	struct net_host *host = net_host(dev);
 
-	if (host->vhost_runs)
-		for (uint32_t i = 0; i < net_state(dev)->pairs; i++)
-			stop_vhost_pair(&host->pair[i]);
+	if (net->vhost_runs)
+		for (uint32_t i = 0; i < net->s.pairs; i++)
+			stop_vhost_pair(&net->pair[i]);
 	else
-		stop_queues(dev);
-	host->vhost_runs = false;
+		stop_queues(net);
+	net->vhost_runs = false;
 }
 
-void net_io_drain(struct device *dev, uint64_t deadline_ns)
+void net_io_drain(struct net *net, uint64_t deadline_ns)
 {
-	struct net_backend *be = &net_host(dev)->backend;
+	struct net_backend *be = &net->backend;
 	uint64_t end_ns = clock_now_ns() + DRAIN_NS;
 	struct pollfd ready = {.events = POLLOUT};
 
@@ -487,107 +484,103 @@ void net_io_drain(struct device *dev, uint64_t deadline_ns)
 
 static void on_connect(void *opaque)
 {
-	struct device *dev = opaque;
-	struct net_host *host = net_host(dev);
+	struct net *net = opaque;
 
-	if (host->virtio.started && !host->vhost_runs)
-		watch(&host->pair[0]);
+	if (net->virtio.started && !net->vhost_runs)
+		watch(&net->pair[0]);
 }
 
 static void on_disconnect(void *opaque, int fd)
 {
-	struct device *dev = opaque;
-	struct net_host *host = net_host(dev);
+	struct net *net = opaque;
 
-	for (uint32_t i = 0; i < host->config->queues; i++) {
-		struct net_pair *pair = &host->pair[i];
+	for (uint32_t i = 0; i < net->config->queues; i++) {
+		struct net_pair *pair = &net->pair[i];
 
-		if (host->backend.fd[i] != fd)
+		if (net->backend.fd[i] != fd)
 			continue;
 		if (pair->watched)
-			loop_del(host->loop, fd);
+			loop_del(net->loop, fd);
 		pair->watched = false;
 		if (pair->tx_waits)
-			virtio_kick(dev, tx_queue(pair));
+			virtio_kick(&net->virtio, tx_queue(pair));
 	}
 }
 
-static int open_vhost(struct device *dev, struct error *err)
+static int open_vhost(struct net *net, struct error *err)
 {
-	struct net_host *host = net_host(dev);
 	int ret = 0;
 
-	for (uint32_t i = 0; !ret && i < host->config->queues; i++) {
-		struct vhost *vhost = &host->pair[i].vhost;
+	for (uint32_t i = 0; !ret && i < net->config->queues; i++) {
+		struct vhost *vhost = &net->pair[i].vhost;
 
-		ret = vhost_open(vhost, dev, 2 * i, NET_NODE, "vhost_net", err);
+		ret = vhost_open(vhost, &net->virtio, 2 * i, NET_NODE, "vhost_net", err);
 		if (!ret && NET_VHOST_FEATURES & ~vhost->features)
-			ret = error_set(err, -EOPNOTSUPP, "%s: %s lacks features %#llx", dev->name,
-					NET_NODE, NET_VHOST_FEATURES & ~vhost->features);
+			ret = error_set(err, -EOPNOTSUPP, "%s: %s lacks features %#llx",
+					net->virtio.dev.name, NET_NODE,
+					NET_VHOST_FEATURES & ~vhost->features);
 	}
 	if (ret)
-		for (uint32_t i = 0; i < host->config->queues; i++)
-			vhost_close(&host->pair[i].vhost);
-	host->has_vhost = !ret;
+		for (uint32_t i = 0; i < net->config->queues; i++)
+			vhost_close(&net->pair[i].vhost);
+	net->has_vhost = !ret;
 	return ret;
 }
 
 /* vhost=auto uses vhost if the host has it. */
-static int choose_server(struct device *dev, struct vm *vm, struct error *err)
+static int choose_server(struct net *net, struct vm *vm, struct error *err)
 {
-	struct net_host *host = net_host(dev);
-	enum on_off_auto wish = host->config->vhost;
+	enum on_off_auto wish = net->config->vhost;
 
-	if (!host->backend.ops->has_vhost && wish == AUTO_ON)
-		return error_set(err, -EINVAL, "%s: vhost=on needs a tap: leave it out", dev->name);
-	if (host->backend.ops->has_vhost && wish != AUTO_OFF) {
-		int ret = open_vhost(dev, err);
+	if (!net->backend.ops->has_vhost && wish == AUTO_ON)
+		return error_set(err, -EINVAL, "%s: vhost=on needs a tap: leave it out",
+				 net->virtio.dev.name);
+	if (net->backend.ops->has_vhost && wish != AUTO_OFF) {
+		int ret = open_vhost(net, err);
 
 		if (ret && wish == AUTO_ON)
 			return ret;
 		if (ret)
 			log_info("%s; packets go through this process", err->msg);
 	}
-	host->loop = host->has_vhost ? &vm->loop : &host->io.loop;
-	return host->has_vhost ? 0 : iothread_start(&host->io, dev->name, err);
+	net->loop = net->has_vhost ? &vm->loop : &net->io.loop;
+	return net->has_vhost ? 0 : iothread_start(&net->io, net->virtio.dev.name, err);
 }
 
-void net_io_close(struct device *dev)
+void net_io_close(struct net *net)
 {
-	struct net_host *host = net_host(dev);
 
-	iothread_stop(&host->io);
-	for (uint32_t i = 0; host->pair && i < host->config->queues; i++)
-		vhost_close(&host->pair[i].vhost);
-	net_backend_close(&host->backend);
-	free(host->pair);
+	iothread_stop(&net->io);
+	for (uint32_t i = 0; net->pair && i < net->config->queues; i++)
+		vhost_close(&net->pair[i].vhost);
+	net_backend_close(&net->backend);
+	free(net->pair);
 }
 
-int net_io_open(struct device *dev, struct vm *vm, struct error *err)
+int net_io_open(struct net *net, struct vm *vm, struct error *err)
 {
-	struct net_host *host = net_host(dev);
 	int ret;
 
-	host->backend = (struct net_backend){.config = host->config,
-					     .name = dev->name,
-					     .loop = &vm->loop,
-					     .lock = &dev->lock,
-					     .makes_nothing = vm->awaits_guest,
-					     .on_connect = on_connect,
-					     .on_disconnect = on_disconnect,
-					     .opaque = dev};
-	host->pair = calloc(host->config->queues, sizeof(*host->pair));
-	if (!host->pair)
-		return error_set(err, -ENOMEM, "%s: out of memory", dev->name);
-	for (uint32_t i = 0; i < host->config->queues; i++) {
-		host->pair[i].dev = dev;
-		host->pair[i].index = i;
-		host->pair[i].vhost = VHOST_CLOSED;
+	net->backend = (struct net_backend){.config = net->config,
+					    .name = net->virtio.dev.name,
+					    .loop = &vm->loop,
+					    .lock = &net->virtio.dev.lock,
+					    .makes_nothing = vm->awaits_guest,
+					    .on_connect = on_connect,
+					    .on_disconnect = on_disconnect,
+					    .opaque = net};
+	net->pair = calloc(net->config->queues, sizeof(*net->pair));
+	if (!net->pair)
+		return error_set(err, -ENOMEM, "%s: out of memory", net->virtio.dev.name);
+	for (uint32_t i = 0; i < net->config->queues; i++) {
+		net->pair[i].net = net;
+		net->pair[i].index = i;
+		net->pair[i].vhost = VHOST_CLOSED;
 	}
-	ret = net_backend_open(&host->backend, err);
+	ret = net_backend_open(&net->backend, err);
 	if (!ret)
-		ret = choose_server(dev, vm, err);
+		ret = choose_server(net, vm, err);
 	if (ret)
-		net_io_close(dev);
+		net_io_close(net);
 	return ret;
 }

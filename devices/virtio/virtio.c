@@ -33,91 +33,74 @@
 #define BUS_MASTER_OFF_NS CLOCK_NS_PER_S
 
 /* --- interrupts */
-static void interrupt(struct device *dev, uint16_t vector, uint8_t isr)
+static void interrupt(struct virtio *v, uint16_t vector, uint8_t isr)
 {
-	struct virtio *v = dev->host;
-	struct virtio_state *s = dev->state;
-
 	if (pci_msix_enabled(&v->pci)) {
 		if (vector != PCI_NO_VECTOR)
 			pci_msix_signal(&v->pci, vector);
 		return;
 	}
 	pthread_mutex_lock(&v->isr_lock);
-	s->isr |= isr;
+	v->s->isr |= isr;
 	pci_intx_set(&v->pci, true);
 	pthread_mutex_unlock(&v->isr_lock);
 }
 
-uint8_t virtio_take_isr(struct device *dev)
+uint8_t virtio_take_isr(struct virtio *v)
 {
-	struct virtio *v = dev->host;
-	struct virtio_state *s = dev->state;
 	uint8_t isr;
 
 	pthread_mutex_lock(&v->isr_lock);
-	isr = s->isr;
-	s->isr = 0;
+	isr = v->s->isr;
+	v->s->isr = 0;
 	pci_intx_set(&v->pci, false);
 	pthread_mutex_unlock(&v->isr_lock);
 	return isr;
 }
 
-void virtio_signal(struct device *dev, uint32_t queue)
+void virtio_signal(struct virtio *v, uint32_t queue)
 {
-	const struct virtio_state *s = dev->state;
-
-	interrupt(dev, LOAD(s->queue_vector[queue]), ISR_QUEUE);
+	interrupt(v, LOAD(v->s->queue_vector[queue]), ISR_QUEUE);
 }
 
-void virtio_used(struct device *dev, uint32_t queue)
+void virtio_used(struct virtio *v, uint32_t queue)
 {
-	struct virtio *v = dev->host;
-
 	if (virtq_should_signal(&v->queue[queue].q))
-		virtio_signal(dev, queue);
+		virtio_signal(v, queue);
 }
 
 /* Config interrupts begin with DRIVER_OK. */
-static void signal_config(struct device *dev)
+static void signal_config(struct virtio *v)
 {
-	const struct virtio_state *s = dev->state;
-
-	if (LOAD(s->status) & VIRTIO_CONFIG_S_DRIVER_OK)
-		interrupt(dev, LOAD(s->config_vector), ISR_CONFIG);
+	if (LOAD(v->s->status) & VIRTIO_CONFIG_S_DRIVER_OK)
+		interrupt(v, LOAD(v->s->config_vector), ISR_CONFIG);
 }
 
-void virtio_config_changed(struct device *dev)
+void virtio_config_changed(struct virtio *v)
 {
-	struct virtio_state *s = dev->state;
-
-	s->generation++;
-	signal_config(dev);
+	v->s->generation++;
+	signal_config(v);
 }
 
-void virtio_broken(struct device *dev, uint32_t queue, const char *why)
+void virtio_broken(struct virtio *v, uint32_t queue, const char *why)
 {
-	struct virtio *v = dev->host;
-
 	if (atomic_exchange(&v->broken, true))
 		return;
-	log_guest("%s: queue %u: %s; the device waits for a reset by its driver", dev->name, queue,
-		  why);
-	signal_config(dev);
+	log_guest("%s: queue %u: %s; the device waits for a reset by its driver", v->dev.name,
+		  queue, why);
+	signal_config(v);
 }
 
 /* --- kicks */
-void virtio_take_kick(struct device *dev, uint32_t queue)
+void virtio_take_kick(const struct virtio *v, uint32_t queue)
 {
-	const struct virtio *v = dev->host;
 	uint64_t n;
 
 	(void)!read(v->queue[queue].kick_fd, &n, sizeof(n));
 }
 
-void virtio_kick(struct device *dev, uint32_t queue)
+void virtio_kick(struct virtio *v, uint32_t queue)
 {
-	const struct virtio *v = dev->host;
 	const uint64_t one = 1;
 
 	if (!v->started || !v->queue[queue].running || atomic_load(&v->broken))
@@ -125,65 +108,63 @@ void virtio_kick(struct device *dev, uint32_t queue)
 	if (v->queue[queue].kick_fd >= 0)
 		(void)!write(v->queue[queue].kick_fd, &one, sizeof(one));
 	else
-		v->ops->kick(dev, queue);
+		v->ops->kick(v, queue);
 }
 
 /* --- start and stop */
-static int start_queue(struct device *dev, uint32_t queue, struct virtq *q, struct error *err)
+static int start_queue(struct virtio *v, uint32_t queue, struct virtq *q, struct error *err)
 {
-	const struct virtio_state *s = dev->state;
+	const struct virtio_state *s = v->s;
 
 	*q = (struct virtq){
 		.size = s->queue_size[queue],
-		.event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX),
-		.indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC),
+		.event_idx = virtio_has(v, VIRTIO_RING_F_EVENT_IDX),
+		.indirect = virtio_has(v, VIRTIO_RING_F_INDIRECT_DESC),
 		.last_avail = s->queue_last_avail[queue],
 		.next_used = s->queue_next_used[queue],
 	};
-	return virtq_start(q, &dev->vm->ram, s->queue_desc[queue], s->queue_avail[queue],
+	return virtq_start(q, &v->dev.vm->ram, s->queue_desc[queue], s->queue_avail[queue],
 			   s->queue_used[queue], err);
 }
 
 /* From here on the device serves its queues. Each is kicked, for what the driver has put there before.
  * After a pause (goes_on) each is signalled too: an interrupt that was pending in an irqfd is lost with the
  * process that saved. */
-static void start(struct device *dev, bool goes_on)
+static void start(struct virtio *v, bool goes_on)
 {
-	const struct virtio_state *s = dev->state;
-	struct virtio *v = dev->host;
+	const struct virtio_state *s = v->s;
 	struct error err;
 
 	for (uint32_t i = 0; i < v->nqueues; i++)
-		if (s->queue_enable[i] && start_queue(dev, i, &v->queue[i].q, &err)) {
-			virtio_broken(dev, i, err.msg);
+		if (s->queue_enable[i] && start_queue(v, i, &v->queue[i].q, &err)) {
+			virtio_broken(v, i, err.msg);
 			return;
 		}
 	for (uint32_t i = 0; i < v->nqueues; i++)
 		v->queue[i].running = s->queue_enable[i];
 	if (v->ops->start)
-		v->ops->start(dev);
+		v->ops->start(v);
 	v->started = true;
-	v->transport->sync_kicks(dev);
-	v->transport->sync_calls(dev);
+	v->transport->sync_kicks(v);
+	v->transport->sync_calls(v);
 	for (uint32_t i = 0; i < v->nqueues; i++) {
 		if (!v->queue[i].running)
 			continue;
-		virtio_kick(dev, i);
+		virtio_kick(v, i);
 		if (goes_on)
-			virtio_signal(dev, i);
+			virtio_signal(v, i);
 	}
 }
 
-static int stop(struct device *dev, uint64_t deadline_ns, struct error *err)
+static int stop(struct virtio *v, uint64_t deadline_ns, struct error *err)
 {
-	struct virtio_state *s = dev->state;
-	struct virtio *v = dev->host;
+	struct virtio_state *s = v->s;
 	int ret = 0;
 
 	if (!v->started)
 		return 0;
 	if (v->ops->stop)
-		ret = v->ops->stop(dev, deadline_ns, err);
+		ret = v->ops->stop(v, deadline_ns, err);
 	if (ret)
 		return ret;
 	v->started = false;
@@ -197,30 +178,24 @@ static int stop(struct device *dev, uint64_t deadline_ns, struct error *err)
 	return 0;
 }
 
-static bool is_bus_master(const struct device *dev)
+static bool is_bus_master(const struct virtio *v)
 {
-	const struct virtio_state *s = dev->state;
-
-	return s->pci.config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+	return v->s->pci.config[PCI_COMMAND] & PCI_COMMAND_MASTER;
 }
 
-static void start_if_may(struct device *dev, bool goes_on)
+static void start_if_may(struct virtio *v, bool goes_on)
 {
-	const struct virtio_state *s = dev->state;
-	const struct virtio *v = dev->host;
-
-	if (s->status & VIRTIO_CONFIG_S_DRIVER_OK && is_bus_master(dev) && !v->started &&
+	if (v->s->status & VIRTIO_CONFIG_S_DRIVER_OK && is_bus_master(v) && !v->started &&
 	    !v->resetting && !atomic_load(&v->broken))
-		start(dev, goes_on);
+		start(v, goes_on);
 }
 
 /* --- the driver's accesses to the transport's registers */
-static void reset(struct device *dev, uint64_t offered)
+static void reset(struct virtio *v, uint64_t offered)
 {
-	struct virtio_state *s = dev->state;
-	struct virtio *v = dev->host;
+	struct virtio_state *s = v->s;
 
-	(void)virtio_take_isr(dev);
+	(void)virtio_take_isr(v);
 	*s = (struct virtio_state){
 		.offered = offered,
 		.config_vector = PCI_NO_VECTOR,
@@ -235,29 +210,24 @@ static void reset(struct device *dev, uint64_t offered)
 	v->resetting = false;
 	atomic_store(&v->broken, false);
 	if (v->ops->reset)
-		v->ops->reset(dev);
+		v->ops->reset(v);
 }
 
 /* The driver gets its buffers back only when nothing is in flight: till then status is not 0. */
-static void try_reset(struct device *dev)
+static void try_reset(struct virtio *v)
 {
-	const struct virtio_state *s = dev->state;
-	struct virtio *v = dev->host;
 	struct error err;
 
-	v->resetting = stop(dev, 0, &err);
+	v->resetting = stop(v, 0, &err);
 	if (!v->resetting)
-		reset(dev, s->offered);
+		reset(v, v->s->offered);
 }
 
-uint8_t virtio_status(struct device *dev)
+uint8_t virtio_status(struct virtio *v)
 {
-	const struct virtio_state *s = dev->state;
-	struct virtio *v = dev->host;
-
 	if (v->resetting)
-		try_reset(dev);
-	return s->status | (atomic_load(&v->broken) ? VIRTIO_CONFIG_S_NEEDS_RESET : 0);
+		try_reset(v);
+	return v->s->status | (atomic_load(&v->broken) ? VIRTIO_CONFIG_S_NEEDS_RESET : 0);
 }
 
 static bool features_ok(const struct virtio_state *s)
@@ -265,14 +235,13 @@ static bool features_ok(const struct virtio_state *s)
 	return s->accepted & BIT(VIRTIO_F_VERSION_1) && !(s->accepted & ~s->offered);
 }
 
-void virtio_set_status(struct device *dev, uint8_t value)
+void virtio_set_status(struct virtio *v, uint8_t value)
 {
-	struct virtio_state *s = dev->state;
-	struct virtio *v = dev->host;
+	struct virtio_state *s = v->s;
 	uint8_t status;
 
 	if (!value || v->resetting)
-		try_reset(dev);
+		try_reset(v);
 	if (!value || v->resetting)
 		return;
 	status = s->status | (value & STATUS_DRIVER);
@@ -281,34 +250,33 @@ void virtio_set_status(struct device *dev, uint8_t value)
 	if (value & VIRTIO_CONFIG_S_DRIVER_OK && status & VIRTIO_CONFIG_S_FEATURES_OK)
 		status |= VIRTIO_CONFIG_S_DRIVER_OK;
 	STORE(s->status, status);
-	start_if_may(dev, false);
+	start_if_may(v, false);
 }
 
 /* A kernel switches bus mastering off before it starts another one: on return the device no longer
  * touches guest memory. If I/O does not end in time, the device needs a reset. */
-void virtio_command_written(struct device *dev)
+void virtio_command_written(struct virtio *v)
 {
-	const struct virtio *v = dev->host;
 	/* Waits once, however often the driver writes: the vCPU cannot be paused meanwhile. */
 	uint64_t wait_ns = atomic_load(&v->broken) ? 0 : BUS_MASTER_OFF_NS;
 	struct error err;
 
-	if (is_bus_master(dev))
-		start_if_may(dev, true);
-	else if (stop(dev, wait_ns ? clock_now_ns() + wait_ns : 0, &err))
-		virtio_broken(dev, 0, "bus mastering was switched off with I/O in flight");
+	if (is_bus_master(v))
+		start_if_may(v, true);
+	else if (stop(v, wait_ns ? clock_now_ns() + wait_ns : 0, &err))
+		virtio_broken(v, 0, "bus mastering was switched off with I/O in flight");
 }
 
-void virtio_enable_queue(struct device *dev, uint32_t queue)
+void virtio_enable_queue(struct virtio *v, uint32_t queue)
 {
-	struct virtio_state *s = dev->state;
+	struct virtio_state *s = v->s;
 	struct error err;
 	struct virtq q;
 
 	if (!s->queue_size[queue])
 		return;
-	if (start_queue(dev, queue, &q, &err))
-		virtio_broken(dev, queue, err.msg);
+	if (start_queue(v, queue, &q, &err))
+		virtio_broken(v, queue, err.msg);
 	else
 		s->queue_enable[queue] = 1;
 }
@@ -322,13 +290,12 @@ static void close_fds(struct virtio *v)
 	pthread_mutex_destroy(&v->isr_lock);
 }
 
-int virtio_attach(struct device *dev, const struct virtio_transport *transport, struct vm *vm,
-		  struct error *err)
+int virtio_attach(struct virtio *v, struct virtio_state *s,
+		  const struct virtio_transport *transport, struct vm *vm, struct error *err)
 {
-	struct virtio *v = dev->host;
 	int ret = 0;
 
-	v->dev = dev;
+	v->s = s;
 	v->transport = transport;
 	v->features |= CORE_FEATURES;
 	pthread_mutex_init(&v->isr_lock, NULL);
@@ -336,14 +303,14 @@ int virtio_attach(struct device *dev, const struct virtio_transport *transport, 
 		struct virtio_queue *queue = &v->queue[i];
 		bool by_fd = !v->ops->kick || queue->by_fd;
 
-		queue->dev = dev;
+		queue->virtio = v;
 		queue->kick_fd = by_fd ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
 		if (by_fd && queue->kick_fd < 0)
-			ret = error_set(err, -errno, "%s: no eventfd: %s", dev->name,
+			ret = error_set(err, -errno, "%s: no eventfd: %s", v->dev.name,
 					strerror(errno));
 	}
 	if (!ret)
-		ret = transport->attach(dev, vm, err);
+		ret = transport->attach(v, vm, err);
 	if (ret)
 		close_fds(v);
 	return ret;
@@ -351,44 +318,43 @@ int virtio_attach(struct device *dev, const struct virtio_transport *transport, 
 
 void virtio_detach(struct device *dev)
 {
-	struct virtio *v = dev->host;
+	struct virtio *v = virtio_of(dev);
 	struct error err;
 
-	(void)!stop(dev, 0, &err);
-	v->transport->detach(dev);
+	(void)!stop(v, 0, &err);
+	v->transport->detach(v);
 	close_fds(v);
 }
 
 /* Power-on; the guest is stopped, and so is the device. */
 void virtio_reset(struct device *dev)
 {
-	struct virtio *v = dev->host;
+	struct virtio *v = virtio_of(dev);
 
 	pci_reset(&v->pci);
-	reset(dev, v->features);
+	reset(v, v->features);
 }
 
 int virtio_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
-	struct virtio_state *s = dev->state;
-	struct virtio *v = dev->host;
-	int ret = stop(dev, deadline_ns, err);
+	struct virtio *v = virtio_of(dev);
+	int ret = stop(v, deadline_ns, err);
 
 	if (ret)
 		return ret;
 	if (v->resetting)
-		reset(dev, s->offered);
+		reset(v, v->s->offered);
 	if (atomic_load(&v->broken))
-		s->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+		v->s->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	return 0;
 }
 
 void virtio_resume(struct device *dev)
 {
-	struct virtio *v = dev->host;
+	struct virtio *v = virtio_of(dev);
 
 	pci_resume(&v->pci);
-	start_if_may(dev, true);
+	start_if_may(v, true);
 }
 
 #define ANY 0
@@ -446,7 +412,7 @@ const char *virtio_feature_name(uint16_t id, uint32_t bit)
 int virtio_compare(struct device *dev, const void *saved, struct error *err)
 {
 	const struct virtio_state *was = saved;
-	const struct virtio *v = dev->host;
+	const struct virtio *v = virtio_of(dev);
 	uint64_t missing = was->offered & ~v->features;
 	int ret = 0;
 
@@ -470,13 +436,13 @@ int virtio_compare(struct device *dev, const void *saved, struct error *err)
 
 int virtio_post_load(struct device *dev, struct error *err)
 {
-	const struct virtio_state *s = dev->state;
-	struct virtio *v = dev->host;
+	struct virtio *v = virtio_of(dev);
+	const struct virtio_state *s = v->s;
 	struct virtq q;
 	int ret = pci_post_load(&v->pci, err);
 
 	for (uint32_t i = 0; !ret && i < v->nqueues; i++) {
-		ret = s->queue_enable[i] ? start_queue(dev, i, &q, err) : 0;
+		ret = s->queue_enable[i] ? start_queue(v, i, &q, err) : 0;
 		if (ret)
 			error_prefix(err, "queue %u", i);
 	}

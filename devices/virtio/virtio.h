@@ -16,7 +16,7 @@
  * Lock order: the PCI bus's (config space); dev->lock; a device's own (the disk's io.lock); isr_lock;
  *	last the locks of vectors and INTx lines.
  *
- * Owns: struct virtio is the first member of the device's host part, struct virtio_state the first
+ * Owns: struct virtio is the first member of the device's struct, struct virtio_state the first
  *	of its state; the eventfds of queues belong to the core.
  * Threads: start, stop, reset, kick, config_write run with dev->lock held. A device with a thread of
  *	its own for queues hands them over in start and has them back after stop. virtio_signal(),
@@ -74,32 +74,33 @@ _Static_assert(sizeof(struct virtio_state) % 8 == 0, "a device's own members fol
 	F(T, virtio.nqueues)          \
 	PCI_STATE_ROWS(F, A, V, T, virtio.pci)
 
+struct virtio;
+
 struct virtio_ops {
 	uint16_t id;	     /* virtio device ID: 1 net, 2 block, 3 console, 4 entropy, 19 vsock */
 	uint32_t class_code; /* of the PCI function */
 	/* The driver has added to the queue. NULL, or a queue that is by_fd: kicks arrive on kick_fd. */
-	void (*kick)(struct device *dev, uint32_t queue);
+	void (*kick)(struct virtio *v, uint32_t queue);
 	/* DRIVER_OK and bus master, or the guest goes on: enabled queues are in virtio->queue[].q. The core
 	 * kicks each of them afterwards. May be NULL. */
-	void (*start)(struct device *dev);
+	void (*start)(struct virtio *v);
 	/* On return no chain is in flight and only the caller uses the queues. -ETIMEDOUT at the
 	 * deadline: the device goes on and stop may be called again. Deadline 0 has passed: stops if
 	 * nothing is in flight. May be NULL. */
-	int (*stop)(struct device *dev, uint64_t deadline_ns, struct error *err);
+	int (*stop)(struct virtio *v, uint64_t deadline_ns, struct error *err);
 	/* Resets the device's own state, at power-on and by the driver. May be NULL. */
-	void (*reset)(struct device *dev);
+	void (*reset)(struct virtio *v);
 	/* The driver wrote `bytes` of device config at offset; NULL: read-only. */
-	void (*config_write)(struct device *dev, uint32_t offset, uint32_t bytes, uint32_t value);
+	void (*config_write)(struct virtio *v, uint32_t offset, uint32_t bytes, uint32_t value);
 };
 
 /* How the core reaches the transport, which calls the core directly (devices/virtio/virtio_pci.h). */
 struct virtio_transport {
-	int (*attach)(struct device *dev, struct vm *vm, struct error *err);
-	void (*detach)(struct device *dev);
-	void (*sync_kicks)(
-		struct device *dev); /* ioeventfds follow the BAR and the running queues */
+	int (*attach)(struct virtio *v, struct vm *vm, struct error *err);
+	void (*detach)(struct virtio *v);
+	void (*sync_kicks)(struct virtio *v); /* ioeventfds follow the BAR and the running queues */
 	void (*sync_calls)(
-		struct device *dev); /* call_fds follow vectors, their masks and messages */
+		struct virtio *v); /* call_fds follow vectors, their masks and messages */
 };
 extern const struct virtio_transport virtio_pci;
 
@@ -110,10 +111,11 @@ struct virtio_queue {
 	bool running;	   /* between start and stop, and enabled */
 	int kick_fd;	   /* eventfd, non-blocking; -1 if ops->kick takes it */
 	uint64_t kick_gpa; /* of KVM's ioeventfd; 0: none */
-	struct device *dev;
+	struct virtio *virtio;
 };
 
 struct virtio {
+	struct device dev;
 	/* Filled by the device before virtio_attach(). */
 	const struct virtio_ops *ops;
 	uint64_t features; /* what this host can offer; the core adds VERSION_1 and the ring's */
@@ -126,18 +128,19 @@ struct virtio {
 	struct irq_vector call[VIRTIO_MAX_QUEUES]; /* fd: of virtio_call_fd() */
 	struct irq_vectors calls;
 	struct pci_func pci;
-	struct device *dev;
-	uint8_t cfg_cap; /* offset of VIRTIO_PCI_CAP_PCI_CFG */
-	bool started;	 /* between ops->start and ops->stop */
-	bool resetting;	 /* the driver wrote 0 to status, requests are still in flight */
+	struct virtio_state *s; /* in the device's own */
+	uint8_t cfg_cap;	/* offset of VIRTIO_PCI_CAP_PCI_CFG */
+	bool started;		/* between ops->start and ops->stop */
+	bool resetting;		/* the driver wrote 0 to status, requests are still in flight */
 	/* The driver broke the rules: handlers leave the queues alone. Requests in flight may end. */
 	atomic_bool broken;
 	pthread_mutex_t
 		isr_lock; /* keeps ISR and pin consistent; the pin's own lock is taken inside */
 };
 
-/* The core's part of device_ops: the device's own functions call these, or are these. */
-int virtio_attach(struct device *dev, const struct virtio_transport *transport, struct vm *vm,
+/* The core's part of device_ops: the device's own functions call these, or are these. s: of the device's state. */
+int virtio_attach(struct virtio *v, struct virtio_state *s,
+		  const struct virtio_transport *transport, struct vm *vm,
 		  struct error *err) must_check;
 /* Stops if nothing is in flight, and closes the kick_fds: a thread that waits for them has ended
  * before. */
@@ -152,27 +155,32 @@ void virtio_resume(struct device *dev);
 /* For check() of the device's state table. */
 const char *virtio_check(const struct virtio_state *state);
 
-static inline bool virtio_has(const struct device *dev, uint32_t feature)
+static inline struct virtio *virtio_of(const struct device *dev)
 {
-	return ((const struct virtio_state *)dev->state)->accepted >> feature & 1;
+	return container_of(dev, struct virtio, dev);
+}
+
+static inline bool virtio_has(const struct virtio *v, uint32_t feature)
+{
+	return v->s->accepted >> feature & 1;
 }
 
 /* The handler of a kick_fd calls it first. */
-void virtio_take_kick(struct device *dev, uint32_t queue);
+void virtio_take_kick(const struct virtio *v, uint32_t queue);
 /* As if the driver had kicked: for a handler that ends its turn early. */
-void virtio_kick(struct device *dev, uint32_t queue);
+void virtio_kick(struct virtio *v, uint32_t queue);
 /* Interrupts the driver for this queue, whether it asked for that or not. */
-void virtio_signal(struct device *dev, uint32_t queue);
+void virtio_signal(struct virtio *v, uint32_t queue);
 /* Interrupts the driver if virtq_should_signal(); for the thread that serves the queue. */
-void virtio_used(struct device *dev, uint32_t queue);
+void virtio_used(struct virtio *v, uint32_t queue);
 /* Device config has changed: generation, ISR, interrupt. With dev->lock held, as config is. */
-void virtio_config_changed(struct device *dev);
+void virtio_config_changed(struct virtio *v);
 /* The driver broke the rules: DEVICE_NEEDS_RESET and one line in the log. */
-void virtio_broken(struct device *dev, uint32_t queue, const char *why);
+void virtio_broken(struct virtio *v, uint32_t queue, const char *why);
 
 /* For back ends in the kernel: call_fd raises the queue's interrupt, by irqfd where the vector is
  * unmasked and MSI-X on, else through the main loop. Between start and stop. -1: none any more. */
-void virtio_call_fd(struct device *dev, uint32_t queue, int call_fd);
+void virtio_call_fd(struct virtio *v, uint32_t queue, int call_fd);
 
 /* For a message about a feature bit of devices with this ID. */
 const char *virtio_feature_name(uint16_t id, uint32_t bit);

@@ -39,6 +39,7 @@ struct blk_request {
 
 struct blk {
 	struct virtio virtio;
+	struct virtio_blk_state s;
 	struct disk disk;
 	struct disk_uring io;
 	struct virtio_blk_config config; /* as the driver reads it */
@@ -125,17 +126,14 @@ static const char *virtio_blk_check(const void *state)
 STATE_DEFINE(virtio_blk_state, VIRTIO_BLK_STATE, "virtio-blk", virtio_blk_check);
 
 /* Must a write be durable when it completes? The driver cannot flush, or does not want to. */
-static bool writes_through(const struct device *dev)
+static bool writes_through(const struct blk *blk)
 {
-	const struct virtio_blk_state *s = dev->state;
-
-	return !virtio_has(dev, VIRTIO_BLK_F_FLUSH) || !s->writeback;
+	return !virtio_has(&blk->virtio, VIRTIO_BLK_F_FLUSH) || !blk->s.writeback;
 }
 
-static void set_config(struct device *dev)
+static void set_config(struct blk *blk)
 {
-	const struct virtio_blk_state *s = dev->state;
-	struct blk *blk = dev->host;
+	const struct virtio_blk_state *s = &blk->s;
 
 	pthread_mutex_lock(&blk->io.lock);
 	blk->config = (struct virtio_blk_config){
@@ -157,7 +155,7 @@ static void set_config(struct device *dev)
 		.write_zeroes_may_unmap = 1,
 	};
 	blk->capacity = s->capacity;
-	blk->writes_through = writes_through(dev);
+	blk->writes_through = writes_through(blk);
 	pthread_mutex_unlock(&blk->io.lock);
 }
 
@@ -213,14 +211,14 @@ static void report_error(const struct blk *blk, const struct blk_request *req)
 	memcpy(event.id, config->id, sizeof(event.id));
 	log_guest("%s: %s of %" PRIu64 " bytes at %" PRIu64 " of %s: %s", config->id, operation,
 		  req->op.bytes, req->op.offset, config->path, event.reason);
-	vm_post_event(blk->virtio.dev->vm, &event);
+	vm_post_event(blk->virtio.dev.vm, &event);
 }
 
 /* The kernel could not reach the request's buffer: the disk is not at fault. */
 static bool ram_broke(const struct blk *blk, const struct disk_op *op)
 {
 	return op->result == -EFAULT && (op->kind == DISK_READ || op->kind == DISK_WRITE) &&
-	       vm_ram_broke(blk->virtio.dev->vm, op->iov->iov_base);
+	       vm_ram_broke(blk->virtio.dev.vm, op->iov->iov_base);
 }
 
 static void done(void *opaque, struct disk_op *op)
@@ -324,7 +322,7 @@ static uint8_t unmap(struct blk *blk, struct blk_request *req, const struct virt
 	struct virtio_blk_discard_write_zeroes range;
 
 	req->kind = is_discard ? BLK_UNMAP : BLK_WRITE;
-	if (!virtio_has(blk->virtio.dev, feature))
+	if (!virtio_has(&blk->virtio, feature))
 		return VIRTIO_BLK_S_UNSUPP;
 	if (chain->read_bytes - sizeof(*hdr) != sizeof(range))
 		goto refuse;
@@ -350,12 +348,11 @@ refuse:
 
 static uint8_t get_id(struct blk *blk, struct blk_request *req, const struct virtq_chain *chain)
 {
-	const struct virtio_blk_state *s = blk->virtio.dev->state;
 	uint64_t bytes = chain->write_bytes - 1;
 
 	if (bytes > VIRTIO_BLK_ID_BYTES)
 		bytes = VIRTIO_BLK_ID_BYTES;
-	virtq_write(chain, 0, s->serial, bytes);
+	virtq_write(chain, 0, blk->s.serial, bytes);
 	req->used_bytes = (uint32_t)bytes + 1;
 	return VIRTIO_BLK_S_OK;
 }
@@ -402,7 +399,7 @@ static bool take(struct blk *blk, uint32_t queue)
 	if (ret <= 0) {
 		put_request(blk, req);
 		if (ret)
-			virtio_broken(blk->virtio.dev, queue, err.msg);
+			virtio_broken(&blk->virtio, queue, err.msg);
 		return false;
 	}
 	req->queue = (uint8_t)queue;
@@ -441,7 +438,7 @@ static void take_all(struct blk *blk, uint32_t queue)
 static void signal_used(struct blk *blk)
 {
 	for (; blk->used; blk->used &= blk->used - 1)
-		virtio_used(blk->virtio.dev, (uint32_t)__builtin_ctz(blk->used));
+		virtio_used(&blk->virtio, (uint32_t)__builtin_ctz(blk->used));
 }
 
 static void serve(void *opaque, bool may_take)
@@ -462,11 +459,11 @@ static const struct disk_uring_client client = {.serve = serve, .done = done};
 
 /* --- the driver */
 
-static void start(struct device *dev)
+static void start(struct virtio *v)
 {
-	struct blk *blk = dev->host;
+	struct blk *blk = container_of(v, struct blk, virtio);
 
-	set_config(dev);
+	set_config(blk);
 	/* The pause before, here or in the process that saved, may have come while kicks were off. */
 	pthread_mutex_lock(&blk->io.lock);
 	blk->quiet = UINT32_MAX;
@@ -474,30 +471,30 @@ static void start(struct device *dev)
 	disk_uring_serve(&blk->io);
 }
 
-static int stop(struct device *dev, uint64_t deadline_ns, struct error *err)
+static int stop(struct virtio *v, uint64_t deadline_ns, struct error *err)
 {
-	struct blk *blk = dev->host;
+	struct blk *blk = container_of(v, struct blk, virtio);
 
 	return disk_uring_drain(&blk->io, deadline_ns, err);
 }
 
-static void reset(struct device *dev)
+static void reset(struct virtio *v)
 {
-	struct virtio_blk_state *s = dev->state;
+	struct blk *blk = container_of(v, struct blk, virtio);
 
-	s->writeback = 1;
-	set_config(dev);
+	blk->s.writeback = 1;
+	set_config(blk);
 }
 
-static void config_write(struct device *dev, uint32_t offset, uint32_t bytes, uint32_t value)
+static void config_write(struct virtio *v, uint32_t offset, uint32_t bytes, uint32_t value)
 {
-	struct virtio_blk_state *s = dev->state;
+	struct blk *blk = container_of(v, struct blk, virtio);
 
 	if (offset != offsetof(struct virtio_blk_config, wce) || bytes != 1 || value > 1 ||
-	    !virtio_has(dev, VIRTIO_BLK_F_CONFIG_WCE))
+	    !virtio_has(v, VIRTIO_BLK_F_CONFIG_WCE))
 		return;
-	s->writeback = (uint8_t)value;
-	set_config(dev);
+	blk->s.writeback = (uint8_t)value;
+	set_config(blk);
 }
 
 static const struct virtio_ops ops = {
@@ -553,9 +550,8 @@ static void set_virtio(struct virtio *virtio, const struct disk_config *config)
 		virtio->queue[i].max_size = (uint16_t)config->queue_size;
 }
 
-static int start_thread(struct device *dev, struct error *err)
+static int start_thread(struct blk *blk, struct error *err)
 {
-	struct blk *blk = dev->host;
 	uint32_t n = blk->virtio.nqueues;
 	int fd[OPTIONS_MAX_QUEUES];
 
@@ -568,8 +564,8 @@ static int start_thread(struct device *dev, struct error *err)
 	blk->request = calloc(MAX_REQUESTS, sizeof(*blk->request));
 	if (!blk->request)
 		return error_set(err, -ENOMEM, "%s: out of memory", blk->disk.config->id);
-	return disk_uring_start(&blk->io, &blk->disk, blk->nrequests, fd, n, dev->name, &client,
-				blk, err);
+	return disk_uring_start(&blk->io, &blk->disk, blk->nrequests, fd, n, blk->virtio.dev.name,
+				&client, blk, err);
 }
 
 /* --- the device */
@@ -577,7 +573,7 @@ static int start_thread(struct device *dev, struct error *err)
 static int attach(struct device *dev, struct vm *vm, struct error *err)
 {
 	const struct disk_config *config = &vm->opt->disk[dev->instance];
-	struct blk *blk = dev->host;
+	struct blk *blk = container_of(dev, struct blk, virtio.dev);
 	int ret;
 
 	/* What a saved guest wrote to its disk must not keep it from being loaded. */
@@ -587,10 +583,10 @@ static int attach(struct device *dev, struct vm *vm, struct error *err)
 	set_virtio(&blk->virtio, config);
 	blk->virtio.config = &blk->config;
 	blk->virtio.config_bytes = offsetof(struct virtio_blk_config, max_secure_erase_sectors);
-	ret = virtio_attach(dev, &virtio_pci, vm, err);
+	ret = virtio_attach(&blk->virtio, &blk->s.virtio, &virtio_pci, vm, err);
 	if (ret)
 		goto close_disk;
-	ret = start_thread(dev, err);
+	ret = start_thread(blk, err);
 	if (ret)
 		goto detach_virtio;
 	return 0;
@@ -605,7 +601,7 @@ close_disk:
 
 static void detach(struct device *dev)
 {
-	struct blk *blk = dev->host;
+	struct blk *blk = container_of(dev, struct blk, virtio.dev);
 
 	/* Requests that hang keep their memory: the kernel may still write there. */
 	if (disk_uring_stop(&blk->io))
@@ -617,16 +613,16 @@ static void detach(struct device *dev)
 /* Power-on. */
 static void power_on(struct device *dev)
 {
-	const struct blk *blk = dev->host;
+	struct blk *blk = container_of(dev, struct blk, virtio.dev);
 
-	set_state(dev->state, &blk->disk);
+	set_state(&blk->s, &blk->disk);
 	virtio_reset(dev);
 }
 
 /* A readonly disk can be put there again. */
 static int check_survives(struct device *dev, enum ram_survives want, struct error *err)
 {
-	const struct disk *disk = &((struct blk *)dev->host)->disk;
+	const struct disk *disk = &container_of(dev, struct blk, virtio.dev)->disk;
 
 	if (disk->config->readonly || ram_fd_survives(disk->lock_fd) >= want)
 		return 0;
@@ -639,7 +635,7 @@ static int check_survives(struct device *dev, enum ram_survives want, struct err
 
 static int flush(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
-	struct blk *blk = dev->host;
+	struct blk *blk = container_of(dev, struct blk, virtio.dev);
 
 	return disk_uring_flush(&blk->io, deadline_ns, err);
 }
@@ -647,17 +643,16 @@ static int flush(struct device *dev, uint64_t deadline_ns, struct error *err)
 /* The driver sees nothing of it, so it may run. */
 static int identify(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
-	struct virtio_blk_state *s = dev->state;
-	struct blk *blk = dev->host;
+	struct blk *blk = container_of(dev, struct blk, virtio.dev);
 
-	return disk_identity_read(&s->identity, &blk->io, s->capacity * DISK_SECTOR_BYTES,
+	return disk_identity_read(&blk->s.identity, &blk->io, blk->s.capacity * DISK_SECTOR_BYTES,
 				  deadline_ns, err);
 }
 
 static int recognize(struct device *dev, const void *saved, struct error *err)
 {
 	const struct virtio_blk_state *was = saved;
-	struct blk *blk = dev->host;
+	struct blk *blk = container_of(dev, struct blk, virtio.dev);
 	struct disk_identity now;
 	int ret = disk_identity_read(&now, &blk->io, was->capacity * DISK_SECTOR_BYTES,
 				     clock_now_ns() + VM_PAUSE_NS, err);
@@ -667,8 +662,8 @@ static int recognize(struct device *dev, const void *saved, struct error *err)
 
 static int compare(struct device *dev, const void *saved, struct error *err)
 {
-	const struct virtio_blk_state *was = saved, *is = dev->state;
-	const struct blk *blk = dev->host;
+	const struct blk *blk = container_of(dev, struct blk, virtio.dev);
+	const struct virtio_blk_state *was = saved, *is = &blk->s;
 	const char *path = blk->disk.config->path;
 	int ret = 0;
 
@@ -710,7 +705,7 @@ static int post_load(struct device *dev, struct error *err)
 	int ret = virtio_post_load(dev, err);
 
 	if (!ret)
-		set_config(dev);
+		set_config(container_of(dev, struct blk, virtio.dev));
 	return ret;
 }
 
@@ -725,7 +720,7 @@ const struct device_ops virtio_blk_ops = {
 	.count = count,
 	.state = &virtio_blk_state_desc,
 	.check_survives = check_survives,
-	.host_size = sizeof(struct blk),
+	DEVICE_STRUCT(struct blk),
 	.attach = attach,
 	.detach = detach,
 	.reset = power_on,
@@ -742,14 +737,13 @@ const struct device_ops virtio_blk_ops = {
 
 void blk_query(const struct device *dev, struct blk_info *info)
 {
-	const struct virtio_blk_state *s = dev->state;
-	struct blk *blk = dev->host;
+	struct blk *blk = container_of(dev, struct blk, virtio.dev);
 
 	*info = (struct blk_info){
 		.config = blk->disk.config,
-		.size_bytes = s->capacity * DISK_SECTOR_BYTES,
-		.block_bytes = s->block_bytes,
-		.writeback = s->writeback,
+		.size_bytes = blk->s.capacity * DISK_SECTOR_BYTES,
+		.block_bytes = blk->s.block_bytes,
+		.writeback = blk->s.writeback,
 	};
 	pthread_mutex_lock(&blk->io.lock);
 	info->written_end = blk->written_end;
@@ -760,9 +754,8 @@ void blk_query(const struct device *dev, struct blk_info *info)
 int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err)
 {
 	uint64_t capacity = size_bytes / DISK_SECTOR_BYTES;
-	struct virtio_blk_state *s = dev->state;
-	struct blk *blk = dev->host;
-	bool shrinks = capacity < s->capacity;
+	struct blk *blk = container_of(dev, struct blk, virtio.dev);
+	bool shrinks = capacity < blk->s.capacity;
 	uint32_t in_flight;
 	int ret;
 
@@ -771,7 +764,7 @@ int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err)
 				 "%s: the saved guest is loaded only with the size that it has: "
 				 "resize when it runs again",
 				 blk->disk.config->id);
-	ret = disk_can_resize(&blk->disk, size_bytes, s->block_bytes, err);
+	ret = disk_can_resize(&blk->disk, size_bytes, blk->s.block_bytes, err);
 	if (ret)
 		return ret;
 	/* A write in flight would make the file longer again, and a read may keep it locked. Storage
@@ -785,9 +778,9 @@ int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err)
 	if (!ret)
 		ret = disk_resize(&blk->disk, size_bytes, err);
 	if (!ret) {
-		s->capacity = capacity;
-		set_config(dev);
-		virtio_config_changed(dev);
+		blk->s.capacity = capacity;
+		set_config(blk);
+		virtio_config_changed(&blk->virtio);
 	}
 	if (shrinks && blk->virtio.started && !blk->virtio.resetting)
 		disk_uring_serve(&blk->io);

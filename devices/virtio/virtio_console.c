@@ -40,9 +40,9 @@ static const struct console_row {
 	 offsetof(struct options, has_agent)},
 };
 
-#define for_each_port(port, host)                                                           \
-	for (struct console_port *port = (host)->port; port < (host)->port + CONSOLE_PORTS; \
-	     port++)                                                                        \
+#define for_each_port(port, console)                                                              \
+	for (struct console_port *port = (console)->port; port < (console)->port + CONSOLE_PORTS; \
+	     port++)                                                                              \
 		if (port->row)
 
 #define CONSOLE_STATE(F, A, V, T)     \
@@ -109,31 +109,29 @@ static const char *console_check(const void *state)
 STATE_DEFINE(console_state, CONSOLE_STATE, "virtio-console", console_check);
 
 /* The queue, if it can be used now, or NULL. */
-static struct virtio_queue *usable_queue(struct device *dev, uint32_t queue)
+static struct virtio_queue *usable_queue(struct console *console, uint32_t queue)
 {
-	struct virtio *v = dev->host;
+	struct virtio *v = &console->virtio;
 
 	if (!v->started || !v->queue[queue].running || atomic_load(&v->broken))
 		return NULL;
 	/* Without MULTIPORT there is only the console's pair. */
-	return queue <= tx_queue(0) || virtio_has(dev, VIRTIO_CONSOLE_F_MULTIPORT)
-		       ? &v->queue[queue]
-		       : NULL;
+	return queue <= tx_queue(0) || virtio_has(v, VIRTIO_CONSOLE_F_MULTIPORT) ? &v->queue[queue]
+										 : NULL;
 }
 
 /* Goes on from the main loop: a turn is bounded. */
-static void go_on_later(struct device *dev)
+static void go_on_later(struct console *console)
 {
-	const struct console_host *host = dev->host;
 
-	timer_set(&host->again, 1);
+	timer_set(&console->again, 1);
 }
 
 /* --- from the host */
 /* The next buffer of the guest, with room for these bytes at least. */
-static int pop_rx(struct device *dev, uint32_t queue, struct virtq_chain *chain, size_t bytes)
+static int pop_rx(struct console *console, uint32_t queue, struct virtq_chain *chain, size_t bytes)
 {
-	struct virtio_queue *rx = usable_queue(dev, queue);
+	struct virtio_queue *rx = usable_queue(console, queue);
 	struct error err;
 	int ret;
 
@@ -146,22 +144,22 @@ static int pop_rx(struct device *dev, uint32_t queue, struct virtq_chain *chain,
 		ret = error_set(&err, -EINVAL, "a buffer of %llu bytes to write, needed are %zu",
 				(unsigned long long)chain->write_bytes, bytes);
 	if (ret < 0)
-		virtio_broken(dev, queue, err.msg);
+		virtio_broken(&console->virtio, queue, err.msg);
 	return ret;
 }
 
 static uint32_t port_room(void *opaque)
 {
 	const struct console_port *port = opaque;
-	struct virtio *v = port->dev->host;
-	const struct console_state *s = port->dev->state;
+	struct virtio *v = &port->console->virtio;
+	const struct console_state *s = &port->console->s;
 	struct iovec iov[MAX_BUFFERS];
 	struct virtq_chain chain = {.iov = iov};
 	uint32_t queue = rx_queue(port->index);
 
-	if (virtio_has(port->dev, VIRTIO_CONSOLE_F_MULTIPORT) && !s->guest_open[port->index])
+	if (virtio_has(v, VIRTIO_CONSOLE_F_MULTIPORT) && !s->guest_open[port->index])
 		return 0;
-	if (pop_rx(port->dev, queue, &chain, 1) <= 0)
+	if (pop_rx(port->console, queue, &chain, 1) <= 0)
 		return 0;
 	virtq_unpop(&v->queue[queue].q);
 	return chain.write_bytes < UINT32_MAX ? (uint32_t)chain.write_bytes : UINT32_MAX;
@@ -170,18 +168,18 @@ static uint32_t port_room(void *opaque)
 static void port_receive(void *opaque, const uint8_t *data, uint32_t n)
 {
 	const struct console_port *port = opaque;
-	struct virtio *v = port->dev->host;
+	struct virtio *v = &port->console->virtio;
 	struct iovec iov[MAX_BUFFERS];
 	struct virtq_chain chain = {.iov = iov};
 	uint32_t queue = rx_queue(port->index), taken;
 
 	/* The first buffer had room for it, but the driver may have changed it since. */
-	for (; n && pop_rx(port->dev, queue, &chain, 1) > 0; data += taken, n -= taken) {
+	for (; n && pop_rx(port->console, queue, &chain, 1) > 0; data += taken, n -= taken) {
 		taken = (uint32_t)virtq_write(&chain, 0, data, n);
 		virtq_push(&v->queue[queue].q, chain.head, taken);
 	}
-	if (usable_queue(port->dev, queue))
-		virtio_used(port->dev, queue);
+	if (usable_queue(port->console, queue))
+		virtio_used(v, queue);
 }
 
 /* --- from the guest */
@@ -209,8 +207,8 @@ static bool send_chain(struct console_port *port, const struct virtq_chain *chai
 static void send_queue(struct console_port *port)
 {
 	uint32_t queue = tx_queue(port->index);
-	struct virtio_queue *tx = usable_queue(port->dev, queue);
-	struct console_state *s = port->dev->state;
+	struct virtio_queue *tx = usable_queue(port->console, queue);
+	struct console_state *s = &port->console->s;
 	uint64_t budget_bytes = BYTES_A_TURN;
 	struct iovec iov[MAX_BUFFERS];
 	struct virtq_chain chain = {.iov = iov};
@@ -231,35 +229,33 @@ static void send_queue(struct console_port *port)
 			virtq_push(&tx->q, chain.head, 0);
 	}
 	if (ret < 0)
-		virtio_broken(port->dev, queue, err.msg);
+		virtio_broken(&port->console->virtio, queue, err.msg);
 	else if (!budget_bytes || (!is_blocked && virtq_want_kicks(&tx->q)))
-		go_on_later(port->dev);
-	virtio_used(port->dev, queue);
+		go_on_later(port->console);
+	virtio_used(&port->console->virtio, queue);
 }
 
 /* --- control messages: virtio 1.2, 5.3.6.2 "Multiport Device Operation" */
 
 static void report(struct console_port *port, uint64_t now_ns)
 {
-	const struct console_state *s = port->dev->state;
 	struct vm_event event = {.type = VM_EVENT_VSERPORT_CHANGE,
-				 .on = s->guest_open[port->index]};
+				 .on = port->console->s.guest_open[port->index]};
 
 	port->reported = event.on;
 	port->reported_ns = now_ns;
 	strcpy(event.id, port->row->label);
-	vm_post_event(port->dev->vm, &event);
+	vm_post_event(port->console->virtio.dev.vm, &event);
 }
 
 /* Events about ports that the guest has opened or closed: unless at once, at most one a second for each
  * port, so that a guest cannot push other events out. */
-static void report_all(struct device *dev, bool at_once)
+static void report_all(struct console *console, bool at_once)
 {
-	const struct console_state *s = dev->state;
-	struct console_host *host = dev->host;
+	const struct console_state *s = &console->s;
 	uint64_t now_ns = clock_now_ns();
 
-	for_each_port (port, host) {
+	for_each_port (port, console) {
 		uint64_t since_ns = now_ns - port->reported_ns;
 
 		if (port->reported == s->guest_open[port->index])
@@ -267,27 +263,25 @@ static void report_all(struct device *dev, bool at_once)
 		if (at_once || since_ns >= REPORT_NS)
 			report(port, now_ns);
 		else
-			timer_set(&host->report, REPORT_NS - since_ns);
+			timer_set(&console->report, REPORT_NS - since_ns);
 	}
 }
 
 static void set_guest_open(struct console_port *port, bool is_open)
 {
-	struct console_state *s = port->dev->state;
-
-	s->guest_open[port->index] = is_open;
-	report_all(port->dev, false);
+	port->console->s.guest_open[port->index] = is_open;
+	report_all(port->console, false);
 	chardev_accept_input(&port->chr);
 }
 
 static void port_ready(struct console_port *port, bool is_ready)
 {
-	struct console_state *s = port->dev->state;
+	struct console_state *s = &port->console->s;
 	uint32_t id = port->index;
 
 	s->ready[id] = is_ready;
 	if (!is_ready) {
-		log_guest("%s: the driver cannot use port %u", port->dev->name, id);
+		log_guest("%s: the driver cannot use port %u", port->console->virtio.dev.name, id);
 		s->tell[id] = 0;
 		return;
 	}
@@ -296,40 +290,38 @@ static void port_ready(struct console_port *port, bool is_ready)
 		s->tell[id] |= CONSOLE_TELL_OPEN;
 }
 
-static void device_ready(struct device *dev, bool is_ready)
+static void device_ready(struct console *console, bool is_ready)
 {
-	struct console_state *s = dev->state;
-	struct console_host *host = dev->host;
+	struct console_state *s = &console->s;
 
 	if (!is_ready)
-		log_guest("%s: the driver failed", dev->name);
+		log_guest("%s: the driver failed", console->virtio.dev.name);
 	else
-		for_each_port (port, host)
+		for_each_port (port, console)
 			s->tell[port->index] |= CONSOLE_TELL_ADD;
 }
 
-static void control_message(struct device *dev, const struct virtq_chain *chain)
+static void control_message(struct console *console, const struct virtq_chain *chain)
 {
-	struct console_host *host = dev->host;
 	struct virtio_console_control message;
 
 	/* It may be longer: only the head counts. */
 	if (virtq_read(chain, 0, &message, sizeof(message)) < sizeof(message)) {
-		log_guest("%s: a control message of %llu bytes", dev->name,
+		log_guest("%s: a control message of %llu bytes", console->virtio.dev.name,
 			  (unsigned long long)chain->read_bytes);
 		return;
 	}
 	if (message.event == VIRTIO_CONSOLE_DEVICE_READY)
-		device_ready(dev, message.value);
-	else if (message.id >= CONSOLE_PORTS || !host->port[message.id].row)
-		log_guest("%s: control message %u to port %u, which does not exist", dev->name,
-			  message.event, message.id);
+		device_ready(console, message.value);
+	else if (message.id >= CONSOLE_PORTS || !console->port[message.id].row)
+		log_guest("%s: control message %u to port %u, which does not exist",
+			  console->virtio.dev.name, message.event, message.id);
 	else if (message.event == VIRTIO_CONSOLE_PORT_READY)
-		port_ready(&host->port[message.id], message.value);
+		port_ready(&console->port[message.id], message.value);
 	else if (message.event == VIRTIO_CONSOLE_PORT_OPEN)
-		set_guest_open(&host->port[message.id], message.value);
+		set_guest_open(&console->port[message.id], message.value);
 	else
-		log_guest("%s: control message %u, which no driver sends", dev->name,
+		log_guest("%s: control message %u, which no driver sends", console->virtio.dev.name,
 			  message.event);
 }
 
@@ -348,7 +340,7 @@ static const struct message {
 static bool send_message(struct console_port *port, const struct message *message)
 {
 	const struct virtio_console_control head = {port->index, message->event, message->value};
-	struct virtio *v = port->dev->host;
+	struct virtq *q = &port->console->virtio.queue[CONTROL_RX].q;
 	uint8_t bytes[sizeof(head) + MAX_NAME_BYTES];
 	struct iovec iov[MAX_BUFFERS];
 	struct virtq_chain chain = {.iov = iov};
@@ -362,21 +354,20 @@ static bool send_message(struct console_port *port, const struct message *messag
 		memcpy(bytes + n, port->row->name, name_bytes);
 		n += name_bytes;
 	}
-	if (pop_rx(port->dev, CONTROL_RX, &chain, n) <= 0)
+	if (pop_rx(port->console, CONTROL_RX, &chain, n) <= 0)
 		return false;
-	virtq_push(&v->queue[CONTROL_RX].q, chain.head, (uint32_t)virtq_write(&chain, 0, bytes, n));
+	virtq_push(q, chain.head, (uint32_t)virtq_write(&chain, 0, bytes, n));
 	return true;
 }
 
 /* Sends the pending messages, as far as the driver has buffers. */
-static void send_control(struct device *dev)
+static void send_control(struct console *console)
 {
-	struct console_state *s = dev->state;
-	struct console_host *host = dev->host;
+	struct console_state *s = &console->s;
 
-	if (!usable_queue(dev, CONTROL_RX))
+	if (!usable_queue(console, CONTROL_RX))
 		return;
-	for_each_port (port, host)
+	for_each_port (port, console)
 		for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
 			uint8_t *tell = &s->tell[port->index];
 
@@ -387,12 +378,12 @@ static void send_control(struct device *dev)
 			*tell &= (uint8_t)~messages[i].tell;
 		}
 signal:
-	virtio_used(dev, CONTROL_RX);
+	virtio_used(&console->virtio, CONTROL_RX);
 }
 
-static void take_control(struct device *dev)
+static void take_control(struct console *console)
 {
-	struct virtio_queue *queue = usable_queue(dev, CONTROL_TX);
+	struct virtio_queue *queue = usable_queue(console, CONTROL_TX);
 	struct iovec iov[MAX_BUFFERS];
 	struct virtq_chain chain = {.iov = iov};
 	struct error err;
@@ -404,24 +395,24 @@ static void take_control(struct device *dev)
 	for (uint32_t i = 0; i < queue->q.size; i++) {
 		ret = virtq_pop(&queue->q, &chain, MAX_BUFFERS, &err);
 		if (ret < 0) {
-			virtio_broken(dev, CONTROL_TX, err.msg);
+			virtio_broken(&console->virtio, CONTROL_TX, err.msg);
 			return;
 		}
 		if (!ret)
 			break;
-		control_message(dev, &chain);
+		control_message(console, &chain);
 		virtq_push(&queue->q, chain.head, 0);
 	}
-	virtio_used(dev, CONTROL_TX);
+	virtio_used(&console->virtio, CONTROL_TX);
 	if (virtq_want_kicks(&queue->q))
-		go_on_later(dev);
-	send_control(dev);
+		go_on_later(console);
+	send_control(console);
 }
 
 /* A client has come or gone. */
 static void set_host_open(struct console_port *port, bool is_open)
 {
-	struct console_state *s = port->dev->state;
+	struct console_state *s = &port->console->s;
 	uint8_t *tell = &s->tell[port->index];
 
 	s->host_open[port->index] = is_open;
@@ -434,7 +425,7 @@ static void set_host_open(struct console_port *port, bool is_open)
 		*tell &= (uint8_t)~CONSOLE_TELL_OPEN;
 	else
 		*tell |= CONSOLE_TELL_CLOSED;
-	send_control(port->dev);
+	send_control(port->console);
 }
 
 /* --- the host end */
@@ -447,12 +438,11 @@ static void port_writable(void *opaque)
 static void port_connected(void *opaque, bool is_connected)
 {
 	struct console_port *port = opaque;
-	struct console_state *s = port->dev->state;
 
 	set_host_open(port, is_connected);
 	if (!is_connected)
 		return;
-	s->hold[port->index] = 0;
+	port->console->s.hold[port->index] = 0;
 	send_queue(port);
 }
 
@@ -472,72 +462,69 @@ static const struct chardev_ops named_chardev_ops = {
 
 /* --- the driver */
 
-static void console_kick(struct device *dev, uint32_t queue)
+static void console_kick(struct virtio *v, uint32_t queue)
 {
-	struct console_host *host = dev->host;
+	struct console *console = container_of(v, struct console, virtio);
 	uint32_t id = queue <= tx_queue(0) ? 0 : queue / 2 - 1;
 
 	if (queue == CONTROL_RX)
-		send_control(dev);
+		send_control(console);
 	else if (queue == CONTROL_TX)
-		take_control(dev);
-	else if (!host->port[id].row)
+		take_control(console);
+	else if (!console->port[id].row)
 		return;
 	else if (queue == tx_queue(id))
-		send_queue(&host->port[id]);
+		send_queue(&console->port[id]);
 	else
-		chardev_accept_input(&host->port[id].chr);
+		chardev_accept_input(&console->port[id].chr);
 }
 
 static void again(void *opaque, uint32_t events)
 {
-	struct device *dev = opaque;
-	struct console_host *host = dev->host;
+	struct console *console = opaque;
 
 	(void)events;
-	if (!timer_take(&host->again))
+	if (!timer_take(&console->again))
 		return;
-	take_control(dev);
-	for_each_port (port, host)
+	take_control(console);
+	for_each_port (port, console)
 		send_queue(port);
 }
 
 static void report_due(void *opaque, uint32_t events)
 {
-	struct device *dev = opaque;
-	const struct console_host *host = dev->host;
+	struct console *console = opaque;
 
 	(void)events;
-	if (timer_take(&host->report))
-		report_all(dev, false);
+	if (timer_take(&console->report))
+		report_all(console, false);
 }
 
 /* The device's own state; the transport's is the core's. */
-static void console_reset(struct device *dev)
+static void console_reset(struct virtio *v)
 {
-	struct console_state *s = dev->state;
-	struct console_host *host = dev->host;
+	struct console *console = container_of(v, struct console, virtio);
+	struct console_state *s = &console->s;
 
-	for_each_port (port, host)
+	for_each_port (port, console)
 		if (s->ports & 1U << port->index)
 			set_guest_open(port, false);
 	memset((char *)s + sizeof(s->virtio), 0, sizeof(*s) - sizeof(s->virtio));
-	for_each_port (port, host) {
+	for_each_port (port, console) {
 		s->ports |= 1U << port->index;
 		s->host_open[port->index] = !port->row->name || chardev_connected(&port->chr);
 	}
 }
 
 /* Output without a driver, before the guest has set one up. */
-static void console_config_write(struct device *dev, uint32_t offset, uint32_t bytes,
-				 uint32_t value)
+static void console_config_write(struct virtio *v, uint32_t offset, uint32_t bytes, uint32_t value)
 {
-	struct console_host *host = dev->host;
+	struct console *console = container_of(v, struct console, virtio);
 	uint8_t byte = (uint8_t)value;
 
 	(void)bytes;
-	if (offset == CONFIG_EMERGENCY && host->port[0].row)
-		chardev_write(&host->port[0].chr, &byte, 1);
+	if (offset == CONFIG_EMERGENCY && console->port[0].row)
+		chardev_write(&console->port[0].chr, &byte, 1);
 }
 
 static const struct virtio_ops console_virtio_ops = {
@@ -553,118 +540,118 @@ static uint32_t console_count(const struct options *opt)
 	return opt->has_console || opt->has_agent;
 }
 
-static void close_ports(struct console_host *host)
+static void close_ports(struct console *console)
 {
-	for_each_port (port, host) {
+	for_each_port (port, console) {
 		chardev_close(&port->chr);
 		port->row = NULL;
 	}
 }
 
-static int open_ports(struct device *dev, struct vm *vm, struct error *err)
+static int open_ports(struct console *console, struct vm *vm, struct error *err)
 {
-	struct console_host *host = dev->host;
 	const char *opt = (const char *)vm->opt;
 	int ret = 0;
 
 	for (uint32_t id = 0; !ret && id < ROWS; id++) {
 		const struct console_row *row = &console_row[id];
-		struct console_port *port = &host->port[id];
+		struct console_port *port = &console->port[id];
 
-		*port = (struct console_port){.dev = dev, .index = id};
+		*port = (struct console_port){.console = console, .index = id};
 		if (!*(const bool *)(opt + row->wanted))
 			continue;
 		port->row = row;
 		ret = chardev_open(&port->chr, (const void *)(opt + row->config), vm,
 				   row->name ? &named_chardev_ops : &console_chardev_ops, port,
-				   &dev->lock, err);
+				   &console->virtio.dev.lock, err);
 		if (ret)
 			port->row = NULL;
 	}
 	if (ret)
-		close_ports(host);
+		close_ports(console);
 	return ret;
 }
 
 static int console_attach(struct device *dev, struct vm *vm, struct error *err)
 {
-	struct console_host *host = dev->host;
-	struct virtio *v = &host->virtio;
+	struct console *console = container_of(dev, struct console, virtio.dev);
+	struct virtio *v = &console->virtio;
 	int ret;
 
-	host->config[CONFIG_PORTS] = CONSOLE_PORTS;
+	console->config[CONFIG_PORTS] = CONSOLE_PORTS;
 	v->ops = &console_virtio_ops;
 	v->features = 1U << VIRTIO_CONSOLE_F_MULTIPORT | 1U << VIRTIO_CONSOLE_F_EMERG_WRITE;
-	v->config = host->config;
-	v->config_bytes = sizeof(host->config);
+	v->config = console->config;
+	v->config_bytes = sizeof(console->config);
 	v->nqueues = QUEUES;
 	for (uint32_t i = 0; i < QUEUES; i++)
 		v->queue[i].max_size = QUEUE_SIZE;
-	ret = timer_open(&host->again, CLOCK_MONOTONIC, &vm->loop, again, dev, &dev->lock, err);
-	if (ret)
-		return ret;
-	ret = timer_open(&host->report, CLOCK_MONOTONIC, &vm->loop, report_due, dev, &dev->lock,
+	ret = timer_open(&console->again, CLOCK_MONOTONIC, &vm->loop, again, console, &dev->lock,
 			 err);
 	if (ret)
+		return ret;
+	ret = timer_open(&console->report, CLOCK_MONOTONIC, &vm->loop, report_due, console,
+			 &dev->lock, err);
+	if (ret)
 		goto close_again;
-	ret = open_ports(dev, vm, err);
+	ret = open_ports(console, vm, err);
 	if (ret)
 		goto close_report;
-	ret = virtio_attach(dev, &virtio_pci, vm, err);
+	ret = virtio_attach(v, &console->s.virtio, &virtio_pci, vm, err);
 	if (ret)
 		goto close_ports;
 	return 0;
 
 close_ports:
-	close_ports(host);
+	close_ports(console);
 close_report:
-	timer_close(&host->report);
+	timer_close(&console->report);
 close_again:
-	timer_close(&host->again);
+	timer_close(&console->again);
 	return ret;
 }
 
 static void console_detach(struct device *dev)
 {
-	struct console_host *host = dev->host;
+	struct console *console = container_of(dev, struct console, virtio.dev);
 
 	virtio_detach(dev);
-	close_ports(host);
-	timer_close(&host->report);
-	timer_close(&host->again);
+	close_ports(console);
+	timer_close(&console->report);
+	timer_close(&console->again);
 }
 
-static void resume_ports(struct console_host *host)
+static void resume_ports(struct console *console)
 {
-	for_each_port (port, host)
+	for_each_port (port, console)
 		chardev_resume(&port->chr);
 }
 
 static int console_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
-	struct console_host *host = dev->host;
+	struct console *console = container_of(dev, struct console, virtio.dev);
 	int ret;
 
-	for_each_port (port, host)
+	for_each_port (port, console)
 		chardev_pause(&port->chr);
 	ret = virtio_pause(dev, deadline_ns, err);
 	if (ret) {
-		resume_ports(host);
+		resume_ports(console);
 		return ret;
 	}
-	timer_set(&host->again, 0);
-	report_all(dev, true);
+	timer_set(&console->again, 0);
+	report_all(console, true);
 	return 0;
 }
 
 static int console_compare(struct device *dev, const void *saved, struct error *err)
 {
 	const struct console_state *was = saved;
-	const struct console_host *host = dev->host;
+	const struct console *console = container_of(dev, struct console, virtio.dev);
 	int ret = 0;
 
 	for (uint32_t id = 0; id < ROWS; id++) {
-		bool exists = host->port[id].row;
+		bool exists = console->port[id].row;
 
 		if ((bool)(was->ports & 1U << id) != exists)
 			ret = error_join(err, -EINVAL,
@@ -677,10 +664,10 @@ static int console_compare(struct device *dev, const void *saved, struct error *
 
 static int console_post_load(struct device *dev, struct error *err)
 {
-	struct console_state *s = dev->state;
-	struct console_host *host = dev->host;
+	struct console *console = container_of(dev, struct console, virtio.dev);
+	struct console_state *s = &console->s;
 
-	for_each_port (port, host) {
+	for_each_port (port, console) {
 		uint32_t id = port->index;
 
 		port->reported = s->guest_open[id];
@@ -696,16 +683,16 @@ static int console_post_load(struct device *dev, struct error *err)
 /* Clients first: messages about them and waiting data go out when the queues start. */
 static void console_resume(struct device *dev)
 {
-	resume_ports(dev->host);
+	resume_ports(container_of(dev, struct console, virtio.dev));
 	virtio_resume(dev);
 }
 
 bool console_query(const struct device *dev, uint32_t i, struct chardev_info *info)
 {
-	const struct console_state *s = dev->state;
-	struct console_host *host = dev->host;
+	struct console *console = container_of(dev, struct console, virtio.dev);
+	const struct console_state *s = &console->s;
 
-	for_each_port (port, host) {
+	for_each_port (port, console) {
 		if (i--)
 			continue;
 		chardev_query(&port->chr, port->row->label, info);
@@ -720,7 +707,7 @@ const struct device_ops console_ops = {
 	.name = "console",
 	.count = console_count,
 	.state = &console_state_desc,
-	.host_size = sizeof(struct console_host),
+	DEVICE_STRUCT(struct console),
 	.attach = console_attach,
 	.detach = console_detach,
 	.reset = virtio_reset,

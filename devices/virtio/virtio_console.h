@@ -34,7 +34,7 @@ struct console_state {
 struct console_row; /* what is known of a port before the guest runs */
 
 struct console_port {
-	struct device *dev;
+	struct console *console;
 	const struct console_row *row; /* NULL: the port does not exist */
 	uint32_t index;
 	struct chardev chr;
@@ -42,8 +42,9 @@ struct console_port {
 	uint64_t reported_ns;
 };
 
-struct console_host {
+struct console {
 	struct virtio virtio;
+	struct console_state s;
 	struct console_port port[CONSOLE_PORTS];
 	struct timer again;  /* a queue was left before it was empty */
 	struct timer report; /* an event waits for its second */

@@ -59,24 +59,24 @@ static const char *net_check(const void *state)
 STATE_DEFINE(net_state, NET_STATE, "virtio-net", net_check);
 
 /* Which GUEST_* offloads are in force. */
-static uint64_t offloads_now(const struct device *dev)
+static uint64_t offloads_now(const struct net *net)
 {
-	const struct net_state *s = net_state(dev);
+	const struct net_state *s = &net->s;
 
 	return s->offloads_chosen ? s->offloads : s->virtio.accepted & NET_GUEST_OFFLOADS;
 }
 
-static int apply_offloads(struct device *dev)
+static int apply_offloads(struct net *net)
 {
-	struct net_backend *be = &net_host(dev)->backend;
+	struct net_backend *be = &net->backend;
 
-	return be->ops->set_offloads ? be->ops->set_offloads(be, offloads_now(dev)) : 0;
+	return be->ops->set_offloads ? be->ops->set_offloads(be, offloads_now(net)) : 0;
 }
 
-static void show_config(struct device *dev)
+static void show_config(struct net *net)
 {
-	const struct net_state *s = net_state(dev);
-	struct virtio_net_config *shown = &net_host(dev)->shown;
+	const struct net_state *s = &net->s;
+	struct virtio_net_config *shown = &net->shown;
 	uint16_t status = (uint16_t)((s->link_down ? 0 : VIRTIO_NET_S_LINK_UP) |
 				     (s->announce ? VIRTIO_NET_S_ANNOUNCE : 0));
 
@@ -85,33 +85,33 @@ static void show_config(struct device *dev)
 	shown->max_virtqueue_pairs = htole16(s->max_pairs);
 }
 
-static void config_changed(struct device *dev)
+static void config_changed(struct net *net)
 {
-	show_config(dev);
-	virtio_config_changed(dev);
+	show_config(net);
+	virtio_config_changed(&net->virtio);
 }
 
 /* Back to work with other pairs or another link: the driver may have kicked queues meanwhile that
  * nobody served. */
-static void serve_again(struct device *dev)
+static void serve_again(struct net *net)
 {
-	net_io_start(dev);
-	for (uint32_t i = 0; i < 2u * net_state(dev)->pairs; i++)
-		if (net_queue(dev, i)->running)
-			virtio_kick(dev, i);
+	net_io_start(net);
+	for (uint32_t i = 0; i < 2u * net->s.pairs; i++)
+		if (net->virtio.queue[i].running)
+			virtio_kick(&net->virtio, i);
 }
 
-static void apply_pairs(struct device *dev, uint16_t pairs)
+static void apply_pairs(struct net *net, uint16_t pairs)
 {
-	struct net_backend *be = &net_host(dev)->backend;
+	struct net_backend *be = &net->backend;
 
-	if (pairs == net_state(dev)->pairs)
+	if (pairs == net->s.pairs)
 		return;
-	net_io_stop(dev);
-	net_state(dev)->pairs = pairs;
+	net_io_stop(net);
+	net->s.pairs = pairs;
 	if (be->ops->set_pairs)
 		be->ops->set_pairs(be, pairs);
-	serve_again(dev);
+	serve_again(net);
 }
 
 /* --- the control queue: virtio 1.2, 5.1.6.5. A command is read once; one that is wrong in any part
@@ -138,44 +138,44 @@ static bool at_end(const struct ctrl_data *data)
 
 /* --- commands: false is VIRTIO_NET_ERR */
 
-static bool set_mac(struct device *dev, struct ctrl_data *data)
+static bool set_mac(struct net *net, struct ctrl_data *data)
 {
 	uint8_t mac[NET_MAC_BYTES];
 
 	if (!take(data, mac, sizeof(mac)) || !at_end(data))
 		return false;
-	memcpy(net_state(dev)->mac, mac, sizeof(mac));
-	show_config(dev);
+	memcpy(net->s.mac, mac, sizeof(mac));
+	show_config(net);
 	return true;
 }
 
-static bool acknowledge(struct device *dev, struct ctrl_data *data)
+static bool acknowledge(struct net *net, struct ctrl_data *data)
 {
-	struct net_state *s = net_state(dev);
+	struct net_state *s = &net->s;
 
 	if (!s->announce || !at_end(data))
 		return false;
 	s->announce = 0;
-	show_config(dev);
+	show_config(net);
 	return true;
 }
 
-static bool set_pairs(struct device *dev, struct ctrl_data *data)
+static bool set_pairs(struct net *net, struct ctrl_data *data)
 {
 	uint16_t pairs;
 
 	if (!take(data, &pairs, sizeof(pairs)) || !at_end(data))
 		return false;
 	pairs = le16toh(pairs);
-	if (!pairs || pairs > net_state(dev)->max_pairs)
+	if (!pairs || pairs > net->s.max_pairs)
 		return false;
-	apply_pairs(dev, pairs);
+	apply_pairs(net, pairs);
 	return true;
 }
 
-static bool set_offloads(struct device *dev, struct ctrl_data *data)
+static bool set_offloads(struct net *net, struct ctrl_data *data)
 {
-	struct net_state *s = net_state(dev);
+	struct net_state *s = &net->s;
 	const uint64_t former = s->offloads;
 	const uint8_t former_chosen = s->offloads_chosen;
 	uint64_t offloads;
@@ -187,7 +187,7 @@ static bool set_offloads(struct device *dev, struct ctrl_data *data)
 		return false;
 	s->offloads = offloads;
 	s->offloads_chosen = 1;
-	if (!apply_offloads(dev))
+	if (!apply_offloads(net))
 		return true;
 	/* The kernel knows combinations that make no sense, such as TSO without checksums. */
 	s->offloads = former;
@@ -197,7 +197,7 @@ static bool set_offloads(struct device *dev, struct ctrl_data *data)
 
 static const struct {
 	uint8_t class, command, feature;
-	bool (*run)(struct device *dev, struct ctrl_data *data);
+	bool (*run)(struct net *net, struct ctrl_data *data);
 } commands[] = {
 	{VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, VIRTIO_NET_F_CTRL_MAC_ADDR, set_mac},
 	{VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, VIRTIO_NET_F_GUEST_ANNOUNCE,
@@ -207,7 +207,7 @@ static const struct {
 	 VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, set_offloads},
 };
 
-static bool run_command(struct device *dev, struct ctrl_data *data)
+static bool run_command(struct net *net, struct ctrl_data *data)
 {
 	struct virtio_net_ctrl_hdr head;
 
@@ -215,28 +215,27 @@ static bool run_command(struct device *dev, struct ctrl_data *data)
 		return false;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (commands[i].class == head.class && commands[i].command == head.cmd &&
-		    virtio_has(dev, commands[i].feature))
-			return commands[i].run(dev, data);
+		    virtio_has(&net->virtio, commands[i].feature))
+			return commands[i].run(net, data);
 	return false;
 }
 
 static void ctrl_ready(void *opaque, uint32_t events)
 {
-	struct device *dev = opaque;
-	struct net_host *host = net_host(dev);
-	struct virtq *q = &net_queue(dev, host->ctrl)->q;
+	struct net *net = opaque;
+	struct virtq *q = &net->virtio.queue[net->ctrl].q;
 	struct iovec iov[NET_CHAIN_IOV];
 	struct virtq_chain chain = {.iov = iov};
-	uint16_t pairs = net_state(dev)->pairs;
+	uint16_t pairs = net->s.pairs;
 	struct error err;
 	int ret = 0;
 
 	(void)events;
-	virtio_take_kick(dev, host->ctrl);
-	if (atomic_load(&host->virtio.broken))
+	virtio_take_kick(&net->virtio, net->ctrl);
+	if (atomic_load(&net->virtio.broken))
 		return;
 	/* A change of the pairs takes the kernel milliseconds, and others wait for the lock. */
-	for (int i = 0; i < CTRL_BATCH && pairs == net_state(dev)->pairs; i++) {
+	for (int i = 0; i < CTRL_BATCH && pairs == net->s.pairs; i++) {
 		struct ctrl_data data = {.chain = &chain};
 		uint8_t ack;
 
@@ -250,14 +249,14 @@ static void ctrl_ready(void *opaque, uint32_t events)
 		}
 		if (ret <= 0)
 			break;
-		ack = run_command(dev, &data) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+		ack = run_command(net, &data) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
 		virtq_push(q, chain.head, (uint32_t)virtq_write(&chain, 0, &ack, sizeof(ack)));
 	}
 	if (ret > 0)
-		virtio_kick(dev, host->ctrl);
-	virtio_used(dev, host->ctrl);
+		virtio_kick(&net->virtio, net->ctrl);
+	virtio_used(&net->virtio, net->ctrl);
 	if (ret < 0)
-		virtio_broken(dev, host->ctrl, err.msg);
+		virtio_broken(&net->virtio, net->ctrl, err.msg);
 }
 
 /* --- announcements: after a load the guest may be behind another port of the network's switches. They
@@ -269,7 +268,7 @@ static void ctrl_ready(void *opaque, uint32_t events)
 #define GAP_GROWS_NS 100000000ull /* with each */
 #define LEAST_BYTES  60		  /* an Ethernet frame without its checksum */
 
-static void send_rarp(struct device *dev)
+static void send_rarp(struct net *net)
 {
 	struct {
 		struct virtio_net_hdr_v1 head;
@@ -278,8 +277,8 @@ static void send_rarp(struct device *dev)
 		uint8_t pad[LEAST_BYTES - sizeof(struct ether_header) - sizeof(struct ether_arp)];
 	} __attribute__((packed)) packet = {0};
 	const struct iovec iov = {&packet, sizeof(packet)};
-	struct net_backend *be = &net_host(dev)->backend;
-	const uint8_t *mac = net_state(dev)->mac;
+	struct net_backend *be = &net->backend;
+	const uint8_t *mac = net->s.mac;
 
 	packet.ether.ether_type = htons(ETHERTYPE_REVARP);
 	packet.arp.ea_hdr.ar_hrd = htons(ARPHRD_ETHER);
@@ -295,87 +294,85 @@ static void send_rarp(struct device *dev)
 	be->ops->send(be, 0, &iov, 1);
 }
 
-static void announce_round(struct device *dev)
+static void announce_round(struct net *net)
 {
-	struct net_host *host = net_host(dev);
-	struct net_state *s = net_state(dev);
-
-	if (s->link_down)
+	if (net->s.link_down)
 		return;
-	if (host->virtio.started && virtio_has(dev, VIRTIO_NET_F_GUEST_ANNOUNCE) &&
-	    virtio_has(dev, VIRTIO_NET_F_CTRL_VQ)) {
-		s->announce = 1;
-		config_changed(dev);
+	if (net->virtio.started && virtio_has(&net->virtio, VIRTIO_NET_F_GUEST_ANNOUNCE) &&
+	    virtio_has(&net->virtio, VIRTIO_NET_F_CTRL_VQ)) {
+		net->s.announce = 1;
+		config_changed(net);
 	}
-	send_rarp(dev);
+	send_rarp(net);
 }
 
-static void next_round(struct device *dev)
+static void next_round(struct net *net)
 {
-	struct net_host *host = net_host(dev);
 
-	announce_round(dev);
-	host->rounds_left--;
-	timer_set(&host->announce,
-		  host->rounds_left ? GAP_NS + (ROUNDS - 1 - host->rounds_left) * GAP_GROWS_NS : 0);
+	announce_round(net);
+	net->rounds_left--;
+	timer_set(&net->announce,
+		  net->rounds_left ? GAP_NS + (ROUNDS - 1 - net->rounds_left) * GAP_GROWS_NS : 0);
 }
 
 static void round_due(void *opaque, uint32_t events)
 {
-	struct device *dev = opaque;
+	struct net *net = opaque;
 
 	(void)events;
-	if (timer_take(&net_host(dev)->announce) && net_host(dev)->rounds_left)
-		next_round(dev);
+	if (timer_take(&net->announce) && net->rounds_left)
+		next_round(net);
 }
 
 void net_announce(struct device *dev)
 {
-	net_host(dev)->rounds_left = ROUNDS;
-	next_round(dev);
+	struct net *net = net_of(dev);
+
+	net->rounds_left = ROUNDS;
+	next_round(net);
 }
 
 /* --- the driver */
 
-static void net_start(struct device *dev)
+static void net_start(struct virtio *v)
 {
-	struct net_host *host = net_host(dev);
-	struct net_backend *be = &host->backend;
+	struct net *net = container_of(v, struct net, virtio);
+	struct net_backend *be = &net->backend;
 	struct virtio_queue *ctrl;
 
-	host->ctrl = virtio_has(dev, VIRTIO_NET_F_MQ) ? 2u * net_state(dev)->max_pairs : 2;
-	ctrl = net_queue(dev, host->ctrl);
-	if (apply_offloads(dev)) {
+	net->ctrl = virtio_has(v, VIRTIO_NET_F_MQ) ? 2u * net->s.max_pairs : 2;
+	ctrl = &v->queue[net->ctrl];
+	if (apply_offloads(net)) {
 		log_guest("%s: the driver accepted offloads that exclude each other; it gets none",
-			  dev->name);
+			  v->dev.name);
 		(void)!be->ops->set_offloads(be, 0);
 	}
 	if (be->ops->set_pairs)
-		be->ops->set_pairs(be, net_state(dev)->pairs);
-	if (virtio_has(dev, VIRTIO_NET_F_CTRL_VQ) && ctrl->running &&
-	    loop_add(host->loop, ctrl->kick_fd, EPOLLIN, ctrl_ready, dev, &dev->lock))
-		log_error("%s: the control queue cannot be watched", dev->name);
-	net_io_start(dev);
+		be->ops->set_pairs(be, net->s.pairs);
+	if (virtio_has(v, VIRTIO_NET_F_CTRL_VQ) && ctrl->running &&
+	    loop_add(net->loop, ctrl->kick_fd, EPOLLIN, ctrl_ready, net, &v->dev.lock))
+		log_error("%s: the control queue cannot be watched", v->dev.name);
+	net_io_start(net);
 }
 
-static int net_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
+static int net_stop(struct virtio *v, uint64_t deadline_ns, struct error *err)
 {
-	struct net_host *host = net_host(dev);
+	struct net *net = container_of(v, struct net, virtio);
 
 	/* Nothing to wait for: packets are read and written at once. The rest of one that is half sent on a
 	 * stream was copied. */
 	(void)deadline_ns;
 	(void)err;
-	loop_del(host->loop, net_queue(dev, host->ctrl)->kick_fd);
-	net_io_stop(dev);
+	loop_del(net->loop, v->queue[net->ctrl].kick_fd);
+	net_io_stop(net);
 	return 0;
 }
 
-static void net_driver_reset(struct device *dev)
+static void net_driver_reset(struct virtio *v)
 {
-	struct net_host *host = net_host(dev);
-	const struct net_config *config = host->config;
-	struct net_state *s = net_state(dev);
+	struct net *net = container_of(v, struct net, virtio);
+	const struct net_config *config = net->config;
+	struct net_state *s = &net->s;
 
 	memcpy(s->hardware_mac, config->mac, sizeof(s->hardware_mac));
 	memcpy(s->mac, config->mac, sizeof(s->mac));
@@ -384,9 +381,9 @@ static void net_driver_reset(struct device *dev)
 	s->offloads = 0;
 	s->offloads_chosen = s->announce = 0;
 	/* The operator's setting, not what a failed load has left in the state. */
-	s->link_down = host->link_down;
-	host->loaded = false;
-	show_config(dev);
+	s->link_down = net->link_down;
+	net->loaded = false;
+	show_config(net);
 }
 
 static const struct virtio_ops net_virtio_ops = {
@@ -399,17 +396,16 @@ static const struct virtio_ops net_virtio_ops = {
 
 /* --- the device */
 
-static void fill_virtio(struct device *dev)
+static void fill_virtio(struct net *net)
 {
-	struct net_host *host = net_host(dev);
-	struct virtio *virtio = &host->virtio;
+	struct virtio *virtio = &net->virtio;
 
 	virtio->ops = &net_virtio_ops;
-	virtio->features = NET_FEATURES | host->backend.ops->offloads;
-	if (host->config->queues > 1)
+	virtio->features = NET_FEATURES | net->backend.ops->offloads;
+	if (net->config->queues > 1)
 		virtio->features |= NET_FEATURE(MQ);
-	virtio->nqueues = 2 * host->config->queues + 1;
-	virtio->config = &host->shown;
+	virtio->nqueues = 2 * net->config->queues + 1;
+	virtio->config = &net->shown;
 	virtio->config_bytes = offsetof(struct virtio_net_config, mtu);
 	for (uint32_t i = 0; i < virtio->nqueues; i++) {
 		virtio->queue[i].max_size = NET_QUEUE_SIZE;
@@ -417,29 +413,29 @@ static void fill_virtio(struct device *dev)
 	}
 }
 
-static void close_host(struct device *dev)
+static void close_host(struct net *net)
 {
-	net_io_close(dev);
-	timer_close(&net_host(dev)->announce);
+	net_io_close(net);
+	timer_close(&net->announce);
 }
 
 static int net_attach(struct device *dev, struct vm *vm, struct error *err)
 {
-	struct net_host *host = net_host(dev);
+	struct net *net = net_of(dev);
 	int ret;
 
-	host->config = &vm->opt->net[dev->instance];
-	ret = net_io_open(dev, vm, err);
+	net->config = &vm->opt->net[dev->instance];
+	ret = net_io_open(net, vm, err);
 	if (ret)
 		return ret;
-	ret = timer_open(&host->announce, CLOCK_MONOTONIC, &vm->loop, round_due, dev, &dev->lock,
+	ret = timer_open(&net->announce, CLOCK_MONOTONIC, &vm->loop, round_due, net, &dev->lock,
 			 err);
 	if (!ret) {
-		fill_virtio(dev);
-		ret = virtio_attach(dev, &virtio_pci, vm, err);
+		fill_virtio(net);
+		ret = virtio_attach(&net->virtio, &net->s.virtio, &virtio_pci, vm, err);
 	}
 	if (ret)
-		close_host(dev);
+		close_host(net);
 	return ret;
 }
 
@@ -449,17 +445,18 @@ static void net_detach(struct device *dev)
 	pthread_mutex_lock(&dev->lock);
 	virtio_detach(dev);
 	pthread_mutex_unlock(&dev->lock);
-	close_host(dev);
+	close_host(net_of(dev));
 }
 
 static int net_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
+	struct net *net = net_of(dev);
 	int ret = virtio_pause(dev, deadline_ns, err);
 
 	if (ret)
 		return ret;
-	timer_set(&net_host(dev)->announce, 0);
-	net_io_drain(dev, deadline_ns);
+	timer_set(&net->announce, 0);
+	net_io_drain(net, deadline_ns);
 	return 0;
 }
 
@@ -474,7 +471,7 @@ static void join_mac(struct error *err, const uint8_t *saved, const uint8_t *her
 
 static int net_compare(struct device *dev, const void *saved, struct error *err)
 {
-	const struct net_config *config = net_host(dev)->config;
+	const struct net_config *config = net_of(dev)->config;
 	const struct net_state *s = saved;
 	int ret = 0;
 
@@ -492,24 +489,25 @@ static int net_compare(struct device *dev, const void *saved, struct error *err)
 
 static int net_post_load(struct device *dev, struct error *err)
 {
+	struct net *net = net_of(dev);
 	int ret = virtio_post_load(dev, err);
 
-	show_config(dev);
-	net_host(dev)->loaded = true;
+	show_config(net);
+	net->loaded = true;
 	return ret;
 }
 
 static void net_resume(struct device *dev)
 {
-	struct net_host *host = net_host(dev);
+	struct net *net = net_of(dev);
 
-	host->link_down = net_state(dev)->link_down;
+	net->link_down = net->s.link_down;
 	virtio_resume(dev);
-	if (host->loaded)
+	if (net->loaded)
 		net_announce(dev);
-	else if (host->rounds_left)
-		next_round(dev);
-	host->loaded = false;
+	else if (net->rounds_left)
+		next_round(net);
+	net->loaded = false;
 }
 
 static uint32_t net_count(const struct options *opt)
@@ -522,7 +520,7 @@ const struct device_ops virtio_net_ops = {
 	.name = "net",
 	.count = net_count,
 	.state = &net_state_desc,
-	.host_size = sizeof(struct net_host),
+	DEVICE_STRUCT(struct net),
 	.attach = net_attach,
 	.detach = net_detach,
 	.reset = virtio_reset,
@@ -541,21 +539,21 @@ bool net_is(const struct device *dev)
 
 const char *net_id(const struct device *dev)
 {
-	return net_host(dev)->config->id;
+	return net_of(dev)->config->id;
 }
 
 void net_set_link(struct device *dev, bool up)
 {
-	struct net_host *host = net_host(dev);
-	struct net_state *s = net_state(dev);
+	struct net *net = net_of(dev);
+	struct net_state *s = &net->s;
 
 	if (s->link_down == !up)
 		return;
 	/* While it is down this process moves the packets: it drops them. */
-	if (host->virtio.started)
-		net_io_stop(dev);
-	s->link_down = host->link_down = !up;
-	if (host->virtio.started)
-		serve_again(dev);
-	config_changed(dev);
+	if (net->virtio.started)
+		net_io_stop(net);
+	s->link_down = net->link_down = !up;
+	if (net->virtio.started)
+		serve_again(net);
+	config_changed(net);
 }

@@ -63,7 +63,7 @@ struct net_rx {
 };
 
 struct net_pair {
-	struct device *dev;
+	struct net *net;
 	uint32_t index;
 	bool watched;
 	bool tx_waits; /* for the back end to take a packet */
@@ -71,8 +71,9 @@ struct net_pair {
 	struct vhost vhost;
 };
 
-struct net_host {
+struct net {
 	struct virtio virtio;
+	struct net_state s;
 	const struct net_config *config;
 	struct net_backend backend;
 	struct virtio_net_config shown;
@@ -87,28 +88,18 @@ struct net_host {
 	bool link_down; /* by set_link or by a load that succeeded */
 };
 
-static inline struct net_host *net_host(const struct device *dev)
+static inline struct net *net_of(const struct device *dev)
 {
-	return dev->host;
-}
-
-static inline struct net_state *net_state(const struct device *dev)
-{
-	return dev->state;
-}
-
-static inline struct virtio_queue *net_queue(const struct device *dev, uint32_t queue)
-{
-	return &net_host(dev)->virtio.queue[queue];
+	return container_of(dev, struct net, virtio.dev);
 }
 
 /* --- net_io.c */
 /* Opens config's back end, and vhost or the card's thread. */
-int net_io_open(struct device *dev, struct vm *vm, struct error *err) must_check;
-void net_io_close(struct device *dev);
+int net_io_open(struct net *net, struct vm *vm, struct error *err) must_check;
+void net_io_close(struct net *net);
 /* Between these the pairs in use are served. After stop no chain is in hand. */
-void net_io_start(struct device *dev);
-void net_io_stop(struct device *dev);
+void net_io_start(struct net *net);
+void net_io_stop(struct net *net);
 /* Sends the rest of a half-sent packet, as long as the peer takes it. */
-void net_io_drain(struct device *dev, uint64_t deadline_ns);
+void net_io_drain(struct net *net, uint64_t deadline_ns);
 #endif

@@ -28,104 +28,92 @@ enum { PAGE_COMMON, PAGE_ISR, PAGE_DEVICE, PAGE_NOTIFY };
 /* Without the registers of VIRTIO_F_RING_RESET, which is not offered. */
 #define COMMON_BYTES sizeof(struct virtio_pci_common_cfg)
 
-static struct virtio_queue *queue_at(struct device *dev, uint32_t i)
-{
-	struct virtio *v = dev->host;
-
-	return &v->queue[i];
-}
-
 /* --- kicks */
-static int ioeventfd(struct device *dev, uint64_t gpa, int fd, uint32_t flags)
+static int ioeventfd(struct virtio *v, uint64_t gpa, int fd, uint32_t flags)
 {
 	/* Length 0 matches writes of any width. */
 	struct kvm_ioeventfd io = {.addr = gpa, .fd = fd, .flags = flags};
 
-	return ioctl(dev->vm->vm_fd, KVM_IOEVENTFD, &io) ? -errno : 0;
+	return ioctl(v->dev.vm->vm_fd, KVM_IOEVENTFD, &io) ? -errno : 0;
 }
 
-static void sync_kick(struct device *dev, struct virtio_queue *queue, uint64_t gpa)
+static void sync_kick(struct virtio *v, struct virtio_queue *queue, uint64_t gpa)
 {
 	int ret = 0;
 
 	if (queue->kick_gpa && queue->kick_gpa != gpa) {
-		ret = ioeventfd(dev, queue->kick_gpa, queue->kick_fd, KVM_IOEVENTFD_FLAG_DEASSIGN);
+		ret = ioeventfd(v, queue->kick_gpa, queue->kick_fd, KVM_IOEVENTFD_FLAG_DEASSIGN);
 		queue->kick_gpa = 0;
 	}
 	/* It stays when the queue stops, until the BAR moves: removal is slow, and an unused kick is
 	 * harmless. */
 	if (!ret && gpa && !queue->kick_gpa && queue->running && queue->kick_fd >= 0) {
-		ret = ioeventfd(dev, gpa, queue->kick_fd, 0);
+		ret = ioeventfd(v, gpa, queue->kick_fd, 0);
 		queue->kick_gpa = ret ? 0 : gpa;
 	}
 	if (ret)
-		log_guest("%s: KVM_IOEVENTFD: %s; each kick exits to the VMM", dev->name,
+		log_guest("%s: KVM_IOEVENTFD: %s; each kick exits to the VMM", v->dev.name,
 			  strerror(-ret));
 }
 
-static void virtio_pci_sync_kicks(struct device *dev)
+static void virtio_pci_sync_kicks(struct virtio *v)
 {
-	const struct virtio *v = dev->host;
 	const struct pci_bar *bar = &v->pci.bar[BAR_VIRTIO];
 
 	for (uint32_t i = 0; i < v->nqueues; i++)
-		sync_kick(dev, queue_at(dev, i),
+		sync_kick(v, &v->queue[i],
 			  bar->mapped ? bar->gpa + NOTIFY + NOTIFY_BYTES * (uint64_t)i : 0);
 }
 
 static void bar_changed(struct device *dev, uint32_t bar)
 {
 	if (bar == BAR_VIRTIO)
-		virtio_pci_sync_kicks(dev);
+		virtio_pci_sync_kicks(virtio_of(dev));
 }
 
 /* --- interrupts of back ends in the kernel */
 static void call_ready(void *opaque, uint32_t events)
 {
 	const struct virtio_queue *queue = opaque;
-	const struct virtio *v = queue->dev->host;
+	struct virtio *v = queue->virtio;
 	uint32_t i = (uint32_t)(queue - v->queue);
 	eventfd_t n;
 
 	(void)events;
 	if (!eventfd_read(v->call[i].fd, &n))
-		virtio_signal(queue->dev, i);
+		virtio_signal(v, i);
 }
 
-static void virtio_pci_sync_calls(struct device *dev)
+static void virtio_pci_sync_calls(struct virtio *v)
 {
-	struct virtio *v = dev->host;
-	const struct virtio_state *s = dev->state;
 	struct irq_msi msi;
 
 	for (uint32_t i = 0; i < v->nqueues; i++) {
-		bool sends =
-			v->call[i].fd >= 0 && pci_msix_message(&v->pci, s->queue_vector[i], &msi);
+		bool sends = v->call[i].fd >= 0 &&
+			     pci_msix_message(&v->pci, v->s->queue_vector[i], &msi);
 
 		irq_vector_set(&v->calls, i, sends ? &msi : NULL);
 	}
 	irq_vectors_commit(&v->calls, 0, v->nqueues);
 }
 
-void virtio_call_fd(struct device *dev, uint32_t queue, int call_fd)
+void virtio_call_fd(struct virtio *v, uint32_t queue, int call_fd)
 {
-	struct virtio *v = dev->host;
-
 	if (call_fd == v->call[queue].fd)
 		return;
 	irq_vector_release(&v->calls, queue);
 	v->call[queue].fd = call_fd;
 	/* During ops->start() not: the core syncs all queues after it. */
 	if (v->started)
-		virtio_pci_sync_calls(dev);
+		virtio_pci_sync_calls(v);
 }
 
 static void vectors_changed(struct device *dev)
 {
-	const struct virtio *v = dev->host;
+	struct virtio *v = virtio_of(dev);
 
 	if (v->started)
-		virtio_pci_sync_calls(dev);
+		virtio_pci_sync_calls(v);
 }
 
 /* --- the common configuration */
@@ -160,10 +148,10 @@ static void show_queue(const struct virtio_state *s, struct virtio_pci_common_cf
 }
 
 /* Builds the whole structure; the caller copies the accessed bytes. */
-static void read_common(struct device *dev, struct virtio_pci_common_cfg *cfg)
+static void read_common(struct virtio *v, struct virtio_pci_common_cfg *cfg)
 {
-	const struct virtio_state *s = dev->state;
-	uint8_t status = virtio_status(dev);
+	const struct virtio_state *s = v->s;
+	uint8_t status = virtio_status(v);
 
 	*cfg = (struct virtio_pci_common_cfg){
 		.device_feature_select = s->offered_select,
@@ -180,24 +168,22 @@ static void read_common(struct device *dev, struct virtio_pci_common_cfg *cfg)
 	show_queue(s, cfg);
 }
 
-static uint16_t to_vector(const struct device *dev, uint64_t value)
+static uint16_t to_vector(const struct virtio *v, uint64_t value)
 {
-	const struct virtio *v = dev->host;
-
 	return value < v->pci.nvectors ? (uint16_t)value : PCI_NO_VECTOR;
 }
 
 /* Registers accept only accesses of their own width. */
 #define REG(offset, bytes) ((offset) << 4 | (bytes))
 
-static void write_ring(struct device *dev, uint32_t reg, uint32_t value)
+static void write_ring(struct virtio *v, uint32_t reg, uint32_t value)
 {
-	struct virtio_state *s = dev->state;
+	struct virtio_state *s = v->s;
 	uint16_t i = s->queue_select;
 
 	switch (reg) {
 	case REG(VIRTIO_PCI_COMMON_Q_SIZE, 2):
-		if (value && value <= queue_at(dev, i)->max_size && !(value & (value - 1)))
+		if (value && value <= v->queue[i].max_size && !(value & (value - 1)))
 			s->queue_size[i] = (uint16_t)value;
 		break;
 	case REG(VIRTIO_PCI_COMMON_Q_DESCLO, 4):
@@ -214,30 +200,30 @@ static void write_ring(struct device *dev, uint32_t reg, uint32_t value)
 		break;
 	case REG(VIRTIO_PCI_COMMON_Q_ENABLE, 2):
 		if (value == 1)
-			virtio_enable_queue(dev, i);
+			virtio_enable_queue(v, i);
 		break;
 	}
 }
 
-static void write_queue(struct device *dev, uint32_t reg, uint32_t value)
+static void write_queue(struct virtio *v, uint32_t reg, uint32_t value)
 {
-	struct virtio_state *s = dev->state;
+	struct virtio_state *s = v->s;
 	uint16_t i = s->queue_select;
 
 	if (i >= s->nqueues)
 		return;
 	if (reg == REG(VIRTIO_PCI_COMMON_Q_MSIX, 2)) {
-		STORE(s->queue_vector[i], to_vector(dev, value));
-		vectors_changed(dev);
+		STORE(s->queue_vector[i], to_vector(v, value));
+		vectors_changed(&v->dev);
 	} else if (!s->queue_enable[i] && !(s->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
-		write_ring(dev, reg, value);
+		write_ring(v, reg, value);
 	}
 }
 
-static void write_common(struct device *dev, uint64_t offset, uint32_t size, uint64_t value)
+static void write_common(struct virtio *v, uint64_t offset, uint32_t size, uint64_t value)
 {
 	uint32_t reg = REG((uint32_t)offset, size);
-	struct virtio_state *s = dev->state;
+	struct virtio_state *s = v->s;
 
 	switch (reg) {
 	case REG(VIRTIO_PCI_COMMON_DFSELECT, 4):
@@ -251,16 +237,16 @@ static void write_common(struct device *dev, uint64_t offset, uint32_t size, uin
 			set_half(&s->accepted, s->accepted_select, (uint32_t)value);
 		break;
 	case REG(VIRTIO_PCI_COMMON_MSIX, 2):
-		STORE(s->config_vector, to_vector(dev, value));
+		STORE(s->config_vector, to_vector(v, value));
 		break;
 	case REG(VIRTIO_PCI_COMMON_STATUS, 1):
-		virtio_set_status(dev, (uint8_t)value);
+		virtio_set_status(v, (uint8_t)value);
 		break;
 	case REG(VIRTIO_PCI_COMMON_Q_SELECT, 2):
 		s->queue_select = (uint16_t)value;
 		break;
 	default:
-		write_queue(dev, reg, (uint32_t)value);
+		write_queue(v, reg, (uint32_t)value);
 	}
 }
 
@@ -274,22 +260,20 @@ static uint64_t read_config(const struct virtio *v, uint64_t offset, uint32_t si
 	return value;
 }
 
-static void write_config(struct device *dev, uint64_t offset, uint32_t size, uint64_t value)
+static void write_config(struct virtio *v, uint64_t offset, uint32_t size, uint64_t value)
 {
-	const struct virtio *v = dev->host;
-
 	if (!v->ops->config_write || offset + size > v->config_bytes)
 		return;
 	for (uint32_t at = 0, bytes; at < size; at += bytes) {
 		bytes = size - at < 4 ? size - at : 4;
-		v->ops->config_write(dev, (uint32_t)offset + at, bytes,
+		v->ops->config_write(v, (uint32_t)offset + at, bytes,
 				     (uint32_t)(value >> (8 * at)));
 	}
 }
 
 static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	struct device *dev = opaque;
+	struct virtio *v = opaque;
 	struct virtio_pci_common_cfg cfg;
 	uint64_t at = offset % PAGE, value = 0;
 
@@ -297,14 +281,14 @@ static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
 	case PAGE_COMMON:
 		if (at + size > COMMON_BYTES)
 			break;
-		read_common(dev, &cfg);
+		read_common(v, &cfg);
 		memcpy(&value, (const uint8_t *)&cfg + at, size);
 		break;
 	case PAGE_ISR:
-		value = at ? 0 : virtio_take_isr(dev);
+		value = at ? 0 : virtio_take_isr(v);
 		break;
 	case PAGE_DEVICE:
-		value = read_config(dev->host, at, size);
+		value = read_config(v, at, size);
 		break;
 	}
 	return value;
@@ -312,20 +296,19 @@ static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
 
 static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
-	struct device *dev = opaque;
-	const struct virtio *v = dev->host;
+	struct virtio *v = opaque;
 	uint64_t at = offset % PAGE;
 
 	switch (offset / PAGE) {
 	case PAGE_COMMON:
-		write_common(dev, at, size, value);
+		write_common(v, at, size, value);
 		break;
 	case PAGE_DEVICE:
-		write_config(dev, at, size, value);
+		write_config(v, at, size, value);
 		break;
 	case PAGE_NOTIFY:
 		if (at % NOTIFY_BYTES == 0 && at / NOTIFY_BYTES < v->nqueues)
-			virtio_kick(dev, (uint32_t)(at / NOTIFY_BYTES));
+			virtio_kick(v, (uint32_t)(at / NOTIFY_BYTES));
 		break;
 	}
 }
@@ -336,50 +319,44 @@ static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
 #define CFG_DATA sizeof(struct virtio_pci_cap)
 
 /* The access that the driver has set up in the capability; false: it is not valid. */
-static bool cfg_window(const struct device *dev, uint32_t *offset, uint32_t *size)
+static bool cfg_window(const struct virtio *v, uint32_t *offset, uint32_t *size)
 {
-	const struct virtio_state *s = dev->state;
-	const struct virtio *v = dev->host;
 	struct virtio_pci_cap cap;
 
-	memcpy(&cap, s->pci.config + v->cfg_cap, sizeof(cap));
+	memcpy(&cap, v->s->pci.config + v->cfg_cap, sizeof(cap));
 	*offset = cap.offset;
 	*size = cap.length;
 	return cap.bar == BAR_VIRTIO && (*size == 1 || *size == 2 || *size == 4) &&
 	       *offset % *size == 0 && *offset < BAR_BYTES;
 }
 
-static bool is_cfg_data(const struct device *dev, uint32_t offset, uint32_t bytes)
+static bool is_cfg_data(const struct virtio *v, uint32_t offset, uint32_t bytes)
 {
-	const struct virtio *v = dev->host;
-
 	return offset < v->cfg_cap + CFG_DATA + 4 && offset + bytes > v->cfg_cap + CFG_DATA;
 }
 
 static void config_read(struct device *dev, uint32_t offset, uint32_t bytes)
 {
-	struct virtio_state *s = dev->state;
-	const struct virtio *v = dev->host;
+	struct virtio *v = virtio_of(dev);
 	uint32_t at, size, data;
 
-	if (!is_cfg_data(dev, offset, bytes) || !cfg_window(dev, &at, &size))
+	if (!is_cfg_data(v, offset, bytes) || !cfg_window(v, &at, &size))
 		return;
-	data = (uint32_t)bar_read(dev, at, size);
-	memcpy(s->pci.config + v->cfg_cap + CFG_DATA, &data, sizeof(data));
+	data = (uint32_t)bar_read(v, at, size);
+	memcpy(v->s->pci.config + v->cfg_cap + CFG_DATA, &data, sizeof(data));
 }
 
 static void config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 {
-	const struct virtio_state *s = dev->state;
-	const struct virtio *v = dev->host;
+	struct virtio *v = virtio_of(dev);
 	uint32_t at, size, data = 0;
 
 	if (offset <= PCI_COMMAND && offset + bytes > PCI_COMMAND)
-		virtio_command_written(dev);
-	if (!is_cfg_data(dev, offset, bytes) || !cfg_window(dev, &at, &size))
+		virtio_command_written(v);
+	if (!is_cfg_data(v, offset, bytes) || !cfg_window(v, &at, &size))
 		return;
-	memcpy(&data, s->pci.config + v->cfg_cap + CFG_DATA, size);
-	bar_write(dev, at, size, data);
+	memcpy(&data, v->s->pci.config + v->cfg_cap + CFG_DATA, size);
+	bar_write(v, at, size, data);
 }
 
 /* --- attach */
@@ -412,14 +389,11 @@ static void add_caps(struct virtio *v)
 		add_cap(v, VIRTIO_PCI_CAP_DEVICE_CFG, PAGE_DEVICE, v->config_bytes, plain, 0, 0);
 }
 
-static int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *err)
+static int virtio_pci_attach(struct virtio *v, struct vm *vm, struct error *err)
 {
-	struct virtio_state *s = dev->state;
-	struct virtio *v = dev->host;
-
 	v->pci = (struct pci_func){
-		.dev = dev,
-		.state = &s->pci,
+		.dev = &v->dev,
+		.state = &v->s->pci,
 		.vendor = VENDOR,
 		.device = (uint16_t)(DEVICE_BASE + v->ops->id),
 		.subsystem_vendor = VENDOR,
@@ -430,7 +404,7 @@ static int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *er
 		.bar[BAR_VIRTIO] = {.size_bytes = BAR_BYTES,
 				    .is_64bit = true,
 				    .ops = &bar_ops,
-				    .opaque = dev},
+				    .opaque = v},
 		.nvectors = v->nqueues + 1,
 		.msix_bar = BAR_MSIX,
 		.bar_changed = bar_changed,
@@ -439,21 +413,19 @@ static int virtio_pci_attach(struct device *dev, struct vm *vm, struct error *er
 		.config_written = config_written,
 	};
 	v->calls = (struct irq_vectors){.irq = &vm->irq,
-					.name = dev->name,
+					.name = v->dev.name,
 					.vector = v->call,
 					.fallback = call_ready,
 					.loop = &vm->loop,
-					.lock = &dev->lock};
+					.lock = &v->dev.lock};
 	for (uint32_t i = 0; i < v->nqueues; i++)
 		v->call[i] = (struct irq_vector){.fd = -1, .opaque = &v->queue[i]};
 	add_caps(v);
 	return pci_add(&v->pci, vm, err);
 }
 
-static void virtio_pci_detach(struct device *dev)
+static void virtio_pci_detach(struct virtio *v)
 {
-	struct virtio *v = dev->host;
-
 	for (uint32_t i = 0; i < v->nqueues; i++)
 		irq_vector_release(&v->calls, i);
 	pci_remove(&v->pci); /* unmaps the BAR, which removes the ioeventfds */

@@ -10,11 +10,11 @@
 #define LOAD(x)	     __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define STORE(x, to) __atomic_store_n(&(x), (to), __ATOMIC_RELAXED)
 
-uint8_t virtio_status(struct device *dev);
-void virtio_set_status(struct device *dev, uint8_t value);
+uint8_t virtio_status(struct virtio *v);
+void virtio_set_status(struct virtio *v, uint8_t value);
 /* PCI's command register: the driver may have switched bus mastering. */
-void virtio_command_written(struct device *dev);
-void virtio_enable_queue(struct device *dev, uint32_t queue);
+void virtio_command_written(struct virtio *v);
+void virtio_enable_queue(struct virtio *v, uint32_t queue);
 /* Reads and clears ISR. */
-uint8_t virtio_take_isr(struct device *dev);
+uint8_t virtio_take_isr(struct virtio *v);
 #endif

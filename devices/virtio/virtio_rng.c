@@ -17,6 +17,11 @@ struct rng_state {
 };
 #define RNG_STATE(F, A, V, T) VIRTIO_STATE_ROWS(F, A, V, T)
 
+struct rng {
+	struct virtio virtio;
+	struct rng_state s;
+};
+
 static const char *rng_check(const void *state)
 {
 	const struct rng_state *s = state;
@@ -36,8 +41,7 @@ static uint32_t fill(const struct virtq_chain *chain)
 
 static void kicked(void *opaque, uint32_t events)
 {
-	struct device *dev = opaque;
-	struct virtio *v = dev->host;
+	struct virtio *v = opaque;
 	struct virtq *q = &v->queue[QUEUE].q;
 	struct iovec iov[MAX_BUFFERS];
 	struct virtq_chain chain = {.iov = iov};
@@ -45,7 +49,7 @@ static void kicked(void *opaque, uint32_t events)
 	int ret = 0;
 
 	(void)events;
-	virtio_take_kick(dev, QUEUE);
+	virtio_take_kick(v, QUEUE);
 	if (atomic_load(&v->broken))
 		return;
 	/* Once around the queue: the main loop has other work, too. */
@@ -56,28 +60,25 @@ static void kicked(void *opaque, uint32_t events)
 		virtq_push(q, chain.head, fill(&chain));
 	}
 	if (ret < 0)
-		virtio_broken(dev, QUEUE, err.msg);
+		virtio_broken(v, QUEUE, err.msg);
 	else if (virtq_want_kicks(q))
-		virtio_kick(dev, QUEUE);
-	virtio_used(dev, QUEUE);
+		virtio_kick(v, QUEUE);
+	virtio_used(v, QUEUE);
 }
 
-static void rng_start(struct device *dev)
+static void rng_start(struct virtio *v)
 {
-	struct virtio *v = dev->host;
 	struct virtio_queue *queue = &v->queue[QUEUE];
 
 	if (queue->running &&
-	    loop_add(&dev->vm->loop, queue->kick_fd, EPOLLIN, kicked, dev, &dev->lock))
-		virtio_broken(dev, QUEUE, "no room for one more descriptor");
+	    loop_add(&v->dev.vm->loop, queue->kick_fd, EPOLLIN, kicked, v, &v->dev.lock))
+		virtio_broken(v, QUEUE, "no room for one more descriptor");
 }
 
-static int rng_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
+static int rng_stop(struct virtio *v, uint64_t deadline_ns, struct error *err)
 {
-	struct virtio *v = dev->host;
-
 	(void)deadline_ns, (void)err;
-	loop_del(&dev->vm->loop, v->queue[QUEUE].kick_fd);
+	loop_del(&v->dev.vm->loop, v->queue[QUEUE].kick_fd);
 	return 0;
 }
 
@@ -95,12 +96,12 @@ static uint32_t rng_count(const struct options *opt)
 
 static int rng_attach(struct device *dev, struct vm *vm, struct error *err)
 {
-	struct virtio *v = dev->host;
+	struct rng *rng = container_of(dev, struct rng, virtio.dev);
 
-	v->ops = &rng_virtio_ops;
-	v->nqueues = 1;
-	v->queue[QUEUE].max_size = QUEUE_SIZE;
-	return virtio_attach(dev, &virtio_pci, vm, err);
+	rng->virtio.ops = &rng_virtio_ops;
+	rng->virtio.nqueues = 1;
+	rng->virtio.queue[QUEUE].max_size = QUEUE_SIZE;
+	return virtio_attach(&rng->virtio, &rng->s.virtio, &virtio_pci, vm, err);
 }
 
 const struct device_ops rng_ops = {
@@ -108,7 +109,7 @@ const struct device_ops rng_ops = {
 	.name = "rng",
 	.count = rng_count,
 	.state = &rng_state_desc,
-	.host_size = sizeof(struct virtio),
+	DEVICE_STRUCT(struct rng),
 	.attach = rng_attach,
 	.detach = virtio_detach,
 	.reset = virtio_reset,

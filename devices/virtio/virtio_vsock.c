@@ -32,8 +32,9 @@ struct vsock_state {
 	F(T, reset_due)               \
 	F(T, pad)
 
-struct vsock_host {
+struct vsock {
 	struct virtio virtio;
+	struct vsock_state s;
 	struct virtio_vsock_config shown;
 	struct vhost vhost;
 };
@@ -52,85 +53,83 @@ static const char *vsock_check(const void *state)
 }
 STATE_DEFINE(vsock_state, VSOCK_STATE, "virtio-vsock", vsock_check);
 
-static int set_running(const struct vsock_host *host, int on)
+static int set_running(const struct vsock *vsock, int on)
 {
-	return ioctl(host->vhost.fd, VHOST_VSOCK_SET_RUNNING, &on) ? -errno : 0;
+	return ioctl(vsock->vhost.fd, VHOST_VSOCK_SET_RUNNING, &on) ? -errno : 0;
 }
 
-static void stop_rings(struct vsock_host *host)
+static void stop_rings(struct vsock *vsock)
 {
-	int ret = set_running(host, 0);
+	int ret = set_running(vsock, 0);
 
 	if (ret)
-		log_error("%s: VHOST_VSOCK_SET_RUNNING: %s", host->virtio.dev->name,
+		log_error("%s: VHOST_VSOCK_SET_RUNNING: %s", vsock->virtio.dev.name,
 			  strerror(-ret));
 	for (uint32_t ring = 0; ring < VHOST_RINGS; ring++)
-		vhost_stop_ring(&host->vhost, ring);
+		vhost_stop_ring(&vsock->vhost, ring);
 }
 
-static void vsock_start(struct device *dev)
+static void vsock_start(struct virtio *v)
 {
-	struct vsock_host *host = dev->host;
-	const struct vsock_state *s = dev->state;
+	struct vsock *vsock = container_of(v, struct vsock, virtio);
 	struct error err;
 	int ret;
 
-	if (!host->virtio.queue[0].running || !host->virtio.queue[1].running)
+	if (!v->queue[0].running || !v->queue[1].running)
 		return;
-	ret = vhost_set_features(&host->vhost, s->virtio.accepted, &err);
+	ret = vhost_set_features(&vsock->vhost, v->s->accepted, &err);
 	for (uint32_t ring = 0; !ret && ring < VHOST_RINGS; ring++)
-		ret = vhost_start_ring(&host->vhost, ring, &err);
+		ret = vhost_start_ring(&vsock->vhost, ring, &err);
 	if (!ret) {
-		ret = set_running(host, 1);
+		ret = set_running(vsock, 1);
 		if (ret)
 			error_set(&err, ret, "VHOST_VSOCK_SET_RUNNING: %s", strerror(-ret));
 	}
 	if (!ret)
 		return;
-	stop_rings(host);
-	virtio_broken(dev, 0, err.msg);
+	stop_rings(vsock);
+	virtio_broken(v, 0, err.msg);
 }
 
-static int vsock_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
+static int vsock_stop(struct virtio *v, uint64_t deadline_ns, struct error *err)
 {
 	(void)deadline_ns; /* the kernel holds a chain only while it copies */
 	(void)err;
-	stop_rings(dev->host);
+	stop_rings(container_of(v, struct vsock, virtio));
 	return 0;
 }
 
 /* The event queue: the driver offers buffers, the device has one kind of event. */
-static void vsock_kick(struct device *dev, uint32_t queue)
+static void vsock_kick(struct virtio *v, uint32_t queue)
 {
 	const struct virtio_vsock_event event = {htole32(VIRTIO_VSOCK_EVENT_TRANSPORT_RESET)};
-	struct vsock_host *host = dev->host;
-	struct vsock_state *s = dev->state;
-	struct virtq *q = &host->virtio.queue[queue].q;
+	struct vsock *vsock = container_of(v, struct vsock, virtio);
+	struct virtq *q = &v->queue[queue].q;
 	struct iovec iov[EVENT_IOV];
 	struct virtq_chain chain = {.iov = iov};
 	struct error err;
 	int ret;
 
-	if (!s->reset_due)
+	if (!vsock->s.reset_due)
 		return;
 	ret = virtq_pop(q, &chain, EVENT_IOV, &err);
 	if (!ret && virtq_want_kicks(q))
 		ret = virtq_pop(q, &chain, EVENT_IOV, &err);
 	if (ret < 0)
-		virtio_broken(dev, queue, err.msg);
+		virtio_broken(v, queue, err.msg);
 	if (ret <= 0)
 		return;
-	s->reset_due = 0;
+	vsock->s.reset_due = 0;
 	virtq_push(q, chain.head, (uint32_t)virtq_write(&chain, 0, &event, sizeof(event)));
-	virtio_used(dev, queue);
+	virtio_used(v, queue);
 }
 
-static void vsock_driver_reset(struct device *dev)
+static void vsock_driver_reset(struct virtio *v)
 {
-	struct vsock_state *s = dev->state;
+	struct vsock *vsock = container_of(v, struct vsock, virtio);
 
-	s->cid = dev->vm->opt->vsock_cid;
-	s->reset_due = 0;
+	vsock->s.cid = v->dev.vm->opt->vsock_cid;
+	vsock->s.reset_due = 0;
 }
 
 static const struct virtio_ops vsock_virtio_ops = {
@@ -142,11 +141,12 @@ static const struct virtio_ops vsock_virtio_ops = {
 	.reset = vsock_driver_reset,
 };
 
-static int set_cid(struct device *dev, const struct vsock_host *host, struct error *err)
+static int set_cid(const struct vsock *vsock, struct error *err)
 {
+	const struct device *dev = &vsock->virtio.dev;
 	uint64_t cid = dev->vm->opt->vsock_cid;
 
-	if (!ioctl(host->vhost.fd, VHOST_VSOCK_SET_GUEST_CID, &cid))
+	if (!ioctl(vsock->vhost.fd, VHOST_VSOCK_SET_GUEST_CID, &cid))
 		return 0;
 	if (errno == EADDRINUSE)
 		return error_set(err, -EADDRINUSE,
@@ -158,40 +158,41 @@ static int set_cid(struct device *dev, const struct vsock_host *host, struct err
 
 static int vsock_attach(struct device *dev, struct vm *vm, struct error *err)
 {
-	struct vsock_host *host = dev->host;
-	int ret = vhost_open(&host->vhost, dev, 0, NODE, "vhost_vsock", err);
+	struct vsock *vsock = container_of(dev, struct vsock, virtio.dev);
+	struct virtio *v = &vsock->virtio;
+	int ret = vhost_open(&vsock->vhost, v, 0, NODE, "vhost_vsock", err);
 
 	if (ret)
 		return ret;
-	ret = set_cid(dev, host, err);
+	ret = set_cid(vsock, err);
 	if (ret)
 		goto close_vhost;
-	host->shown.guest_cid = htole64(vm->opt->vsock_cid);
-	host->virtio.ops = &vsock_virtio_ops;
-	host->virtio.features = host->vhost.features & 1ull << VIRTIO_VSOCK_F_SEQPACKET;
-	host->virtio.nqueues = QUEUES;
-	host->virtio.config = &host->shown;
-	host->virtio.config_bytes = sizeof(host->shown);
+	vsock->shown.guest_cid = htole64(vm->opt->vsock_cid);
+	v->ops = &vsock_virtio_ops;
+	v->features = vsock->vhost.features & 1ull << VIRTIO_VSOCK_F_SEQPACKET;
+	v->nqueues = QUEUES;
+	v->config = &vsock->shown;
+	v->config_bytes = sizeof(vsock->shown);
 	for (uint32_t i = 0; i < QUEUES; i++) {
-		host->virtio.queue[i].max_size = QUEUE_SIZE;
-		host->virtio.queue[i].by_fd = i != EVENT_QUEUE;
+		v->queue[i].max_size = QUEUE_SIZE;
+		v->queue[i].by_fd = i != EVENT_QUEUE;
 	}
-	ret = virtio_attach(dev, &virtio_pci, vm, err);
+	ret = virtio_attach(v, &vsock->s.virtio, &virtio_pci, vm, err);
 	if (ret)
 		goto close_vhost;
 	return 0;
 
 close_vhost:
-	vhost_close(&host->vhost);
+	vhost_close(&vsock->vhost);
 	return ret;
 }
 
 static void vsock_detach(struct device *dev)
 {
-	struct vsock_host *host = dev->host;
+	struct vsock *vsock = container_of(dev, struct vsock, virtio.dev);
 
 	virtio_detach(dev);
-	vhost_close(&host->vhost);
+	vhost_close(&vsock->vhost);
 }
 
 static int vsock_compare(struct device *dev, const void *saved, struct error *err)
@@ -208,9 +209,9 @@ static int vsock_compare(struct device *dev, const void *saved, struct error *er
 
 static int vsock_post_load(struct device *dev, struct error *err)
 {
-	struct vsock_state *s = dev->state;
+	struct vsock *vsock = container_of(dev, struct vsock, virtio.dev);
 
-	s->reset_due = (s->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK) != 0;
+	vsock->s.reset_due = (vsock->s.virtio.status & VIRTIO_CONFIG_S_DRIVER_OK) != 0;
 	return virtio_post_load(dev, err);
 }
 
@@ -224,7 +225,7 @@ const struct device_ops virtio_vsock_ops = {
 	.name = "vsock",
 	.count = vsock_count,
 	.state = &vsock_state_desc,
-	.host_size = sizeof(struct vsock_host),
+	DEVICE_STRUCT(struct vsock),
 	.attach = vsock_attach,
 	.detach = vsock_detach,
 	.reset = virtio_reset,

@@ -98,7 +98,7 @@ static void resize(uint32_t sectors)
 
 static void step(struct fuzz *in)
 {
-	const struct virtio *v = dev->host;
+	struct virtio *v = virtio_of(dev);
 	uint8_t op = (uint8_t)fuzz_take(in, 1);
 	uint32_t queue = op >> 3 & 1;
 
@@ -116,7 +116,7 @@ static void step(struct fuzz *in)
 		indirect(in, queue);
 		break;
 	case CACHE:
-		v->ops->config_write(dev, op >> 4 ? 32 : op, 1, queue);
+		v->ops->config_write(v, op >> 4 ? 32 : op, 1, queue);
 		break;
 	case LOAD:
 		load();

@@ -124,7 +124,7 @@ static void step(struct fuzz *in)
 	default:
 		driver_start(&drv, "net0", fuzz_take(in, 4) | fuzz_take(in, 1) << 28);
 	}
-	fuzz_serve(&net_host(drv.dev)->io.loop);
+	fuzz_serve(&net_of(drv.dev)->io.loop);
 	while (recv(peer, sink, sizeof(sink), MSG_DONTWAIT) > 0)
 		;
 	desc = drv.dev->ops->state;

@@ -62,7 +62,7 @@ static void chain(struct fuzz *in, struct driver *drv, uint32_t queue)
 static void step(struct fuzz *in, struct driver *drv, const char *device)
 {
 	uint8_t op = (uint8_t)fuzz_take(in, 1);
-	const struct virtio *v = drv->dev->host;
+	const struct virtio *v = virtio_of(drv->dev);
 	uint32_t queue = (op >> 4) % v->nqueues;
 	struct vring_avail *avail = driver_avail(queue);
 	uint64_t gpa, value;

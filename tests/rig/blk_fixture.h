@@ -205,7 +205,7 @@ static inline void check_file(uint64_t offset, const void *want, size_t bytes)
 
 static inline struct virtio_blk_config device_config(void)
 {
-	const struct virtio *v = dev->host;
+	const struct virtio *v = virtio_of(dev);
 	struct virtio_blk_config c = {0};
 
 	memcpy(&c, v->config, v->config_bytes);

@@ -32,9 +32,9 @@ static void any_access(uint32_t *random)
 }
 
 /* NULL: this device is no virtio device. */
-static struct virtio *virtio_of(const struct device *dev)
+static struct virtio *if_virtio(const struct device *dev)
 {
-	return strncmp(dev->ops->type, "virtio-", 7) ? NULL : dev->host;
+	return strncmp(dev->ops->type, "virtio-", 7) ? NULL : virtio_of(dev);
 }
 
 /* Where a structure of the device is, by its capability; 0: the BAR is not mapped. */
@@ -143,7 +143,7 @@ static void enable_function(const struct virtio *v)
 
 static void drive(uint32_t *random)
 {
-	struct virtio *v = virtio_of(rig.vm.device[random_next(random) % rig.vm.ndevices]);
+	struct virtio *v = if_virtio(rig.vm.device[random_next(random) % rig.vm.ndevices]);
 	uint64_t common, notify;
 	uint32_t unused, step, queue;
 

@@ -146,7 +146,7 @@ void driver_start(struct driver *drv, const char *device, uint64_t features)
 
 	drv->dev = devices_find(&rig.vm, device);
 	ck_assert_ptr_nonnull(drv->dev);
-	v = drv->dev->host;
+	v = virtio_of(drv->dev);
 	rig_mmio_write(RIG_ECAM + ((uint64_t)v->pci.state->slot << 15) + PCI_COMMAND, 2,
 		       PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	drv->common = structure_gpa(v, VIRTIO_PCI_CAP_COMMON_CFG, &unused);

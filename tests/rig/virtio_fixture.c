@@ -20,6 +20,11 @@ static const char *fake_check(const void *state)
 }
 STATE_DEFINE(fake_state, FAKE_STATE, "fake", fake_check);
 
+struct fake_device {
+	struct virtio virtio;
+	struct fake_state s;
+};
+
 int rig_ioctl(int fd, unsigned long request, ...);
 int rig_ioctl(int fd, unsigned long request, ...)
 {
@@ -44,40 +49,40 @@ int rig_ioctl(int fd, unsigned long request, ...)
 	return -1;
 }
 
-static void fake_kick(struct device *dev, uint32_t queue)
+static void fake_kick(struct virtio *v, uint32_t queue)
 {
-	(void)dev;
+	(void)v;
 	ck_assert_uint_eq(queue, 0);
 	fake.kicks++;
 }
 
-static void fake_start(struct device *dev)
+static void fake_start(struct virtio *v)
 {
 	fake.starts++;
 	if (fake.call_fd >= 0)
-		virtio_call_fd(dev, 1, fake.call_fd);
+		virtio_call_fd(v, 1, fake.call_fd);
 }
 
-static int fake_stop(struct device *dev, uint64_t deadline_ns, struct error *err)
+static int fake_stop(struct virtio *v, uint64_t deadline_ns, struct error *err)
 {
 	fake.deadline_ns = deadline_ns;
 	if (fake.busy)
 		return error_set(err, -ETIMEDOUT, "busy");
 	fake.stops++;
 	if (fake.call_fd >= 0)
-		virtio_call_fd(dev, 1, -1);
+		virtio_call_fd(v, 1, -1);
 	return 0;
 }
 
-static void fake_reset(struct device *dev)
+static void fake_reset(struct virtio *v)
 {
-	(void)dev;
+	(void)v;
 	fake.resets++;
 }
 
-static void fake_config_write(struct device *dev, uint32_t offset, uint32_t bytes, uint32_t value)
+static void fake_config_write(struct virtio *v, uint32_t offset, uint32_t bytes, uint32_t value)
 {
-	(void)dev;
+	(void)v;
 	ck_assert_uint_le(offset + bytes, CONFIG);
 	fake.config_offset = offset;
 	fake.config_bytes = bytes;
@@ -95,7 +100,8 @@ static int fake_attach(struct device *dev, struct vm *vm, struct error *err)
 		.reset = fake_reset,
 		.config_write = fake_config_write,
 	};
-	struct virtio *v = dev->host;
+	struct fake_device *d = container_of(dev, struct fake_device, virtio.dev);
+	struct virtio *v = &d->virtio;
 
 	v->ops = &ops;
 	v->features = 1ull << FEATURE;
@@ -104,13 +110,13 @@ static int fake_attach(struct device *dev, struct vm *vm, struct error *err)
 	v->queue[1].by_fd = true;
 	v->config = fake.config;
 	v->config_bytes = CONFIG;
-	return virtio_attach(dev, &virtio_pci, vm, err);
+	return virtio_attach(v, &d->s.virtio, &virtio_pci, vm, err);
 }
 
 static const struct device_ops fake_ops = {
 	.type = "fake",
 	.state = &fake_state_desc,
-	.host_size = sizeof(struct virtio),
+	DEVICE_STRUCT(struct fake_device),
 	.attach = fake_attach,
 	.detach = virtio_detach,
 	.reset = virtio_reset,
@@ -122,12 +128,12 @@ static const struct device_ops fake_ops = {
 
 struct virtio *virtio(void)
 {
-	return rig.dev->host;
+	return virtio_of(rig.dev);
 }
 
 struct virtio_state *state(void)
 {
-	return rig.dev->state;
+	return virtio()->s;
 }
 
 /* --- the driver */

@@ -222,7 +222,7 @@ START_TEST(large_packets_in)
 	ck_assert_uint_eq(control(VIRTIO_NET_CTRL_GUEST_OFFLOADS,
 				  VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET, &nonsense, 8),
 			  VIRTIO_NET_ERR);
-	ck_assert_uint_eq(net_state(drv.dev)->offloads, both);
+	ck_assert_uint_eq(net_of(drv.dev)->s.offloads, both);
 	driver_start(&drv, "net0", EVERY);
 	offer_many();
 	expect_large();
@@ -300,7 +300,7 @@ START_TEST(queue_pairs)
 	ck_assert_uint_eq(set_pairs(0), VIRTIO_NET_ERR);
 	ck_assert_uint_eq(set_pairs(3), VIRTIO_NET_ERR);
 	ck_assert_uint_eq(set_pairs(2), VIRTIO_NET_OK);
-	bad = *net_state(drv.dev);
+	bad = net_of(drv.dev)->s;
 	ck_assert_ptr_null(drv.dev->ops->state->check(&bad));
 	bad.virtio.status = 11; /* and yet nobody can have asked for the second pair */
 	ck_assert_ptr_nonnull(drv.dev->ops->state->check(&bad));
@@ -347,7 +347,7 @@ START_TEST(interface_goes)
 	message.info.ifi_index = (int)if_nametoindex(TAP);
 	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	ck_assert_int_eq(send(fd, &message, sizeof(message), 0), sizeof(message));
-	RIG_WAIT_FOR(net_host(drv.dev)->backend.fd[0] < 0);
+	RIG_WAIT_FOR(net_of(drv.dev)->backend.fd[0] < 0);
 	fill_frame(packet, 60, MAC_TEXT, 0);
 	send_frame(1, &header, packet, 60);
 	driver_wait(&drv, TX);

@@ -40,13 +40,6 @@ static void write_fd(int fd)
 	ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
 }
 
-static const struct vsock_part {
-	struct virtio virtio;
-} * part(void)
-{
-	return drv.dev->host;
-}
-
 START_TEST(kernel_is_told)
 {
 	const struct fake_vhost *in = fake_vhost;
@@ -62,7 +55,7 @@ START_TEST(kernel_is_told)
 	ck_assert_uint_eq(in->memory.region[0].memory_size, DRIVER_RAM_BYTES);
 	ck_assert_uint_eq(in->memory.region[0].userspace_addr, (uintptr_t)driver_ram(0));
 	for (uint32_t i = 0; i < 2; i++) {
-		const struct virtio_queue *queue = &part()->virtio.queue[i];
+		const struct virtio_queue *queue = &virtio_of(drv.dev)->queue[i];
 
 		ck_assert_uint_eq(in->ring[i].size, DRIVER_QUEUE_SIZE);
 		ck_assert_uint_eq(in->ring[i].addr.desc_user_addr, (uintptr_t)queue->q.desc);
@@ -246,17 +239,16 @@ START_TEST(net_by_kernel)
 	ck_assert(!(fake_vhost[0].features >> VHOST_NET_F_VIRTIO_NET_HDR & 1));
 	ck_assert(fake_vhost[0].features & VERSION);
 	for (uint32_t ring = 0; ring < 2; ring++) {
-		ck_assert_int_eq(fake_vhost[0].ring[ring].backend,
-				 net_host(drv.dev)->backend.fd[0]);
+		ck_assert_int_eq(fake_vhost[0].ring[ring].backend, net_of(drv.dev)->backend.fd[0]);
 		ck_assert_int_eq(fake_vhost[1].ring[ring].backend, -1);
 	}
 	ck_assert_uint_eq(
 		control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\2\0", 2),
 		VIRTIO_NET_OK);
-	ck_assert_int_eq(fake_vhost[0].ring[1].backend, net_host(drv.dev)->backend.fd[0]);
-	ck_assert_int_eq(fake_vhost[1].ring[1].backend, net_host(drv.dev)->backend.fd[1]);
+	ck_assert_int_eq(fake_vhost[0].ring[1].backend, net_of(drv.dev)->backend.fd[0]);
+	ck_assert_int_eq(fake_vhost[1].ring[1].backend, net_of(drv.dev)->backend.fd[1]);
 	ck_assert_uint_eq(fake_vhost[1].ring[0].addr.desc_user_addr,
-			  (uintptr_t)net_queue(drv.dev, 2)->q.desc);
+			  (uintptr_t)net_of(drv.dev)->virtio.queue[2].q.desc);
 	ck_assert_uint_eq(
 		control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\1\0", 2),
 		VIRTIO_NET_OK);
@@ -283,7 +275,7 @@ START_TEST(net_changes_hands)
 	card.vhost = AUTO_OFF;
 	virtio_guest_reload();
 	drv.dev = devices_find(&rig.vm, "net0");
-	ck_assert(!net_host(drv.dev)->has_vhost);
+	ck_assert(!net_of(drv.dev)->has_vhost);
 	for (int i = 0; i < 5; i++)
 		driver_wait(&drv, TX);
 	for (uint32_t i = 0; i < 4; i++)
@@ -293,7 +285,7 @@ START_TEST(net_changes_hands)
 	card.vhost = AUTO_AUTO;
 	virtio_guest_reload();
 	drv.dev = devices_find(&rig.vm, "net0");
-	ck_assert(net_host(drv.dev)->vhost_runs);
+	ck_assert(net_of(drv.dev)->vhost_runs);
 	ck_assert_uint_eq(fake_vhost->ring[TX].base, 5);
 	ck_assert_uint_eq(fake_vhost->ring[RX].base, 0);
 	ck_assert_uint_eq(fake_vhost_serve(fake_vhost, RX, 9, 72), 4);
@@ -341,7 +333,7 @@ START_TEST(net_pairs)
 	add_set_pairs(0, 1);
 	driver_kick(&drv, 4);
 	driver_wait(&drv, 4);
-	ck_assert(net_host(drv.dev)->vhost_runs);
+	ck_assert(net_of(drv.dev)->vhost_runs);
 	fake_vhost_fails = 0;
 	add_set_pairs(0, 2);
 	add_set_pairs(1, 1);
@@ -370,13 +362,13 @@ START_TEST(net_without_kernel)
 		fake_vhost_errno = EFAULT;
 		fake_vhost_fails = fails[i];
 		driver_start(&drv, "net0", EVERY);
-		ck_assert(!net_host(drv.dev)->vhost_runs);
+		ck_assert(!net_of(drv.dev)->vhost_runs);
 		send_some(2);
 		driver_wait(&drv, TX);
 		driver_wait(&drv, TX);
 		fake_vhost_fails = 0;
 		driver_start(&drv, "net0", EVERY);
-		ck_assert(net_host(drv.dev)->vhost_runs);
+		ck_assert(net_of(drv.dev)->vhost_runs);
 	}
 	virtio_guest_end();
 }
@@ -396,7 +388,7 @@ START_TEST(net_refusals)
 	virtio_guest_detach();
 	card.vhost = AUTO_AUTO;
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), 0);
-	ck_assert(!net_host(devices_find(&rig.vm, "net0"))->has_vhost);
+	ck_assert(!net_of(devices_find(&rig.vm, "net0"))->has_vhost);
 	virtio_guest_detach();
 }
 END_TEST

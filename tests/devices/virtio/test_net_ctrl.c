@@ -28,7 +28,7 @@ static void add_late(void)
 /* Adds the command after the device has found the control queue empty, before it asks for kicks. */
 bool __wrap_virtq_want_kicks(struct virtq *q)
 {
-	if (is_late && q == &net_queue(drv.dev, CTRL)->q) {
+	if (is_late && q == &net_of(drv.dev)->virtio.queue[CTRL].q) {
 		is_late = false;
 		add_late();
 	}
@@ -134,7 +134,7 @@ START_TEST(odd_chains)
 	driver_kick(&drv, CTRL);
 	ck_assert_uint_eq(driver_wait(&drv, CTRL), 1);
 	ck_assert_uint_eq(*(uint8_t *)driver_ram(buffer_gpa(1)), OK);
-	ck_assert_mem_eq(net_state(drv.dev)->mac, set_mac + 2, 6);
+	ck_assert_mem_eq(net_of(drv.dev)->s.mac, set_mac + 2, 6);
 	virtio_guest_end();
 }
 END_TEST

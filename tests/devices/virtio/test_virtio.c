@@ -26,8 +26,8 @@ START_TEST(features)
 	ck_assert_uint_eq(set_status(11), 11);
 	accept_features(VERSION_1); /* too late */
 	ck_assert_uint_eq(state()->accepted, all);
-	ck_assert(virtio_has(rig.dev, FEATURE));
-	ck_assert(!virtio_has(rig.dev, FEATURE + 1));
+	ck_assert(virtio_has(virtio(), FEATURE));
+	ck_assert(!virtio_has(virtio(), FEATURE + 1));
 }
 END_TEST
 
@@ -86,7 +86,7 @@ START_TEST(kicks)
 	set(NOTIFY + 12, 2, 3); /* no queue */
 	set(NOTIFY + 0xffc, 4, 3);
 	ck_assert_uint_eq(fake.kicks + kicks_of(1), 2);
-	virtio_broken(rig.dev, 0, "for a test");
+	virtio_broken(virtio(), 0, "for a test");
 	set(NOTIFY, 2, 0);
 	set(NOTIFY + 4, 2, 1);
 	ck_assert_uint_eq(fake.kicks + kicks_of(1), 2);
@@ -101,11 +101,11 @@ START_TEST(used)
 	go();
 	use_msix();
 	virtq_push(&virtio()->queue[0].q, 0, 0);
-	virtio_used(rig.dev, 0);
+	virtio_used(virtio(), 0);
 	ck_assert_uint_eq(rig.nmsis, 1);
 	ck_assert_int_eq(ram_write(&rig.vm.ram, RING(0) + 0x1000, &none, 2), 0);
 	virtq_push(&virtio()->queue[0].q, 0, 0);
-	virtio_used(rig.dev, 0);
+	virtio_used(virtio(), 0);
 	ck_assert_uint_eq(rig.nmsis, 1);
 }
 END_TEST
@@ -114,8 +114,8 @@ START_TEST(broken)
 {
 	go();
 	use_msix();
-	virtio_broken(rig.dev, 0, "for a test");
-	virtio_broken(rig.dev, 0, "for a test, again");
+	virtio_broken(virtio(), 0, "for a test");
+	virtio_broken(virtio(), 0, "for a test, again");
 	ck_assert_uint_eq(rig.nmsis, 1);
 	ck_assert_uint_eq(last_msi(), 100 + QUEUES);
 	ck_assert_uint_eq(status(), READY | VIRTIO_CONFIG_S_NEEDS_RESET);
@@ -250,7 +250,7 @@ START_TEST(reload)
 	ck_assert_uint_eq(status(), READY);
 	ck_assert_uint_eq(get(VIRTIO_PCI_COMMON_NUMQ, 2), QUEUES);
 	ck_assert_uint_eq(state()->queue_vector[1], 1);
-	virtio_signal(rig.dev, 0);
+	virtio_signal(virtio(), 0);
 	ck_assert_uint_eq(last_msi(), 100);
 }
 END_TEST
@@ -266,7 +266,7 @@ START_TEST(reload_early)
 	set_status(READY);
 	ck_assert_uint_eq(fake.starts, 1);
 	ck_assert(virtio()->queue[1].running);
-	virtio_signal(rig.dev, 1);
+	virtio_signal(virtio(), 1);
 	rig_reload();
 	ck_assert(rig.line[16]);
 	ck_assert_uint_eq(get(ISR, 1), 1);

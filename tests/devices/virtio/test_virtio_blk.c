@@ -63,7 +63,7 @@ START_TEST(test_requests)
 	/* The last sector, and no more than it. */
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, DISK_BYTES / 512 - 1, 512), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(rig.nevents, 0);
-	ck_assert(virtio_take_isr(dev) & 1);
+	ck_assert(virtio_take_isr(virtio_of(dev)) & 1);
 }
 END_TEST
 
@@ -212,7 +212,7 @@ static bool needs_reset(void)
 	bool broken;
 
 	pthread_mutex_lock(&dev->lock);
-	broken = virtio_status(dev) & VIRTIO_CONFIG_S_NEEDS_RESET;
+	broken = virtio_status(virtio_of(dev)) & VIRTIO_CONFIG_S_NEEDS_RESET;
 	pthread_mutex_unlock(&dev->lock);
 	return broken;
 }
@@ -297,11 +297,11 @@ END_TEST
 
 START_TEST(test_write_cache)
 {
-	const struct virtio *v;
+	struct virtio *v;
 
 	config.cache = DISK_CACHE_WRITEBACK;
 	attach_file(DISK_BYTES);
-	v = dev->host;
+	v = virtio_of(dev);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 	ck_assert(is_on_its_way());
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
@@ -309,8 +309,8 @@ START_TEST(test_write_cache)
 	/* The driver switches it off, then resets, which switches it on. */
 	ck_assert_uint_eq(range_request(VIRTIO_BLK_T_DISCARD, 0, 8, 0), VIRTIO_BLK_S_OK);
 	pthread_mutex_lock(&dev->lock);
-	v->ops->config_write(dev, offsetof(struct virtio_blk_config, wce), 1, 0);
-	v->ops->config_write(dev, 0, 4, 1);
+	v->ops->config_write(v, offsetof(struct virtio_blk_config, wce), 1, 0);
+	v->ops->config_write(v, 0, 4, 1);
 	pthread_mutex_unlock(&dev->lock);
 	ck_assert_uint_eq(device_config().wce, 0);
 	ck_assert_uint_eq(device_config().capacity, DISK_BYTES / 512);
@@ -330,18 +330,18 @@ END_TEST
 START_TEST(test_holes_without_write_cache)
 {
 	const uint32_t type[] = {VIRTIO_BLK_T_WRITE_ZEROES, VIRTIO_BLK_T_DISCARD};
-	const struct virtio *v;
+	struct virtio *v;
 
 	config.cache = DISK_CACHE_WRITEBACK;
 	attach_file(DISK_BYTES);
-	v = dev->host;
+	v = virtio_of(dev);
 	for (int i = 0; i < 2; i++) {
 		ck_assert_uint_eq(range_request(VIRTIO_BLK_T_DISCARD, 0, 8, 0), VIRTIO_BLK_S_OK);
 		ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 		ck_assert_uint_eq(range_request(type[i], 4096, 8, 0), VIRTIO_BLK_S_OK);
 		ck_assert(is_on_its_way());
 		pthread_mutex_lock(&dev->lock);
-		v->ops->config_write(dev, offsetof(struct virtio_blk_config, wce), 1, 0);
+		v->ops->config_write(v, offsetof(struct virtio_blk_config, wce), 1, 0);
 		pthread_mutex_unlock(&dev->lock);
 		ck_assert_uint_eq(range_request(type[i], 4096, 8, 0), VIRTIO_BLK_S_OK);
 		ck_assert(!is_on_its_way());

@@ -186,7 +186,7 @@ START_TEST(test_bounded_work)
 
 	config.cache = DISK_CACHE_WRITEBACK;
 	attach_file(64 * MIB);
-	v = dev->host;
+	v = virtio_of(dev);
 	memset(at(HEADERS_GPA), 0, 16);
 	for (uint32_t i = 1; i <= 16; i++)
 		buffer[i] = (struct buffer){DATA_GPA, 4 * MIB, true};
@@ -210,8 +210,8 @@ START_TEST(test_reset_with_hanging_io)
 	attach_file(DISK_BYTES);
 	hang();
 	pthread_mutex_lock(&dev->lock);
-	virtio_set_status(dev, 0);
-	ck_assert_uint_ne(virtio_status(dev), 0);
+	virtio_set_status(virtio_of(dev), 0);
+	ck_assert_uint_ne(virtio_status(virtio_of(dev)), 0);
 	pthread_mutex_unlock(&dev->lock);
 	put_request(1, 0, VIRTIO_BLK_T_IN, 8, 4096);
 	kick(1);
@@ -220,7 +220,7 @@ START_TEST(test_reset_with_hanging_io)
 		uint8_t status;
 
 		pthread_mutex_lock(&dev->lock);
-		status = virtio_status(dev);
+		status = virtio_status(virtio_of(dev));
 		pthread_mutex_unlock(&dev->lock);
 		if (!status)
 			break;
@@ -334,12 +334,12 @@ END_TEST
 /* What the driver chose stays chosen. */
 START_TEST(test_reload_keeps_the_cache_mode)
 {
-	const struct virtio *v;
+	struct virtio *v;
 
 	config.cache = DISK_CACHE_WRITEBACK;
 	attach_file(DISK_BYTES);
-	v = dev->host;
-	v->ops->config_write(dev, offsetof(struct virtio_blk_config, wce), 1, 0);
+	v = virtio_of(dev);
+	v->ops->config_write(v, offsetof(struct virtio_blk_config, wce), 1, 0);
 	reload();
 	ck_assert_uint_eq(device_config().wce, 0);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
@@ -547,12 +547,12 @@ START_TEST(test_resize)
 	attach_file(DISK_BYTES);
 	s = dev->state;
 	generation = s->generation;
-	(void)virtio_take_isr(dev);
+	(void)virtio_take_isr(virtio_of(dev));
 	assert_ok(resize(DISK_BYTES * 2));
 	ck_assert_uint_eq(fixture_size(config.path), DISK_BYTES * 2);
 	ck_assert_uint_eq(device_config().capacity, DISK_BYTES * 2 / 512);
 	ck_assert_uint_ne(s->generation, generation);
-	ck_assert_uint_eq(virtio_take_isr(dev), 2);
+	ck_assert_uint_eq(virtio_take_isr(virtio_of(dev)), 2);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, DISK_BYTES * 2 / 512 - 8, 4096),
 			  VIRTIO_BLK_S_OK);
 	assert_ok(resize(DISK_BYTES / 2));
@@ -611,7 +611,7 @@ START_TEST(test_resize_within_a_reset)
 	attach_file(DISK_BYTES);
 	hang();
 	pthread_mutex_lock(&dev->lock);
-	virtio_set_status(dev, 0);
+	virtio_set_status(virtio_of(dev), 0);
 	pthread_mutex_unlock(&dev->lock);
 	put_request(1, 0, VIRTIO_BLK_T_IN, 8, 4096);
 	kick(1);

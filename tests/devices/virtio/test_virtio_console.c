@@ -25,9 +25,14 @@ static char dir[] = "/tmp/stasis-console-XXXXXX";
 static char console_path[64], agent_path[64];
 
 /* --- the driver */
+static struct console *console(void)
+{
+	return container_of(drv.dev, struct console, virtio.dev);
+}
+
 static struct console_state *state(void)
 {
-	return drv.dev->state;
+	return &console()->s;
 }
 
 /* A chain of n pieces of a buffer; visible to the device, which is not kicked. */
@@ -493,7 +498,7 @@ START_TEST(without_multiport)
 	begin(CHARDEV_UNIX);
 	driver_start(&drv, "console0", 0);
 	fd = client(console_path);
-	RIG_WAIT_FOR(((struct console_host *)drv.dev->host)->port[CONSOLE_PORT].chr.in_fd >= 0);
+	RIG_WAIT_FOR(console()->port[CONSOLE_PORT].chr.in_fd >= 0);
 	say(CONSOLE_TX, "login: ", 7);
 	expect_text(fd, "login: ");
 	add(CONSOLE_RX, DATA_GPA + 4096, 64, true, 1);
@@ -522,7 +527,7 @@ START_TEST(console_stalls_nobody)
 	begin(CHARDEV_UNIX);
 	ports_open();
 	fd = client(console_path);
-	RIG_WAIT_FOR(((struct console_host *)drv.dev->host)->port[CONSOLE_PORT].chr.in_fd >= 0);
+	RIG_WAIT_FOR(console()->port[CONSOLE_PORT].chr.in_fd >= 0);
 	say(CONSOLE_TX, data, sizeof(data));
 	ck_assert_int_eq(got(CONSOLE_TX), -1);
 	rig_advance(260000000);
@@ -570,8 +575,7 @@ START_TEST(emergency_write)
 
 	begin(CHARDEV_FILE);
 	for (const char *c = "dead"; *c; c++)
-		((struct console_host *)drv.dev->host)
-			->virtio.ops->config_write(drv.dev, 8, 4, (uint32_t)*c);
+		console()->virtio.ops->config_write(&console()->virtio, 8, 4, (uint32_t)*c);
 	file = fopen(console_path, "r");
 	ck_assert_uint_eq(fread(text, 1, sizeof(text), file), 4);
 	fclose(file);
@@ -606,7 +610,7 @@ END_TEST
 /* As if there was no option for the port; returns what brings it back. */
 static const struct console_row *set_row(uint32_t id, const struct console_row *row)
 {
-	struct console_port *port = &((struct console_host *)drv.dev->host)->port[id];
+	struct console_port *port = &console()->port[id];
 	const struct console_row *before = port->row;
 
 	port->row = row;

@@ -86,7 +86,7 @@ static bool is_disconnected(void)
 	bool ret;
 
 	pthread_mutex_lock(&drv.dev->lock);
-	ret = net_host(drv.dev)->backend.fd[0] < 0;
+	ret = net_of(drv.dev)->backend.fd[0] < 0;
 	pthread_mutex_unlock(&drv.dev->lock);
 	return ret;
 }
@@ -333,9 +333,9 @@ START_TEST(stops_half_sent)
 	for (int i = 0; i < 50; i++)
 		rig_spin();
 	pthread_mutex_lock(&drv.dev->lock);
-	ck_assert(net_host(drv.dev)->backend.unsent);
+	ck_assert(net_of(drv.dev)->backend.unsent);
 	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, UINT64_MAX, &err), 0);
-	ck_assert(net_host(drv.dev)->backend.unsent);
+	ck_assert(net_of(drv.dev)->backend.unsent);
 	drv.dev->ops->resume(drv.dev);
 	pthread_mutex_unlock(&drv.dev->lock);
 	for (uint32_t i = 0; i < 30; i++) {
@@ -459,13 +459,13 @@ START_TEST(load_that_fails)
 	set_up(EVERY);
 	pthread_mutex_lock(&drv.dev->lock);
 	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, UINT64_MAX, &err), 0);
-	net_state(drv.dev)->link_down = 1;
+	net_of(drv.dev)->s.link_down = 1;
 	ck_assert_int_eq(drv.dev->ops->post_load(drv.dev, &err), 0);
 	drv.dev->ops->reset(drv.dev);
 	drv.dev->ops->resume(drv.dev);
 	pthread_mutex_unlock(&drv.dev->lock);
 	ck_assert(peer_has_nothing());
-	ck_assert_uint_eq(net_state(drv.dev)->link_down, 0);
+	ck_assert_uint_eq(net_of(drv.dev)->s.link_down, 0);
 	tear_down();
 }
 END_TEST
@@ -486,7 +486,7 @@ START_TEST(kicks_after_a_load)
 {
 	set_up(EVERY & ~(1ull << VIRTIO_RING_F_EVENT_IDX));
 	for (uint32_t queue = RX; queue <= TX; queue++) {
-		uint16_t *flags = (void *)net_queue(drv.dev, queue)->q.used;
+		uint16_t *flags = (void *)net_of(drv.dev)->virtio.queue[queue].q.used;
 
 		RIG_WAIT_FOR(!__atomic_load_n(flags, __ATOMIC_RELAXED));
 		pthread_mutex_lock(&drv.dev->lock);

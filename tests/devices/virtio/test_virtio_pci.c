@@ -97,18 +97,18 @@ START_TEST(intx)
 {
 	uint32_t gsi = 16;
 
-	virtio_config_changed(rig.dev); /* nobody is ready for it */
+	virtio_config_changed(virtio()); /* nobody is ready for it */
 	ck_assert(!rig.line[gsi]);
 	go();
-	virtio_signal(rig.dev, 1);
+	virtio_signal(virtio(), 1);
 	ck_assert(rig.line[gsi]);
-	virtio_config_changed(rig.dev);
+	virtio_config_changed(virtio());
 	ck_assert_uint_eq(get(VIRTIO_PCI_COMMON_CFGGENERATION, 1), 2);
 	ck_assert_uint_eq(get(ISR + 1, 1), 0);
 	ck_assert_uint_eq(get(ISR, 1), 3);
 	ck_assert(!rig.line[gsi]);
 	ck_assert_uint_eq(get(ISR, 1), 0);
-	virtio_signal(rig.dev, 0);
+	virtio_signal(virtio(), 0);
 	set_status(0);
 	ck_assert(!rig.line[gsi]);
 	ck_assert_uint_eq(get(ISR, 1), 0);
@@ -120,18 +120,18 @@ START_TEST(msix)
 {
 	go();
 	use_msix();
-	virtio_signal(rig.dev, 1);
+	virtio_signal(virtio(), 1);
 	ck_assert_uint_eq(last_msi(), 101);
-	virtio_config_changed(rig.dev);
+	virtio_config_changed(virtio());
 	ck_assert_uint_eq(last_msi(), 100 + QUEUES);
 	ck_assert_uint_eq(rig.nmsis, 2);
 	set(VIRTIO_PCI_COMMON_Q_SELECT, 2, 1);
 	set(VIRTIO_PCI_COMMON_Q_MSIX, 2, 0xffff);
-	virtio_signal(rig.dev, 1);
+	virtio_signal(virtio(), 1);
 	ck_assert_uint_eq(rig.nmsis, 2);
 	ck_assert(!rig.line[16]);
 	rig_mmio_write(msix_entry(0) + 12, 4, 1);
-	virtio_signal(rig.dev, 0);
+	virtio_signal(virtio(), 0);
 	ck_assert_uint_eq(rig.nmsis, 2);
 	rig_mmio_write(msix_entry(0) + 12, 4, 0);
 	ck_assert_uint_eq(last_msi(), 100);
