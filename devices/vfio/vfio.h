@@ -16,7 +16,6 @@
  *
  * Files call each other in this order only: pci, config, region, irq; vfio_kernel.c is called by vfio_pci.c.
  *
- * Owns: struct vfio_host is the device's host part, struct vfio_state its state.
  * Threads: as devices/device.h says; config and BAR accesses come with the device's lock held. Locks: see
  *	devices/pci/pci.h.
  * Units: offsets are bytes in config space, a BAR or a table.
@@ -43,7 +42,7 @@ struct vfio_state {
 
 /* A BAR: a region of the VFIO device. */
 struct vfio_bar {
-	struct vfio_host *host;
+	struct vfio *vfio;
 	uint32_t index;
 	uint64_t fd_offset, bytes;
 	uint32_t flags; /* VFIO_REGION_INFO_FLAG_* */
@@ -57,10 +56,10 @@ struct vfio_bar {
 	uint32_t nareas;
 };
 
-struct vfio_host {
+struct vfio {
+	struct device dev;
+	struct vfio_state s;
 	struct pci_func pci;
-	struct vm *vm;
-	struct vfio_state *state;
 	int fd; /* of the VFIO device */
 	const struct vfio_config *config;
 	char name[OPTIONS_ID_BYTES + VFIO_ADDRESS_BYTES + 4]; /* for messages: "ID (ADDRESS)" */
@@ -97,42 +96,41 @@ int vfio_kernel_open(struct vm *vm, const char *address, int *fd, struct error *
 void vfio_kernel_close(struct vm *vm, const char *address, int fd);
 extern const char *vfio_kernel_sysfs_root; /* "/sys"; tests have their own */
 
-/* What the guest sees: identity and capabilities go into host->pci. After vfio_region_open(). */
-int vfio_config_open(struct vfio_host *host, struct error *err) must_check;
+/* What the guest sees: identity and capabilities go into vfio->pci. After vfio_region_open(). */
+int vfio_config_open(struct vfio *vfio, struct error *err) must_check;
 void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes);
 void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes);
 /* Passes the guest's command register on. */
-void vfio_config_command(struct vfio_host *host);
+void vfio_config_command(struct vfio *vfio);
 /* Bus mastering off, whatever the guest wants. */
-int vfio_config_isolate(struct vfio_host *host, struct error *err) must_check;
+int vfio_config_isolate(struct vfio *vfio, struct error *err) must_check;
 /* BARs are mapped as long as the function is in D0. */
-void vfio_config_power(struct vfio_host *host);
+void vfio_config_power(struct vfio *vfio);
 /* Reads the bits that are the function's into the saved config space. */
-void vfio_config_refresh(struct vfio_host *host);
+void vfio_config_refresh(struct vfio *vfio);
 
 /* Sizes and kinds of the BARs. */
-int vfio_region_open(struct vfio_host *host, struct error *err) must_check;
+int vfio_region_open(struct vfio *vfio, struct error *err) must_check;
 /* Maps the areas, except the pages of the MSI-X table and pending bits. After vfio_config_open(). */
-void vfio_region_map(struct vfio_host *host);
-void vfio_region_close(struct vfio_host *host);
+void vfio_region_map(struct vfio *vfio);
+void vfio_region_close(struct vfio *vfio);
 void vfio_region_bar_changed(struct device *dev, uint32_t bar);
 /* False: a BAR is still mapped that should not be. */
-bool vfio_region_power(struct vfio_host *host, bool on);
+bool vfio_region_power(struct vfio *vfio, bool on);
 /* Access the VFIO device at an offset of its descriptor; false: it failed. */
-bool vfio_region_pread(const struct vfio_host *host, uint64_t at, void *data, uint32_t bytes);
-bool vfio_region_pwrite(const struct vfio_host *host, uint64_t at, const void *data,
-			uint32_t bytes);
+bool vfio_region_pread(const struct vfio *vfio, uint64_t at, void *data, uint32_t bytes);
+bool vfio_region_pwrite(const struct vfio *vfio, uint64_t at, const void *data, uint32_t bytes);
 
 /* Interrupts, and the eventfds of errors and of the host's requests to release the function. */
-int vfio_irq_open(struct vfio_host *host, struct error *err) must_check;
-void vfio_irq_close(struct vfio_host *host);
+int vfio_irq_open(struct vfio *vfio, struct error *err) must_check;
+void vfio_irq_close(struct vfio *vfio);
 /* Interrupts follow config space and the MSI-X table. retry: ask the host again for what it refused. */
-void vfio_irq_sync(struct vfio_host *host, bool retry);
+void vfio_irq_sync(struct vfio *vfio, bool retry);
 /* The same after a write to one entry of the MSI-X table. */
-void vfio_irq_sync_vector(struct vfio_host *host, uint32_t vector);
+void vfio_irq_sync_vector(struct vfio *vfio, uint32_t vector);
 /* Disables vectors until vfio_irq_sync(), which raises those that may have been missed. */
-void vfio_irq_pause(struct vfio_host *host);
-void vfio_irq_off(struct vfio_host *host);
+void vfio_irq_pause(struct vfio *vfio);
+void vfio_irq_off(struct vfio *vfio);
 /* VFIO_DEVICE_GET_IRQ_INFO; 0: the function has none of this kind. */
-uint32_t vfio_irq_count(const struct vfio_host *host, uint32_t index);
+uint32_t vfio_irq_count(const struct vfio *vfio, uint32_t index);
 #endif

@@ -75,10 +75,10 @@ static const struct field msi_64[] = {
 };
 
 /* Reads config space of the function. */
-static int read_own(const struct vfio_host *host, uint32_t offset, void *data, uint32_t bytes,
+static int read_own(const struct vfio *vfio, uint32_t offset, void *data, uint32_t bytes,
 		    struct error *err)
 {
-	if (vfio_region_pread(host, host->config_offset + offset, data, bytes))
+	if (vfio_region_pread(vfio, vfio->config_offset + offset, data, bytes))
 		return 0;
 	return error_set(err, -EIO, "its config space cannot be read at %#x", offset);
 }
@@ -87,7 +87,7 @@ static int read_own(const struct vfio_host *host, uint32_t offset, void *data, u
 
 /* One capability while it is added. */
 struct found {
-	struct vfio_host *host;
+	struct vfio *vfio;
 	const uint8_t *config; /* of the function */
 	uint8_t at;
 	uint32_t room; /* up to the next capability or the end */
@@ -107,13 +107,13 @@ static void add_fields(struct found *cap, const struct field *field, uint32_t nf
 			.value = (value & (f->shown | f->passed)) | f->fixed,
 			.writable = f->writable | f->passed,
 		};
-		put_le(cap->host->passed + cap->at + f->offset, f->bytes, f->passed);
+		put_le(cap->vfio->passed + cap->at + f->offset, f->bytes, f->passed);
 	}
 }
 
 static int add_pm(struct found *cap)
 {
-	cap->host->pm_cap = cap->at;
+	cap->vfio->pm_cap = cap->at;
 	add_fields(cap, pm, ARRAY_SIZE(pm));
 	return PCI_PM_SIZEOF;
 }
@@ -122,7 +122,7 @@ static int add_exp(struct found *cap)
 {
 	uint32_t version = cap->config[cap->at + PCI_EXP_FLAGS] & PCI_EXP_FLAGS_VERS;
 
-	cap->host->exp_cap = cap->at;
+	cap->vfio->exp_cap = cap->at;
 	add_fields(cap, exp_v1, ARRAY_SIZE(exp_v1));
 	if (version < EXP_VERSION_2 || cap->room < EXP_V2_BYTES)
 		return EXP_V1_BYTES;
@@ -144,14 +144,14 @@ static int add_vendor(struct found *cap)
 		const struct field own = {(uint8_t)i, 1, .passed = 0xff};
 
 		add_fields(cap, &own, 1);
-		cap->host->has_effect[(cap->at + i) / 4] = true;
+		cap->vfio->has_effect[(cap->at + i) / 4] = true;
 	}
 	return (int)(bytes > PCI_CAP_FLAGS ? bytes : PCI_CAP_FLAGS + 1);
 }
 
 static int add_msi(struct found *cap)
 {
-	struct vfio_host *host = cap->host;
+	struct vfio *vfio = cap->vfio;
 	uint32_t flags = get_le(cap->config + cap->at + PCI_MSI_FLAGS, 2);
 	uint32_t bits = (flags & PCI_MSI_FLAGS_QMASK) >> 1;
 	bool is_64bit = flags & PCI_MSI_FLAGS_64BIT;
@@ -160,17 +160,17 @@ static int add_msi(struct found *cap)
 
 	/* 0: the guest does not see it. */
 	if (bytes > cap->room || 1u << bits > MSI_VECTORS_MAX ||
-	    vfio_irq_count(host, VFIO_PCI_MSI_IRQ_INDEX) < 1u << bits)
+	    vfio_irq_count(vfio, VFIO_PCI_MSI_IRQ_INDEX) < 1u << bits)
 		return 0;
-	host->msi_cap = cap->at;
-	host->nmsis = 1u << bits;
+	vfio->msi_cap = cap->at;
+	vfio->nmsis = 1u << bits;
 	if (is_64bit)
 		add_fields(cap, msi_64, ARRAY_SIZE(msi_64));
 	else
 		add_fields(cap, msi_32, ARRAY_SIZE(msi_32));
 	if (flags & PCI_MSI_FLAGS_MASKBIT) {
 		const struct field mask = {mask_at, 4,
-					   .writable = UINT32_MAX >> (32 - host->nmsis)};
+					   .writable = UINT32_MAX >> (32 - vfio->nmsis)};
 
 		/* Writable, because each read refreshes it anyway. */
 		const struct field pending = {(uint8_t)(mask_at + 4), 4, .writable = ~0u};
@@ -184,28 +184,28 @@ static int add_msi(struct found *cap)
 /* At the same place the guest has our table and pending bits. */
 static int add_msix(struct found *cap)
 {
-	struct vfio_host *host = cap->host;
+	struct vfio *vfio = cap->vfio;
 	uint32_t n = (get_le(cap->config + cap->at + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) + 1;
 	uint32_t table = get_le(cap->config + cap->at + PCI_MSIX_TABLE, 4);
 	uint32_t pba = get_le(cap->config + cap->at + PCI_MSIX_PBA, 4);
 	uint64_t table_end = (table & PCI_MSIX_TABLE_OFFSET) + (uint64_t)n * PCI_MSIX_ENTRY_SIZE;
 	uint64_t pba_end = (pba & PCI_MSIX_PBA_OFFSET) + (n + 63ull) / 64 * 8;
 
-	host->msix_bar = table & PCI_MSIX_TABLE_BIR;
-	host->msix_offset = table & PCI_MSIX_TABLE_OFFSET;
-	host->pba_bar = pba & PCI_MSIX_PBA_BIR;
-	host->pba_offset = pba & PCI_MSIX_PBA_OFFSET;
-	if (host->msix_bar >= PCI_BARS || host->pba_bar >= PCI_BARS ||
-	    table_end > host->bar[host->msix_bar].bytes || pba_end > host->bar[host->pba_bar].bytes)
+	vfio->msix_bar = table & PCI_MSIX_TABLE_BIR;
+	vfio->msix_offset = table & PCI_MSIX_TABLE_OFFSET;
+	vfio->pba_bar = pba & PCI_MSIX_PBA_BIR;
+	vfio->pba_offset = pba & PCI_MSIX_PBA_OFFSET;
+	if (vfio->msix_bar >= PCI_BARS || vfio->pba_bar >= PCI_BARS ||
+	    table_end > vfio->bar[vfio->msix_bar].bytes || pba_end > vfio->bar[vfio->pba_bar].bytes)
 		return error_set(cap->err, -EINVAL,
 				 "its MSI-X table (%#x) or pending bits (%#x) are outside its BARs",
 				 table, pba);
-	if (vfio_irq_count(host, VFIO_PCI_MSIX_IRQ_INDEX) < n)
+	if (vfio_irq_count(vfio, VFIO_PCI_MSIX_IRQ_INDEX) < n)
 		return error_set(cap->err, -EINVAL, "it has %u MSI-X vectors, and VFIO knows of %u",
-				 n, vfio_irq_count(host, VFIO_PCI_MSIX_IRQ_INDEX));
-	host->msix_cap = cap->at;
-	host->pci.nvectors = n;
-	host->pci.msix_entry = host->state->vector;
+				 n, vfio_irq_count(vfio, VFIO_PCI_MSIX_IRQ_INDEX));
+	vfio->msix_cap = cap->at;
+	vfio->pci.nvectors = n;
+	vfio->pci.msix_entry = vfio->s.vector;
 	add_fields(cap, msix, ARRAY_SIZE(msix));
 	return PCI_CAP_MSIX_SIZEOF;
 }
@@ -262,7 +262,7 @@ static uint32_t room_at(uint8_t at, const uint8_t *other, uint32_t nothers)
 	return end - at;
 }
 
-static int add_caps(struct vfio_host *host, const uint8_t *config, struct error *err)
+static int add_caps(struct vfio *vfio, const uint8_t *config, struct error *err)
 {
 	uint8_t at[CAPS_MAX];
 	uint32_t n = list_caps(config, at);
@@ -270,7 +270,7 @@ static int add_caps(struct vfio_host *host, const uint8_t *config, struct error 
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct known *k = find_known(config[at[i]], &had);
-		struct found cap = {.host = host, .config = config, .at = at[i], .err = err};
+		struct found cap = {.vfio = vfio, .config = config, .at = at[i], .err = err};
 		int bytes;
 
 		cap.room = room_at(at[i], at, n);
@@ -280,15 +280,15 @@ static int add_caps(struct vfio_host *host, const uint8_t *config, struct error 
 		if (bytes < 0)
 			return bytes;
 		if (bytes)
-			pci_put_cap(&host->pci, at[i], k->id, (uint8_t)bytes, cap.reg, cap.nregs);
+			pci_put_cap(&vfio->pci, at[i], k->id, (uint8_t)bytes, cap.reg, cap.nregs);
 	}
 	return 0;
 }
 
-static void add_header(struct vfio_host *host, const uint8_t *config)
+static void add_header(struct vfio *vfio, const uint8_t *config)
 {
-	struct found all = {.host = host, .config = config};
-	struct pci_func *func = &host->pci;
+	struct found all = {.vfio = vfio, .config = config};
+	struct pci_func *func = &vfio->pci;
 
 	func->vendor = (uint16_t)get_le(config + PCI_VENDOR_ID, 2);
 	func->device = (uint16_t)get_le(config + PCI_DEVICE_ID, 2);
@@ -297,131 +297,130 @@ static void add_header(struct vfio_host *host, const uint8_t *config)
 	func->class_code = get_le(config + PCI_CLASS_PROG, 3);
 	func->revision = config[PCI_REVISION_ID];
 	func->no_intx =
-		!config[PCI_INTERRUPT_PIN] || !vfio_irq_count(host, VFIO_PCI_INTX_IRQ_INDEX);
+		!config[PCI_INTERRUPT_PIN] || !vfio_irq_count(vfio, VFIO_PCI_INTX_IRQ_INDEX);
 	add_fields(&all, header, ARRAY_SIZE(header));
 	pci_put_regs(func, all.reg, all.nregs);
 }
 
-int vfio_config_open(struct vfio_host *host, struct error *err)
+int vfio_config_open(struct vfio *vfio, struct error *err)
 {
 	uint8_t config[PCI_CONFIG_BYTES];
-	int ret = read_own(host, 0, config, sizeof(config), err);
+	int ret = read_own(vfio, 0, config, sizeof(config), err);
 
 	if (ret)
 		return ret;
 	if ((config[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_MASK) != PCI_HEADER_TYPE_NORMAL)
 		return error_set(err, -EINVAL, "it is a bridge: pass through a device behind it");
-	add_header(host, config);
-	return add_caps(host, config, err);
+	add_header(vfio, config);
+	return add_caps(vfio, config, err);
 }
 
 /* --- accesses */
 
 /* The number of bytes from offset on that are all passed to the function, or all not. */
-static uint32_t same_kind(const struct vfio_host *host, uint32_t offset, uint32_t end)
+static uint32_t same_kind(const struct vfio *vfio, uint32_t offset, uint32_t end)
 {
 	uint32_t at = offset;
 
-	while (at < end && !host->passed[at] == !host->passed[offset])
+	while (at < end && !vfio->passed[at] == !vfio->passed[offset])
 		at++;
 	return at - offset;
 }
 
-static void put_passed(struct vfio_host *host, uint32_t offset, uint32_t bytes, const uint8_t *data)
+static void put_passed(struct vfio *vfio, uint32_t offset, uint32_t bytes, const uint8_t *data)
 {
 	for (uint32_t i = 0; i < bytes; i++) {
-		uint8_t mask = host->passed[offset + i],
-			*config = &host->state->pci.config[offset + i];
+		uint8_t mask = vfio->passed[offset + i], *config = &vfio->s.pci.config[offset + i];
 
 		*config = (uint8_t)((*config & ~mask) | (data[i] & mask));
 	}
 }
 
 /* The pending bits of MSI. */
-static void show_pending(struct vfio_host *host)
+static void show_pending(struct vfio *vfio)
 {
-	uint8_t *cap = host->state->pci.config + host->msi_cap;
+	uint8_t *cap = vfio->s.pci.config + vfio->msi_cap;
 	uint32_t flags = get_le(cap + PCI_MSI_FLAGS, 2), bits = 0;
 
-	if (!host->msi_cap || !(flags & PCI_MSI_FLAGS_MASKBIT))
+	if (!vfio->msi_cap || !(flags & PCI_MSI_FLAGS_MASKBIT))
 		return;
-	for (uint32_t i = 0; host->irq_mode == VFIO_IRQ_MSI && i < host->nmsis; i++)
-		bits |= (uint32_t)irq_vector_pending(&host->vector[i]) << i;
+	for (uint32_t i = 0; vfio->irq_mode == VFIO_IRQ_MSI && i < vfio->nmsis; i++)
+		bits |= (uint32_t)irq_vector_pending(&vfio->vector[i]) << i;
 	cap += flags & PCI_MSI_FLAGS_64BIT ? PCI_MSI_PENDING_64 : PCI_MSI_PENDING_32;
 	put_le(cap, sizeof(bits), bits);
 }
 
-static void refresh(struct vfio_host *host, uint32_t offset, uint32_t bytes)
+static void refresh(struct vfio *vfio, uint32_t offset, uint32_t bytes)
 {
 	uint8_t data[PCI_CONFIG_BYTES];
 
 	for (uint32_t at = offset, n; at < offset + bytes; at += n) {
-		n = same_kind(host, at, offset + bytes);
-		if (!host->passed[at])
+		n = same_kind(vfio, at, offset + bytes);
+		if (!vfio->passed[at])
 			continue;
-		if (read_own(host, at, data, n, NULL))
+		if (read_own(vfio, at, data, n, NULL))
 			memset(data, 0xff, n);
-		put_passed(host, at, n, data);
+		put_passed(vfio, at, n, data);
 	}
-	show_pending(host);
+	show_pending(vfio);
 }
 
 void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes)
 {
-	refresh(dev->host, offset, bytes);
+	refresh(container_of(dev, struct vfio, dev), offset, bytes);
 }
 
 /* Bits of these bytes that are not passed are reserved in the function: written as 0. */
-static void forward(const struct vfio_host *host, uint32_t offset, uint32_t bytes)
+static void forward(const struct vfio *vfio, uint32_t offset, uint32_t bytes)
 {
 	uint8_t data[PCI_CONFIG_BYTES];
 
 	for (uint32_t at = offset, n; at < offset + bytes; at += n) {
-		n = same_kind(host, at, offset + bytes);
-		if (!host->passed[at])
+		n = same_kind(vfio, at, offset + bytes);
+		if (!vfio->passed[at])
 			continue;
 		for (uint32_t i = 0; i < n; i++)
-			data[i] = host->state->pci.config[at + i] & host->passed[at + i];
-		if (!vfio_region_pwrite(host, host->config_offset + at, data, n))
-			log_guest("%s: a write to its config space at %#x fails: %s", host->name,
+			data[i] = vfio->s.pci.config[at + i] & vfio->passed[at + i];
+		if (!vfio_region_pwrite(vfio, vfio->config_offset + at, data, n))
+			log_guest("%s: a write to its config space at %#x fails: %s", vfio->name,
 				  at, strerror(errno));
 	}
 }
 
-static int put_command(struct vfio_host *host, bool may_master, struct error *err)
+static int put_command(struct vfio *vfio, bool may_master, struct error *err)
 {
-	uint16_t guest = (uint16_t)get_le(host->state->pci.config + PCI_COMMAND, 2), own;
+	uint16_t guest = (uint16_t)get_le(vfio->s.pci.config + PCI_COMMAND, 2), own;
 	uint32_t pass = PCI_COMMAND_INTX_DISABLE | (may_master ? PCI_COMMAND_MASTER : 0);
 
-	if (read_own(host, PCI_COMMAND, &own, sizeof(own), err))
+	if (read_own(vfio, PCI_COMMAND, &own, sizeof(own), err))
 		return -EIO;
 	own &= (uint16_t) ~(PCI_COMMAND_INTX_DISABLE | PCI_COMMAND_MASTER);
 	/* The BARs stay enabled at their host addresses: a vCPU that reaches a disabled one through a
 	 * memslot would hang. */
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
-		if (host->pci.bar[bar].size_bytes)
-			own |= host->pci.bar[bar].is_io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+		if (vfio->pci.bar[bar].size_bytes)
+			own |= vfio->pci.bar[bar].is_io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
 	own |= (uint16_t)(guest & pass);
-	if (!vfio_region_pwrite(host, host->config_offset + PCI_COMMAND, &own, sizeof(own)))
+	if (!vfio_region_pwrite(vfio, vfio->config_offset + PCI_COMMAND, &own, sizeof(own)))
 		return error_set(err, -EIO, "its command register cannot be written: %s",
 				 strerror(errno));
 	return 0;
 }
 
-void vfio_config_command(struct vfio_host *host)
+void vfio_config_command(struct vfio *vfio)
 {
 	struct error err;
 
-	if (put_command(host, !host->must_reset, &err))
-		log_guest("%s: %s", host->name, err.msg);
+	if (put_command(vfio, !vfio->must_reset, &err))
+		log_guest("%s: %s", vfio->name, err.msg);
 }
 
-int vfio_config_isolate(struct vfio_host *host, struct error *err)
+int vfio_config_isolate(struct vfio *vfio, struct error *err)
 {
-	int ret = put_command(host, false, err);
+	int ret = put_command(vfio, false, err);
 	uint16_t own;
 
-	ret = ret ? ret : read_own(host, PCI_COMMAND, &own, sizeof(own), err);
+	ret = ret ? ret : read_own(vfio, PCI_COMMAND, &own, sizeof(own), err);
 	if (!ret && own & PCI_COMMAND_MASTER)
 		ret = error_set(err, -EIO, "its command register keeps the bit that was cleared");
 	if (ret)
@@ -430,16 +429,16 @@ int vfio_config_isolate(struct vfio_host *host, struct error *err)
 			"%s: it cannot be stopped from being a bus master, which "
 			"reaches guest RAM: if it is broken, as the host's kernel log may tell, "
 			"shut the guest down",
-			host->name);
+			vfio->name);
 	return ret;
 }
 
-void vfio_config_power(struct vfio_host *host)
+void vfio_config_power(struct vfio *vfio)
 {
 	uint16_t control;
 
-	if (host->pm_cap)
-		(void)vfio_region_power(host, !read_own(host, host->pm_cap + PCI_PM_CTRL, &control,
+	if (vfio->pm_cap)
+		(void)vfio_region_power(vfio, !read_own(vfio, vfio->pm_cap + PCI_PM_CTRL, &control,
 							sizeof(control), NULL) &&
 						      !(control & PCI_PM_CTRL_STATE_MASK));
 }
@@ -451,32 +450,32 @@ static bool overlaps(uint32_t offset, uint32_t bytes, uint32_t at, uint32_t at_b
 
 void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes)
 {
-	struct vfio_host *host = dev->host;
-	bool is_pm = host->pm_cap && overlaps(offset, bytes, host->pm_cap + PCI_PM_CTRL, 2);
+	struct vfio *vfio = container_of(dev, struct vfio, dev);
+	bool is_pm = vfio->pm_cap && overlaps(offset, bytes, vfio->pm_cap + PCI_PM_CTRL, 2);
 	/* A function level reset also ends D3. */
-	bool is_reset = host->exp_cap && overlaps(offset, bytes, host->exp_cap + PCI_EXP_DEVCTL, 2);
+	bool is_reset = vfio->exp_cap && overlaps(offset, bytes, vfio->exp_cap + PCI_EXP_DEVCTL, 2);
 	bool is_command = overlaps(offset, bytes, PCI_COMMAND, 2);
 	/* With the mask bits of MSI. */
 	bool is_irq =
-		(host->msi_cap && overlaps(offset, bytes, host->msi_cap, PCI_MSI_PENDING_64)) ||
-		(host->msix_cap && overlaps(offset, bytes, host->msix_cap, PCI_MSIX_TABLE));
+		(vfio->msi_cap && overlaps(offset, bytes, vfio->msi_cap, PCI_MSI_PENDING_64)) ||
+		(vfio->msix_cap && overlaps(offset, bytes, vfio->msix_cap, PCI_MSIX_TABLE));
 
 	/* While power changes, no BAR may be mapped; one that stays mapped must keep its power. */
-	if (!is_pm || vfio_region_power(host, false))
-		forward(host, offset, bytes);
+	if (!is_pm || vfio_region_power(vfio, false))
+		forward(vfio, offset, bytes);
 	if (is_pm || is_reset)
-		vfio_config_power(host);
+		vfio_config_power(vfio);
 	/* After a change to D0 and after a reset the host's kernel restores what it saved before. */
 	if (is_pm || is_reset || is_command)
-		vfio_config_command(host);
+		vfio_config_command(vfio);
 	/* Nothing else can change interrupts, and to look at all vectors takes time. */
 	if (is_pm || is_reset || is_command || is_irq)
-		vfio_irq_sync(host, is_irq);
+		vfio_irq_sync(vfio, is_irq);
 }
 
-void vfio_config_refresh(struct vfio_host *host)
+void vfio_config_refresh(struct vfio *vfio)
 {
 	for (uint32_t at = 0; at < PCI_CONFIG_BYTES; at += 4)
-		if (!host->has_effect[at / 4])
-			refresh(host, at, 4);
+		if (!vfio->has_effect[at / 4])
+			refresh(vfio, at, 4);
 }

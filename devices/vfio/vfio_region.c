@@ -19,14 +19,14 @@
 #define BAR32_MAX (1ull << 31)
 #define BAR64_MAX (1ull << 46) /* larger than a guest's address space */
 
-bool vfio_region_pread(const struct vfio_host *host, uint64_t at, void *data, uint32_t bytes)
+bool vfio_region_pread(const struct vfio *vfio, uint64_t at, void *data, uint32_t bytes)
 {
-	return pread(host->fd, data, bytes, (off_t)at) == (ssize_t)bytes;
+	return pread(vfio->fd, data, bytes, (off_t)at) == (ssize_t)bytes;
 }
 
-bool vfio_region_pwrite(const struct vfio_host *host, uint64_t at, const void *data, uint32_t bytes)
+bool vfio_region_pwrite(const struct vfio *vfio, uint64_t at, const void *data, uint32_t bytes)
 {
-	return pwrite(host->fd, data, bytes, (off_t)at) == (ssize_t)bytes;
+	return pwrite(vfio->fd, data, bytes, (off_t)at) == (ssize_t)bytes;
 }
 
 /* --- accesses that exit */
@@ -38,37 +38,37 @@ static bool within(uint64_t offset, uint64_t from, uint64_t bytes)
 
 static bool is_table(const struct vfio_bar *bar, uint64_t offset)
 {
-	const struct vfio_host *host = bar->host;
+	const struct vfio *vfio = bar->vfio;
 
-	return host->msix_cap && bar->index == host->msix_bar &&
-	       within(offset, host->msix_offset,
-		      (uint64_t)host->pci.nvectors * PCI_MSIX_ENTRY_SIZE);
+	return vfio->msix_cap && bar->index == vfio->msix_bar &&
+	       within(offset, vfio->msix_offset,
+		      (uint64_t)vfio->pci.nvectors * PCI_MSIX_ENTRY_SIZE);
 }
 
-static uint64_t pba_bytes(const struct vfio_host *host)
+static uint64_t pba_bytes(const struct vfio *vfio)
 {
-	return (host->pci.nvectors + 63ull) / 64 * 8;
+	return (vfio->pci.nvectors + 63ull) / 64 * 8;
 }
 
 static bool is_pba(const struct vfio_bar *bar, uint64_t offset)
 {
-	const struct vfio_host *host = bar->host;
+	const struct vfio *vfio = bar->vfio;
 
-	return host->msix_cap && bar->index == host->pba_bar &&
-	       within(offset, host->pba_offset, pba_bytes(host));
+	return vfio->msix_cap && bar->index == vfio->pba_bar &&
+	       within(offset, vfio->pba_offset, pba_bytes(vfio));
 }
 
 static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
 {
 	const struct vfio_bar *bar = opaque;
-	struct vfio_host *host = bar->host;
+	struct vfio *vfio = bar->vfio;
 	uint64_t value = 0;
 
 	if (is_table(bar, offset))
-		return pci_msix_read(&host->pci, offset - host->msix_offset, size);
+		return pci_msix_read(&vfio->pci, offset - vfio->msix_offset, size);
 	if (is_pba(bar, offset))
-		return pci_msix_pba_read(&host->pci, offset - host->pba_offset, size);
-	if (!vfio_region_pread(host, bar->fd_offset + offset, &value, size))
+		return pci_msix_pba_read(&vfio->pci, offset - vfio->pba_offset, size);
+	if (!vfio_region_pread(vfio, bar->fd_offset + offset, &value, size))
 		return UINT64_MAX;
 	return value;
 }
@@ -76,15 +76,15 @@ static uint64_t bar_read(void *opaque, uint64_t offset, uint32_t size)
 static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
 {
 	const struct vfio_bar *bar = opaque;
-	struct vfio_host *host = bar->host;
+	struct vfio *vfio = bar->vfio;
 
 	if (is_table(bar, offset)) {
-		offset -= host->msix_offset;
-		pci_msix_write(&host->pci, offset, size, value);
-		vfio_irq_sync_vector(host, (uint32_t)(offset / PCI_MSIX_ENTRY_SIZE));
+		offset -= vfio->msix_offset;
+		pci_msix_write(&vfio->pci, offset, size, value);
+		vfio_irq_sync_vector(vfio, (uint32_t)(offset / PCI_MSIX_ENTRY_SIZE));
 	} else if (!is_pba(bar, offset) &&
-		   !vfio_region_pwrite(host, bar->fd_offset + offset, &value, size)) {
-		log_guest("%s: a write to BAR %u at %#llx fails: %s", host->name, bar->index,
+		   !vfio_region_pwrite(vfio, bar->fd_offset + offset, &value, size)) {
+		log_guest("%s: a write to BAR %u at %#llx fails: %s", vfio->name, bar->index,
 			  (unsigned long long)offset, strerror(errno));
 	}
 }
@@ -93,53 +93,53 @@ static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
 
 /* --- memslots */
 
-static void map_area(struct vfio_host *host, uint32_t bar, struct vfio_area *area)
+static void map_area(struct vfio *vfio, uint32_t bar, struct vfio_area *area)
 {
 	struct error err;
 
-	if (memslot_add(&host->vm->memslots, host->pci.bar[bar].gpa + area->offset, area->bytes,
+	if (memslot_add(&vfio->dev.vm->memslots, vfio->pci.bar[bar].gpa + area->offset, area->bytes,
 			area->hva, &area->slot, &err))
-		log_guest("%s: BAR %u: %s; its accesses exit to the VMM", host->name, bar, err.msg);
+		log_guest("%s: BAR %u: %s; its accesses exit to the VMM", vfio->name, bar, err.msg);
 	else
 		area->mapped = true;
 }
 
-static void sync_areas(struct vfio_host *host, uint32_t bar)
+static void sync_areas(struct vfio *vfio, uint32_t bar)
 {
-	struct vfio_bar *b = &host->bar[bar];
-	bool map = host->pci.bar[bar].mapped && !host->powered_off;
+	struct vfio_bar *b = &vfio->bar[bar];
+	bool map = vfio->pci.bar[bar].mapped && !vfio->powered_off;
 
 	for (struct vfio_area *area = b->area; area < b->area + b->nareas; area++) {
 		if (area->mapped && !map) {
-			area->mapped = memslot_del(&host->vm->memslots, area->slot);
+			area->mapped = memslot_del(&vfio->dev.vm->memslots, area->slot);
 		} else if (!area->mapped && map) {
-			map_area(host, bar, area);
+			map_area(vfio, bar, area);
 		}
 	}
 }
 
 void vfio_region_bar_changed(struct device *dev, uint32_t bar)
 {
-	sync_areas(dev->host, bar);
+	sync_areas(container_of(dev, struct vfio, dev), bar);
 }
 
-static bool any_mapped(const struct vfio_host *host)
+static bool any_mapped(const struct vfio *vfio)
 {
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
-		for (uint32_t i = 0; i < host->bar[bar].nareas; i++)
-			if (host->bar[bar].area[i].mapped)
+		for (uint32_t i = 0; i < vfio->bar[bar].nareas; i++)
+			if (vfio->bar[bar].area[i].mapped)
 				return true;
 	return false;
 }
 
-bool vfio_region_power(struct vfio_host *host, bool on)
+bool vfio_region_power(struct vfio *vfio, bool on)
 {
-	if (host->powered_off == on) {
-		host->powered_off = !on;
+	if (vfio->powered_off == on) {
+		vfio->powered_off = !on;
 		for (uint32_t bar = 0; bar < PCI_BARS; bar++)
-			sync_areas(host, bar);
+			sync_areas(vfio, bar);
 	}
-	return on || !any_mapped(host);
+	return on || !any_mapped(vfio);
 }
 
 /* --- sizes and kinds */
@@ -150,30 +150,30 @@ union region_info {
 	uint8_t bytes[INFO_BYTES];
 };
 
-static int region_info(const struct vfio_host *host, uint32_t index, union region_info *info,
+static int region_info(const struct vfio *vfio, uint32_t index, union region_info *info,
 		       struct error *err)
 {
 	*info = (union region_info){.head = {.argsz = sizeof(*info), .index = index}};
-	if (ioctl(host->fd, VFIO_DEVICE_GET_REGION_INFO, info))
+	if (ioctl(vfio->fd, VFIO_DEVICE_GET_REGION_INFO, info))
 		return error_set(err, -errno, "VFIO_DEVICE_GET_REGION_INFO of region %u: %s", index,
 				 strerror(errno));
 	return 0;
 }
 
 /* The register of the BAR has its kind. */
-static int open_bar(struct vfio_host *host, uint32_t bar, struct error *err)
+static int open_bar(struct vfio *vfio, uint32_t bar, struct error *err)
 {
-	struct pci_bar *b = &host->pci.bar[bar];
+	struct pci_bar *b = &vfio->pci.bar[bar];
 	union region_info info;
 	uint32_t reg;
-	int ret = region_info(host, VFIO_PCI_BAR0_REGION_INDEX + bar, &info, err);
+	int ret = region_info(vfio, VFIO_PCI_BAR0_REGION_INDEX + bar, &info, err);
 
 	if (ret || !info.head.size)
 		return ret;
-	if (!vfio_region_pread(host, host->config_offset + PCI_BASE_ADDRESS_0 + 4ull * bar, &reg,
+	if (!vfio_region_pread(vfio, vfio->config_offset + PCI_BASE_ADDRESS_0 + 4ull * bar, &reg,
 			       sizeof(reg)))
 		return error_set(err, -EIO, "the register of BAR %u cannot be read", bar);
-	host->bar[bar] = (struct vfio_bar){.host = host,
+	vfio->bar[bar] = (struct vfio_bar){.vfio = vfio,
 					   .index = bar,
 					   .fd_offset = info.head.offset,
 					   .bytes = info.head.size,
@@ -183,7 +183,7 @@ static int open_bar(struct vfio_host *host, uint32_t bar, struct error *err)
 	b->is_64bit = !b->is_io && reg & PCI_BASE_ADDRESS_MEM_TYPE_64;
 	b->is_prefetchable = !b->is_io && reg & PCI_BASE_ADDRESS_MEM_PREFETCH;
 	b->ops = &bar_ops;
-	b->opaque = &host->bar[bar];
+	b->opaque = &vfio->bar[bar];
 	if (b->size_bytes & (b->size_bytes - 1) || b->size_bytes < (b->is_io ? 4 : 16) ||
 	    b->size_bytes > (b->is_io	   ? PORTS_MAX
 			     : b->is_64bit ? BAR64_MAX
@@ -197,14 +197,14 @@ static int open_bar(struct vfio_host *host, uint32_t bar, struct error *err)
 	return 0;
 }
 
-int vfio_region_open(struct vfio_host *host, struct error *err)
+int vfio_region_open(struct vfio *vfio, struct error *err)
 {
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++) {
-		int ret = open_bar(host, bar, err);
+		int ret = open_bar(vfio, bar, err);
 
 		if (ret)
 			return ret;
-		if (bar && host->pci.bar[bar].size_bytes && host->pci.bar[bar - 1].is_64bit)
+		if (bar && vfio->pci.bar[bar].size_bytes && vfio->pci.bar[bar - 1].is_64bit)
 			return error_set(err, -EINVAL, "BAR %u lies in the upper half of BAR %u",
 					 bar, bar - 1);
 	}
@@ -217,7 +217,7 @@ struct hole {
 	uint64_t start, end;
 };
 
-static void add_area(const struct vfio_host *host, struct vfio_bar *b, uint64_t start, uint64_t end)
+static void add_area(const struct vfio *vfio, struct vfio_bar *b, uint64_t start, uint64_t end)
 {
 	struct vfio_area *area = &b->area[b->nareas];
 
@@ -226,40 +226,40 @@ static void add_area(const struct vfio_host *host, struct vfio_bar *b, uint64_t 
 	if (start >= end || b->nareas == VFIO_AREAS_MAX)
 		return;
 	*area = (struct vfio_area){.offset = start, .bytes = end - start};
-	area->hva = mmap(NULL, area->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, host->fd,
+	area->hva = mmap(NULL, area->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vfio->fd,
 			 (off_t)(b->fd_offset + start));
 	if (area->hva != MAP_FAILED)
 		b->nareas++;
 	else
 		log_warn("%s: a BAR cannot be mapped (%s): its accesses exit to the VMM",
-			 host->name, strerror(errno));
+			 vfio->name, strerror(errno));
 }
 
 /* holes: sorted */
-static void add_areas(const struct vfio_host *host, struct vfio_bar *b, uint64_t start,
-		      uint64_t end, const struct hole *hole, uint32_t nholes)
+static void add_areas(const struct vfio *vfio, struct vfio_bar *b, uint64_t start, uint64_t end,
+		      const struct hole *hole, uint32_t nholes)
 {
 	for (; nholes; hole++, nholes--) {
-		add_area(host, b, start, end < hole->start ? end : hole->start);
+		add_area(vfio, b, start, end < hole->start ? end : hole->start);
 		if (start < hole->end)
 			start = hole->end;
 	}
-	add_area(host, b, start, end);
+	add_area(vfio, b, start, end);
 }
 
 /* Whole pages are excluded: what shares them with the table is accessed by exits. */
-static uint32_t find_holes(const struct vfio_host *host, uint32_t bar, struct hole *hole)
+static uint32_t find_holes(const struct vfio *vfio, uint32_t bar, struct hole *hole)
 {
-	uint64_t table_end = host->msix_offset + (uint64_t)host->pci.nvectors * PCI_MSIX_ENTRY_SIZE;
-	uint64_t pba_end = host->pba_offset + pba_bytes(host);
+	uint64_t table_end = vfio->msix_offset + (uint64_t)vfio->pci.nvectors * PCI_MSIX_ENTRY_SIZE;
+	uint64_t pba_end = vfio->pba_offset + pba_bytes(vfio);
 	struct hole first;
 	uint32_t n = 0;
 
-	if (host->msix_cap && bar == host->msix_bar)
-		hole[n++] = (struct hole){host->msix_offset & ~(PAGE_BYTES - 1),
+	if (vfio->msix_cap && bar == vfio->msix_bar)
+		hole[n++] = (struct hole){vfio->msix_offset & ~(PAGE_BYTES - 1),
 					  (table_end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)};
-	if (host->msix_cap && bar == host->pba_bar)
-		hole[n++] = (struct hole){host->pba_offset & ~(PAGE_BYTES - 1),
+	if (vfio->msix_cap && bar == vfio->pba_bar)
+		hole[n++] = (struct hole){vfio->pba_offset & ~(PAGE_BYTES - 1),
 					  (pba_end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)};
 	if (n == 2 && hole[1].start < hole[0].start) {
 		first = hole[1];
@@ -294,41 +294,41 @@ static const struct vfio_region_info_cap_sparse_mmap *find_sparse(const union re
 	return NULL;
 }
 
-static void map_bar(struct vfio_host *host, uint32_t bar)
+static void map_bar(struct vfio *vfio, uint32_t bar)
 {
 	const struct vfio_region_info_cap_sparse_mmap *sparse;
-	struct vfio_bar *b = &host->bar[bar];
+	struct vfio_bar *b = &vfio->bar[bar];
 	struct hole hole[2];
-	uint32_t nholes = find_holes(host, bar, hole);
+	uint32_t nholes = find_holes(vfio, bar, hole);
 	union region_info info;
 	bool is_bad;
 
-	if (host->pci.bar[bar].is_io || (b->flags & MAPPABLE) != MAPPABLE ||
-	    region_info(host, VFIO_PCI_BAR0_REGION_INDEX + bar, &info, NULL) ||
+	if (vfio->pci.bar[bar].is_io || (b->flags & MAPPABLE) != MAPPABLE ||
+	    region_info(vfio, VFIO_PCI_BAR0_REGION_INDEX + bar, &info, NULL) ||
 	    info.head.argsz > sizeof(info))
 		return;
 	sparse = find_sparse(&info, &is_bad);
 	if (is_bad)
 		return;
 	if (!sparse)
-		add_areas(host, b, 0, b->bytes, hole, nholes);
+		add_areas(vfio, b, 0, b->bytes, hole, nholes);
 	for (uint32_t i = 0; sparse && i < sparse->nr_areas; i++) {
 		uint64_t start = sparse->areas[i].offset, bytes = sparse->areas[i].size;
 
 		if (start <= b->bytes && bytes <= b->bytes - start)
-			add_areas(host, b, start, start + bytes, hole, nholes);
+			add_areas(vfio, b, start, start + bytes, hole, nholes);
 	}
 }
 
-void vfio_region_map(struct vfio_host *host)
+void vfio_region_map(struct vfio *vfio)
 {
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
-		map_bar(host, bar);
+		map_bar(vfio, bar);
 }
 
-void vfio_region_close(struct vfio_host *host)
+void vfio_region_close(struct vfio *vfio)
 {
-	for (struct vfio_bar *b = host->bar; b < host->bar + PCI_BARS; b++)
+	for (struct vfio_bar *b = vfio->bar; b < vfio->bar + PCI_BARS; b++)
 		while (b->nareas) {
 			struct vfio_area *area = &b->area[--b->nareas];
 

@@ -28,46 +28,46 @@ static bool change(struct fuzz *in)
 	return n;
 }
 
-static bool in_table(const struct vfio_host *host, uint32_t bar, uint64_t at)
+static bool in_table(const struct vfio *vfio, uint32_t bar, uint64_t at)
 {
-	uint64_t end = host->msix_offset + host->pci.nvectors * 16ull;
+	uint64_t end = vfio->msix_offset + vfio->pci.nvectors * 16ull;
 
-	return host->msix_cap && bar == host->msix_bar && at < end &&
-	       at + 0x1000 > host->msix_offset;
+	return vfio->msix_cap && bar == vfio->msix_bar && at < end &&
+	       at + 0x1000 > vfio->msix_offset;
 }
 
 static void check(void)
 {
 	const struct device *dev = vfio_fixture_device();
-	const struct vfio_host *host = dev->host;
-	const char *why = dev->ops->state->check(dev->state);
+	const struct vfio *vfio = container_of(dev, struct vfio, dev);
+	const char *why = dev->ops->state->check(&vfio->s);
 	uint32_t slots = 0, mapped = 0;
 
 	ck_assert_msg(!why, "%s", why);
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
-		for (uint32_t i = 0; i < host->bar[bar].nareas; i++) {
-			const struct vfio_area *area = &host->bar[bar].area[i];
+		for (uint32_t i = 0; i < vfio->bar[bar].nareas; i++) {
+			const struct vfio_area *area = &vfio->bar[bar].area[i];
 
-			ck_assert(area->offset + area->bytes <= host->bar[bar].bytes);
+			ck_assert(area->offset + area->bytes <= vfio->bar[bar].bytes);
 			for (uint64_t at = 0; at < area->bytes; at += 0x1000)
-				ck_assert(!in_table(host, bar, area->offset + at));
+				ck_assert(!in_table(vfio, bar, area->offset + at));
 			if (!area->mapped)
 				continue;
 			mapped++;
-			ck_assert(host->pci.bar[bar].mapped && !host->powered_off);
+			ck_assert(vfio->pci.bar[bar].mapped && !vfio->powered_off);
 			ck_assert_uint_eq(rig.slot[area->slot].gpa,
-					  host->pci.bar[bar].gpa + area->offset);
+					  vfio->pci.bar[bar].gpa + area->offset);
 		}
 	for (uint32_t i = 0; i < RIG_SLOTS; i++)
 		slots += rig.slot[i].bytes != 0;
 	ck_assert_uint_eq(slots, mapped);
 	for (uint32_t i = VFIO_PCI_INTX_IRQ_INDEX; i <= VFIO_PCI_MSIX_IRQ_INDEX; i++)
-		ck_assert(!function->irq[i].enabled || host->irq_mode == VFIO_IRQ_INTX + i);
-	for (uint32_t i = 0; i < host->max_vectors; i++)
-		ck_assert(host->irq_mode != VFIO_IRQ_OFF || !host->vector[i].gsi);
-	for (uint32_t i = 0; i < host->max_vectors; i++)
-		ck_assert(!host->vector[i].attached ||
-			  (i < host->nknown && host->vector[i].fd >= 0 && host->vector[i].gsi));
+		ck_assert(!function->irq[i].enabled || vfio->irq_mode == VFIO_IRQ_INTX + i);
+	for (uint32_t i = 0; i < vfio->max_vectors; i++)
+		ck_assert(vfio->irq_mode != VFIO_IRQ_OFF || !vfio->vector[i].gsi);
+	for (uint32_t i = 0; i < vfio->max_vectors; i++)
+		ck_assert(!vfio->vector[i].attached ||
+			  (i < vfio->nknown && vfio->vector[i].fd >= 0 && vfio->vector[i].gsi));
 }
 
 static void access_gpa(struct fuzz *in, uint64_t gpa, uint32_t size, bool is_write)
@@ -96,7 +96,7 @@ static void step(struct fuzz *in)
 	uint8_t op = (uint8_t)fuzz_take(in, 1);
 	uint32_t size = 1u << (op >> 4 & 3), at;
 	bool is_write = op & 0x40;
-	struct vfio_host *host = vfio_fixture_host();
+	struct vfio *vfio = vfio_fixture_vfio();
 
 	switch (op % OPS) {
 	case CONFIG:
@@ -113,7 +113,7 @@ static void step(struct fuzz *in)
 		break;
 	case TABLE:
 		at = (uint32_t)fuzz_take(in, 2) % 0x400;
-		access_gpa(in, vfio_bar_gpa(host->msix_bar % PCI_BARS) + host->msix_offset + at,
+		access_gpa(in, vfio_bar_gpa(vfio->msix_bar % PCI_BARS) + vfio->msix_offset + at,
 			   size, is_write);
 		break;
 	case FIRE:

@@ -172,14 +172,14 @@ struct device *vfio_fixture_device(void)
 	return dev;
 }
 
-struct vfio_host *vfio_fixture_host(void)
+struct vfio *vfio_fixture_vfio(void)
 {
-	return vfio_fixture_device()->host;
+	return container_of(vfio_fixture_device(), struct vfio, dev);
 }
 
 static uint64_t ecam(uint32_t offset)
 {
-	return RIG_ECAM + (vfio_fixture_host()->pci.state->slot << 15) + offset;
+	return RIG_ECAM + (vfio_fixture_vfio()->pci.state->slot << 15) + offset;
 }
 
 uint32_t vfio_get(uint32_t offset, uint32_t bytes)
@@ -194,7 +194,7 @@ void vfio_put(uint32_t offset, uint32_t bytes, uint32_t value)
 
 uint64_t vfio_bar_gpa(uint32_t bar)
 {
-	const struct pci_bar *b = &vfio_fixture_host()->pci.bar[bar];
+	const struct pci_bar *b = &vfio_fixture_vfio()->pci.bar[bar];
 
 	return b->mapped ? b->gpa : 0;
 }

@@ -48,7 +48,7 @@ void vfio_fixture_reset(void);
 int vfio_fixture_refused(struct error *err);
 
 struct device *vfio_fixture_device(void);
-struct vfio_host *vfio_fixture_host(void);
+struct vfio *vfio_fixture_vfio(void);
 /* The guest accesses config space. */
 uint32_t vfio_get(uint32_t offset, uint32_t bytes);
 void vfio_put(uint32_t offset, uint32_t bytes, uint32_t value);

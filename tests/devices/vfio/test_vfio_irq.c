@@ -393,7 +393,7 @@ static bool level(void)
 {
 	const struct rig_level *l = &rig.level[0];
 
-	return l->gsi == pci_intx_gsi(&vfio_fixture_host()->pci) && l->fd == intx()->fd[0] &&
+	return l->gsi == pci_intx_gsi(&vfio_fixture_vfio()->pci) && l->fd == intx()->fd[0] &&
 	       l->resample_fd == intx()->unmask_fd;
 }
 

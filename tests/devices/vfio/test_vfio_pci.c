@@ -14,7 +14,7 @@ static const struct device_ops *ops(void)
 
 static struct vfio_state *state(void)
 {
-	return vfio_fixture_device()->state;
+	return &vfio_fixture_vfio()->s;
 }
 
 static bool masters(void)
@@ -163,15 +163,15 @@ START_TEST(pause_fails)
 
 	start();
 	dev = vfio_fixture_device();
-	offset = vfio_fixture_host()->config_offset;
+	offset = vfio_fixture_vfio()->config_offset;
 	rig.vm.suspended = true;
 	function->deaf = _i;
 	if (!_i)
-		vfio_fixture_host()->config_offset = fake_vfio_offset(VFIO_PCI_NUM_REGIONS);
+		vfio_fixture_vfio()->config_offset = fake_vfio_offset(VFIO_PCI_NUM_REGIONS);
 	ck_assert_int_eq(ops()->pause(dev, UINT64_MAX, &err), -EIO);
 	ck_assert_msg(strstr(err.msg, "nvme (0000:01:00.0)") && strstr(err.msg, "bus master"), "%s",
 		      err.msg);
-	vfio_fixture_host()->config_offset = offset;
+	vfio_fixture_vfio()->config_offset = offset;
 	ck_assert(masters());
 	ck_assert_uint_eq(nenabled(), 4);
 	function->deaf = false;

@@ -168,7 +168,7 @@ START_TEST(gone)
 	int none = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	start();
-	ck_assert_int_ge(dup3(none, vfio_fixture_host()->fd, O_CLOEXEC), 0);
+	ck_assert_int_ge(dup3(none, vfio_fixture_vfio()->fd, O_CLOEXEC), 0);
 	rig_mmio_write(vfio_bar_gpa(FUNCTION_SMALL), 4, 1);
 	ck_assert_uint_eq(rig_mmio_read(vfio_bar_gpa(FUNCTION_SMALL), 4), UINT32_MAX);
 	ck_assert_uint_eq(vfio_get(PCI_STATUS, 2), 0xffff);
