@@ -319,7 +319,7 @@ static int add_devices(struct snapshot *snap, struct vm *vm, bool scratch, struc
 			continue;
 		snprintf(section->name, sizeof(section->name), "%s", dev->name);
 		section->desc = dev->ops->state;
-		section->state = scratch ? snap->device_scratch + used : dev->state;
+		section->state = scratch ? snap->device_scratch + used : device_state(dev);
 		snap->saved[i] = section->state;
 		used += (dev->ops->state->size + 63) & ~63UL;
 		snap->nsections++;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/device.h - the contract between a device and the rest of the VMM.
- * Owns: struct device, its state and its host part are allocated by devices.c from the ops' sizes.
+ * Owns: devices.c allocates each device, see DEVICE_STRUCT().
  * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush, identify and may_save
  *	excepted: they may run). Bus and loop callbacks: any thread. Callers (bus.c, loop.c, devices.c) hold dev->lock
  *	around all of them but attach, detach, flush and identify, so that devices never lock. These
@@ -36,7 +36,6 @@ struct device_ops {
 	/* May be NULL. Refuses if what the host keeps for it does not outlive this. The guest may run;
 	 * nothing changes. */
 	int (*check_survives)(struct device *dev, enum ram_survives want, struct error *err);
-	uint32_t host_size;	    /* bytes of the host part; zeroed before attach */
 	size_t bytes, state_offset; /* DEVICE_STRUCT() */
 	uint32_t guest_gsi;	    /* 0: none. Guest-visible: saved and compared at load */
 	int (*attach)(struct device *dev, struct vm *vm,
@@ -67,8 +66,6 @@ struct device {
 	uint32_t instance; /* index among those of its ops: that of its options too */
 	pthread_mutex_t lock;
 	struct vm *vm;
-	void *state; /* guest-visible, saved: the struct that ops->state describes */
-	void *host;  /* descriptors, timers: never saved */
 };
 
 /* Of struct device_ops: a device is one struct, zeroed before attach, whose first member is struct device.

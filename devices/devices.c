@@ -12,16 +12,12 @@ static void device_free(struct device *dev)
 {
 	bus_del_all(&dev->vm->bus, &dev->lock);
 	pthread_mutex_destroy(&dev->lock);
-	if (!dev->ops->bytes) {
-		free(dev->host);
-		free(dev->state);
-	}
 	free(dev);
 }
 
 static struct device *device_new(const struct device_ops *ops, uint32_t instance, struct vm *vm)
 {
-	struct device *dev = calloc(1, ops->bytes ? ops->bytes : sizeof(*dev));
+	struct device *dev = calloc(1, ops->bytes);
 
 	if (!dev)
 		return NULL;
@@ -30,17 +26,7 @@ static struct device *device_new(const struct device_ops *ops, uint32_t instance
 	dev->vm = vm;
 	dev->instance = instance;
 	snprintf(dev->name, sizeof(dev->name), "%s%u", ops->name ? ops->name : ops->type, instance);
-	if (ops->bytes) {
-		dev->state = device_state(dev);
-		dev->host = dev;
-		return dev;
-	}
-	dev->state = calloc(1, ops->state ? ops->state->size : 1);
-	dev->host = calloc(1, ops->host_size ? ops->host_size : 1);
-	if (dev->state && dev->host)
-		return dev;
-	device_free(dev);
-	return NULL;
+	return dev;
 }
 
 static int device_attach(const struct device_ops *ops, uint32_t instance, struct vm *vm,
@@ -283,7 +269,7 @@ void devices_commit(struct vm *vm, const void *const *saved)
 		if (!saved[i])
 			continue;
 		pthread_mutex_lock(&dev->lock);
-		memcpy(dev->state, saved[i], dev->ops->state->size);
+		memcpy(device_state(dev), saved[i], dev->ops->state->size);
 		pthread_mutex_unlock(&dev->lock);
 	}
 }

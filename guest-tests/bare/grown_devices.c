@@ -15,6 +15,11 @@ struct grown_isa_state {
 };
 #define GROWN_ISA_STATE(F, A, V, T) F(T, value)
 
+struct grown_isa {
+	struct device dev;
+	struct grown_isa_state s;
+};
+
 static const char *isa_check(const void *state)
 {
 	(void)state;
@@ -51,7 +56,7 @@ static int isa_attach(struct device *dev, struct vm *vm, struct error *err)
 
 static void isa_reset(struct device *dev)
 {
-	((struct grown_isa_state *)dev->state)->value = 0;
+	container_of(dev, struct grown_isa, dev)->s.value = 0;
 }
 
 /* Does not come to rest as long as there is the file that STASIS_GROWN_STUCK names. With
@@ -77,6 +82,7 @@ static const struct device_ops grown_isa_ops = {
 	.type = "grown-isa",
 	.count = isa_count,
 	.state = &grown_isa_state_desc,
+	DEVICE_STRUCT(struct grown_isa),
 	.attach = isa_attach,
 	.reset = isa_reset,
 	.pause = isa_pause,

@@ -85,7 +85,7 @@ static void make_checkpoint(const char *host_kernel)
 
 		strcpy(section->name, vm.device[i]->name);
 		section->desc = vm.device[i]->ops->state;
-		section->state = vm.device[i]->state;
+		section->state = device_state(vm.device[i]);
 	}
 	snap->memory.nhash = 0;
 	strcpy(snap->root.mode, "reboot");
@@ -173,9 +173,14 @@ struct fake_state {
 #define FAKE_STATE(F, A, V, T) F(T, size_bytes)
 STATE_DEFINE(fake_state, FAKE_STATE, "fake", NULL);
 
+struct fake_device {
+	struct device dev;
+	struct fake_state s;
+};
+
 static int fake_compare(struct device *dev, const void *saved, struct error *error)
 {
-	const struct fake_state *was = saved, *is = dev->state;
+	const struct fake_state *was = saved, *is = &container_of(dev, struct fake_device, dev)->s;
 
 	if (was->size_bytes == is->size_bytes)
 		return 0;
@@ -193,24 +198,24 @@ static const struct device_ops fake_ops = {
 	.type = "fake",
 	.count = two,
 	.state = &fake_state_desc,
+	DEVICE_STRUCT(struct fake_device),
 	.pause = fake_settle,
 	.flush = fake_flush,
 	.compare = fake_compare,
 	.resume = fake_resume,
 };
-static struct fake_state fake_state[2];
-static struct device fake_device[2] = {
-	{.ops = &fake_ops, .name = "fake0", .state = &fake_state[0]},
-	{.ops = &fake_ops, .name = "fake1", .state = &fake_state[1], .instance = 1},
+static struct fake_device fake_device[2] = {
+	{{.ops = &fake_ops, .name = "fake0"}, {0}},
+	{{.ops = &fake_ops, .name = "fake1", .instance = 1}, {0}},
 };
 
 static void add_devices(void)
 {
 	memset(fake, 0, sizeof(fake));
 	for (int i = 0; i < 2; i++) {
-		pthread_mutex_init(&fake_device[i].lock, NULL);
-		vm.device[vm.ndevices++] = &fake_device[i];
-		fake_state[i].size_bytes = 100;
+		pthread_mutex_init(&fake_device[i].dev.lock, NULL);
+		vm.device[vm.ndevices++] = &fake_device[i].dev;
+		fake_device[i].s.size_bytes = 100;
 	}
 }
 
@@ -253,15 +258,15 @@ START_TEST(test_devices_that_differ)
 {
 	add_devices();
 	make_checkpoint("6.1.0-old");
-	fake_state[0].size_bytes = 200;
-	fake_state[1].size_bytes = 300;
+	fake_device[0].s.size_bytes = 200;
+	fake_device[1].s.size_bytes = 300;
 	vm.runstate = RUNSTATE_PRELAUNCH;
 	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
 	ck_assert_str_eq(err.msg, "fake0: had 100 bytes, has 200; fake1: had 100 bytes, has 300");
-	ck_assert_uint_eq(fake_state[0].size_bytes, 200);
+	ck_assert_uint_eq(fake_device[0].s.size_bytes, 200);
 	ck_assert_int_eq(vm.runstate, RUNSTATE_PRELAUNCH);
 	/* The same sizes: on to the next step. */
-	fake_state[0].size_bytes = fake_state[1].size_bytes = 100;
+	fake_device[0].s.size_bytes = fake_device[1].s.size_bytes = 100;
 	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
 	ck_assert_ptr_null(strstr(err.msg, "fake"));
 }

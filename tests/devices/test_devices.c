@@ -208,6 +208,8 @@ START_TEST(rows_are_complete)
 		if (ops->state) {
 			ck_assert_ptr_nonnull(ops->state->check);
 			ck_assert_str_eq(ops->state->type, ops->type);
+			ck_assert_uint_ge(ops->state_offset, sizeof(struct device));
+			ck_assert_uint_le(ops->state_offset + ops->state->size, ops->bytes);
 		}
 		for (uint32_t j = 0; j < i; j++)
 			ck_assert_str_ne(ops->type, device_table[j]->type);
@@ -246,7 +248,7 @@ START_TEST(state_missing_member)
 		uint8_t *state = malloc(desc->size);
 
 		for (uint32_t row = 0; row < desc->nrows; row++) {
-			void *fdt = save(desc, dev->state);
+			void *fdt = save(desc, device_state(dev));
 			int node = fdt_path_offset(fdt, "/device");
 
 			if (desc->row[row].kind != ST_ADDED) {
@@ -301,9 +303,9 @@ START_TEST(power_on_state)
 		resume(dev);
 		settle(dev);
 		settle(dev);
-		fdt = save(ops->state, dev->state);
+		fdt = save(ops->state, device_state(dev));
 		ck_assert_int_eq(load(fdt, ops->state, after), 0);
-		ck_assert_int_eq(memcmp(dev->state, after, ops->state->size), 0);
+		ck_assert_int_eq(memcmp(device_state(dev), after, ops->state->size), 0);
 		free(after);
 		free(fdt);
 	}
@@ -323,7 +325,7 @@ static bool load_state(struct device *dev, const void *state)
 		ck_assert_msg(*err.msg, "%s: compare() refuses without a word", dev->name);
 		return false;
 	}
-	memcpy(dev->state, state, ops->state->size);
+	memcpy(device_state(dev), state, ops->state->size);
 	if (!ops->post_load || !ops->post_load(dev, &err))
 		return true;
 	ck_assert_msg(*err.msg, "%s: post_load() refuses without a word", dev->name);
@@ -385,7 +387,7 @@ START_TEST(hostile_state)
 		uint8_t *state = malloc(desc->size);
 
 		settle(dev);
-		memcpy(state, dev->state, desc->size);
+		memcpy(state, device_state(dev), desc->size);
 		for (int i = 0; i < 1 + round % 3; i++)
 			state[random_next(&random) % desc->size] = (uint8_t)random_next(&random);
 		accepted += !desc->check(state) && load_state(dev, state);
@@ -416,13 +418,13 @@ START_TEST(poked_state_is_loadable)
 		for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
 			struct device *dev = rig.vm.device[i];
 			const struct state_desc *desc = dev->ops->state;
-			const char *why = desc->check(dev->state);
+			const char *why = desc->check(device_state(dev));
 			void *state = malloc(desc->size);
 
 			ck_assert_msg(!why, "%s: %s", dev->name, why);
-			memcpy(state, dev->state, desc->size);
+			memcpy(state, device_state(dev), desc->size);
 			ck_assert_msg(load_state(dev, state), "%s is not what it was", dev->name);
-			why = desc->check(dev->state);
+			why = desc->check(device_state(dev));
 			ck_assert_msg(!why, "%s, loaded: %s", dev->name, why);
 			free(state);
 		}

@@ -30,12 +30,12 @@ static void load(void)
 	ck_assert_uint_le(dev->ops->state->size, sizeof(saved));
 	fixture_err.msg[0] = '\0';
 	assert_ok(dev->ops->pause(dev, UINT64_MAX, &fixture_err));
-	why = dev->ops->state->check(dev->state);
+	why = dev->ops->state->check(device_state(dev));
 	ck_assert_msg(!why, "%s", why);
-	memcpy(saved, dev->state, dev->ops->state->size);
+	memcpy(saved, device_state(dev), dev->ops->state->size);
 	assert_ok(dev->ops->compare(dev, saved, &fixture_err));
 	dev->ops->reset(dev);
-	memcpy(dev->state, saved, dev->ops->state->size);
+	memcpy(device_state(dev), saved, dev->ops->state->size);
 	assert_ok(dev->ops->post_load(dev, &fixture_err));
 	dev->ops->resume(dev);
 }

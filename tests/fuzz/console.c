@@ -177,7 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&in);
 		fuzz_serve(&rig.vm.loop);
 		take_messages();
-		ck_assert_ptr_null(drv.dev->ops->state->check(drv.dev->state));
+		ck_assert_ptr_null(drv.dev->ops->state->check(device_state(drv.dev)));
 	}
 	if (client >= 0)
 		close(client);

@@ -272,7 +272,7 @@ void rig_close(void)
 
 void rig_attach(const struct device_ops *ops)
 {
-	struct device *dev = calloc(1, ops->bytes ? ops->bytes : sizeof(*dev));
+	struct device *dev = calloc(1, ops->bytes);
 	struct error err = {""};
 
 	ck_assert_ptr_nonnull(dev);
@@ -280,8 +280,6 @@ void rig_attach(const struct device_ops *ops)
 	dev->ops = ops;
 	dev->vm = &rig.vm;
 	snprintf(dev->name, sizeof(dev->name), "%s0", ops->name ? ops->name : ops->type);
-	dev->state = ops->bytes ? device_state(dev) : calloc(1, ops->state->size);
-	dev->host = ops->bytes ? dev : calloc(1, ops->host_size + 1);
 	ck_assert_msg(!ops->attach(dev, &rig.vm, &err), "%s", err.msg);
 	ops->reset(dev);
 	rig.dev = rig.vm.device[rig.vm.ndevices++] = dev;
@@ -311,7 +309,7 @@ static void reload(const struct device_ops *ops)
 		const char *why;
 
 		saved[i] = copy[i] = malloc(desc->size);
-		memcpy(copy[i], rig.vm.device[i]->state, desc->size);
+		memcpy(copy[i], device_state(rig.vm.device[i]), desc->size);
 		why = desc->check(copy[i]);
 		ck_assert_msg(!why, "%s: check() refuses what was saved: %s", desc->type, why);
 	}

@@ -24,7 +24,7 @@ static void save_disk(const char *path)
 	snprintf(config.path, sizeof(config.path), "%s", path);
 	attach();
 	assert_ok(dev->ops->identify(dev, UINT64_MAX, &fixture_err));
-	saved = *(struct virtio_blk_state *)dev->state;
+	saved = *(struct virtio_blk_state *)device_state(dev);
 	ck_assert_ptr_null(dev->ops->state->check(&saved));
 	devices_detach(&rig.vm);
 }
@@ -250,7 +250,7 @@ START_TEST(test_unreadable)
 	make_image(path);
 	save_disk(path);
 	attach();
-	state = dev->state;
+	state = device_state(dev);
 	state->capacity *= 2; /* beyond the end nothing can be read */
 	assert_ok(dev->ops->identify(dev, UINT64_MAX, &fixture_err));
 	ck_assert(!memcmp(state->identity.hash, none, sizeof(none)));

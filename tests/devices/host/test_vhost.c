@@ -102,7 +102,7 @@ START_TEST(rings_go_on)
 	}
 	virtio_guest_reload();
 	drv.dev = devices_find(&rig.vm, "vsock0");
-	s = drv.dev->state;
+	s = device_state(drv.dev);
 	ck_assert_uint_eq(fake_vhost->ring[TX].base, (70005) % 65536);
 	ck_assert_uint_eq(s->queue_next_used[TX], 70005 % 65536);
 	virtio_guest_end();
@@ -118,7 +118,7 @@ START_TEST(vsock_checks)
 	boot_vsock();
 	desc = drv.dev->ops->state;
 	bad = malloc(desc->size);
-	memcpy(bad, drv.dev->state, desc->size);
+	memcpy(bad, device_state(drv.dev), desc->size);
 	ck_assert_ptr_null(desc->check(bad));
 	bad[desc->size - 1] = 1;
 	ck_assert_ptr_nonnull(desc->check(bad));
@@ -191,7 +191,7 @@ START_TEST(vsock_refusals)
 	boot_vsock();
 	rig.opt.vsock_cid = 78;
 	err.msg[0] = 0;
-	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, drv.dev->state, &err), -EINVAL);
+	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, device_state(drv.dev), &err), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err.msg, "cid=77"));
 	virtio_guest_end();
 }

@@ -353,7 +353,7 @@ START_TEST(garbage)
 		put((uint8_t)(random >> 8) & 0x3f, (uint8_t)(random >> 16));
 		if (random >> 31)
 			rig_in(0x70, 2);
-		ck_assert_ptr_null(rtc_ops.state->check(rig.dev->state));
+		ck_assert_ptr_null(rtc_ops.state->check(device_state(rig.dev)));
 	}
 	rig_reload();
 }

@@ -173,7 +173,7 @@ START_TEST(checks_states)
 
 	set_up(EVERY);
 	desc = drv.dev->ops->state;
-	memcpy(&good, drv.dev->state, sizeof(good));
+	memcpy(&good, device_state(drv.dev), sizeof(good));
 	ck_assert_ptr_null(desc->check(&good));
 #define REFUSES(change)                       \
 	do {                                  \

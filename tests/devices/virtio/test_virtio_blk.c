@@ -9,7 +9,7 @@ START_TEST(test_config)
 	const struct virtio_state *s;
 
 	attach_file(DISK_BYTES);
-	s = dev->state;
+	s = device_state(dev);
 	c = device_config();
 	ck_assert_uint_eq(c.capacity, DISK_BYTES / 512);
 	ck_assert_uint_eq(c.blk_size << c.physical_block_exp, 4096);
@@ -196,7 +196,7 @@ START_TEST(test_readonly)
 
 	config.readonly = true;
 	attach_file(DISK_BYTES);
-	s = dev->state;
+	s = device_state(dev);
 	ck_assert(s->offered & FEATURE(VIRTIO_BLK_F_RO));
 	ck_assert(!(s->offered & FEATURE(VIRTIO_BLK_F_DISCARD)));
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);

@@ -239,7 +239,7 @@ static void *pause_and_copy(void)
 	const char *why;
 
 	assert_ok(dev->ops->pause(dev, UINT64_MAX, &fixture_err));
-	memcpy(saved, dev->state, dev->ops->state->size);
+	memcpy(saved, device_state(dev), dev->ops->state->size);
 	why = dev->ops->state->check(saved);
 	ck_assert_msg(!why, "%s", why);
 	return saved;
@@ -253,7 +253,7 @@ static void reload(void)
 	attach();
 	fixture_err.msg[0] = '\0';
 	assert_ok(dev->ops->compare(dev, saved, &fixture_err));
-	memcpy(dev->state, saved, dev->ops->state->size);
+	memcpy(device_state(dev), saved, dev->ops->state->size);
 	assert_ok(dev->ops->post_load(dev, &fixture_err));
 	pthread_mutex_lock(&dev->lock);
 	dev->ops->resume(dev);
@@ -467,7 +467,7 @@ START_TEST(test_block_sizes)
 	saved = pause_and_copy();
 	put_row(saved, "block_bytes", 4096);
 	assert_ok(dev->ops->compare(dev, saved, &fixture_err));
-	memcpy(dev->state, saved, dev->ops->state->size);
+	memcpy(device_state(dev), saved, dev->ops->state->size);
 	assert_ok(dev->ops->post_load(dev, &fixture_err));
 	pthread_mutex_lock(&dev->lock);
 	dev->ops->resume(dev);
@@ -475,7 +475,7 @@ START_TEST(test_block_sizes)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 8, 512), VIRTIO_BLK_S_IOERR);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 8, 4096), VIRTIO_BLK_S_OK);
 	assert_refused(resize(DISK_BYTES + 512), -EINVAL, WORDS("4096"));
-	put_row(dev->state, "block_bytes", 4096);
+	put_row(device_state(dev), "block_bytes", 4096);
 	put_row(saved, "block_bytes", 512);
 	fixture_err.msg[0] = '\0';
 	assert_refused(dev->ops->compare(dev, saved, &fixture_err), -EINVAL,
@@ -513,11 +513,11 @@ START_TEST(test_reset_after_a_failed_load)
 	attach_file(DISK_BYTES);
 	before = device_config();
 	free(pause_and_copy());
-	put_row(dev->state, "capacity", DISK_BYTES);
-	put_row(dev->state, "block_bytes", 4096);
-	put_row(dev->state, "max_zero_sectors", 1);
-	put_row(dev->state, "serial", 'X');
-	put_row(dev->state, "writeback", 0);
+	put_row(device_state(dev), "capacity", DISK_BYTES);
+	put_row(device_state(dev), "block_bytes", 4096);
+	put_row(device_state(dev), "max_zero_sectors", 1);
+	put_row(device_state(dev), "serial", 'X');
+	put_row(device_state(dev), "writeback", 0);
 	dev->ops->reset(dev);
 	drive(ALL);
 	before.wce = 1;
@@ -545,7 +545,7 @@ START_TEST(test_resize)
 	uint8_t generation;
 
 	attach_file(DISK_BYTES);
-	s = dev->state;
+	s = device_state(dev);
 	generation = s->generation;
 	(void)virtio_take_isr(virtio_of(dev));
 	assert_ok(resize(DISK_BYTES * 2));

@@ -598,7 +598,7 @@ START_TEST(compares)
 	struct error err = {""};
 
 	set_up(EVERY);
-	memcpy(&saved, drv.dev->state, sizeof(saved));
+	memcpy(&saved, device_state(drv.dev), sizeof(saved));
 	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), 0);
 	saved.hardware_mac[5]++;
 	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), -EINVAL);
@@ -609,7 +609,7 @@ START_TEST(compares)
 	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err.msg, "queues=2"));
 	err.msg[0] = 0;
-	memcpy(&saved, drv.dev->state, sizeof(saved));
+	memcpy(&saved, device_state(drv.dev), sizeof(saved));
 	saved.virtio.offered |= NET_FEATURE(HOST_TSO4);
 	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), -EINVAL);
 	ck_assert(*err.msg);
