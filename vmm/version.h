@@ -6,8 +6,8 @@
  * Errors: none. */
 #ifndef VMM_VERSION_H
 #define VMM_VERSION_H
-#define STASIS_MAJOR   0
-#define STASIS_MINOR   2
+#define STASIS_MAJOR   1
+#define STASIS_MINOR   0
 #define STASIS_MICRO   0
-#define STASIS_VERSION "0.2.0"
+#define STASIS_VERSION "1.0.0"
 #endif
