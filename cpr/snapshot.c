@@ -6,7 +6,6 @@
 #include "vmm/version.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,16 +16,16 @@
 
 /* --- the machine: what a load must find again */
 
-#define MACHINE_STATE(F, A, V, T)     \
-	F(T, arch)                    \
-	F(T, vm_name)                 \
-	F(T, uuid)                    \
-	F(T, cpus)                    \
-	F(T, pit)                     \
-	A(T, s3, 1)                   \
-	F(T, ram_size_bytes)          \
-	V(T, ram_region, nram_region) \
-	F(T, devices)                 \
+#define MACHINE_STATE(F, A, V, T)          \
+	F(T, arch, ST_CONSTANT)            \
+	F(T, vm_name)                      \
+	F(T, uuid)                         \
+	F(T, cpus, ST_CONSTANT)            \
+	F(T, pit, ST_BOOL | ST_CONSTANT)   \
+	A(T, s3, 1, ST_BOOL | ST_CONSTANT) \
+	F(T, ram_size_bytes, ST_CONSTANT)  \
+	V(T, ram_region, nram_region)      \
+	F(T, devices)                      \
 	V(T, device_gsi, ndevice_gsi)
 
 /* A walk through the names: serial0, rtc0, ... */
@@ -77,8 +76,6 @@ static const char *machine_check(const void *st)
 		return "'ram_region' has a GPA without a size";
 	if (!machine->cpus || machine->cpus > OPTIONS_MAX_CPUS)
 		return "'cpus' is not 1 to 64";
-	if (machine->s3 > 1)
-		return "'s3' is neither 0 nor 1";
 	return NULL;
 }
 
@@ -116,9 +113,6 @@ static void compare_identity(const struct machine_state *saved, const struct mac
 {
 	char was[STATE_SHOWN_BYTES], was_uuid[UUID_TEXT], now_uuid[UUID_TEXT];
 
-	if (strcmp(saved->arch, now->arch))
-		*ret = error_join(err, -EINVAL, "checkpoint is of a machine of arch %s, this is %s",
-				  state_shown(saved->arch, was), now->arch);
 	if (memcmp(saved->uuid, now->uuid, sizeof(now->uuid)))
 		*ret = error_join(
 			err, -EINVAL,
@@ -177,28 +171,11 @@ int machine_compare(const struct machine_state *saved, bool sleeps, const struct
 	err = err ? err : &local;
 	err->msg[0] = '\0';
 	compare_identity(saved, now, err, &ret);
-	if (saved->cpus != now->cpus)
-		ret = error_join(err, -EINVAL,
-				 "checkpoint has %u vCPU%s, the command line gives %u", saved->cpus,
-				 saved->cpus == 1 ? "" : "s", now->cpus);
-	if (saved->ram_size_bytes != now->ram_size_bytes)
-		ret = error_join(err, -EINVAL,
-				 "checkpoint has %" PRIu64
-				 " MiB of RAM, the command line gives %" PRIu64 " MiB",
-				 saved->ram_size_bytes >> 20, now->ram_size_bytes >> 20);
-	else if (saved->nram_region != now->nram_region ||
-		 memcmp(saved->ram_region, now->ram_region, sizeof(now->ram_region)))
+	ret = state_compare(&machine_state_desc, saved, now, err) ? -EINVAL : ret;
+	if (saved->ram_size_bytes == now->ram_size_bytes &&
+	    (saved->nram_region != now->nram_region ||
+	     memcmp(saved->ram_region, now->ram_region, sizeof(now->ram_region))))
 		ret = error_join(err, -EINVAL, "checkpoint has its RAM at other guest addresses");
-	if (!saved->pit != !now->pit)
-		ret = error_join(err, -EINVAL,
-				 "checkpoint has %s, the command line gives --machine pit=%s",
-				 saved->pit ? "a PIT" : "no PIT", now->pit ? "on" : "off");
-	if (!saved->s3 != !now->s3)
-		ret = error_join(
-			err, -EINVAL,
-			"checkpoint is of a machine with --machine s3=%s, the command line "
-			"gives s3=%s",
-			saved->s3 ? "on" : "off", now->s3 ? "on" : "off");
 	if (sleeps && !saved->s3)
 		ret = error_join(err, -EINVAL,
 				 "checkpoint has a guest that sleeps in a machine with --machine "
@@ -222,7 +199,7 @@ const char *const cpr_mode_name[CPR_MODES] = {
 	F(T, id)               \
 	F(T, mode)             \
 	F(T, run_state)        \
-	A(T, suspended, 0)
+	A(T, suspended, 0, ST_BOOL)
 
 #define VMM_STATE(F, A, V, T) \
 	F(T, version)         \
@@ -251,9 +228,8 @@ static const char *root_check(const void *st)
 	    strcmp(root->run_state, runstate_name[RUNSTATE_SUSPENDED]) &&
 	    strcmp(root->run_state, runstate_name[RUNSTATE_PAUSED]))
 		return "'run_state' is not running, paused or suspended";
-	if (root->suspended > 1 ||
-	    (root->suspended && strcmp(root->run_state, runstate_name[RUNSTATE_PAUSED])))
-		return "'suspended' is neither 0 nor 1, or 1 of a guest that is not paused";
+	if (root->suspended && strcmp(root->run_state, runstate_name[RUNSTATE_PAUSED]))
+		return "'suspended' is 1 of a guest that is not paused";
 	return NULL;
 }
 

@@ -98,10 +98,31 @@ static int save_row(void *fdt, const struct state_row *row, const uint8_t *state
 	return 0;
 }
 
-static int run_check(const struct state_desc *desc, const void *state, struct error *err)
+static int check_rules(const struct state_row *row, const uint8_t *member, const char *type,
+		       struct error *err)
 {
-	const char *why = desc->check ? desc->check(state) : NULL;
+	uint64_t max = row->rules & ST_PADDING ? 0 : 1;
 
+	if (!(row->rules & (ST_BOOL | ST_PADDING)))
+		return 0;
+	for (uint32_t i = 0; i < row->count; i++, member += row->width)
+		if (get(member, row->width, false) > max)
+			return error_set(err, -EINVAL, "%s: '%s' is %s", type, row->name,
+					 max ? "neither 0 nor 1" : "padding and not zero");
+	return 0;
+}
+
+int state_check(const struct state_desc *desc, const void *state, struct error *err)
+{
+	const char *why;
+
+	for (const struct state_row *row = desc->row; row < desc->row + desc->nrows; row++) {
+		int ret = check_rules(row, (const uint8_t *)state + row->offset, desc->type, err);
+
+		if (ret)
+			return ret;
+	}
+	why = desc->check ? desc->check(state) : NULL;
 	return why ? error_set(err, -EINVAL, "%s: %s", desc->type, why) : 0;
 }
 
@@ -117,7 +138,7 @@ int state_save(void *fdt, const struct state_desc *desc, const void *state, stru
 			return ret;
 	}
 	/* After the rows: these have found counts and strings to be within their bounds. */
-	return run_check(desc, state, err);
+	return state_check(desc, state, err);
 }
 
 /* A string ends where the property ends and nowhere before. */
@@ -249,7 +270,59 @@ int state_load(const void *fdt, int node, const struct state_desc *desc, void *s
 					 desc->row[i].name);
 		load_default(&desc->row[i], state);
 	}
-	return run_check(desc, state, err);
+	return state_check(desc, state, err);
+}
+
+static int join_difference(const struct state_row *row, const char *was, const char *is,
+			   struct error *err)
+{
+	char name[STATE_SHOWN_BYTES], shown[STATE_SHOWN_BYTES];
+
+	state_shown(row->name, name);
+	for (char *c = name; *c; c++)
+		if (*c == '_')
+			*c = '-'; /* as options are written */
+	return error_join(err, -EINVAL, "checkpoint has %s=%s, this VM has %s", name,
+			  state_shown(was, shown), is);
+}
+
+static const char *value_text(const struct state_row *row, uint64_t value, char text[24])
+{
+	if (row->rules & ST_BOOL)
+		return value ? "on" : "off";
+	snprintf(text, 24, "%llu", (unsigned long long)value);
+	return text;
+}
+
+static int compare_row(const struct state_row *row, const uint8_t *saved, const uint8_t *here,
+		       struct error *err)
+{
+	if (row->kind == ST_STRING)
+		return strcmp((const char *)saved, (const char *)here)
+			       ? join_difference(row, (const char *)saved, (const char *)here, err)
+			       : 0;
+	for (uint32_t i = 0; i < row->count; i++, saved += row->width, here += row->width) {
+		uint64_t was = get(saved, row->width, false), is = get(here, row->width, false);
+		char was_text[24], is_text[24];
+
+		if (was != is)
+			return join_difference(row, value_text(row, was, was_text),
+					       value_text(row, is, is_text), err);
+	}
+	return 0;
+}
+
+int state_compare(const struct state_desc *desc, const void *saved, const void *here,
+		  struct error *err)
+{
+	int ret = 0;
+
+	for (const struct state_row *row = desc->row; row < desc->row + desc->nrows; row++)
+		if (row->rules & ST_CONSTANT &&
+		    compare_row(row, (const uint8_t *)saved + row->offset,
+				(const uint8_t *)here + row->offset, err))
+			ret = -EINVAL;
+	return ret;
 }
 
 size_t state_max_bytes(const struct state_desc *desc)
@@ -280,6 +353,12 @@ void state_dump_table(FILE *out, const struct state_desc *desc)
 			kind_name[row->kind]);
 		if (row->kind == ST_ADDED)
 			fprintf(out, " default %#llx", (unsigned long long)row->dflt);
+		if (row->rules & ST_BOOL)
+			fputs(" bool", out);
+		if (row->rules & ST_PADDING)
+			fputs(" padding", out);
+		if (row->rules & ST_CONSTANT)
+			fputs(" constant", out);
 		fputc('\n', out);
 	}
 }

@@ -21,15 +21,22 @@ struct state_row {
 	uint32_t len_offset; /* variable rows: where the uint32_t element count lives */
 	uint64_t dflt;	     /* rows added later: every element's value where it is absent */
 	uint8_t width;	     /* bytes an element: 1, 2, 4, 8 */
-	uint8_t kind;	     /* enum state_kind */
+	uint8_t kind;	     /* enum state_kind: when it is there, and how long */
+	uint8_t rules;	     /* enum state_rule: which values it may have */
 };
 enum state_kind { ST_REQUIRED, ST_ADDED, ST_VARIABLE, ST_STRING };
+enum state_rule {
+	ST_BOOL = 1,	 /* each element is 0 or 1 */
+	ST_PADDING = 2,	 /* all zeroes */
+	ST_CONSTANT = 4, /* of the machine: state_compare() refuses a difference */
+};
 
 struct state_desc {
 	const char *type;
 	const struct state_row *row;
 	uint32_t nrows, size;
-	/* NULL or the reason; pure. Run when saving and when loading, before anything is committed. */
+	/* May be NULL. NULL or the reason; pure. Run when saving and when loading, before anything
+	 * is committed, for what the rules of the rows do not say. */
 	const char *(*check)(const void *st);
 };
 
@@ -49,15 +56,19 @@ struct state_desc {
 /* A list is #define FOO(F, A, V, T) and names every member once:
  *   F(T, m)      in every checkpoint; a char array is a string, zeroes after its end
  *   A(T, m, d)   added after the first release; not written while all elements equal d
- *   V(T, m, n)   array m with its element count in the uint32_t member n */
-#define ST_ROW(T, m, len, dflt, kind) \
-#m, offsetof(T, m), ST_N(T, m), len, dflt, ST_WIDTH(ST_M(T, m)), kind
-#define ST_ROW_F(T, m)	  {ST_ROW(T, m, 0, 0, ST_IS_STRING(T, m) ? ST_STRING : ST_REQUIRED)},
-#define ST_ROW_A(T, m, d) {ST_ROW(T, m, ST_NO_STRING(T, m), d, ST_ADDED)},
-#define ST_ROW_V(T, m, n) {ST_ROW(T, m, offsetof(T, n) + ST_NO_STRING(T, m), 0, ST_VARIABLE)},
-#define ST_SUM_F(T, m)	  +sizeof(ST_M(T, m))
-#define ST_SUM_A(T, m, d) +sizeof(ST_M(T, m))
-#define ST_SUM_V(T, m, n) +sizeof(ST_M(T, m)) + sizeof(ST_M(T, n))
+ *   V(T, m, n)   array m with its element count in the uint32_t member n
+ * F and A take rules as one more argument: F(T, readonly, ST_BOOL | ST_CONSTANT). */
+#define ST_RULES(...) (0 __VA_OPT__(| (__VA_ARGS__)))
+#define ST_ROW(T, m, len, dflt, kind, rules) \
+#m, offsetof(T, m), ST_N(T, m), len, dflt, ST_WIDTH(ST_M(T, m)), kind, rules
+#define ST_ROW_F(T, m, ...) \
+	{ST_ROW(T, m, 0, 0, ST_IS_STRING(T, m) ? ST_STRING : ST_REQUIRED, ST_RULES(__VA_ARGS__))},
+#define ST_ROW_A(T, m, d, ...) \
+	{ST_ROW(T, m, ST_NO_STRING(T, m), d, ST_ADDED, ST_RULES(__VA_ARGS__))},
+#define ST_ROW_V(T, m, n)      {ST_ROW(T, m, offsetof(T, n) + ST_NO_STRING(T, m), 0, ST_VARIABLE, 0)},
+#define ST_SUM_F(T, m, ...)    +sizeof(ST_M(T, m))
+#define ST_SUM_A(T, m, d, ...) +sizeof(ST_M(T, m))
+#define ST_SUM_V(T, m, n)      +sizeof(ST_M(T, m)) + sizeof(ST_M(T, n))
 
 #define STATE_DEFINE(T, LIST, TYPE, CHECK)                                                         \
 	_Static_assert(sizeof(struct T) == 0 LIST(ST_SUM_F, ST_SUM_A, ST_SUM_V, struct T),         \
@@ -76,14 +87,19 @@ struct state_section {
 };
 
 /* Writes the properties of one node, its type first; fdt is in libfdt's sequential-write mode,
- * inside that node. Refuses what desc->check() refuses: no load would take it. */
+ * inside that node. Refuses what state_check() refuses: no load would take it. */
 int state_save(void *fdt, const struct state_desc *desc, const void *state,
 	       struct error *err) must_check;
 /* Reads the node `node` of a tree that passed fdt_check_full(). Refuses by name: a node of another
  * type, a required property that is absent, a wrong length, a property no row knows or that comes
- * twice, what desc->check() refuses. */
+ * twice, what state_check() refuses. */
 int state_load(const void *fdt, int node, const struct state_desc *desc, void *state,
 	       struct error *err) must_check;
+/* Refuses a value that breaks the rules of its row, and what desc->check() refuses. */
+int state_check(const struct state_desc *desc, const void *state, struct error *err) must_check;
+/* Joins each constant of the machine that differs between what was saved and this VM. */
+int state_compare(const struct state_desc *desc, const void *saved, const void *here,
+		  struct error *err) must_check;
 
 /* The most bytes that state_save() of this table can add to a tree. */
 size_t state_max_bytes(const struct state_desc *desc);

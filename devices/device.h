@@ -51,7 +51,8 @@ struct device_ops {
 	 * Before that the guest may run. */
 	int (*identify)(struct device *dev, uint64_t deadline_ns, struct error *err);
 	/* Before a load commits anything: does the saved state fit what command line and host give
-	 * (sizes, MACs, queues, features)? Joins each difference by error_join(). */
+	 * (sizes, MACs, queues, features)? Joins each difference by error_join(). The rows that are
+	 * ST_CONSTANT have been compared already. */
 	int (*compare)(struct device *dev, const void *saved, struct error *err);
 	/* The same of what identify has put there. The operator may accept what differs. */
 	int (*recognize)(struct device *dev, const void *saved, struct error *err);

@@ -220,10 +220,13 @@ static int compare_one(struct device *dev, const void *saved, bool slept, bool a
 		       struct error *err)
 {
 	struct error why = {""}, who = {""};
-	int ret = 0;
+	int ret;
 
 	pthread_mutex_lock(&dev->lock);
+	ret = state_compare(dev->ops->state, saved, device_state(dev), &why);
 	if (dev->ops->compare && dev->ops->compare(dev, saved, &why))
+		ret = -EINVAL;
+	if (ret)
 		ret = error_join(err, -EINVAL, "%s: %s", dev->name, why.msg);
 	else if (dev->ops->may_save && !slept)
 		ret = error_join(err, -EINVAL,

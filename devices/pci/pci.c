@@ -574,8 +574,6 @@ const char *pci_check(const struct pci_state *state)
 {
 	if (state->slot >= PCI_SLOTS)
 		return "the PCI slot does not exist";
-	if (state->intx > 1)
-		return "'intx' is neither 0 nor 1";
 	return msix_check(state);
 }
 

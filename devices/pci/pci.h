@@ -48,7 +48,7 @@ struct pci_state {
 	F(T, m.msix)                  \
 	F(T, m.msix_pending)          \
 	F(T, m.slot)                  \
-	F(T, m.intx)                  \
+	F(T, m.intx, ST_BOOL)         \
 	F(T, m.config)                \
 	F(T, m.bar_bits)
 

@@ -68,21 +68,21 @@ struct serial_state {
 	uint8_t thre_pending;
 	uint8_t timeout_pending; /* bytes below the trigger level have waited long enough */
 };
-#define SERIAL_STATE(F, A, V, T) \
-	V(T, rx, nrx)            \
-	V(T, tx, ntx)            \
-	F(T, rbr)                \
-	F(T, ier)                \
-	F(T, fcr)                \
-	F(T, lcr)                \
-	F(T, mcr)                \
-	F(T, scr)                \
-	F(T, dll)                \
-	F(T, dlm)                \
-	F(T, lsr_errors)         \
-	F(T, msr_deltas)         \
-	F(T, thre_pending)       \
-	F(T, timeout_pending)
+#define SERIAL_STATE(F, A, V, T)    \
+	V(T, rx, nrx)               \
+	V(T, tx, ntx)               \
+	F(T, rbr)                   \
+	F(T, ier)                   \
+	F(T, fcr)                   \
+	F(T, lcr)                   \
+	F(T, mcr)                   \
+	F(T, scr)                   \
+	F(T, dll)                   \
+	F(T, dlm)                   \
+	F(T, lsr_errors)            \
+	F(T, msr_deltas)            \
+	F(T, thre_pending, ST_BOOL) \
+	F(T, timeout_pending, ST_BOOL)
 
 struct serial {
 	struct device dev;
@@ -110,8 +110,6 @@ static const char *serial_check(const void *state)
 		return "a trigger level without the FIFO";
 	if (s->nrx > fifo_size(s) || s->ntx > fifo_size(s))
 		return "more bytes than the FIFO has room for";
-	if (s->thre_pending > 1 || s->timeout_pending > 1)
-		return "an interrupt flag is not 0 or 1";
 	return NULL;
 }
 STATE_DEFINE(serial_state, SERIAL_STATE, "serial", serial_check);

@@ -481,7 +481,7 @@ static const char *check_queue(const struct virtio_state *s, uint32_t i)
 		return "a queue has a vector that does not exist";
 	if (!s->queue_enable[i])
 		return NULL;
-	if (s->queue_enable[i] != 1 || !size || s->queue_desc[i] % VRING_DESC_ALIGN_SIZE ||
+	if (!size || s->queue_desc[i] % VRING_DESC_ALIGN_SIZE ||
 	    s->queue_avail[i] % VRING_AVAIL_ALIGN_SIZE || s->queue_used[i] % VRING_USED_ALIGN_SIZE)
 		return "an enabled queue has no size or is misaligned";
 	return NULL;

@@ -53,25 +53,25 @@ struct virtio_state {
 };
 _Static_assert(sizeof(struct virtio_state) % 8 == 0, "a device's own members follow");
 
-#define VIRTIO_STATE_ROWS(F, A, V, T) \
-	F(T, virtio.offered)          \
-	F(T, virtio.accepted)         \
-	F(T, virtio.queue_desc)       \
-	F(T, virtio.queue_avail)      \
-	F(T, virtio.queue_used)       \
-	F(T, virtio.queue_size)       \
-	F(T, virtio.queue_enable)     \
-	F(T, virtio.queue_vector)     \
-	F(T, virtio.queue_last_avail) \
-	F(T, virtio.queue_next_used)  \
-	F(T, virtio.offered_select)   \
-	F(T, virtio.accepted_select)  \
-	F(T, virtio.queue_select)     \
-	F(T, virtio.config_vector)    \
-	F(T, virtio.status)           \
-	F(T, virtio.isr)              \
-	F(T, virtio.generation)       \
-	F(T, virtio.nqueues)          \
+#define VIRTIO_STATE_ROWS(F, A, V, T)      \
+	F(T, virtio.offered)               \
+	F(T, virtio.accepted)              \
+	F(T, virtio.queue_desc)            \
+	F(T, virtio.queue_avail)           \
+	F(T, virtio.queue_used)            \
+	F(T, virtio.queue_size)            \
+	F(T, virtio.queue_enable, ST_BOOL) \
+	F(T, virtio.queue_vector)          \
+	F(T, virtio.queue_last_avail)      \
+	F(T, virtio.queue_next_used)       \
+	F(T, virtio.offered_select)        \
+	F(T, virtio.accepted_select)       \
+	F(T, virtio.queue_select)          \
+	F(T, virtio.config_vector)         \
+	F(T, virtio.status)                \
+	F(T, virtio.isr)                   \
+	F(T, virtio.generation)            \
+	F(T, virtio.nqueues)               \
 	PCI_STATE_ROWS(F, A, V, T, virtio.pci)
 
 struct virtio;

@@ -56,23 +56,23 @@ struct blk {
 	struct iovec iov[MAX_IOV]; /* of the chain that take() looks at */
 };
 
-#define VIRTIO_BLK_STATE(F, A, V, T)  \
-	VIRTIO_STATE_ROWS(F, A, V, T) \
-	F(T, capacity)                \
-	F(T, block_bytes)             \
-	F(T, seg_max)                 \
-	F(T, opt_io_blocks)           \
-	F(T, max_discard_sectors)     \
-	F(T, discard_align_sectors)   \
-	F(T, max_zero_sectors)        \
-	F(T, min_io_blocks)           \
-	F(T, queue_size)              \
-	F(T, physical_block_exp)      \
-	F(T, alignment_offset)        \
-	F(T, readonly)                \
-	F(T, writeback)               \
-	F(T, serial)                  \
-	A(T, size_max, 0)             \
+#define VIRTIO_BLK_STATE(F, A, V, T)          \
+	VIRTIO_STATE_ROWS(F, A, V, T)         \
+	F(T, capacity)                        \
+	F(T, block_bytes)                     \
+	F(T, seg_max)                         \
+	F(T, opt_io_blocks)                   \
+	F(T, max_discard_sectors)             \
+	F(T, discard_align_sectors)           \
+	F(T, max_zero_sectors)                \
+	F(T, min_io_blocks)                   \
+	F(T, queue_size, ST_CONSTANT)         \
+	F(T, physical_block_exp)              \
+	F(T, alignment_offset)                \
+	F(T, readonly, ST_BOOL | ST_CONSTANT) \
+	F(T, writeback, ST_BOOL)              \
+	F(T, serial, ST_CONSTANT)             \
+	A(T, size_max, 0)                     \
 	DISK_IDENTITY_ROWS(A, T, identity)
 
 static bool is_power_of_two(uint32_t value)
@@ -116,9 +116,8 @@ static const char *virtio_blk_check(const void *state)
 	for (uint32_t i = 0; i < s->virtio.nqueues; i++)
 		if (s->virtio.queue_size[i] > s->queue_size)
 			return "a queue that is longer than was offered";
-	if (s->readonly > 1 || s->writeback > 1 ||
-	    s->readonly != (s->virtio.offered >> VIRTIO_BLK_F_RO & 1))
-		return "readonly and writeback are 0 or 1, and the features say so too";
+	if (s->readonly != (s->virtio.offered >> VIRTIO_BLK_F_RO & 1))
+		return "readonly contradicts the offered features";
 	if (!memchr(s->serial, 0, VIRTIO_BLK_ID_BYTES + 1))
 		return "a serial number of more than 20 bytes";
 	return disk_identity_check(&s->identity);
@@ -685,18 +684,6 @@ static int compare(struct device *dev, const void *saved, struct error *err)
 				 "checkpoint has blocks of %u bytes, %s has blocks of %u: "
 				 "cache=writeback takes small ones of any file",
 				 was->block_bytes, path, is->block_bytes);
-	if (was->readonly != is->readonly)
-		ret = error_join(err, -EINVAL,
-				 "checkpoint has readonly=%s, the command line gives %s",
-				 was->readonly ? "on" : "off", is->readonly ? "on" : "off");
-	if (was->queue_size != is->queue_size)
-		ret = error_join(err, -EINVAL,
-				 "checkpoint has queue-size=%u, the command line gives %u",
-				 was->queue_size, is->queue_size);
-	if (strcmp(was->serial, is->serial))
-		ret = error_join(err, -EINVAL,
-				 "checkpoint has serial=%s, the command line gives %s", was->serial,
-				 is->serial);
 	return virtio_compare(dev, saved, err) ? -EINVAL : ret;
 }
 

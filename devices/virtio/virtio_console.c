@@ -49,10 +49,10 @@ static const struct console_row {
 	VIRTIO_STATE_ROWS(F, A, V, T) \
 	F(T, tx_done)                 \
 	F(T, tell)                    \
-	F(T, ready)                   \
-	F(T, guest_open)              \
-	F(T, host_open)               \
-	F(T, hold)                    \
+	F(T, ready, ST_BOOL)          \
+	F(T, guest_open, ST_BOOL)     \
+	F(T, host_open, ST_BOOL)      \
+	F(T, hold, ST_BOOL)           \
 	F(T, ports)
 
 static uint32_t rx_queue(uint32_t id)
@@ -82,8 +82,6 @@ static const char *check_port(const struct console_state *s, uint32_t id)
 		return "a port's pending control messages do not fit its state";
 	if (s->tell[id] & CONSOLE_TELL_OPEN && !s->host_open[id])
 		return "a closed port has a pending message that it is open";
-	if (s->ready[id] > 1 || s->guest_open[id] > 1 || s->host_open[id] > 1 || s->hold[id] > 1)
-		return "a flag of a port is not 0 or 1";
 	if (!row->name && !s->host_open[id])
 		return "a console is always open";
 	if (s->hold[id] && s->host_open[id])

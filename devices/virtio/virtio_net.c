@@ -37,25 +37,20 @@ static const char *net_check(const void *state)
 		return "several queue pairs in use that were not negotiated";
 	if (s->offloads & ~(s->virtio.accepted & NET_GUEST_OFFLOADS))
 		return "an offload that was not negotiated";
-	if (s->offloads_chosen > 1 || s->link_down > 1 || s->announce > 1)
-		return "a flag that is not 0 or 1";
-	for (size_t i = 0; i < sizeof(s->pad); i++)
-		if (s->pad[i])
-			return "padding is not zero";
 	return NULL;
 }
 
-#define NET_STATE(F, A, V, T)         \
-	VIRTIO_STATE_ROWS(F, A, V, T) \
-	F(T, offloads)                \
-	F(T, hardware_mac)            \
-	F(T, mac)                     \
-	F(T, max_pairs)               \
-	F(T, pairs)                   \
-	F(T, offloads_chosen)         \
-	F(T, link_down)               \
-	F(T, announce)                \
-	F(T, pad)
+#define NET_STATE(F, A, V, T)          \
+	VIRTIO_STATE_ROWS(F, A, V, T)  \
+	F(T, offloads)                 \
+	F(T, hardware_mac)             \
+	F(T, mac)                      \
+	F(T, max_pairs)                \
+	F(T, pairs)                    \
+	F(T, offloads_chosen, ST_BOOL) \
+	F(T, link_down, ST_BOOL)       \
+	F(T, announce, ST_BOOL)        \
+	F(T, pad, ST_PADDING)
 STATE_DEFINE(net_state, NET_STATE, "virtio-net", net_check);
 
 /* Which GUEST_* offloads are in force. */

@@ -28,9 +28,9 @@ struct vsock_state {
 };
 #define VSOCK_STATE(F, A, V, T)       \
 	VIRTIO_STATE_ROWS(F, A, V, T) \
-	F(T, cid)                     \
-	F(T, reset_due)               \
-	F(T, pad)
+	F(T, cid, ST_CONSTANT)        \
+	F(T, reset_due, ST_BOOL)      \
+	F(T, pad, ST_PADDING)
 
 struct vsock {
 	struct virtio virtio;
@@ -45,10 +45,6 @@ static const char *vsock_check(const void *state)
 
 	if (s->virtio.nqueues != QUEUES)
 		return "a socket device has three queues";
-	if (s->reset_due > 1)
-		return "reset_due is not 0 or 1";
-	if (s->pad)
-		return "padding is not zero";
 	return virtio_check(&s->virtio);
 }
 STATE_DEFINE(vsock_state, VSOCK_STATE, "virtio-vsock", vsock_check);
@@ -195,18 +191,6 @@ static void vsock_detach(struct device *dev)
 	vhost_close(&vsock->vhost);
 }
 
-static int vsock_compare(struct device *dev, const void *saved, struct error *err)
-{
-	const struct vsock_state *s = saved;
-	int ret = 0;
-
-	if (s->cid != dev->vm->opt->vsock_cid)
-		ret = error_join(err, -EINVAL,
-				 "the checkpoint has cid=%llu, the command line gives %u",
-				 (unsigned long long)s->cid, dev->vm->opt->vsock_cid);
-	return virtio_compare(dev, saved, err) ? -EINVAL : ret;
-}
-
 static int vsock_post_load(struct device *dev, struct error *err)
 {
 	struct vsock *vsock = container_of(dev, struct vsock, virtio.dev);
@@ -230,7 +214,7 @@ const struct device_ops virtio_vsock_ops = {
 	.detach = vsock_detach,
 	.reset = virtio_reset,
 	.pause = virtio_pause,
-	.compare = vsock_compare,
+	.compare = virtio_compare,
 	.post_load = vsock_post_load,
 	.resume = virtio_resume,
 };

@@ -75,7 +75,7 @@ do_check() {
 	checks 0 "a start would load the saved guest" --incoming "$checkpoint"
 	checks 1 "--incoming: tcp:1: .*No such file" --incoming tcp:1
 	checks 0 "a start would boot; the guest saved in checkpoint .* is lost" --discard-saved
-	checks 1 "checkpoint has 1 vCPU, the command line gives 2" --cpus 2
+	checks 1 "checkpoint has cpus=1, this VM has 2" --cpus 2
 	checks 1 "holds another VM, saved" --name other
 	mv "$checkpoint" "$dir/away"
 	checks 1 "would not load the saved guest, but wait for cprload"

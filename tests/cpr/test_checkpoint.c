@@ -250,7 +250,7 @@ static void list(void *ctx, const struct state_desc *desc)
 	tables->desc[tables->n++] = desc;
 }
 
-/* A different value in each byte; variable rows half full, strings with text. */
+/* A different value in each byte, as far as its rules allow; variable rows half full, strings with text. */
 static void fill(const struct state_desc *desc, uint8_t *state)
 {
 	for (uint32_t i = 0; i < desc->size; i++)
@@ -267,6 +267,8 @@ static void fill(const struct state_desc *desc, uint8_t *state)
 			memcpy(state + row->len_offset, &n, sizeof(n));
 			memset(member + (size_t)n * row->width, 0,
 			       (size_t)(row->count - n) * row->width);
+		} else if (row->rules & (ST_BOOL | ST_PADDING)) {
+			memset(member, 0, (size_t)row->count * row->width);
 		}
 	}
 }

@@ -526,17 +526,14 @@ START_TEST(test_machine)
 	ck_assert_int_eq(machine_compare(&m, false, &machine_vm, &err), 0);
 	m = machine();
 	m.cpus = 4;
-	differs(&m, "checkpoint has 4 vCPUs, the command line gives 2");
+	differs(&m, "checkpoint has cpus=4, this VM has 2");
 	m.ram_size_bytes = 512 << 20;
 	m.pit = 1;
-	differs(&m,
-		"checkpoint has 4 vCPUs, the command line gives 2; checkpoint has 512 MiB of RAM, "
-		"the command line gives 1024 MiB; checkpoint has a PIT, the command line gives "
-		"--machine pit=off");
+	differs(&m, "checkpoint has cpus=4, this VM has 2; checkpoint has pit=on, this VM has off; "
+		    "checkpoint has ram-size-bytes=536870912, this VM has 1073741824");
 	m = machine();
 	m.s3 = 1;
-	differs(&m,
-		"checkpoint is of a machine with --machine s3=on, the command line gives s3=off");
+	differs(&m, "checkpoint has s3=on, this VM has off");
 	m = machine();
 	ck_assert_int_eq(machine_compare(&m, true, &machine_vm, &err), -EINVAL);
 	ck_assert_str_eq(err.msg, "checkpoint has a guest that sleeps in a machine with --machine "
@@ -569,7 +566,7 @@ START_TEST(test_machine)
 		    "command line gives 'vm1' (uuid 00000000-0000-0000-0000-000000000000)");
 	m = machine();
 	strcpy(m.arch, "riscv64");
-	differs(&m, "checkpoint is of a machine of arch riscv64, this is x86_64");
+	differs(&m, "checkpoint has arch=riscv64, this VM has x86_64");
 }
 END_TEST
 

@@ -132,7 +132,7 @@ END_TEST
 START_TEST(test_newer)
 {
 	struct snapshot *snap = sections_new();
-	struct state_row row = {"colour", 0, 4, 0, 0, 1, ST_REQUIRED};
+	struct state_row row = {"colour", 0, 4, 0, 0, 1, ST_REQUIRED, 0};
 	struct state_desc desc = {"lamp", &row, 1, 4, NULL};
 	struct checkpoint ckpt;
 	struct error err;

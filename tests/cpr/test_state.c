@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One member of every width and kind. */
+/* One member of every width, kind and rule. */
 struct full_state {
 	uint64_t quad, quads[3];
 	uint64_t added_quads[2];
@@ -16,22 +16,33 @@ struct full_state {
 	uint16_t halves[2];
 	char text[9];
 	uint8_t byte, bytes[4];
-	uint8_t pad[4];
+	uint8_t flag, flags[3];
+	char serial_no[8];
+	uint8_t readonly, pad[7];
+	uint32_t size, sizes[3];
+	uint64_t added_flag;
 };
-#define FULL_STATE(F, A, V, T) \
-	F(T, quad)             \
-	F(T, quads)            \
-	A(T, added_quads, 7)   \
-	F(T, word)             \
-	F(T, words)            \
-	A(T, added_word, 0)    \
-	V(T, items, nitems)    \
-	F(T, half)             \
-	F(T, halves)           \
-	F(T, text)             \
-	F(T, byte)             \
-	F(T, bytes)            \
-	F(T, pad)
+#define FULL_STATE(F, A, V, T)                \
+	F(T, quad)                            \
+	F(T, quads)                           \
+	A(T, added_quads, 7)                  \
+	F(T, word)                            \
+	F(T, words)                           \
+	A(T, added_word, 0)                   \
+	V(T, items, nitems)                   \
+	F(T, half)                            \
+	F(T, halves)                          \
+	F(T, text)                            \
+	F(T, byte)                            \
+	F(T, bytes)                           \
+	F(T, flag, ST_BOOL)                   \
+	F(T, flags, ST_BOOL)                  \
+	F(T, serial_no, ST_CONSTANT)          \
+	F(T, readonly, ST_BOOL | ST_CONSTANT) \
+	F(T, pad, ST_PADDING)                 \
+	F(T, size, ST_CONSTANT)               \
+	F(T, sizes, ST_CONSTANT)              \
+	A(T, added_flag, 1, ST_BOOL | ST_CONSTANT)
 
 static const char *full_check(const void *st)
 {
@@ -65,6 +76,12 @@ static struct full_state pattern(void)
 	memset(full.text, 0, sizeof(full.text));
 	memcpy(full.text, "a b-c", 5);
 	full.byte = 0x5a;
+	full.flag = 1;
+	memcpy(full.flags, "\0\1\1", sizeof(full.flags));
+	memcpy(full.serial_no, "SERIAL\0", sizeof(full.serial_no));
+	full.readonly = 0;
+	full.added_flag = 0;
+	memset(full.pad, 0, sizeof(full.pad));
 	return full;
 }
 
@@ -156,6 +173,7 @@ START_TEST(test_added_row_defaults)
 	load_ok(&full_state_desc, &back);
 	full.added_quads[0] = full.added_quads[1] = 7;
 	full.added_word = 0;
+	full.added_flag = 1;
 	ck_assert_mem_eq(&full, &back, sizeof(full));
 }
 END_TEST
@@ -169,6 +187,7 @@ START_TEST(test_older_build)
 
 	full.added_quads[0] = full.added_quads[1] = 7;
 	full.added_word = 0;
+	full.added_flag = 1;
 	save_ok(&full_state_desc, &full);
 	ck_assert_ptr_null(fdt_getprop(tree, 0, "added_word", NULL));
 	ck_assert_ptr_null(fdt_getprop(tree, 0, "added_quads", NULL));
@@ -296,6 +315,79 @@ START_TEST(test_refused)
 }
 END_TEST
 
+/* A value that breaks the rules of its row is neither written nor taken. */
+static void breaks_rules(const struct full_state *full, const char *message)
+{
+	struct state_row rows[STATE_MAX_ROWS];
+	struct state_desc careless = full_state_desc;
+	struct error err = {""};
+
+	ck_assert_int_eq(state_check(&full_state_desc, full, &err), -EINVAL);
+	ck_assert_str_eq(err.msg, message);
+	ck_assert_int_eq(save(&full_state_desc, full, &err), -EINVAL);
+	ck_assert_str_eq(err.msg, message);
+	for (uint32_t i = 0; i < careless.nrows; i++) {
+		rows[i] = full_state_desc.row[i];
+		rows[i].rules = 0;
+	}
+	careless.row = rows;
+	save_ok(&careless, full);
+	load_refused(&full_state_desc, -EINVAL, message);
+}
+
+START_TEST(test_bool_and_padding)
+{
+	struct full_state full = pattern();
+
+	ck_assert_int_eq(state_check(&full_state_desc, &full, NULL), 0);
+	full.flag = 2;
+	breaks_rules(&full, "full: 'flag' is neither 0 nor 1");
+	full = pattern();
+	full.flags[2] = 0xff;
+	breaks_rules(&full, "full: 'flags' is neither 0 nor 1");
+	full = pattern();
+	full.readonly = 3;
+	breaks_rules(&full, "full: 'readonly' is neither 0 nor 1");
+	full = pattern();
+	full.added_flag = 1ull << 32;
+	breaks_rules(&full, "full: 'added_flag' is neither 0 nor 1");
+	full = pattern();
+	full.pad[6] = 1;
+	breaks_rules(&full, "full: 'pad' is padding and not zero");
+}
+END_TEST
+
+/* Each constant that differs is in the message; other rows may differ. */
+START_TEST(test_constants)
+{
+	struct full_state saved = pattern(), here = pattern();
+	struct error err = {""};
+
+	here.quad++;
+	here.flag = 0;
+	strcpy(here.text, "other");
+	ck_assert_int_eq(state_compare(&full_state_desc, &saved, &here, &err), 0);
+	ck_assert_str_eq(err.msg, "");
+	here.readonly = 1;
+	ck_assert_int_eq(state_compare(&full_state_desc, &saved, &here, &err), -EINVAL);
+	ck_assert_str_eq(err.msg, "checkpoint has readonly=off, this VM has on");
+	err.msg[0] = '\0';
+	strcpy(saved.serial_no, "\x1bother");
+	saved.size = 512;
+	here.size = 4000000000;
+	saved.sizes[1] = 1;
+	here.sizes[1] = 2;
+	saved.added_flag = 1;
+	ck_assert_int_eq(state_compare(&full_state_desc, &saved, &here, &err), -EINVAL);
+	ck_assert_str_eq(err.msg, "checkpoint has serial-no=?other, this VM has SERIAL; "
+				  "checkpoint has readonly=off, this VM has on; "
+				  "checkpoint has size=512, this VM has 4000000000; "
+				  "checkpoint has sizes=1, this VM has 2; "
+				  "checkpoint has added-flag=on, this VM has off");
+	ck_assert_int_eq(state_compare(&full_state_desc, &saved, &here, NULL), -EINVAL);
+}
+END_TEST
+
 START_TEST(test_twice)
 {
 	ck_assert_int_eq(fdt_create(tree, sizeof(tree)), 0);
@@ -345,6 +437,10 @@ START_TEST(test_dump)
 	ck_assert_ptr_nonnull(strstr(text, "full.added_quads u64 x2 added default 0x7\n"));
 	ck_assert_ptr_nonnull(strstr(text, "full.items u16 x6 variable\n"));
 	ck_assert_ptr_nonnull(strstr(text, "full.text u8 x9 string\n"));
+	ck_assert_ptr_nonnull(strstr(text, "full.pad u8 x7 required padding\n"));
+	ck_assert_ptr_nonnull(strstr(text, "full.serial_no u8 x8 string constant\n"));
+	ck_assert_ptr_nonnull(
+		strstr(text, "full.added_flag u64 x1 added default 0x1 bool constant\n"));
 	free(text);
 }
 END_TEST
@@ -363,6 +459,8 @@ int main(void)
 	tcase_add_test(tc, test_every_length);
 	tcase_add_test(tc, test_strings);
 	tcase_add_test(tc, test_refused);
+	tcase_add_test(tc, test_bool_and_padding);
+	tcase_add_test(tc, test_constants);
 	tcase_add_test(tc, test_twice);
 	tcase_add_test(tc, test_room);
 	tcase_add_test(tc, test_dump);

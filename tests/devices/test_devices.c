@@ -178,7 +178,7 @@ static int load(const void *fdt, const struct state_desc *desc, void *state)
 	return state_load(fdt, fdt_path_offset(fdt, "/device"), desc, state, &err);
 }
 
-/* Every byte of every member differs from its neighbours; variable rows are full. */
+/* Every byte of every member differs from its neighbours, as far as its rules allow; variable rows are full. */
 static void fill(const struct state_desc *desc, uint8_t *state)
 {
 	uint8_t next = 1;
@@ -190,6 +190,8 @@ static void fill(const struct state_desc *desc, uint8_t *state)
 			memcpy(state + row->len_offset, &row->count, sizeof(row->count));
 		else if (row->kind == ST_STRING)
 			memset(state + row->offset + row->count - 1, 0, 1);
+		else if (row->rules & (ST_BOOL | ST_PADDING))
+			memset(state + row->offset, 0, (size_t)row->count * row->width);
 }
 
 START_TEST(rows_are_complete)
@@ -321,7 +323,8 @@ static bool load_state(struct device *dev, const void *state)
 	const struct device_ops *ops = dev->ops;
 	struct error err = {""};
 
-	if (ops->compare && ops->compare(dev, state, &err)) {
+	if (state_compare(ops->state, state, device_state(dev), &err) ||
+	    (ops->compare && ops->compare(dev, state, &err))) {
 		ck_assert_msg(*err.msg, "%s: compare() refuses without a word", dev->name);
 		return false;
 	}
@@ -339,6 +342,8 @@ static bool load_state(struct device *dev, const void *state)
  * devices that hold it against this command line. */
 START_TEST(golden_states_are_loadable)
 {
+	static const char *const accept[] = {"disk0",
+					     NULL}; /* saved on another host, with another file */
 	static uint8_t file[1 << 20];
 	const void *saved[DEVICES_MAX] = {NULL};
 	void *state[DEVICES_MAX] = {NULL};
@@ -361,7 +366,7 @@ START_TEST(golden_states_are_loadable)
 		ck_assert_msg(!state_load(file, node, ops->state, state[i], &err), "%s", err.msg);
 	}
 	err.msg[0] = '\0';
-	ck_assert_msg(!devices_compare(&rig.vm, saved, false, NULL, &err), "%s", err.msg);
+	ck_assert_msg(!devices_compare(&rig.vm, saved, false, accept, &err), "%s", err.msg);
 	devices_commit(&rig.vm, saved);
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
 		free(state[i]);
@@ -390,7 +395,7 @@ START_TEST(hostile_state)
 		memcpy(state, device_state(dev), desc->size);
 		for (int i = 0; i < 1 + round % 3; i++)
 			state[random_next(&random) % desc->size] = (uint8_t)random_next(&random);
-		accepted += !desc->check(state) && load_state(dev, state);
+		accepted += !state_check(desc, state, NULL) && load_state(dev, state);
 		free(state);
 		resume(dev);
 		random_guest(&random, 50);
@@ -418,14 +423,14 @@ START_TEST(poked_state_is_loadable)
 		for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
 			struct device *dev = rig.vm.device[i];
 			const struct state_desc *desc = dev->ops->state;
-			const char *why = desc->check(device_state(dev));
+			struct error err = {""};
 			void *state = malloc(desc->size);
 
-			ck_assert_msg(!why, "%s: %s", dev->name, why);
+			ck_assert_msg(!state_check(desc, device_state(dev), &err), "%s", err.msg);
 			memcpy(state, device_state(dev), desc->size);
 			ck_assert_msg(load_state(dev, state), "%s is not what it was", dev->name);
-			why = desc->check(device_state(dev));
-			ck_assert_msg(!why, "%s, loaded: %s", dev->name, why);
+			ck_assert_msg(!state_check(desc, device_state(dev), &err), "loaded: %s",
+				      err.msg);
 			free(state);
 		}
 		rig.requests = 0;

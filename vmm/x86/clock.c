@@ -23,7 +23,7 @@
 	V(T, tsc, ntsc)            \
 	V(T, tsc_offset, noffsets) \
 	F(T, tsc_khz)              \
-	F(T, valid)
+	F(T, valid, ST_BOOL)
 
 static const char *clock_check(const void *st)
 {

@@ -15,15 +15,9 @@
 	F(T, pic1)                \
 	F(T, ioapic)              \
 	F(T, pit)                 \
-	F(T, has_pit)
+	F(T, has_pit, ST_BOOL)
 
-static const char *irqchip_check(const void *st)
-{
-	const struct irqchip_state *state = st;
-
-	return state->has_pit > 1 ? "has_pit is neither 0 nor 1" : NULL;
-}
-STATE_DEFINE(irqchip_state, IRQCHIP_STATE, "x86-irqchip", irqchip_check);
+STATE_DEFINE(irqchip_state, IRQCHIP_STATE, "x86-irqchip", NULL);
 const struct state_desc *const irqchip_state_table = &irqchip_state_desc;
 
 /* The MADT tells the guest that IRQ 0 is on IOAPIC pin 2, as on every PC; KVM's default routing has

@@ -561,9 +561,6 @@ START_TEST(compare)
 	s.slot = 32;
 	ck_assert_ptr_nonnull(pci_check(&s));
 	s = pci_fake[1].state;
-	s.intx = 2;
-	ck_assert_ptr_nonnull(pci_check(&s));
-	s = pci_fake[1].state;
 	s.msix[3] = 2;
 	ck_assert_ptr_nonnull(pci_check(&s));
 	s = pci_fake[1].state;
