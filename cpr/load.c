@@ -6,6 +6,7 @@
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
+#include "vmm/version.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -61,12 +62,36 @@ static int step_open(void *ctx, struct error *err)
 	return ret ? ret : snapshot_new(&load->snap, load->vm, true, err);
 }
 
+/* RAM that is no path. */
+static int check_memory(const struct snapshot *snap, struct error *err)
+{
+	const struct memory_state *memory = &snap->memory;
+	char name[STATE_SHOWN_BYTES], version[STATE_SHOWN_BYTES];
+
+	if (*memory->kept_fd)
+		return error_set(err, -ENOTSUP,
+				 "RAM is the kept descriptor '%s', which stasis " STASIS_VERSION
+				 " cannot open: load it with stasis %s, which saved it",
+				 state_shown((const char *)memory->kept_fd, name),
+				 state_shown(snap->vmm.version, version));
+	if (*memory->session)
+		return error_set(err, -ENOTSUP,
+				 "RAM is token %#llx of Live Update session '%s', which "
+				 "stasis " STASIS_VERSION
+				 " cannot open: load it with stasis %s, which saved it",
+				 (unsigned long long)memory->token,
+				 state_shown((const char *)memory->session, name),
+				 state_shown(snap->vmm.version, version));
+	return 0;
+}
+
 static int step_machine(void *ctx, struct error *err)
 {
 	struct load *load = ctx;
 	struct snapshot *snap = load->snap;
 	int ret = checkpoint_load(&load->ckpt, snap->section, SNAPSHOT_HEAD_SECTIONS, false, err);
 
+	ret = ret ? ret : check_memory(snap, err);
 	if (ret)
 		return ret;
 	load->live =

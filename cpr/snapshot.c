@@ -211,7 +211,10 @@ const char *const cpr_mode_name[CPR_MODES] = {
 	F(T, backend)            \
 	F(T, path)               \
 	F(T, offset_bytes)       \
-	V(T, hash, nhash)
+	V(T, hash, nhash)        \
+	A(T, kept_fd, 0)         \
+	A(T, session, 0)         \
+	A(T, token, 0)
 
 static const char *root_check(const void *st)
 {
@@ -233,11 +236,28 @@ static const char *root_check(const void *st)
 	return NULL;
 }
 
+/* A name ends within its row, with zeroes after it. */
+static bool is_name(const uint8_t name[MEMORY_NAME_BYTES])
+{
+	size_t n = strnlen((const char *)name, MEMORY_NAME_BYTES);
+
+	for (size_t i = n; i < MEMORY_NAME_BYTES; i++)
+		if (name[i])
+			return false;
+	return n < MEMORY_NAME_BYTES;
+}
+
 static const char *memory_check(const void *st)
 {
 	const struct memory_state *memory = st;
 
-	return memory->nhash % sizeof(memory->hash) ? "'hash' has not 16 bytes" : NULL;
+	if (memory->nhash % sizeof(memory->hash))
+		return "'hash' has not 16 bytes";
+	if (!is_name(memory->kept_fd) || !is_name(memory->session))
+		return "'kept_fd' or 'session' is not a name";
+	if (memory->token && !*memory->session)
+		return "'token' without 'session'";
+	return NULL;
 }
 
 STATE_DEFINE(root_state, ROOT_STATE, "checkpoint", root_check);

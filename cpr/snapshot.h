@@ -48,11 +48,17 @@ struct machine_state {
 	char devices[1024]; /* "serial0 rtc0 pm0" */
 };
 
-/* Where RAM was. It may have moved since: the label decides. */
+#define MEMORY_NAME_BYTES 64
+
+/* Where RAM was. It may have moved since: the label decides. Names of RAM that is no path: for
+ * releases to come, this one writes none and loads none. */
 struct memory_state {
 	uint64_t offset_bytes;
-	uint8_t hash[16]; /* XXH3-128 of all of it */
-	uint32_t nhash;	  /* 16, or 0: not hashed */
+	uint64_t token;			    /* with session */
+	uint8_t kept_fd[MEMORY_NAME_BYTES]; /* name of a descriptor that another process holds */
+	uint8_t session[MEMORY_NAME_BYTES]; /* of the kernel's Live Update */
+	uint8_t hash[16];		    /* XXH3-128 of all of it */
+	uint32_t nhash;			    /* 16, or 0: not hashed */
 	char backend[20];
 	char path[PATH_MAX]; /* absolute; empty: none */
 };

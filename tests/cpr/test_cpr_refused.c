@@ -5,6 +5,7 @@
 #include "ram/label.h"
 #include "tests/rig/checkpoint_fixture.h"
 #include "tests/rig/unit.h"
+#include "vmm/version.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -69,6 +70,8 @@ START_TEST(test_save_of_a_guest_that_ends)
 }
 END_TEST
 
+static const char *kept_fd = "", *session = "";
+
 /* A real guest's state, of this VM, saved under another kernel. */
 static void make_checkpoint(const char *host_kernel)
 {
@@ -88,6 +91,9 @@ static void make_checkpoint(const char *host_kernel)
 		section->state = device_state(vm.device[i]);
 	}
 	snap->memory.nhash = 0;
+	strcpy((char *)snap->memory.kept_fd, kept_fd);
+	strcpy((char *)snap->memory.session, session);
+	snap->memory.token = *session ? 0x2a : 0;
 	strcpy(snap->root.mode, "reboot");
 	memset(snap->vmm.host_kernel, 0, sizeof(snap->vmm.host_kernel));
 	strcpy(snap->vmm.host_kernel, host_kernel);
@@ -118,6 +124,46 @@ START_TEST(test_load_on_another_kernel)
 	make_checkpoint(host.release);
 	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
 	ck_assert_ptr_null(strstr(err.msg, "boot that one"));
+}
+END_TEST
+
+/* RAM of releases to come, which is no path. */
+START_TEST(test_ram_that_is_no_path)
+{
+	vm.runstate = RUNSTATE_PRELAUNCH;
+	kept_fd = "vm1-ram\x1b";
+	make_checkpoint("6.1.0-old");
+	ck_assert_int_eq(cpr_load(&vm, "checkpoint", NULL, &err), -ENOTSUP);
+	says("RAM is the kept descriptor 'vm1-ram?', which stasis " STASIS_VERSION " cannot open");
+	kept_fd = "";
+	session = "stasis";
+	make_checkpoint("6.1.0-old");
+	ck_assert_int_eq(cpr_load(&vm, "checkpoint", NULL, &err), -ENOTSUP);
+	says("RAM is token 0x2a of Live Update session 'stasis', which stasis " STASIS_VERSION
+	     " cannot open");
+	session = "";
+	ck_assert_int_eq(vm.runstate, RUNSTATE_PRELAUNCH);
+}
+END_TEST
+
+START_TEST(test_names_of_ram)
+{
+	struct snapshot *snap = sections_load(GOLDEN_CHECKPOINT);
+	const struct state_desc *desc = snap->section[SNAPSHOT_HEAD_SECTIONS - 1].desc;
+	struct memory_state memory = snap->memory;
+
+	ck_assert_int_eq(state_check(desc, &memory, &err), 0);
+	memory.token = 1;
+	ck_assert_int_eq(state_check(desc, &memory, &err), -EINVAL);
+	says("memory: 'token' without 'session'");
+	memory = snap->memory;
+	memory.session[1] = 'x'; /* after the end of the name */
+	ck_assert_int_eq(state_check(desc, &memory, &err), -EINVAL);
+	memory = snap->memory;
+	memset(memory.kept_fd, 'x', sizeof(memory.kept_fd));
+	ck_assert_int_eq(state_check(desc, &memory, &err), -EINVAL);
+	says("memory: 'kept_fd' or 'session' is not a name");
+	sections_free(snap);
 }
 END_TEST
 
@@ -272,6 +318,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, test_save_of_a_guest_that_ends, 0, 3);
 	tcase_add_test(tc, test_load_on_another_kernel);
+	tcase_add_test(tc, test_ram_that_is_no_path);
+	tcase_add_test(tc, test_names_of_ram);
 	tcase_add_test(tc, test_load_in_a_process_that_ends);
 	tcase_add_test(tc, test_device_that_does_not_drain);
 	tcase_add_test(tc, test_time_limit);
