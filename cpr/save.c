@@ -30,23 +30,15 @@ static const enum ram_survives mode_needs[CPR_MODES] = {
 	[CPR_RESTART] = RAM_SURVIVES_PROCESS,
 };
 
-/* Why a guest in this run state cannot be saved; NULL: it can. */
-static const char *const cannot_save[RUNSTATES] = {
-	[RUNSTATE_PRELAUNCH] = "the guest has not run yet: there is nothing to save",
-	[RUNSTATE_INMIGRATE] = "the guest waits for cprload: its checkpoint is still the good one",
-	[RUNSTATE_SAVE_VM] = "a cprsave is under way",
-	[RUNSTATE_RESTORE_VM] = "a cprload is under way",
-	[RUNSTATE_POSTMIGRATE] = "the guest is saved already",
-	[RUNSTATE_SHUTDOWN] = "the guest is shut down",
-	[RUNSTATE_INTERNAL_ERROR] = "internal error (see the log): only quit is possible",
-};
-
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 {
 	int ret;
 
-	if (cannot_save[vm->runstate])
-		return error_set(err, -EBUSY, "%s", cannot_save[vm->runstate]);
+	if (vm->runstate == RUNSTATE_PRELAUNCH)
+		return error_set(err, -EBUSY,
+				 "the guest has not run yet: there is nothing to save");
+	if (runstate_reason[vm->runstate])
+		return error_set(err, -EBUSY, "%s", runstate_reason[vm->runstate]);
 	ret = ram_check_survives(&vm->ram, mode_needs[mode], err);
 	return ret ? ret : devices_may_save(vm, mode_needs[mode], err);
 }

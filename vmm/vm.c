@@ -30,8 +30,7 @@ const char *const runstate_name[RUNSTATES] = {
 #define GUEST_PAUSE_NS CLOCK_NS_PER_S
 #define TRY_AGAIN_NS   CLOCK_NS_PER_S
 
-/* Why a guest in this run state cannot run; NULL: it can. */
-static const char *const cannot_run[RUNSTATES] = {
+const char *const runstate_reason[RUNSTATES] = {
 	[RUNSTATE_INMIGRATE] = ("the guest waits for cprload; give it one, or start with "
 				"--discard-saved to boot instead"),
 	[RUNSTATE_SAVE_VM] = "a cprsave is under way",
@@ -248,8 +247,8 @@ int vm_cont(struct vm *vm, struct error *err)
 
 	if (vm_is_live(vm))
 		return 0;
-	if (cannot_run[vm->runstate])
-		return error_set(err, ret, "%s", cannot_run[vm->runstate]);
+	if (runstate_reason[vm->runstate])
+		return error_set(err, ret, "%s", runstate_reason[vm->runstate]);
 	if (vm->runstate == RUNSTATE_PRELAUNCH) {
 		ret = boot(vm, err);
 		if (ret)

@@ -42,6 +42,9 @@ enum runstate {
 	RUNSTATES
 };
 extern const char *const runstate_name[RUNSTATES];
+/* Why a guest in this run state can neither run nor be saved; NULL: it can. One that has not run yet has nothing
+ * to save either. */
+extern const char *const runstate_reason[RUNSTATES];
 
 /* Requests of vCPU threads, devices and signal handlers to the main thread; one bit each. */
 enum vm_request {
