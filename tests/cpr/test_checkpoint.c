@@ -80,7 +80,7 @@ static void build_exact(struct checkpoint *ckpt, const struct snapshot *snap)
 /* --- golden files */
 
 /* Every release's checkpoints load for ever, and nothing in them is lost. */
-START_TEST(test_golden_checkpoint)
+TEST_EACH(golden_checkpoint, golden)
 {
 	struct snapshot *snap = sections_load(golden[_i]), *back = blank(golden[_i]);
 	struct checkpoint ckpt;
@@ -97,7 +97,6 @@ START_TEST(test_golden_checkpoint)
 	sections_free(snap);
 	sections_free(back);
 }
-END_TEST
 
 static void dump(void *ctx, const struct state_desc *desc)
 {
@@ -117,7 +116,7 @@ static char *dump_tables(void)
 }
 
 /* A change to a table is a change to the format: it shall be meant, and seen in review. */
-START_TEST(test_golden_tables)
+TEST(golden_tables)
 {
 	static char text[65536];
 	FILE *in = fopen(GOLDEN_TABLES, "r");
@@ -132,13 +131,12 @@ START_TEST(test_golden_tables)
 		      now);
 	free(now);
 }
-END_TEST
 
 /* --- compatibility */
 
 /* So that the tests here see each table filled by a real guest. One with a function of its host is not
  * to be had by hand; the bed loads such ones. */
-START_TEST(test_golden_has_all_devices)
+TEST(golden_has_all_devices)
 {
 	struct snapshot *all = sections_new(), *snap = load_golden();
 
@@ -153,7 +151,6 @@ START_TEST(test_golden_has_all_devices)
 	sections_free(all);
 	sections_free(snap);
 }
-END_TEST
 
 #define LATER_DEFAULT 7
 
@@ -226,7 +223,7 @@ static void cross_versions(uint32_t i)
 	sections_free(old);
 }
 
-START_TEST(test_field_of_a_release_to_come)
+TEST(field_of_a_release_to_come)
 {
 	struct snapshot *snap = load_golden();
 
@@ -234,7 +231,6 @@ START_TEST(test_field_of_a_release_to_come)
 		cross_versions(i);
 	sections_free(snap);
 }
-END_TEST
 
 /* --- every table there is */
 
@@ -297,7 +293,7 @@ static void round_trip(const struct state_desc *table)
 	free(tree);
 }
 
-START_TEST(test_every_table)
+TEST(every_table)
 {
 	struct table_list tables = {.n = 0};
 
@@ -310,11 +306,10 @@ START_TEST(test_every_table)
 				      "two tables of type %s", tables.desc[i]->type);
 	}
 }
-END_TEST
 
 /* --- damage */
 
-START_TEST(test_truncated)
+TEST(truncated)
 {
 	struct snapshot *snap = sections_load(golden[0]), *into = blank(golden[0]);
 	struct checkpoint ckpt;
@@ -328,9 +323,8 @@ START_TEST(test_truncated)
 	sections_free(snap);
 	sections_free(into);
 }
-END_TEST
 
-START_TEST(test_every_bit)
+TEST(every_bit)
 {
 	struct snapshot *snap = sections_load(golden[0]), *into = blank(golden[0]);
 	struct checkpoint ckpt;
@@ -347,11 +341,10 @@ START_TEST(test_every_bit)
 	sections_free(snap);
 	sections_free(into);
 }
-END_TEST
 
 /* Someone who can make the checksum right again: refused by name, or loaded as what it says. Then
  * saving gives the same bytes, or those from before if the bit was one of padding. */
-START_TEST(test_every_bit_resealed)
+TEST(every_bit_resealed)
 {
 	struct snapshot *snap = load_golden(), *into = blank_golden();
 	struct checkpoint base, ckpt, again;
@@ -387,7 +380,6 @@ START_TEST(test_every_bit_resealed)
 	sections_free(snap);
 	sections_free(into);
 }
-END_TEST
 
 /* --- nodes */
 
@@ -434,7 +426,7 @@ static void refused(const char *what, const char *node, const char *word)
 	sections_free(into);
 }
 
-START_TEST(test_nodes)
+TEST(nodes)
 {
 	struct snapshot *snap = load_golden();
 
@@ -453,9 +445,8 @@ START_TEST(test_nodes)
 	refused("suspended", "\1\1\1", "'suspended' is neither 0 nor 1");
 	refused("size", "10", "'size' is not known here");
 }
-END_TEST
 
-START_TEST(test_not_a_checkpoint)
+TEST(not_a_checkpoint)
 {
 	struct snapshot *snap = load_golden(), *into = blank_golden();
 	struct checkpoint ckpt;
@@ -475,10 +466,9 @@ START_TEST(test_not_a_checkpoint)
 	sections_free(snap);
 	sections_free(into);
 }
-END_TEST
 
 /* No machine of this version is the one that it was saved from. */
-START_TEST(test_before_the_first_release)
+TEST(before_the_first_release)
 {
 	struct checkpoint ckpt;
 	struct error err;
@@ -488,7 +478,6 @@ START_TEST(test_before_the_first_release)
 	ck_assert_ptr_nonnull(strstr(err.msg, "checkpoint-0.2.0: was saved by stasis 0.2.0: "
 					      "checkpoints from before 1.0.0 are loaded by"));
 }
-END_TEST
 
 /* --- the tools that people read device trees with */
 
@@ -512,7 +501,7 @@ static void tools_take(const char *path)
 	tool_takes("fdtdump", path);
 }
 
-START_TEST(test_device_tree_tools)
+TEST(device_tree_tools)
 {
 	char path[] = "/tmp/stasis-test.XXXXXX";
 	struct snapshot *snap = sections_new();
@@ -531,7 +520,6 @@ START_TEST(test_device_tree_tools)
 	checkpoint_free(&ckpt);
 	sections_free(snap);
 }
-END_TEST
 
 /* For tests/golden/README: a real checkpoint without the names of the host it was made on. */
 static int write_neutral(const char *from, const char *to)
@@ -560,26 +548,9 @@ static int write_neutral(const char *from, const char *to)
 
 int main(int argc, char **argv)
 {
-	Suite *suite = suite_create("checkpoint");
-	TCase *tc = tcase_create("checkpoint");
-
 	if (argc == 4 && !strcmp(argv[1], "--neutral"))
 		return write_neutral(argv[2], argv[3]);
 	if (argc == 2 && !strcmp(argv[1], "--tables"))
 		return fputs(dump_tables(), stdout) < 0;
-	tcase_set_timeout(tc, 280);
-	tcase_add_loop_test(tc, test_golden_checkpoint, 0, GOLDENS);
-	tcase_add_test(tc, test_golden_has_all_devices);
-	tcase_add_test(tc, test_field_of_a_release_to_come);
-	tcase_add_test(tc, test_golden_tables);
-	tcase_add_test(tc, test_every_table);
-	tcase_add_test(tc, test_truncated);
-	tcase_add_test(tc, test_every_bit);
-	tcase_add_test(tc, test_every_bit_resealed);
-	tcase_add_test(tc, test_nodes);
-	tcase_add_test(tc, test_not_a_checkpoint);
-	tcase_add_test(tc, test_before_the_first_release);
-	tcase_add_test(tc, test_device_tree_tools);
-	suite_add_tcase(suite, tc);
-	return unit_run(suite);
+	return unit_main(NULL, NULL);
 }

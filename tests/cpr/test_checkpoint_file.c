@@ -140,7 +140,7 @@ static void create_refused(const char *path, const char *word)
 	ck_assert_msg(strstr(err.msg, path), "'%s' does not name %s", err.msg, path);
 }
 
-START_TEST(test_protocol)
+TEST(protocol)
 {
 	struct checkpoint ckpt = make(opt.uuid, 9), back;
 	struct checkpoint_file file;
@@ -166,9 +166,8 @@ START_TEST(test_protocol)
 	checkpoint_free(&ckpt);
 	checkpoint_free(&back);
 }
-END_TEST
 
-START_TEST(test_undo)
+TEST(undo)
 {
 	struct checkpoint_file file;
 	struct error err = {""};
@@ -185,9 +184,8 @@ START_TEST(test_undo)
 	checkpoint_file_close(&file);
 	ck_assert_int_ne(access("FILE", F_OK), 0);
 }
-END_TEST
 
-START_TEST(test_wrong_paths)
+TEST(wrong_paths)
 {
 	create_refused("no/such/folder/FILE", "no/such/folder");
 	create_refused("/", "is a folder");
@@ -199,10 +197,9 @@ START_TEST(test_wrong_paths)
 	create_refused("inner", "not a regular file");
 	create_ok("./inner/FILE");
 }
-END_TEST
 
 /* FILE may be replaced only if nobody can still need it. */
-START_TEST(test_existing_file)
+TEST(existing_file)
 {
 	const uint8_t other[16] = {9, 9};
 
@@ -230,7 +227,6 @@ START_TEST(test_existing_file)
 	create_ok("FILE");
 	ck_assert_int_eq(access("FILE", F_OK), 0);
 }
-END_TEST
 
 static void opens_nothing_of(const char *path)
 {
@@ -245,7 +241,7 @@ static void opens_nothing_of(const char *path)
 }
 
 /* What a file names as its VM's RAM may be anything: a device, somebody's FIFO. */
-START_TEST(test_ram_of_another_path)
+TEST(ram_of_another_path)
 {
 	char elsewhere[120];
 
@@ -263,10 +259,9 @@ START_TEST(test_ram_of_another_path)
 	vm.ram.config.path = "./ram";
 	create_ok("FILE");
 }
-END_TEST
 
 /* Neither to be replaced nor, as FILE.new, to be removed. */
-START_TEST(test_owner)
+TEST(owner)
 {
 	const char *const path[] = {"FILE", "FILE.new"};
 	struct error err;
@@ -294,10 +289,9 @@ START_TEST(test_owner)
 		}
 	}
 }
-END_TEST
 
 /* Nothing is left behind that would be in the way of the next save. */
-START_TEST(test_rename_that_reports_an_error)
+TEST(rename_that_reports_an_error)
 {
 	struct checkpoint_file file;
 	struct error err = {""};
@@ -316,10 +310,9 @@ START_TEST(test_rename_that_reports_an_error)
 	rename_reports_error = false;
 	create_ok("FILE");
 }
-END_TEST
 
 /* Of what it has made itself, and of nothing else by that name. */
-START_TEST(test_remove)
+TEST(remove)
 {
 	struct checkpoint_file file;
 	struct error err = {""};
@@ -332,7 +325,6 @@ START_TEST(test_remove)
 	ck_assert_int_eq(access("FILE", F_OK), 0);
 	ck_assert_int_ne(access("FILE.new", F_OK), 0);
 }
-END_TEST
 
 static void found(enum checkpoint_found want)
 {
@@ -340,7 +332,7 @@ static void found(enum checkpoint_found want)
 }
 
 /* FILE becomes FILE.loaded, in place of an earlier one of this VM and of nothing else. */
-START_TEST(test_retire)
+TEST(retire)
 {
 	const uint8_t other[16] = {9, 9};
 
@@ -373,10 +365,9 @@ START_TEST(test_retire)
 	checkpoint_file_retire("FILE.loaded", &vm);
 	ck_assert_int_eq(access("FILE.loaded", F_OK), 0);
 }
-END_TEST
 
 /* What a start looks at. As root no mode of a folder is in the way, so it is another kind that is. */
-START_TEST(test_check)
+TEST(check)
 {
 	struct error err;
 
@@ -396,10 +387,9 @@ START_TEST(test_check)
 	ck_assert_int_eq(checkpoint_file_check("FILE", &vm, &err), 0);
 	ck_assert_int_ne(access("FILE.new", F_OK), 0);
 }
-END_TEST
 
 /* FILE.new is what a killed save leaves. No label ever names it, so no guest can be loaded from it. */
-START_TEST(test_leftover)
+TEST(leftover)
 {
 	struct checkpoint ckpt = make(opt.uuid, 5);
 	const uint8_t other[16] = {9, 9};
@@ -425,9 +415,8 @@ START_TEST(test_leftover)
 	create_ok("FILE");
 	checkpoint_free(&ckpt);
 }
-END_TEST
 
-START_TEST(test_two_at_a_time)
+TEST(two_at_a_time)
 {
 	struct checkpoint_file file;
 	struct error err = {""};
@@ -440,7 +429,6 @@ START_TEST(test_two_at_a_time)
 	checkpoint_file_close(&file);
 	create_ok("FILE");
 }
-END_TEST
 
 static void read_refused(const char *path, const char *word)
 {
@@ -452,7 +440,7 @@ static void read_refused(const char *path, const char *word)
 	ck_assert_ptr_null(ckpt.data);
 }
 
-START_TEST(test_read_refuses)
+TEST(read_refuses)
 {
 	int fd;
 
@@ -470,7 +458,6 @@ START_TEST(test_read_refuses)
 	close(fd);
 	read_refused("huge", "at most");
 }
-END_TEST
 
 /* The machine of the command line: serial0 is built in, rtc0 was asked for. */
 static uint32_t one(const struct options *unused)
@@ -516,7 +503,7 @@ static void differs(const struct machine_state *saved, const char *message)
 	ck_assert_str_eq(err.msg, message);
 }
 
-START_TEST(test_machine)
+TEST(machine)
 {
 	struct machine_state m = machine();
 	struct error err;
@@ -568,10 +555,9 @@ START_TEST(test_machine)
 	strcpy(m.arch, "riscv64");
 	differs(&m, "checkpoint has arch=riscv64, this VM has x86_64");
 }
-END_TEST
 
 /* More differences than a message holds: cut, which it says, never past its end. */
-START_TEST(test_machine_many)
+TEST(machine_many)
 {
 	struct machine_state m = machine();
 	struct error err;
@@ -584,30 +570,5 @@ START_TEST(test_machine_many)
 	ck_assert_uint_eq(strlen(err.msg), sizeof(err.msg) - 1);
 	ck_assert_str_eq(err.msg + strlen(err.msg) - 3, "...");
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("checkpoint-file");
-	TCase *tc = tcase_create("checkpoint-file");
-
-	tcase_set_timeout(tc, 60);
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, test_protocol);
-	tcase_add_test(tc, test_undo);
-	tcase_add_test(tc, test_wrong_paths);
-	tcase_add_test(tc, test_existing_file);
-	tcase_add_test(tc, test_ram_of_another_path);
-	tcase_add_test(tc, test_owner);
-	tcase_add_test(tc, test_rename_that_reports_an_error);
-	tcase_add_test(tc, test_remove);
-	tcase_add_test(tc, test_retire);
-	tcase_add_test(tc, test_check);
-	tcase_add_test(tc, test_leftover);
-	tcase_add_test(tc, test_two_at_a_time);
-	tcase_add_test(tc, test_read_refuses);
-	tcase_add_test(tc, test_machine);
-	tcase_add_test(tc, test_machine_many);
-	suite_add_tcase(suite, tc);
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)

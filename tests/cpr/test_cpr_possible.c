@@ -11,7 +11,7 @@
 static struct vm vm = VM_INIT;
 static struct error err;
 
-START_TEST(run_states)
+TEST(run_states)
 {
 	static const bool can[RUNSTATES] = {
 		[RUNSTATE_RUNNING] = true, [RUNSTATE_PAUSED] = true, [RUNSTATE_SUSPENDED] = true};
@@ -28,9 +28,8 @@ START_TEST(run_states)
 	ck_assert_int_lt(cpr_possible(&vm, CPR_REBOOT, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "not run yet"));
 }
-END_TEST
 
-START_TEST(backends)
+TEST(backends)
 {
 	vm.runstate = RUNSTATE_RUNNING;
 	vm.ram.backend = &ram_tmpfs;
@@ -39,9 +38,8 @@ START_TEST(backends)
 	ck_assert_ptr_nonnull(strstr(err.msg, "/dev/shm/ram"));
 	ck_assert_int_eq(cpr_possible(&vm, CPR_RESTART, &err), 0);
 }
-END_TEST
 
-START_TEST(device_without_state)
+TEST(device_without_state)
 {
 	static const struct device_ops ops = {.type = "nic", .unsaved = "its link has no table"};
 	static struct device nic = {.ops = &ops, .name = "nic0"};
@@ -53,7 +51,6 @@ START_TEST(device_without_state)
 	ck_assert_int_lt(cpr_possible(&vm, CPR_REBOOT, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "nic0 cannot be saved: its link has no table"));
 }
-END_TEST
 
 static int may_save(struct device *dev, struct error *why)
 {
@@ -62,7 +59,7 @@ static int may_save(struct device *dev, struct error *why)
 }
 
 /* As a device says; cprsave and cprinfo ask the same. */
-START_TEST(device_that_must_sleep)
+TEST(device_that_must_sleep)
 {
 	static const struct state_desc desc = {.type = "nic"};
 	static const struct device_ops ops = {.type = "nic", .state = &desc, .may_save = may_save};
@@ -91,17 +88,5 @@ START_TEST(device_that_must_sleep)
 	vm.runstate = RUNSTATE_SUSPENDED;
 	ck_assert_int_eq(cpr_possible(&vm, CPR_REBOOT, &err), 0);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("cpr_possible");
-	TCase *tcase = tcase_create("cpr_possible");
-
-	tcase_add_test(tcase, run_states);
-	tcase_add_test(tcase, backends);
-	tcase_add_test(tcase, device_without_state);
-	tcase_add_test(tcase, device_that_must_sleep);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(NULL, NULL)

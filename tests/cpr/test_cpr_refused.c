@@ -50,7 +50,7 @@ static void says(const char *text)
 }
 
 /* Trying again is no way out where the guest stands still. */
-START_TEST(test_save_of_a_guest_that_ends)
+TEST_RANGE(save_of_a_guest_that_ends, 0, 3)
 {
 	const struct cpr_save_args args = {
 		.file = "checkpoint", .mode = CPR_RESTART, .timeout_ns = VM_PAUSE_NS};
@@ -68,7 +68,6 @@ START_TEST(test_save_of_a_guest_that_ends)
 	ck_assert_int_eq(vm.runstate, RUNSTATE_RUNNING);
 	ck_assert_int_ne(access("checkpoint", F_OK), 0);
 }
-END_TEST
 
 static const char *kept_fd = "", *session = "";
 
@@ -110,7 +109,7 @@ static void make_checkpoint(const char *host_kernel)
 }
 
 /* Without KVM nothing that the guest has in use is on offer. */
-START_TEST(test_load_on_another_kernel)
+TEST(load_on_another_kernel)
 {
 	struct utsname host;
 
@@ -125,10 +124,9 @@ START_TEST(test_load_on_another_kernel)
 	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
 	ck_assert_ptr_null(strstr(err.msg, "boot that one"));
 }
-END_TEST
 
 /* RAM of releases to come, which is no path. */
-START_TEST(test_ram_that_is_no_path)
+TEST(ram_that_is_no_path)
 {
 	vm.runstate = RUNSTATE_PRELAUNCH;
 	kept_fd = "vm1-ram\x1b";
@@ -144,9 +142,8 @@ START_TEST(test_ram_that_is_no_path)
 	session = "";
 	ck_assert_int_eq(vm.runstate, RUNSTATE_PRELAUNCH);
 }
-END_TEST
 
-START_TEST(test_names_of_ram)
+TEST(names_of_ram)
 {
 	struct snapshot *snap = sections_load(GOLDEN_CHECKPOINT);
 	const struct state_desc *desc = snap->section[SNAPSHOT_HEAD_SECTIONS - 1].desc;
@@ -165,10 +162,9 @@ START_TEST(test_names_of_ram)
 	says("memory: 'kept_fd' or 'session' is not a name");
 	sections_free(snap);
 }
-END_TEST
 
 /* A process that is about to end takes no guest with it. */
-START_TEST(test_load_in_a_process_that_ends)
+TEST(load_in_a_process_that_ends)
 {
 	struct label label;
 
@@ -182,7 +178,6 @@ START_TEST(test_load_in_a_process_that_ends)
 	ck_assert(!label_read(&vm.ram, &label, &err) && label.state == LABEL_SAVED);
 	vm.requests = 0;
 }
-END_TEST
 
 /* --- devices */
 
@@ -255,7 +250,7 @@ static void add_devices(void)
 }
 
 /* The one that does not drain is named, the others go on. */
-START_TEST(test_device_that_does_not_drain)
+TEST(device_that_does_not_drain)
 {
 	add_devices();
 	fake[1].stuck = true;
@@ -272,9 +267,8 @@ START_TEST(test_device_that_does_not_drain)
 	devices_resume(&vm);
 	ck_assert_int_eq(fake[1].resumed, 1);
 }
-END_TEST
 
-START_TEST(test_time_limit)
+TEST(time_limit)
 {
 	const struct cpr_save_args args = {
 		.file = "checkpoint", .mode = CPR_RESTART, .timeout_ns = 1};
@@ -286,10 +280,9 @@ START_TEST(test_time_limit)
 	ck_assert_int_eq(vm.runstate, RUNSTATE_PAUSED);
 	ck_assert_int_ne(access("checkpoint.new", F_OK), 0);
 }
-END_TEST
 
 /* All differences of all devices in one message. */
-START_TEST(test_devices_that_differ)
+TEST(devices_that_differ)
 {
 	add_devices();
 	make_checkpoint("6.1.0-old");
@@ -308,22 +301,5 @@ START_TEST(test_devices_that_differ)
 	ck_assert_int_lt(cpr_load(&vm, "checkpoint", NULL, &err), 0);
 	ck_assert_ptr_null(strstr(err.msg, "fake"));
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("cpr-refused");
-	TCase *tc = tcase_create("cpr-refused");
-
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_loop_test(tc, test_save_of_a_guest_that_ends, 0, 3);
-	tcase_add_test(tc, test_load_on_another_kernel);
-	tcase_add_test(tc, test_ram_that_is_no_path);
-	tcase_add_test(tc, test_names_of_ram);
-	tcase_add_test(tc, test_load_in_a_process_that_ends);
-	tcase_add_test(tc, test_device_that_does_not_drain);
-	tcase_add_test(tc, test_time_limit);
-	tcase_add_test(tc, test_devices_that_differ);
-	suite_add_tcase(suite, tc);
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)

@@ -38,7 +38,7 @@ static void says(const char *text)
 	ck_assert_msg(strstr(output, text), "'%s' is not in:\n%s", text, output);
 }
 
-START_TEST(test_person)
+TEST(person)
 {
 	struct error err;
 
@@ -51,7 +51,6 @@ START_TEST(test_person)
 	says("\ncpu@0\n");
 	says("    ram-size-bytes       67108864 (0x4000000)");
 }
-END_TEST
 
 static struct json_object *member(struct json_object *object, const char *name)
 {
@@ -61,7 +60,7 @@ static struct json_object *member(struct json_object *object, const char *name)
 	return value;
 }
 
-START_TEST(test_program)
+TEST(program)
 {
 	struct json_object *tree;
 	struct error err;
@@ -78,10 +77,9 @@ START_TEST(test_program)
 	ck_assert_int_gt(json_object_get_int64(member(member(tree, "vmm"), "saved-at-ns")), 0);
 	json_object_put(tree);
 }
-END_TEST
 
 /* Names of files and VMs are in UTF-8: programs get them as they are, terminals what is harmless. */
-START_TEST(test_utf8)
+TEST(utf8)
 {
 	static const struct {
 		const char *text, *json;
@@ -126,10 +124,9 @@ START_TEST(test_utf8)
 	close(fd);
 	unlink(path);
 }
-END_TEST
 
 /* What a newer build wrote is shown as far as it is understood. */
-START_TEST(test_newer)
+TEST(newer)
 {
 	struct snapshot *snap = sections_new();
 	struct state_row row = {"colour", 0, 4, 0, 0, 1, ST_REQUIRED, 0};
@@ -152,10 +149,9 @@ START_TEST(test_newer)
 	checkpoint_free(&ckpt);
 	sections_free(snap);
 }
-END_TEST
 
 /* A sample of all flipped bits, made to pass the checksum. */
-START_TEST(test_hostile)
+TEST(hostile)
 {
 	char path[] = "/tmp/stasis-inspect.XXXXXX";
 	int fd = mkstemp(path);
@@ -183,9 +179,8 @@ START_TEST(test_hostile)
 	unlink(path);
 	checkpoint_free(&ckpt);
 }
-END_TEST
 
-START_TEST(test_refused)
+TEST(refused)
 {
 	struct error err = {""};
 
@@ -195,20 +190,5 @@ START_TEST(test_refused)
 	ck_assert_ptr_nonnull(strstr(err.msg, "not a checkpoint"));
 	ck_assert_str_eq(output, "");
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("inspect");
-	TCase *tc = tcase_create("inspect");
-
-	tcase_set_timeout(tc, 100);
-	tcase_add_test(tc, test_person);
-	tcase_add_test(tc, test_program);
-	tcase_add_test(tc, test_utf8);
-	tcase_add_test(tc, test_newer);
-	tcase_add_test(tc, test_hostile);
-	tcase_add_test(tc, test_refused);
-	suite_add_tcase(suite, tc);
-	return unit_run(suite);
-}
+UNIT_MAIN(NULL, NULL)

@@ -134,7 +134,7 @@ static void setprop(const char *name, const void *value, int len)
 	ck_assert_int_eq(fdt_setprop(tree, 0, name, value, len), 0);
 }
 
-START_TEST(test_round_trip)
+TEST(round_trip)
 {
 	struct full_state full = pattern(), back;
 
@@ -142,9 +142,8 @@ START_TEST(test_round_trip)
 	load_ok(&full_state_desc, &back);
 	ck_assert_mem_eq(&full, &back, sizeof(full));
 }
-END_TEST
 
-START_TEST(test_cells_are_big_endian)
+TEST(cells_are_big_endian)
 {
 	struct full_state full = pattern();
 	int len;
@@ -160,10 +159,9 @@ START_TEST(test_cells_are_big_endian)
 	ck_assert_int_eq(len, 6);
 	ck_assert_str_eq(fdt_getprop(tree, 0, "type", &len), "full");
 }
-END_TEST
 
 /* New build, old checkpoint: the default. */
-START_TEST(test_added_row_defaults)
+TEST(added_row_defaults)
 {
 	struct state_row rows[STATE_MAX_ROWS];
 	struct state_desc older = older_desc(rows);
@@ -176,10 +174,9 @@ START_TEST(test_added_row_defaults)
 	full.added_flag = 1;
 	ck_assert_mem_eq(&full, &back, sizeof(full));
 }
-END_TEST
 
 /* Old build, new checkpoint: fine as long as the new state is not in use, else refused by name. */
-START_TEST(test_older_build)
+TEST(older_build)
 {
 	struct state_row rows[STATE_MAX_ROWS];
 	struct state_desc older = older_desc(rows);
@@ -200,9 +197,8 @@ START_TEST(test_older_build)
 	load_ok(&full_state_desc, &back);
 	ck_assert_mem_eq(&full, &back, sizeof(full));
 }
-END_TEST
 
-START_TEST(test_every_missing_row)
+TEST(every_missing_row)
 {
 	struct full_state full = pattern();
 
@@ -220,11 +216,10 @@ START_TEST(test_every_missing_row)
 	ck_assert_int_eq(fdt_delprop(tree, 0, "type"), 0);
 	load_refused(&full_state_desc, -EINVAL, "type");
 }
-END_TEST
 
 /* Every length but the right one; for variable rows every one that is no whole number or too long.
  */
-START_TEST(test_every_length)
+TEST(every_length)
 {
 	static const uint8_t zero[128];
 	struct full_state full = pattern(), back;
@@ -251,9 +246,8 @@ START_TEST(test_every_length)
 		}
 	}
 }
-END_TEST
 
-START_TEST(test_strings)
+TEST(strings)
 {
 	struct full_state full = pattern(), back;
 
@@ -278,9 +272,8 @@ START_TEST(test_strings)
 	memset(full.text, 'x', sizeof(full.text)); /* ours may not lack it either */
 	ck_assert_int_eq(save(&full_state_desc, &full, NULL), -EINVAL);
 }
-END_TEST
 
-START_TEST(test_refused)
+TEST(refused)
 {
 	struct state_desc careless = full_state_desc;
 	struct full_state full = pattern();
@@ -313,7 +306,6 @@ START_TEST(test_refused)
 	ck_assert_int_eq(save(&full_state_desc, &full, &err), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err.msg, "items"));
 }
-END_TEST
 
 /* A value that breaks the rules of its row is neither written nor taken. */
 static void breaks_rules(const struct full_state *full, const char *message)
@@ -335,7 +327,7 @@ static void breaks_rules(const struct full_state *full, const char *message)
 	load_refused(&full_state_desc, -EINVAL, message);
 }
 
-START_TEST(test_bool_and_padding)
+TEST(bool_and_padding)
 {
 	struct full_state full = pattern();
 
@@ -355,10 +347,9 @@ START_TEST(test_bool_and_padding)
 	full.pad[6] = 1;
 	breaks_rules(&full, "full: 'pad' is padding and not zero");
 }
-END_TEST
 
 /* Each constant that differs is in the message; other rows may differ. */
-START_TEST(test_constants)
+TEST(constants)
 {
 	struct full_state saved = pattern(), here = pattern();
 	struct error err = {""};
@@ -386,9 +377,8 @@ START_TEST(test_constants)
 				  "checkpoint has added-flag=on, this VM has off");
 	ck_assert_int_eq(state_compare(&full_state_desc, &saved, &here, NULL), -EINVAL);
 }
-END_TEST
 
-START_TEST(test_twice)
+TEST(twice)
 {
 	ck_assert_int_eq(fdt_create(tree, sizeof(tree)), 0);
 	ck_assert_int_eq(fdt_finish_reservemap(tree), 0);
@@ -399,10 +389,9 @@ START_TEST(test_twice)
 	ck_assert_int_eq(fdt_finish(tree), 0);
 	load_refused(&full_state_desc, -EINVAL, "'quad' comes twice");
 }
-END_TEST
 
 /* A tree too small for the state: an error, whatever the size. state_max_bytes() is enough. */
-START_TEST(test_room)
+TEST(room)
 {
 	struct full_state full = pattern();
 	struct error err;
@@ -423,9 +412,8 @@ START_TEST(test_room)
 	ck_assert_int_eq(fdt_end_node(tree), 0);
 	ck_assert_int_eq(fdt_finish(tree), 0);
 }
-END_TEST
 
-START_TEST(test_dump)
+TEST(dump)
 {
 	char *text = NULL;
 	size_t len;
@@ -443,27 +431,5 @@ START_TEST(test_dump)
 		strstr(text, "full.added_flag u64 x1 added default 0x1 bool constant\n"));
 	free(text);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("state");
-	TCase *tc = tcase_create("state");
-
-	tcase_set_timeout(tc, 60);
-	tcase_add_test(tc, test_round_trip);
-	tcase_add_test(tc, test_cells_are_big_endian);
-	tcase_add_test(tc, test_added_row_defaults);
-	tcase_add_test(tc, test_older_build);
-	tcase_add_test(tc, test_every_missing_row);
-	tcase_add_test(tc, test_every_length);
-	tcase_add_test(tc, test_strings);
-	tcase_add_test(tc, test_refused);
-	tcase_add_test(tc, test_bool_and_padding);
-	tcase_add_test(tc, test_constants);
-	tcase_add_test(tc, test_twice);
-	tcase_add_test(tc, test_room);
-	tcase_add_test(tc, test_dump);
-	suite_add_tcase(suite, tc);
-	return unit_run(suite);
-}
+UNIT_MAIN(NULL, NULL)

@@ -61,14 +61,13 @@ static int walk(const char *fault, int fails, struct error *err)
 	return steps_run(&table, NULL, &done, err);
 }
 
-START_TEST(test_order)
+TEST(order)
 {
 	struct error err;
 
 	ck_assert_int_eq(walk(NULL, 0, &err), 0);
 	ck_assert_str_eq(trace, "abc");
 }
-END_TEST
 
 static int stop_at_b(void *ctx, struct error *err)
 {
@@ -78,7 +77,7 @@ static int stop_at_b(void *ctx, struct error *err)
 }
 
 /* A step that is done when the procedure may not go on is undone with those before it. */
-START_TEST(test_may_go_on)
+TEST(may_go_on)
 {
 	static const struct step limited[] = {
 		{"a", run_a, undo_a}, {"b", run_b, undo_c}, {"c", run_c, NULL}};
@@ -99,10 +98,9 @@ START_TEST(test_may_go_on)
 	ck_assert_int_eq(steps_run(&two, &done, &done, &err), 0);
 	ck_assert_str_eq(trace, "ab");
 }
-END_TEST
 
 /* The failing step undoes itself; those before it are undone, last one first. */
-START_TEST(test_undo)
+TEST_RANGE(undo, 0, 4)
 {
 	static const char *const expected[] = {"abc", "a", "abA", "abcA"};
 	struct error err;
@@ -116,9 +114,8 @@ START_TEST(test_undo)
 		ck_assert_str_eq(err.msg, word);
 	}
 }
-END_TEST
 
-START_TEST(test_fault_strikes_once)
+TEST(fault_strikes_once)
 {
 	struct error err;
 
@@ -128,10 +125,9 @@ START_TEST(test_fault_strikes_once)
 	ck_assert_int_eq(walk("test/c:fail", 0, &err), 0);
 	ck_assert_str_eq(trace, "abc");
 }
-END_TEST
 
 /* What is done is undone, be it by the last step. */
-START_TEST(test_fault_after)
+TEST_RANGE(fault_after, 0, 3)
 {
 	static const char *const fault[] = {"test/a:fail-after", "test/b:fail-after",
 					    "test/c:fail-after"};
@@ -142,9 +138,8 @@ START_TEST(test_fault_after)
 	ck_assert_str_eq(trace, expected[_i]);
 	ck_assert_int_eq(walk(fault[_i], 0, &err), 0);
 }
-END_TEST
 
-START_TEST(test_fault_of_other_tables)
+TEST_RANGE(fault_of_other_tables, 0, 5)
 {
 	static const char *const other[] = {"load/c:fail", "test/d:fail", "test/c", "", "list"};
 	struct error err;
@@ -152,18 +147,16 @@ START_TEST(test_fault_of_other_tables)
 	ck_assert_int_eq(walk(other[_i], 0, &err), 0);
 	ck_assert_str_eq(trace, "abc");
 }
-END_TEST
 
-START_TEST(test_kill)
+TEST_SIGNAL(kill, SIGKILL, 0, 2)
 {
 	struct error err;
 
 	(void)!walk(_i ? "test/b:kill-after" : "test/b:kill", 0, &err);
 	ck_abort_msg("still alive");
 }
-END_TEST
 
-START_TEST(test_times)
+TEST(times)
 {
 	const struct steps_done done = {.took_ns = {1000, 2500, 3000999}};
 	char text[64], little[8];
@@ -172,10 +165,9 @@ START_TEST(test_times)
 			 "b 0.002 ms, c 3.000 ms");
 	ck_assert_str_eq(steps_times(&table, "a", &done, little, sizeof(little)), "a 0.001");
 }
-END_TEST
 
 /* Faults of a list strike one after another, each once. */
-START_TEST(test_fault_list)
+TEST(fault_list)
 {
 	static const char faults[] = "test/b:fail,test/a:fail-after,other/c:fail";
 	struct error err;
@@ -189,32 +181,13 @@ START_TEST(test_fault_list)
 	ck_assert_str_eq(trace, "abc");
 	ck_assert_int_eq(walk("test/c:fail", 0, &err), 0); /* the list has ended */
 }
-END_TEST
 
-START_TEST(test_list)
+TEST(list)
 {
 	unsetenv("STASIS_FAULT");
 	ck_assert(!steps_list_asked());
 	setenv("STASIS_FAULT", "list", 1);
 	ck_assert(steps_list_asked());
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("steps");
-	TCase *tc = tcase_create("steps");
-
-	tcase_add_test(tc, test_order);
-	tcase_add_test(tc, test_may_go_on);
-	tcase_add_loop_test(tc, test_undo, 0, 4);
-	tcase_add_test(tc, test_fault_strikes_once);
-	tcase_add_loop_test(tc, test_fault_after, 0, 3);
-	tcase_add_loop_test(tc, test_fault_of_other_tables, 0, 5);
-	tcase_add_loop_test_raise_signal(tc, test_kill, SIGKILL, 0, 2);
-	tcase_add_test(tc, test_times);
-	tcase_add_test(tc, test_fault_list);
-	tcase_add_test(tc, test_list);
-	suite_add_tcase(suite, tc);
-	return unit_run(suite);
-}
+UNIT_MAIN(NULL, NULL)

@@ -29,7 +29,7 @@ static void teardown(void)
 #define NOT_FOUND "CommandNotFound"
 #define EXPECTING "Expecting capabilities negotiation with 'qmp_capabilities'"
 
-START_TEST(greeting_and_negotiation)
+TEST(greeting_and_negotiation)
 {
 	int fd = client_connect(&f);
 	char greeting[256];
@@ -59,7 +59,6 @@ START_TEST(greeting_and_negotiation)
 			    "Capabilities negotiation is already complete, command ignored");
 	close(fd);
 }
-END_TEST
 
 /* The words are those that QEMU 10.0 answered to the same requests. */
 static const struct {
@@ -116,7 +115,7 @@ static const struct {
 	{"{\"execute\": }\n", GENERIC, "JSON parse error, expecting value"},
 };
 
-START_TEST(error_wording)
+TEST_EACH(error_wording, wording)
 {
 	int fd = client_open(&f);
 
@@ -126,7 +125,6 @@ START_TEST(error_wording)
 	client_expect(fd, "{\"return\":{\"enabled\":true,\"present\":true}}");
 	close(fd);
 }
-END_TEST
 
 static const struct {
 	const char *command, *answer;
@@ -144,7 +142,7 @@ static const struct {
 	 "\"target\":\"x86_64\",\"props\":{\"socket-id\":0,\"core-id\":1,\"thread-id\":0}}]"},
 };
 
-START_TEST(query)
+TEST_EACH(query, queries)
 {
 	int fd = client_open(&f);
 	char text[600];
@@ -155,9 +153,8 @@ START_TEST(query)
 	client_expect(fd, text);
 	close(fd);
 }
-END_TEST
 
-START_TEST(query_commands)
+TEST(query_commands)
 {
 	static const char *const names[] = {"qmp_capabilities",
 					    "query-version",
@@ -207,9 +204,8 @@ START_TEST(query_commands)
 	json_object_put(line);
 	close(fd);
 }
-END_TEST
 
-START_TEST(cprinfo)
+TEST(cprinfo)
 {
 	int fd = client_open(&f);
 	char want[1000];
@@ -232,9 +228,8 @@ START_TEST(cprinfo)
 	client_expect(fd, want);
 	close(fd);
 }
-END_TEST
 
-START_TEST(cprinfo_loaded)
+TEST(cprinfo_loaded)
 {
 	struct json_object *line, *loaded;
 	int fd = client_open(&f);
@@ -248,9 +243,8 @@ START_TEST(cprinfo_loaded)
 	json_object_put(line);
 	close(fd);
 }
-END_TEST
 
-START_TEST(cprinfo_needs_suspend)
+TEST(cprinfo_needs_suspend)
 {
 	struct json_object *line, *refused;
 	int fd = client_open(&f);
@@ -265,7 +259,6 @@ START_TEST(cprinfo_needs_suspend)
 	json_object_put(line);
 	close(fd);
 }
-END_TEST
 
 static const char *const ids[] = {
 	"1",
@@ -285,7 +278,7 @@ static const char *const ids[] = {
 	"\"\"",
 };
 
-START_TEST(id_is_echoed)
+TEST_EACH(id_is_echoed, ids)
 {
 	int fd = client_open(&f);
 	char text[200];
@@ -303,9 +296,8 @@ START_TEST(id_is_echoed)
 	client_expect(fd, text);
 	close(fd);
 }
-END_TEST
 
-START_TEST(split_and_joined)
+TEST(split_and_joined)
 {
 	static const char joined[] = "{\"execute\":\"query-kvm\",\"id\":1}"
 				     "{\"execute\":\"query-kvm\",\"id\":2}\n\n"
@@ -327,10 +319,9 @@ START_TEST(split_and_joined)
 	}
 	close(fd);
 }
-END_TEST
 
 /* What an event is made of, and that it comes before the reply that it belongs to. */
-START_TEST(events)
+TEST(events)
 {
 	int fd = client_open(&f);
 	const time_t before = time(NULL);
@@ -375,9 +366,8 @@ START_TEST(events)
 	client_expect(fd, "{\"event\":\"STOP\"}");
 	close(fd);
 }
-END_TEST
 
-START_TEST(quit)
+TEST(quit)
 {
 	int fd = client_open(&f);
 
@@ -389,9 +379,8 @@ START_TEST(quit)
 	ck_assert_ptr_null(client_line(fd));
 	close(fd);
 }
-END_TEST
 
-START_TEST(cprsave)
+TEST(cprsave)
 {
 	int fd = client_open(&f);
 
@@ -417,9 +406,8 @@ START_TEST(cprsave)
 	ck_assert_uint_eq(fake_cpr.timeout_ns, 2500000000);
 	ck_assert_int_eq(f.vm.exit_status, 0);
 }
-END_TEST
 
-START_TEST(cprload_accepts_disks)
+TEST(cprload_accepts_disks)
 {
 	int fd = client_open(&f);
 
@@ -440,9 +428,8 @@ START_TEST(cprload_accepts_disks)
 	ck_assert_str_eq(fake_cpr.accepted, "disk0 disk1 ");
 	ck_assert_str_eq(fake_cpr.file, "/d/c");
 }
-END_TEST
 
-START_TEST(cprsave_defaults)
+TEST(cprsave_defaults)
 {
 	int fd = client_open(&f);
 
@@ -458,9 +445,8 @@ START_TEST(cprsave_defaults)
 	ck_assert_uint_eq(fake_cpr.timeout_ns, 10000000000);
 	ck_assert_int_eq(f.vm.exit_status, CPR_EXIT_REBOOT);
 }
-END_TEST
 
-START_TEST(cprload)
+TEST(cprload)
 {
 	int fd = client_open(&f);
 
@@ -476,10 +462,9 @@ START_TEST(cprload)
 	client_expect_error(fd, GENERIC, "cprload: the guest has run in this process");
 	close(fd);
 }
-END_TEST
 
 /* Commands and a hang-up in one go: all are answered. */
-START_TEST(half_closed_client)
+TEST(half_closed_client)
 {
 	int fd = client_connect(&f);
 
@@ -491,7 +476,6 @@ START_TEST(half_closed_client)
 	ck_assert_ptr_null(client_line(fd));
 	close(fd);
 }
-END_TEST
 
 static void drain(int fd)
 {
@@ -502,7 +486,7 @@ static void drain(int fd)
 }
 
 /* Far more events than socket and queue take: the VM goes on, and the next client is served. */
-START_TEST(client_that_does_not_read)
+TEST(client_that_does_not_read)
 {
 	int fd = client_open(&f), next;
 
@@ -514,10 +498,9 @@ START_TEST(client_that_does_not_read)
 	close(fd);
 	close(next);
 }
-END_TEST
 
 /* A client that reads late, yet does read, gets every byte. */
-START_TEST(slow_reader_gets_all)
+TEST(slow_reader_gets_all)
 {
 	int fd = client_open(&f);
 
@@ -527,10 +510,9 @@ START_TEST(slow_reader_gets_all)
 		client_expect(fd, "{\"event\":\"STOP\"}");
 	close(fd);
 }
-END_TEST
 
 /* The VM's end does not wait for ever for a client that does not read its last words. */
-START_TEST(quit_with_client_that_does_not_read)
+TEST(quit_with_client_that_does_not_read)
 {
 	int fd = client_open(&f);
 
@@ -540,9 +522,8 @@ START_TEST(quit_with_client_that_does_not_read)
 	fixture_join(&f);
 	close(fd);
 }
-END_TEST
 
-START_TEST(garbage)
+TEST(garbage)
 {
 	int fd = client_open(&f);
 
@@ -557,10 +538,9 @@ START_TEST(garbage)
 	client_expect(fd, "{\"return\":{\"name\":\"vm1\"}}");
 	close(fd);
 }
-END_TEST
 
 /* An error message is cut at its limit, even inside a character: the line stays valid JSON. */
-START_TEST(long_names)
+TEST(long_names)
 {
 	int fd = client_open(&f);
 	struct json_object *line;
@@ -576,7 +556,6 @@ START_TEST(long_names)
 	}
 	close(fd);
 }
-END_TEST
 
 /* Sockets in the way. These tests bring up a second server on a path of their own. */
 
@@ -609,7 +588,7 @@ static int bind_other(void)
 	return fd;
 }
 
-START_TEST(stale_socket_is_replaced)
+TEST(stale_socket_is_replaced)
 {
 	struct qmp *qmp;
 	struct error err;
@@ -623,9 +602,8 @@ START_TEST(stale_socket_is_replaced)
 	loop_close(&other_vm.loop);
 	ck_assert_int_ne(access(other_path, F_OK), 0);
 }
-END_TEST
 
-START_TEST(live_socket_is_refused)
+TEST(live_socket_is_refused)
 {
 	struct qmp *qmp;
 	struct error err = {""};
@@ -639,9 +617,8 @@ START_TEST(live_socket_is_refused)
 	unlink(other_path);
 	loop_close(&other_vm.loop);
 }
-END_TEST
 
-START_TEST(file_in_the_way_is_refused)
+TEST(file_in_the_way_is_refused)
 {
 	struct qmp *qmp;
 	struct error err = {""};
@@ -655,9 +632,8 @@ START_TEST(file_in_the_way_is_refused)
 	unlink(path);
 	loop_close(&other_vm.loop);
 }
-END_TEST
 
-START_TEST(successor_keeps_its_socket)
+TEST(successor_keeps_its_socket)
 {
 	struct qmp *qmp;
 	struct error err;
@@ -676,9 +652,8 @@ START_TEST(successor_keeps_its_socket)
 	unlink(other_path);
 	unlink(kept);
 }
-END_TEST
 
-START_TEST(path_too_long)
+TEST(path_too_long)
 {
 	char path[200];
 	struct qmp *qmp;
@@ -692,47 +667,5 @@ START_TEST(path_too_long)
 	ck_assert_int_lt(qmp_open(&qmp, &other_vm, &err), 0);
 	ck_assert_msg(strstr(err.msg, "at most 107 bytes"), "%s", err.msg);
 }
-END_TEST
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-int main(void)
-{
-	const TTest *const tests[] = {
-		greeting_and_negotiation,
-		query_commands,
-		cprinfo,
-		cprinfo_loaded,
-		cprinfo_needs_suspend,
-		split_and_joined,
-		events,
-		quit,
-		cprsave,
-		cprsave_defaults,
-		cprload,
-		cprload_accepts_disks,
-		half_closed_client,
-		client_that_does_not_read,
-		slow_reader_gets_all,
-		quit_with_client_that_does_not_read,
-		garbage,
-		long_names,
-		stale_socket_is_replaced,
-		live_socket_is_refused,
-		file_in_the_way_is_refused,
-		successor_keeps_its_socket,
-		path_too_long,
-	};
-	Suite *suite = suite_create("qmp");
-	TCase *tcase = tcase_create("all");
-
-	suite_add_tcase(suite, tcase);
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 60);
-	for (size_t i = 0; i < COUNT(tests); i++)
-		tcase_add_test(tcase, tests[i]);
-	tcase_add_loop_test(tcase, error_wording, 0, COUNT(wording));
-	tcase_add_loop_test(tcase, query, 0, COUNT(queries));
-	tcase_add_loop_test(tcase, id_is_echoed, 0, COUNT(ids));
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)

@@ -39,7 +39,7 @@ static void close_all(void)
 		close(client[i]);
 }
 
-START_TEST(all_are_served)
+TEST(all_are_served)
 {
 	open_all();
 	for (int i = CLIENTS; i-- > 0;)
@@ -48,9 +48,8 @@ START_TEST(all_are_served)
 		client_expect(client[i], NAME_IS);
 	close_all();
 }
-END_TEST
 
-START_TEST(events_go_to_all)
+TEST(events_go_to_all)
 {
 	open_all();
 	client_send(client[3], "{\"execute\":\"stop\"}");
@@ -60,10 +59,9 @@ START_TEST(events_go_to_all)
 	client_expect_silence(client[0]);
 	close_all();
 }
-END_TEST
 
 /* Negotiation, half an object and an error that skips to the line's end are each client's own. */
-START_TEST(each_has_its_own_state)
+TEST(each_has_its_own_state)
 {
 	int first = client_open(&f), second = client_connect(&f), third = client_open(&f);
 
@@ -85,9 +83,8 @@ START_TEST(each_has_its_own_state)
 	close(second);
 	close(third);
 }
-END_TEST
 
-START_TEST(ninth_is_told)
+TEST(ninth_is_told)
 {
 	int ninth;
 
@@ -109,10 +106,9 @@ START_TEST(ninth_is_told)
 	}
 	close_all();
 }
-END_TEST
 
 /* Far more than socket and queue hold, written before the first answer is read. */
-START_TEST(much_is_asked_at_once)
+TEST(much_is_asked_at_once)
 {
 	static char text[300 * 48];
 	struct json_object *line;
@@ -131,7 +127,6 @@ START_TEST(much_is_asked_at_once)
 	}
 	close(fd);
 }
-END_TEST
 
 /* Writes until the server has taken nothing for a while; how many bytes of the request's copies. */
 static size_t write_until_stuck(int fd, const char *request)
@@ -152,7 +147,7 @@ static size_t write_until_stuck(int fd, const char *request)
 }
 
 /* It is not read from until it reads, the others are served, and it gets every answer in the end. */
-START_TEST(client_that_only_writes)
+TEST(client_that_only_writes)
 {
 	static const char request[] = "{\"execute\":\"query-commands\"}";
 	int fd = client_open(&f), other;
@@ -173,10 +168,9 @@ START_TEST(client_that_only_writes)
 	json_object_put(client_line(fd));
 	close(fd);
 }
-END_TEST
 
 /* Each is an error, as from QEMU, and nothing else comes of them. */
-START_TEST(five_thousand_strays)
+TEST(five_thousand_strays)
 {
 	char strays[5000];
 	int fd = client_open(&f);
@@ -189,10 +183,9 @@ START_TEST(five_thousand_strays)
 	client_expect(fd, NAME_IS);
 	close(fd);
 }
-END_TEST
 
 /* Answers that are still to be sent when the client has nothing more to say are sent. */
-START_TEST(half_closed_with_much_to_come)
+TEST(half_closed_with_much_to_come)
 {
 	int fd = client_open(&f);
 
@@ -208,10 +201,9 @@ START_TEST(half_closed_with_much_to_come)
 	ck_assert_ptr_null(client_line(fd));
 	close(fd);
 }
-END_TEST
 
 /* Events cannot wait: who reads none of them for long is cut off, the others get them all. */
-START_TEST(client_that_reads_no_events)
+TEST(client_that_reads_no_events)
 {
 	int deaf = client_open(&f), other = client_open(&f);
 	char buf[65536];
@@ -226,10 +218,9 @@ START_TEST(client_that_reads_no_events)
 	close(deaf);
 	close(other);
 }
-END_TEST
 
 /* The reply tells all of them, and the end does not wait for ever for the one that does not read. */
-START_TEST(quit_with_all)
+TEST(quit_with_all)
 {
 	open_all();
 	fixture_events(&f, 2500);
@@ -243,10 +234,9 @@ START_TEST(quit_with_all)
 	fixture_join(&f);
 	close_all();
 }
-END_TEST
 
 /* One client's long cprsave: the others may ask, not change, and one of them ends it. */
-START_TEST(save_is_watched_and_cancelled)
+TEST(save_is_watched_and_cancelled)
 {
 	struct json_object *line;
 	int saver = client_open(&f), other = client_open(&f), late;
@@ -287,10 +277,9 @@ START_TEST(save_is_watched_and_cancelled)
 	close(other);
 	close(late);
 }
-END_TEST
 
 /* Who asked for it has gone, and all places are taken: it is carried out nevertheless, once. */
-START_TEST(saver_hangs_up)
+TEST(saver_hangs_up)
 {
 	open_all();
 	atomic_store(&fake_cpr.save_is_long, true);
@@ -309,25 +298,5 @@ START_TEST(saver_hangs_up)
 	fixture_join(&f);
 	ck_assert_str_eq(fake_cpr.file, "/d/x");
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		all_are_served,
-		events_go_to_all,
-		each_has_its_own_state,
-		ninth_is_told,
-		much_is_asked_at_once,
-		client_that_only_writes,
-		five_thousand_strays,
-		half_closed_with_much_to_come,
-		client_that_reads_no_events,
-		quit_with_all,
-		save_is_watched_and_cancelled,
-		saver_hangs_up,
-	};
-
-	return unit_run_case("qmp-clients", tests, sizeof(tests) / sizeof(tests[0]), setup,
-			     teardown, 60);
-}
+UNIT_MAIN(setup, teardown)

@@ -82,7 +82,7 @@ static void expect(int fd, const char *json)
 	client_expect(fd, quoted(json));
 }
 
-START_TEST(query)
+TEST_EACH(query, queries)
 {
 	int fd = client_open(&f);
 	char text[4096];
@@ -93,9 +93,8 @@ START_TEST(query)
 	expect(fd, text);
 	close(fd);
 }
-END_TEST
 
-START_TEST(set_link)
+TEST(set_link)
 {
 	int fd = client_open(&f);
 
@@ -114,9 +113,8 @@ START_TEST(set_link)
 	client_expect_error(fd, "GenericError", "Parameter 'up' is missing");
 	close(fd);
 }
-END_TEST
 
-START_TEST(announce_self)
+TEST(announce_self)
 {
 	int fd = client_open(&f);
 
@@ -133,7 +131,6 @@ START_TEST(announce_self)
 	ck_assert(fake_devices.announced[0] == 1 && fake_devices.announced[1] == 2);
 	close(fd);
 }
-END_TEST
 
 static const struct {
 	const char *arguments, *desc;
@@ -150,7 +147,7 @@ static const struct {
 	{"{'device':'root'}", "Parameter 'size' is missing"},
 };
 
-START_TEST(block_resize)
+TEST_EACH(block_resize, resizes)
 {
 	int fd = client_open(&f);
 	char text[200];
@@ -165,9 +162,8 @@ START_TEST(block_resize)
 	ck_assert_uint_eq(fake_devices.disk_bytes, resizes[_i].desc ? 1 << 20 : 2 << 20);
 	close(fd);
 }
-END_TEST
 
-START_TEST(query_chardev)
+TEST(query_chardev)
 {
 	int fd = client_open(&f);
 	char text[400];
@@ -181,7 +177,6 @@ START_TEST(query_chardev)
 	expect(fd, text);
 	close(fd);
 }
-END_TEST
 
 /* What devices raise. */
 static const struct {
@@ -205,7 +200,7 @@ static const struct {
 	 "{'event':'VFIO_DEVICE_ERROR','data':{'id':'nvme','reason':'release-requested'}}"},
 };
 
-START_TEST(event)
+TEST_EACH(event, events)
 {
 	int fd = client_open(&f);
 
@@ -213,20 +208,5 @@ START_TEST(event)
 	expect(fd, events[_i].json);
 	close(fd);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("qmp-devices");
-	TCase *tcase = tcase_create("qmp-devices");
-
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_add_loop_test(tcase, query, 0, sizeof(queries) / sizeof(queries[0]));
-	tcase_add_test(tcase, set_link);
-	tcase_add_test(tcase, announce_self);
-	tcase_add_loop_test(tcase, block_resize, 0, sizeof(resizes) / sizeof(resizes[0]));
-	tcase_add_test(tcase, query_chardev);
-	tcase_add_loop_test(tcase, event, 0, sizeof(events) / sizeof(events[0]));
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)

@@ -136,17 +136,16 @@ static const struct {
 	{"[\"\\u12\"]{}", ERR "invalid escape sequence in string;{};"},
 };
 
-START_TEST(whole)
+TEST_EACH(whole, rows)
 {
 	char transcript[256] = "";
 
 	feed(rows[_i].in, strlen(rows[_i].in), transcript, sizeof(transcript));
 	ck_assert_str_eq(transcript, rows[_i].out);
 }
-END_TEST
 
 /* However the bytes are cut, the same comes out. */
-START_TEST(split_in_two)
+TEST_EACH(split_in_two, rows)
 {
 	const size_t len = strlen(rows[_i].in);
 
@@ -160,9 +159,8 @@ START_TEST(split_in_two)
 		json_in_reset(&in);
 	}
 }
-END_TEST
 
-START_TEST(split_at_every_byte)
+TEST_EACH(split_at_every_byte, rows)
 {
 	char transcript[256] = "";
 
@@ -170,16 +168,14 @@ START_TEST(split_at_every_byte)
 		feed(rows[_i].in + i, 1, transcript, sizeof(transcript));
 	ck_assert_str_eq(transcript, rows[_i].out);
 }
-END_TEST
 
-START_TEST(nul_byte)
+TEST(nul_byte)
 {
 	char transcript[256] = "";
 
 	feed("{\"a\":\"b\0c\"}\n{}", 14, transcript, sizeof(transcript));
 	ck_assert_str_eq(transcript, ERR "stray '\\u0000';" ERR "expecting value;{};");
 }
-END_TEST
 
 static void feed_many(char c, size_t count, char *transcript, size_t size)
 {
@@ -190,7 +186,7 @@ static void feed_many(char c, size_t count, char *transcript, size_t size)
 		feed(piece, sizeof(piece), transcript, size);
 }
 
-START_TEST(depth_bomb)
+TEST(depth_bomb)
 {
 	char transcript[256] = "";
 
@@ -204,9 +200,8 @@ START_TEST(depth_bomb)
 	feed("{}", 2, transcript, sizeof(transcript));
 	ck_assert_str_eq(transcript, "!JSON nesting depth limit exceeded;{};");
 }
-END_TEST
 
-START_TEST(giant_string)
+TEST(giant_string)
 {
 	char transcript[256] = "";
 
@@ -215,9 +210,8 @@ START_TEST(giant_string)
 	feed("\"}{}", 4, transcript, sizeof(transcript));
 	ck_assert_str_eq(transcript, "!JSON token size limit exceeded;{};");
 }
-END_TEST
 
-START_TEST(giant_blank)
+TEST(giant_blank)
 {
 	char transcript[256] = "";
 
@@ -231,9 +225,8 @@ START_TEST(giant_blank)
 	feed("{}", 2, transcript, sizeof(transcript));
 	ck_assert_str_eq(transcript, "{};");
 }
-END_TEST
 
-START_TEST(giant_list)
+TEST(giant_list)
 {
 	char transcript[8192] = "";
 
@@ -249,10 +242,9 @@ START_TEST(giant_list)
 	feed("]{}", 3, transcript, sizeof(transcript));
 	ck_assert_str_eq(transcript, ERR "too many values;{};");
 }
-END_TEST
 
 /* The longest message that there may be, in each place where its text is kept. */
-START_TEST(longest)
+TEST(longest)
 {
 	static char text[JSON_IN_MAX_BYTES], transcript[2 * JSON_IN_MAX_BYTES];
 
@@ -272,10 +264,9 @@ START_TEST(longest)
 		feed(text + at, 4096, transcript + 36, sizeof(transcript) - 36);
 	ck_assert_uint_eq(strlen(transcript + 36), sizeof(text) + 1);
 }
-END_TEST
 
 /* Any mutation: no crash, no stall, and after a control byte the next object is served. */
-START_TEST(mutations)
+TEST(mutations)
 {
 	static const char seed[] = "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/a\\u00e9\","
 				   "\"n\":[1,-2.5e3,true,null]},\"id\":{\"x\":\"\303\251\"}}\n";
@@ -304,26 +295,5 @@ START_TEST(mutations)
 			      transcript);
 	}
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("qmp/json_in");
-	TCase *tcase = tcase_create("all");
-	const int nrows = (int)(sizeof(rows) / sizeof(rows[0]));
-
-	suite_add_tcase(suite, tcase);
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 60);
-	tcase_add_loop_test(tcase, whole, 0, nrows);
-	tcase_add_loop_test(tcase, split_in_two, 0, nrows);
-	tcase_add_loop_test(tcase, split_at_every_byte, 0, nrows);
-	tcase_add_test(tcase, nul_byte);
-	tcase_add_test(tcase, depth_bomb);
-	tcase_add_test(tcase, giant_string);
-	tcase_add_test(tcase, giant_blank);
-	tcase_add_test(tcase, giant_list);
-	tcase_add_test(tcase, longest);
-	tcase_add_test(tcase, mutations);
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)

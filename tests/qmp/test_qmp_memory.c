@@ -20,7 +20,7 @@ void *__wrap_calloc(size_t n, size_t bytes);
 void *__wrap_realloc(void *old, size_t bytes);
 
 static struct fixture f;
-static atomic_int left; /* allocations of the server's thread until one fails; -1: none does */
+static atomic_int left = -1; /* allocations of the server's thread until one fails; -1: none does */
 static atomic_bool has_failed;
 
 static bool fails(void)
@@ -121,7 +121,7 @@ static void talk(const char *command)
 	close(fd);
 }
 
-START_TEST(each_allocation_fails)
+TEST_EACH(each_allocation_fails, request)
 {
 	const bool ends = !strcmp(request[_i], "quit\"") || !strncmp(request[_i], "cprsave", 7);
 	int n = 0, fd;
@@ -145,10 +145,9 @@ START_TEST(each_allocation_fails)
 	} while (atomic_load(&has_failed));
 	ck_assert_int_gt(n, 3); /* some did fail */
 }
-END_TEST
 
 /* An event that nobody can be told costs its listeners the connection: none believes to have them all. */
-START_TEST(event_fails)
+TEST(event_fails)
 {
 	int fd, deaf;
 
@@ -167,17 +166,5 @@ START_TEST(event_fails)
 	close(deaf);
 	fixture_stop(&f);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("qmp-memory");
-	TCase *tcase = tcase_create("all");
-
-	atomic_store(&left, -1);
-	suite_add_tcase(suite, tcase);
-	tcase_set_timeout(tcase, 60);
-	tcase_add_loop_test(tcase, each_allocation_fails, 0, sizeof(request) / sizeof(request[0]));
-	tcase_add_test(tcase, event_fails);
-	return unit_run(suite);
-}
+UNIT_MAIN(NULL, NULL)

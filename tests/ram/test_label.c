@@ -45,7 +45,7 @@ static void set_sequence(size_t at, uint64_t sequence)
 	memcpy(media + at + RECORD_BYTES - 16, hash.digest, 16);
 }
 
-START_TEST(layout)
+TEST(layout)
 {
 	struct label label = saved_label(7, 0x112233400000);
 
@@ -59,9 +59,8 @@ START_TEST(layout)
 	set_sequence(0, 1); /* hashes by itself */
 	assert_media(&label);
 }
-END_TEST
 
-START_TEST(nothing_is_no_label)
+TEST(nothing_is_no_label)
 {
 	struct label none = {.state = LABEL_NONE};
 
@@ -69,9 +68,8 @@ START_TEST(nothing_is_no_label)
 	memset(media, 0xff, sizeof(media));
 	assert_media(&none);
 }
-END_TEST
 
-START_TEST(newer_counts)
+TEST(newer_counts)
 {
 	struct label label;
 
@@ -85,9 +83,8 @@ START_TEST(newer_counts)
 		assert_media(&label);
 	}
 }
-END_TEST
 
-START_TEST(sequence_wraps)
+TEST(sequence_wraps)
 {
 	struct label label = saved_label(1, 2 * MIB);
 
@@ -102,7 +99,6 @@ START_TEST(sequence_wraps)
 	ck_assert_int_eq(media[8], 4);
 	ck_assert_int_eq(media[SECOND_COPY + 8], 3);
 }
-END_TEST
 
 /* A write that stops after any byte, and one whose last cache lines arrive without the first. */
 static void check_torn(const uint8_t *before, const uint8_t *after, const struct label *older,
@@ -124,7 +120,7 @@ static void check_torn(const uint8_t *before, const uint8_t *after, const struct
 	assert_media(newer);
 }
 
-START_TEST(torn_writes)
+TEST(torn_writes)
 {
 	struct label older = saved_label(1, 2 * MIB), newer = {.state = LABEL_NONE};
 	uint8_t before[LABEL_MEDIA_BYTES], after[LABEL_MEDIA_BYTES];
@@ -143,9 +139,8 @@ START_TEST(torn_writes)
 		older = newer;
 	}
 }
-END_TEST
 
-START_TEST(flipped_bits)
+TEST(flipped_bits)
 {
 	struct label older = saved_label(1, 2 * MIB), newer = saved_label(2, 2 * MIB);
 	struct label none = {.state = LABEL_NONE};
@@ -165,10 +160,9 @@ START_TEST(flipped_bits)
 		media[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
 }
-END_TEST
 
 /* Valid by its hash, but not what any Stasis writes. */
-START_TEST(nonsense_is_no_label)
+TEST(nonsense_is_no_label)
 {
 	const struct {
 		size_t at;
@@ -186,7 +180,6 @@ START_TEST(nonsense_is_no_label)
 		assert_media(&none);
 	}
 }
-END_TEST
 
 static struct ram ram;
 
@@ -247,21 +240,19 @@ static void check_file(const char *path)
 	assert_same(&label, &saved);
 }
 
-START_TEST(on_disk)
+TEST(on_disk)
 {
 	check_file(fixture_path("ram"));
 }
-END_TEST
 
-START_TEST(on_tmpfs)
+TEST(on_tmpfs)
 {
 	fixture_mount("tmpfs", "size=64m");
 	check_file(fixture_path("fs/ram"));
 }
-END_TEST
 
 /* A bad page takes neither the label nor what it said last, whichever page it is. */
-START_TEST(one_page_lost)
+TEST(one_page_lost)
 {
 	struct ram_config config = {.path = fixture_path("ram"), .size_bytes = 4 * MIB};
 	struct label label, saved = saved_label(9, 4 * MIB), running = {.state = LABEL_RUNNING};
@@ -282,9 +273,8 @@ START_TEST(one_page_lost)
 	}
 	ram_close(&ram);
 }
-END_TEST
 
-START_TEST(peek_refused)
+TEST(peek_refused)
 {
 	const char *path = fixture_path("ram");
 	struct label label;
@@ -303,10 +293,9 @@ START_TEST(peek_refused)
 	assert_ok(peek(path, 0, 0, &label));
 	ck_assert_int_eq(label.state, LABEL_NONE);
 }
-END_TEST
 
 /* Three VMs in one file; each found by its offset, with and without its size. */
-START_TEST(peek_shared)
+TEST(peek_shared)
 {
 	const char *path = fixture_path("ram");
 	const uint64_t second = 6 * MIB, third = 16 * MIB;
@@ -329,10 +318,9 @@ START_TEST(peek_shared)
 	assert_ok(peek(path, 0, 2 * MIB, &label));
 	ck_assert_int_eq(label.state, LABEL_NONE);
 }
-END_TEST
 
 /* A guest that writes labels into its RAM deceives nobody. */
-START_TEST(peek_forged)
+TEST(peek_forged)
 {
 	const char *path = fixture_path("ram");
 	struct label forged = saved_label(0x66, 2 * MIB), label, want;
@@ -351,7 +339,6 @@ START_TEST(peek_forged)
 	assert_ok(peek(path, 0, 8 * MIB, &label));
 	assert_same(&label, &want);
 }
-END_TEST
 
 static int check_overlap(uint8_t vm, bool discard)
 {
@@ -368,7 +355,7 @@ static int spend_overlap(uint8_t vm)
 }
 
 /* A saved guest is not booted over because size= or offset= has changed. */
-START_TEST(overlap)
+TEST(overlap)
 {
 	const char *path = fixture_path("ram");
 	const uint64_t overlapping[][2] = {{4 * MIB, 4 * MIB},	/* smaller */
@@ -406,10 +393,9 @@ START_TEST(overlap)
 	assert_ok(peek(path, 4 * MIB, 8 * MIB, &label));
 	ck_assert_int_eq(label.state, LABEL_NONE);
 }
-END_TEST
 
 /* --discard-saved discards this VM's guest; another VM's is named and stays. */
-START_TEST(overlap_of_another_vm)
+TEST(overlap_of_another_vm)
 {
 	const char *path = fixture_path("ram");
 	struct label label, want = saved_label(2, 8 * MIB);
@@ -426,11 +412,10 @@ START_TEST(overlap_of_another_vm)
 	assert_ok(peek(path, 4 * MIB, 8 * MIB, &label));
 	assert_same(&label, &want);
 }
-END_TEST
 
 /* What looks like a label but lies in the RAM of a VM that runs is its guest's own writing: it
  * keeps nobody from booting and is not touched. */
-START_TEST(overlap_in_use)
+TEST(overlap_in_use)
 {
 	const char *path = fixture_path("ram");
 	struct label forged = saved_label(0x66, 14 * MIB), label;
@@ -451,15 +436,5 @@ START_TEST(overlap_in_use)
 	assert_refused(check_overlap(1, false), -EPERM, WORDS(path));
 	ram_close(&ram);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const test[] = {
-		layout,	     nothing_is_no_label,   newer_counts,	  sequence_wraps,
-		torn_writes, flipped_bits,	    nonsense_is_no_label, on_disk,
-		on_tmpfs,    peek_refused,	    peek_shared,	  peek_forged,
-		overlap,     overlap_of_another_vm, overlap_in_use,	  one_page_lost};
-
-	return fixture_main("label", test, sizeof(test) / sizeof(test[0]));
-}
+UNIT_MAIN(fixture_setup, fixture_teardown)

@@ -69,7 +69,7 @@ static void check_refuses_kexec(const char *path, const char *name)
 	ram_close(&ram);
 }
 
-START_TEST(memfd)
+TEST(memfd)
 {
 	struct ram_config config = config_of(NULL, 4 * MIB);
 
@@ -81,9 +81,8 @@ START_TEST(memfd)
 		       WORDS("memfd", "kexec"));
 	ram_close(&ram);
 }
-END_TEST
 
-START_TEST(disk_file)
+TEST(disk_file)
 {
 	const char *path = fixture_path("ram");
 	struct ram_config config = config_of(path, 4 * MIB);
@@ -100,9 +99,8 @@ START_TEST(disk_file)
 	unlink(path);
 	check_backend(path, "file", RAM_SURVIVES_KEXEC, 4096);
 }
-END_TEST
 
-START_TEST(tmpfs_file)
+TEST(tmpfs_file)
 {
 	const char *path = fixture_path("fs/ram");
 	struct stat st;
@@ -115,10 +113,9 @@ START_TEST(tmpfs_file)
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_msg(st.st_blocks == 0, "opening has allocated %ld blocks", (long)st.st_blocks);
 }
-END_TEST
 
 /* Huge pages for the guest, but not one for a label of 256 bytes. */
-START_TEST(tmpfs_huge)
+TEST(tmpfs_huge)
 {
 	struct ram_config config = config_of(fixture_path("fs/ram"), 4 * MIB);
 	struct stat st;
@@ -133,15 +130,13 @@ START_TEST(tmpfs_huge)
 	ck_assert_int_eq(st.st_blocks * 512, 4096 + 2 * (long)MIB);
 	ram_close(&ram);
 }
-END_TEST
 
-START_TEST(ramfs_file)
+TEST(ramfs_file)
 {
 	fixture_mount("ramfs", "");
 	check_backend(fixture_path("fs/ram"), "tmpfs", RAM_SURVIVES_PROCESS, 4096);
 	check_refuses_kexec(fixture_path("fs/ram"), "tmpfs");
 }
-END_TEST
 
 static void mount_overlay(const char *upper)
 {
@@ -155,16 +150,15 @@ static void mount_overlay(const char *upper)
 		      "mount -t overlay -o %s: %s", options, strerror(errno));
 }
 
-START_TEST(overlay_on_disk)
+TEST(overlay_on_disk)
 {
 	fixture_mkdir("up per");
 	fixture_mkdir("work");
 	mount_overlay(fixture_folder);
 	check_backend(fixture_path("overlay/ram"), "file", RAM_SURVIVES_KEXEC, 4096);
 }
-END_TEST
 
-START_TEST(overlay_on_tmpfs)
+TEST(overlay_on_tmpfs)
 {
 	fixture_mount("tmpfs", "size=64m");
 	fixture_mkdir("fs/up per");
@@ -176,7 +170,6 @@ START_TEST(overlay_on_tmpfs)
 	ck_assert_int_eq(umount2(fixture_path("fs"), MNT_DETACH), 0);
 	check_refuses_kexec(fixture_path("overlay/ram"), "tmpfs");
 }
-END_TEST
 
 /* ext4 in a file, mounted over a loop device. */
 static void mount_ext4(const char *image, const char *on)
@@ -192,15 +185,14 @@ static void mount_ext4(const char *image, const char *on)
 		      "mount: %s", strerror(errno));
 }
 
-START_TEST(ext4_in_a_file_on_disk)
+TEST(ext4_in_a_file_on_disk)
 {
 	mount_ext4(fixture_path("image"), "under");
 	check_backend(fixture_path("under/ram"), "file", RAM_SURVIVES_KEXEC, 4096);
 	loop_detach();
 }
-END_TEST
 
-START_TEST(ext4_in_a_file_on_tmpfs)
+TEST(ext4_in_a_file_on_tmpfs)
 {
 	int fd;
 
@@ -217,7 +209,6 @@ START_TEST(ext4_in_a_file_on_tmpfs)
 	ck_assert_int_eq(ram_fd_survives(loop_fd), RAM_SURVIVES_PROCESS);
 	loop_detach();
 }
-END_TEST
 
 /* --- hosts with volumes */
 static enum ram_survives disk_survives(void)
@@ -251,7 +242,7 @@ static void make_volume(void)
 	sys_file("block/dm-0/slaves/md0/dev", "9:0");
 }
 
-START_TEST(volume)
+TEST(volume)
 {
 	fixture_mount("tmpfs", "size=64m");
 	fixture_make_file(fixture_path("fs/image"), MIB);
@@ -268,9 +259,8 @@ START_TEST(volume)
 	sys_file("block/loop7/loop/backing_file", "/proc/version");
 	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_KEXEC);
 }
-END_TEST
 
-START_TEST(volume_in_ram)
+TEST(volume_in_ram)
 {
 	make_volume();
 	sys_device("zram0", "253:99");
@@ -284,7 +274,6 @@ START_TEST(volume_in_ram)
 	sys_file("block/md0/slaves/zram0/dev", "9:0");
 	ck_assert_int_eq(disk_survives(), RAM_SURVIVES_PROCESS);
 }
-END_TEST
 
 #define NR_HUGEPAGES "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 
@@ -302,7 +291,7 @@ static long set_hugepages(long more)
 	return before + more;
 }
 
-START_TEST(hugetlbfs_file)
+TEST(hugetlbfs_file)
 {
 	const char *path = fixture_path("fs/ram");
 	struct ram_config config = config_of(path, 4 * MIB);
@@ -319,9 +308,8 @@ START_TEST(hugetlbfs_file)
 	unlink(path);
 	set_hugepages(-3);
 }
-END_TEST
 
-START_TEST(sizes_refused)
+TEST(sizes_refused)
 {
 	const char *path = fixture_path("ram");
 	const uint64_t wrong[] = {0, 1, 4096, MIB, 3 * MIB, 2 * MIB + 4096, UINT64_MAX, 1ull << 63};
@@ -335,9 +323,8 @@ START_TEST(sizes_refused)
 		       WORDS("offset=", "path="));
 	ck_assert_msg(access(path, F_OK), "a refused size has created the file");
 }
-END_TEST
 
-START_TEST(other_size_refused)
+TEST(other_size_refused)
 {
 	const char *path = fixture_path("ram");
 
@@ -350,9 +337,8 @@ START_TEST(other_size_refused)
 	ck_assert_uint_eq(fixture_size(path), 6 * MIB + 8192);
 	assert_ok(try_open(config_of(path, 6 * MIB)));
 }
-END_TEST
 
-START_TEST(things_refused)
+TEST(things_refused)
 {
 	char path[600];
 
@@ -378,10 +364,9 @@ START_TEST(things_refused)
 		       -ENOENT, WORDS("saved", "not there"));
 	ck_assert_msg(access(fixture_path("saved"), F_OK), "memory was made for a saved guest");
 }
-END_TEST
 
 /* What cannot fit is refused before the file system is filled, and nothing stays behind. */
-START_TEST(no_space)
+TEST(no_space)
 {
 	const char *path = fixture_path("fs/ram");
 	struct error reason = {""};
@@ -414,10 +399,9 @@ START_TEST(no_space)
 		-ENOSPC, WORDS(path, "MiB left"));
 	ck_assert_msg(access(path, F_OK), "%s stays", path);
 }
-END_TEST
 
 /* No space is no half a file. */
-START_TEST(failed_creation_leaves_nothing)
+TEST(failed_creation_leaves_nothing)
 {
 	const char *path = fixture_path("ram");
 	struct rlimit limit = {.rlim_cur = 2 * MIB, .rlim_max = 2 * MIB};
@@ -427,9 +411,8 @@ START_TEST(failed_creation_leaves_nothing)
 	assert_refused(try_open(config_of(path, 4 * MIB)), -EFBIG, WORDS(path, "4202496"));
 	ck_assert_msg(access(path, F_OK), "%s stays", path);
 }
-END_TEST
 
-START_TEST(two_ranges_in_one_file)
+TEST(two_ranges_in_one_file)
 {
 	const char *path = fixture_path("ram");
 	const uint64_t second = 6 * MIB;
@@ -458,7 +441,6 @@ START_TEST(two_ranges_in_one_file)
 	b.has_offset = false;
 	assert_ok(try_open(b));
 }
-END_TEST
 
 /* Another process has [8 MiB, 12 MiB + label); says when it is there. */
 static pid_t start_holder(const char *path)
@@ -482,7 +464,7 @@ static pid_t start_holder(const char *path)
 	return pid;
 }
 
-START_TEST(locks_between_processes)
+TEST(locks_between_processes)
 {
 	const char *path = fixture_path("ram");
 	const uint64_t overlapping[][2] = {{8 * MIB, 4 * MIB},	{8 * MIB, 2 * MIB},
@@ -503,10 +485,9 @@ START_TEST(locks_between_processes)
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 	assert_ok(try_open(config_at(path, 8 * MIB, 4 * MIB)));
 }
-END_TEST
 
 /* A look takes nothing, and sees what is taken. */
-START_TEST(lock_only_looked_for)
+TEST(lock_only_looked_for)
 {
 	const char *path = fixture_path("ram");
 	struct ram_config config = config_at(path, 0, 2 * MIB);
@@ -523,10 +504,9 @@ START_TEST(lock_only_looked_for)
 	ram_close(&other);
 	assert_ok(try_open(config));
 }
-END_TEST
 
 /* A link to nothing is no place where a file can be made. */
-START_TEST(dangling_link)
+TEST(dangling_link)
 {
 	const char *path = fixture_path("link");
 
@@ -535,10 +515,9 @@ START_TEST(dangling_link)
 		       WORDS(path, "symbolic link that leads nowhere", "remove it"));
 	ck_assert_int_ne(access(path, F_OK), 0);
 }
-END_TEST
 
 /* A classic lock has an owner that can be named. */
-START_TEST(lock_of_another_program)
+TEST(lock_of_another_program)
 {
 	const char *path = fixture_path("ram");
 	struct flock lock = {.l_type = F_WRLCK, .l_start = 0, .l_len = 0};
@@ -552,32 +531,5 @@ START_TEST(lock_of_another_program)
 	assert_refused(try_open(config_of(path, 2 * MIB)), -EAGAIN, WORDS(path, who));
 	close(fd);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const test[] = {memfd,
-				     disk_file,
-				     tmpfs_file,
-				     tmpfs_huge,
-				     ramfs_file,
-				     overlay_on_disk,
-				     overlay_on_tmpfs,
-				     ext4_in_a_file_on_disk,
-				     ext4_in_a_file_on_tmpfs,
-				     volume,
-				     volume_in_ram,
-				     hugetlbfs_file,
-				     sizes_refused,
-				     other_size_refused,
-				     things_refused,
-				     no_space,
-				     failed_creation_leaves_nothing,
-				     two_ranges_in_one_file,
-				     locks_between_processes,
-				     lock_only_looked_for,
-				     dangling_link,
-				     lock_of_another_program};
-
-	return fixture_main("ram", test, sizeof(test) / sizeof(test[0]));
-}
+UNIT_MAIN(fixture_setup, fixture_teardown)

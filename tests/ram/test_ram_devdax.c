@@ -53,14 +53,13 @@ static void check_open(unsigned long align_bytes)
 	ck_assert_int_eq(daxctl_stand_in.refs, 0);
 }
 
-START_TEST(opens)
+TEST(opens)
 {
 	check_open(2 * MIB);
 	check_open(GIB);
 }
-END_TEST
 
-START_TEST(device_refused)
+TEST(device_refused)
 {
 	set_device(GIB, 2 * MIB);
 	assert_refused(open_at("/dev/null", 0, 2 * MIB), -ENODEV,
@@ -75,9 +74,8 @@ START_TEST(device_refused)
 	assert_refused(open_at(DEVICE, 0, 2 * MIB), -EINVAL, WORDS(DEVICE, "4096", "-a 2M"));
 	ck_assert_int_eq(daxctl_stand_in.refs, 0);
 }
-END_TEST
 
-START_TEST(sizes_refused)
+TEST(sizes_refused)
 {
 	set_device(64 * MIB, 2 * MIB);
 	assert_refused(open_at(DEVICE, 0, 64 * MIB), -EINVAL,
@@ -89,10 +87,9 @@ START_TEST(sizes_refused)
 	set_device(4 * GIB, GIB);
 	assert_refused(open_at(DEVICE, 0, 2 * MIB), -EINVAL, WORDS(DEVICE, "multiples"));
 }
-END_TEST
 
 /* File locks work on character devices. */
-START_TEST(locks)
+TEST(locks)
 {
 	int status;
 	pid_t pid;
@@ -114,10 +111,9 @@ START_TEST(locks)
 	ck_assert_int_eq(status, 0);
 	ram_close(&ram);
 }
-END_TEST
 
 /* Devices answer lseek() with whatever they like, and cannot punch holes. */
-START_TEST(hash_and_zero)
+TEST(hash_and_zero)
 {
 	uint8_t before[16], after[16];
 
@@ -133,9 +129,8 @@ START_TEST(hash_and_zero)
 	ck_assert_mem_eq(before, after, 16);
 	ram_close(&ram);
 }
-END_TEST
 
-START_TEST(peek_refused)
+TEST(peek_refused)
 {
 	struct ram_config config = {
 		.path = DEVICE, .size_bytes = 62 * MIB, .offset_bytes = 2 * MIB};
@@ -149,7 +144,6 @@ START_TEST(peek_refused)
 		       WORDS("/dev/null", "not a DAX device"));
 	ck_assert_int_eq(daxctl_stand_in.refs, 0);
 }
-END_TEST
 
 /* --- labels of other RAM on the device: in place of /dev/zero a file is mapped to be looked through */
 
@@ -211,7 +205,7 @@ static void close_media(void)
 	media_fd = -1;
 }
 
-START_TEST(scan_is_one_mapping)
+TEST(scan_is_one_mapping)
 {
 	const uint8_t id[16] = {1};
 
@@ -229,10 +223,9 @@ START_TEST(scan_is_one_mapping)
 	ck_assert_uint_eq(nmaps, 1);
 	close_media();
 }
-END_TEST
 
 /* A bad page is in nobody's way, and does not hide the labels after it; nor does one of two copies. */
-START_TEST(scan_meets_bad_pages)
+TEST(scan_meets_bad_pages)
 {
 	struct ram_config config = {.path = DEVICE, .size_bytes = 48 * MIB};
 	const uint8_t id[16] = {1};
@@ -253,13 +246,5 @@ START_TEST(scan_meets_bad_pages)
 	assert_refused(label_peek(&config, &label, &fixture_err), -EIO, WORDS(DEVICE, "read"));
 	close_media();
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const test[] = {
-		opens,	       device_refused, sizes_refused,	    locks,
-		hash_and_zero, peek_refused,   scan_is_one_mapping, scan_meets_bad_pages};
-
-	return fixture_main("ram_devdax", test, sizeof(test) / sizeof(test[0]));
-}
+UNIT_MAIN(fixture_setup, fixture_teardown)

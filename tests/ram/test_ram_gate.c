@@ -24,7 +24,7 @@ static void open_ram(const char *path)
 	assert_ok(ram_add_region(&ram, HIGH_GPA, 4 * MIB, &fixture_err));
 }
 
-START_TEST(regions_refused)
+TEST(regions_refused)
 {
 	struct ram_config config = {.size_bytes = RAM_BYTES};
 
@@ -50,9 +50,8 @@ START_TEST(regions_refused)
 		       WORDS("RAM layout"));
 	ram_close(&ram);
 }
-END_TEST
 
-START_TEST(gate_pointers)
+TEST(gate_pointers)
 {
 	const struct {
 		uint64_t gpa, size_bytes;
@@ -89,9 +88,8 @@ START_TEST(gate_pointers)
 	}
 	ram_close(&ram);
 }
-END_TEST
 
-START_TEST(gate_copies)
+TEST(gate_copies)
 {
 	uint8_t to[64], from[64];
 
@@ -116,9 +114,8 @@ START_TEST(gate_copies)
 	ck_assert_int_eq(ram_read(&ram, 3ull << 40, to, 0), 0);
 	ram_close(&ram);
 }
-END_TEST
 
-START_TEST(gpa_of)
+TEST(gpa_of)
 {
 	uint64_t gpa = 1;
 
@@ -132,7 +129,6 @@ START_TEST(gpa_of)
 	ck_assert(!ram_gpa_of(&ram, NULL, &gpa));
 	ram_close(&ram);
 }
-END_TEST
 
 /* The hash as xxHash itself has it of the bytes, piece by piece. */
 static void check_hash(void)
@@ -182,16 +178,15 @@ static void check_hash_and_zero(const char *path)
 	ram_close(&ram);
 }
 
-START_TEST(hash_and_zero)
+TEST(hash_and_zero)
 {
 	check_hash_and_zero(NULL);
 	check_hash_and_zero(fixture_path("ram"));
 	fixture_mount("ramfs", ""); /* can neither tell holes nor make them */
 	check_hash_and_zero(fixture_path("fs/ram"));
 }
-END_TEST
 
-START_TEST(holes_stay_holes)
+TEST(holes_stay_holes)
 {
 	uint8_t hash[16];
 
@@ -206,10 +201,9 @@ START_TEST(holes_stay_holes)
 	ck_assert_uint_eq(allocated_bytes(), 0);
 	ram_close(&ram);
 }
-END_TEST
 
 /* Whoever has a reference to a page, as the IOMMU has, goes on with that one. */
-START_TEST(pinned_pages_stay)
+TEST(pinned_pages_stay)
 {
 	struct iovec page;
 	uint8_t seen[4096];
@@ -230,10 +224,9 @@ START_TEST(pinned_pages_stay)
 	ck_assert_int_eq(seen[1], 7);
 	ram_close(&ram);
 }
-END_TEST
 
 /* Zeroing must not give back what a file on a disk has allocated for the guest. */
-START_TEST(zero_stays_allocated)
+TEST(zero_stays_allocated)
 {
 	open_ram(fixture_path("ram"));
 	memset(ram.hva, 1, RAM_BYTES);
@@ -242,10 +235,9 @@ START_TEST(zero_stays_allocated)
 	ck_assert_uint_ge(allocated_bytes(), RAM_BYTES);
 	ram_close(&ram);
 }
-END_TEST
 
 /* Only this VM's part of a file that holds more. */
-START_TEST(zero_and_hash_keep_to_the_range)
+TEST(zero_and_hash_keep_to_the_range)
 {
 	const uint64_t offset = 2 * MIB;
 	struct ram_config config = {.path = fixture_path("ram"),
@@ -267,7 +259,6 @@ START_TEST(zero_and_hash_keep_to_the_range)
 	check_hash();
 	ram_close(&ram);
 }
-END_TEST
 
 static volatile sig_atomic_t patched, not_ram;
 static uint64_t patched_gpa;
@@ -290,7 +281,7 @@ static void catch_sigbus(void)
 	ck_assert_int_eq(sigaction(SIGBUS, &action, NULL), 0);
 }
 
-START_TEST(truncated_file)
+TEST(truncated_file)
 {
 	volatile uint8_t *hva;
 	struct label label = {.state = LABEL_RUNNING};
@@ -323,11 +314,10 @@ START_TEST(truncated_file)
 	ck_assert_int_eq(not_ram, 0);
 	ram_close(&ram);
 }
-END_TEST
 
 /* A label that cannot be written is no success, even if nothing else was lost; nor is one that cannot be
  * read a RAM without a label. */
-START_TEST(truncated_label)
+TEST(truncated_label)
 {
 	struct label label = {.state = LABEL_RUNNING};
 
@@ -341,10 +331,9 @@ START_TEST(truncated_label)
 	ck_assert(!atomic_load(&ram.pages_replaced));
 	ram_close(&ram);
 }
-END_TEST
 
 /* With one page of it gone the label is read and written as before. */
-START_TEST(truncated_copy)
+TEST(truncated_copy)
 {
 	static const enum label_state next[] = {LABEL_SAVED, LABEL_RUNNING, LABEL_SAVED};
 	struct label label = {.state = LABEL_RUNNING};
@@ -369,11 +358,10 @@ START_TEST(truncated_copy)
 	assert_ok(label_peek(&peeked, &label, &fixture_err));
 	ck_assert_int_eq(label.state, LABEL_SAVED);
 }
-END_TEST
 
 /* Where pages are large, the patch takes both copies from the mapping: the one that is good is mapped
  * anew. */
-START_TEST(label_in_a_large_page)
+TEST(label_in_a_large_page)
 {
 	struct label label = {.state = LABEL_RUNNING};
 
@@ -387,9 +375,8 @@ START_TEST(label_in_a_large_page)
 	ck_assert_int_eq(label.state, LABEL_RUNNING);
 	ram_close(&ram);
 }
-END_TEST
 
-START_TEST(tmpfs_runs_full)
+TEST(tmpfs_runs_full)
 {
 	volatile uint8_t *hva;
 	size_t at;
@@ -407,9 +394,8 @@ START_TEST(tmpfs_runs_full)
 	ck_assert_uint_eq(patched_gpa, HIGH_GPA);
 	ram_close(&ram);
 }
-END_TEST
 
-START_TEST(patch_outside_ram)
+TEST(patch_outside_ram)
 {
 	uint64_t gpa;
 	int local = 0;
@@ -424,7 +410,6 @@ START_TEST(patch_outside_ram)
 	ram_close(&ram);
 	ck_assert(!ram_patch_hole(&ram, NULL, &gpa));
 }
-END_TEST
 
 static int refuse(void *opaque, uint64_t done_bytes, struct error *err)
 {
@@ -443,7 +428,7 @@ static int look(void *opaque, uint64_t done_bytes, struct error *err)
 }
 
 /* Each walk tells how far it is, and ends where the watch says so. */
-START_TEST(walks_are_watched)
+TEST(walks_are_watched)
 {
 	uint64_t seen = 0;
 	const struct ram_watch no = {refuse, &seen}, yes = {look, &seen};
@@ -463,18 +448,5 @@ START_TEST(walks_are_watched)
 	ck_assert_uint_eq(seen, RAM_BYTES);
 	ram_close(&ram);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const test[] = {regions_refused,	gate_pointers,
-				     gate_copies,	gpa_of,
-				     hash_and_zero,	holes_stay_holes,
-				     pinned_pages_stay, zero_stays_allocated,
-				     walks_are_watched, zero_and_hash_keep_to_the_range,
-				     truncated_file,	truncated_label,
-				     truncated_copy,	label_in_a_large_page,
-				     tmpfs_runs_full,	patch_outside_ram};
-
-	return fixture_main("ram_gate", test, sizeof(test) / sizeof(test[0]));
-}
+UNIT_MAIN(fixture_setup, fixture_teardown)

@@ -48,7 +48,7 @@ static void setup(void)
 	memset(&last, 0, sizeof(last));
 }
 
-START_TEST(finds)
+TEST(finds)
 {
 	uint8_t data[8] = {0};
 
@@ -69,9 +69,8 @@ START_TEST(finds)
 	ck_assert_uint_eq(last.value, 0x0201);
 	ck_assert_uint_eq(last.offset, 4);
 }
-END_TEST
 
-START_TEST(nothing_there)
+TEST(nothing_there)
 {
 	uint8_t data[8];
 
@@ -96,10 +95,9 @@ START_TEST(nothing_there)
 	}
 	ck_assert_ptr_null(last.who);
 }
-END_TEST
 
 /* A register of 4 bytes whose second byte is another's. */
-START_TEST(one_width)
+TEST(one_width)
 {
 	static const struct bus_ops wide = {.width = 4, .read = read_one, .write = write_one};
 	const struct bus_region region = {0xcf8, 1, &wide, "wide", &lock, "wide"};
@@ -119,9 +117,8 @@ START_TEST(one_width)
 	bus_access(&bus, BUS_PIO, 0xcf9, data, 4, true);
 	ck_assert_ptr_null(last.who);
 }
-END_TEST
 
-START_TEST(overlap)
+TEST(overlap)
 {
 	ck_assert_int_eq(add(0x60, 4, "first"), 0);
 	ck_assert_int_eq(add(0x64, 4, "second"), 0);
@@ -131,10 +128,9 @@ START_TEST(overlap)
 	ck_assert(strstr(err.msg, "second"));
 	ck_assert_int_eq(add(0x68, 1, "third"), 0);
 }
-END_TEST
 
 /* What one device has, on both buses. */
-START_TEST(del_all)
+TEST(del_all)
 {
 	static pthread_mutex_t others = PTHREAD_MUTEX_INITIALIZER;
 	const struct bus_region region = {0x62, 1, &ops, NULL, &others, "other"};
@@ -149,19 +145,5 @@ START_TEST(del_all)
 	ck_assert_uint_eq(bus.nregions[BUS_PIO], 1);
 	ck_assert_str_eq(bus.region[BUS_PIO][0].name, "other");
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("bus");
-	TCase *tcase = tcase_create("bus");
-
-	tcase_add_checked_fixture(tcase, setup, NULL);
-	tcase_add_test(tcase, finds);
-	tcase_add_test(tcase, nothing_there);
-	tcase_add_test(tcase, one_width);
-	tcase_add_test(tcase, overlap);
-	tcase_add_test(tcase, del_all);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, NULL)

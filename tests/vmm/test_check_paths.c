@@ -85,7 +85,7 @@ static const struct {
 	{SERIAL_FILE, MEMORY, NULL},
 };
 
-START_TEST(row)
+TEST_EACH(row, rows)
 {
 	static const char *const same[][2] = {
 		{"file", "file"}, {"file", "link"}, {"none", "./none"}, {"none", NULL /* whole */}};
@@ -113,25 +113,13 @@ START_TEST(row)
 		ck_assert_msg(!check_paths(&opt, &err), "%s", err.msg);
 	}
 }
-END_TEST
 
 /* Options that have no path, as by default. */
-START_TEST(no_paths)
+TEST(no_paths)
 {
 	ck_assert_int_eq(check_paths(&opt, &err), 0);
 	opt.serial.kind = CHARDEV_STDIO;
 	ck_assert_int_eq(check_paths(&opt, &err), 0);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("check-paths");
-	TCase *tcase = tcase_create("check-paths");
-
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_add_loop_test(tcase, row, 0, sizeof(rows) / sizeof(rows[0]));
-	tcase_add_test(tcase, no_paths);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)

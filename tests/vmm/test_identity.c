@@ -66,7 +66,7 @@ static void check_refused(void)
 	ck_assert(other_held.fd[0] < 0 && other_held.fd[1] < 0);
 }
 
-START_TEST(one_holder)
+TEST(one_holder)
 {
 	uint8_t other[UUID_BYTES];
 
@@ -84,10 +84,9 @@ START_TEST(one_holder)
 	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
 	identity_unlock(uuid, &held);
 }
-END_TEST
 
 /* A user's processes meet whatever their environment is: a login's, another's, or none. */
-START_TEST(any_environment)
+TEST(any_environment)
 {
 	static const char *const environment[] = {NULL, "/tmp", "/none", "relative", ""};
 
@@ -111,10 +110,9 @@ START_TEST(any_environment)
 	identity_unlock(uuid, &held);
 	ck_assert(!is_there(file));
 }
-END_TEST
 
 /* Whoever tidied up /dev/shm: the login's lock still holds, and nobody's lock but one's own is removed. */
-START_TEST(removed_meanwhile)
+TEST(removed_meanwhile)
 {
 	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
 	ck_assert_int_eq(unlink(file), 0);
@@ -129,10 +127,9 @@ START_TEST(removed_meanwhile)
 	ck_assert(!is_there(file));
 	ck_assert(!is_there(login_file));
 }
-END_TEST
 
 /* Nothing was locked: as after a start that was refused. */
-START_TEST(no_lock)
+TEST(no_lock)
 {
 	struct identity none = IDENTITY_NONE;
 
@@ -141,9 +138,8 @@ START_TEST(no_lock)
 	check_refused();
 	identity_unlock(uuid, &held);
 }
-END_TEST
 
-START_TEST(killed)
+TEST(killed)
 {
 	int ready[2], status;
 	pid_t child;
@@ -166,10 +162,9 @@ START_TEST(killed)
 	ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
 	identity_unlock(uuid, &held);
 }
-END_TEST
 
 /* One that ends: a save was answered, and its process lets go a moment later. */
-START_TEST(waited_for)
+TEST(waited_for)
 {
 	int ready[2], status;
 	pid_t child;
@@ -193,9 +188,8 @@ START_TEST(waited_for)
 	identity_unlock(uuid, &held);
 	ck_assert(!is_there(file));
 }
-END_TEST
 
-START_TEST(check_makes_nothing)
+TEST(check_makes_nothing)
 {
 	ck_assert_int_eq(identity_check(uuid, &err), 0);
 	ck_assert(!is_there(folder));
@@ -204,10 +198,9 @@ START_TEST(check_makes_nothing)
 	ck_assert_int_eq(identity_check(uuid, &err), 0);
 	ck_assert(!is_there(file));
 }
-END_TEST
 
 /* Who takes the lock while its last holder removes the file has a file that nobody else finds. */
-START_TEST(many)
+TEST(many)
 {
 	enum { PROCESSES = 4, ROUNDS = 2000 };
 	atomic_int *shared =
@@ -235,9 +228,8 @@ START_TEST(many)
 	ck_assert_int_eq(atomic_load(wrong), 0);
 	ck_assert_int_ge(atomic_load(times), ROUNDS);
 }
-END_TEST
 
-START_TEST(bad_folders)
+TEST(bad_folders)
 {
 	const uid_t uid = geteuid();
 
@@ -266,10 +258,9 @@ START_TEST(bad_folders)
 	}
 	ck_assert(held.fd[0] < 0 && held.fd[1] < 0);
 }
-END_TEST
 
 /* Root's: one folder, and no login's. */
-START_TEST(of_root)
+TEST(of_root)
 {
 	(void)!seteuid(getuid());
 	if (!geteuid())
@@ -280,14 +271,5 @@ START_TEST(of_root)
 	identity_unlock(uuid, &held);
 	ck_assert(!is_there(file));
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const test[] = {one_holder,  any_environment, removed_meanwhile,	no_lock,
-				     killed,	  waited_for,	   check_makes_nothing, many,
-				     bad_folders, of_root};
-
-	return unit_run_case("identity", test, sizeof(test) / sizeof(test[0]), as_user, tidy_up,
-			     60);
-}
+UNIT_MAIN(as_user, tidy_up)

@@ -69,7 +69,7 @@ static void level_triggered(void)
 	ck_assert_int_eq(ioctl(irq.vm_fd, KVM_SET_IRQCHIP, &chip), 0);
 }
 
-START_TEST(level)
+TEST(level)
 {
 	const uint64_t one = 1;
 
@@ -85,17 +85,15 @@ START_TEST(level)
 	irq_set(&irq, GSI, false);
 	ck_assert(becomes(false));
 }
-END_TEST
 
-START_TEST(level_refused)
+TEST(level_refused)
 {
 	ck_assert_int_eq(irq_attach_level_fd(&irq, GSI, kvm, resample, &err), -EINVAL);
 	ck_assert_str_eq(err.msg, "GSI 17: KVM_IRQFD: Invalid argument");
 }
-END_TEST
 
 /* As many routes as there may be, KVM takes at once, and their eventfds. */
-START_TEST(routes)
+TEST(routes)
 {
 	const struct irq_msi msi = {.address = 0xfee00000, .data = 0x41};
 	static uint32_t gsi[IRQ_MAX_ROUTES];
@@ -113,11 +111,5 @@ START_TEST(routes)
 	ck_assert_int_eq(irq_route_alloc(&irq, &other, &err), 0);
 	ck_assert_uint_eq(other, gsi[7]);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {level, level_refused, routes};
-
-	return unit_run_case("irq", tests, sizeof(tests) / sizeof(tests[0]), setup, teardown, 30);
-}
+UNIT_MAIN(setup, teardown)

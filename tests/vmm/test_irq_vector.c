@@ -94,7 +94,7 @@ static uint64_t got(uint32_t data)
 	return 0;
 }
 
-START_TEST(unmasked_vectors_are_sent)
+TEST(unmasked_vectors_are_sent)
 {
 	unmask(0, 10);
 	unmask(2, 12);
@@ -107,9 +107,8 @@ START_TEST(unmasked_vectors_are_sent)
 	ck_assert_uint_eq(got(10), 1);
 	ck_assert_uint_eq(got(12), 1);
 }
-END_TEST
 
-START_TEST(masked_vectors_wait)
+TEST(masked_vectors_wait)
 {
 	unmask(0, 10);
 	commit();
@@ -126,9 +125,8 @@ START_TEST(masked_vectors_wait)
 	/* The route stayed: KVM has its message already. */
 	ck_assert_uint_eq(rig.commits, 1);
 }
-END_TEST
 
-START_TEST(message_changes)
+TEST(message_changes)
 {
 	unmask(0, 10);
 	commit();
@@ -139,9 +137,8 @@ START_TEST(message_changes)
 	irq_vector_raise(&vector[0]);
 	ck_assert_uint_eq(got(11), 1);
 }
-END_TEST
 
-START_TEST(commit_of_a_part)
+TEST(commit_of_a_part)
 {
 	unmask(0, 10);
 	unmask(1, 11);
@@ -150,10 +147,9 @@ START_TEST(commit_of_a_part)
 	commit();
 	ck_assert(vector[0].attached);
 }
-END_TEST
 
 /* A route that KVM does not have may still lead elsewhere. */
-START_TEST(commit_fails)
+TEST(commit_fails)
 {
 	unmask(0, 10);
 	commit();
@@ -170,9 +166,8 @@ START_TEST(commit_fails)
 	commit();
 	ck_assert_uint_eq(got(11), 1);
 }
-END_TEST
 
-START_TEST(attach_fails)
+TEST(attach_fails)
 {
 	rig.attach_fails = true;
 	unmask(0, 10);
@@ -183,9 +178,8 @@ START_TEST(attach_fails)
 	commit();
 	ck_assert_uint_eq(got(10), 1);
 }
-END_TEST
 
-START_TEST(fallback_serves_what_kvm_does_not)
+TEST(fallback_serves_what_kvm_does_not)
 {
 	with_fallback();
 	commit();
@@ -214,10 +208,9 @@ START_TEST(fallback_serves_what_kvm_does_not)
 	rig_spin();
 	ck_assert_uint_eq(served[0], 3);
 }
-END_TEST
 
 /* A device that does not use a vector yet. */
-START_TEST(without_a_descriptor)
+TEST(without_a_descriptor)
 {
 	with_fallback();
 	close(vector[1].fd);
@@ -228,19 +221,5 @@ START_TEST(without_a_descriptor)
 	irq_vector_release(&vectors, 1);
 	ck_assert_uint_eq(nroutes(), 0);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {unmasked_vectors_are_sent,
-				      masked_vectors_wait,
-				      message_changes,
-				      commit_of_a_part,
-				      commit_fails,
-				      attach_fails,
-				      fallback_serves_what_kvm_does_not,
-				      without_a_descriptor};
-
-	return unit_run_case("irq-vector", tests, sizeof(tests) / sizeof(tests[0]), setup, teardown,
-			     30);
-}
+UNIT_MAIN(setup, teardown)

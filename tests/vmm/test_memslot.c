@@ -42,7 +42,7 @@ static int add(uint64_t gpa, uint64_t bytes, uint32_t *slot)
 	return memslot_add(&slots, gpa, bytes, memory, slot, &err);
 }
 
-START_TEST(come_and_go)
+TEST(come_and_go)
 {
 	uint32_t ram, bar, other;
 
@@ -59,9 +59,8 @@ START_TEST(come_and_go)
 	ck_assert_int_eq(memslot_del(&slots, other), 0);
 	ck_assert_int_eq(add(0x8000, PAGE, &other), -EEXIST); /* RAM is still there */
 }
-END_TEST
 
-START_TEST(refused)
+TEST(refused)
 {
 	uint32_t slot = 77;
 
@@ -71,9 +70,8 @@ START_TEST(refused)
 	ck_assert_int_eq(add(0x1000, PAGE, &slot), 0); /* nothing is left of those */
 	ck_assert_uint_eq(slot, 0);
 }
-END_TEST
 
-START_TEST(full)
+TEST(full)
 {
 	uint32_t slot;
 
@@ -88,12 +86,5 @@ START_TEST(full)
 	ck_assert_int_eq(add(MEMSLOTS_MAX * PAGE, PAGE, &slot), 0);
 	ck_assert_uint_eq(slot, 100);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {come_and_go, refused, full};
-
-	return unit_run_case("memslot", tests, sizeof(tests) / sizeof(tests[0]), setup, teardown,
-			     30);
-}
+UNIT_MAIN(setup, teardown)

@@ -31,7 +31,7 @@ static int parse(const char *words)
 	return options_parse(&opt, argc, argv, &err);
 }
 
-START_TEST(size)
+TEST(size)
 {
 	static const struct {
 		const char *text;
@@ -60,9 +60,8 @@ START_TEST(size)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		ck_assert_msg(option_size(bad[i], &bytes), "'%s'", bad[i]);
 }
-END_TEST
 
-START_TEST(defaults)
+TEST(defaults)
 {
 	ck_assert_int_eq(parse("--kernel|k"), 0);
 	ck_assert_int_eq(opt.job, JOB_RUN);
@@ -75,9 +74,8 @@ START_TEST(defaults)
 	ck_assert_int_eq(opt.on_reset, ON_RESET_RESET);
 	ck_assert(!opt.pit && opt.s3 && !opt.paused && !opt.discard_saved && !opt.clock_realtime);
 }
-END_TEST
 
-START_TEST(identity)
+TEST(identity)
 {
 	static const char *const nameless[] = {"--memory|size=1G,path=/r", "--net|fd=5",
 					       "--net|stream=unix:/s"};
@@ -106,9 +104,8 @@ START_TEST(identity)
 	}
 	ck_assert_int_eq(parse("--inspect-memory|/r"), 0);
 }
-END_TEST
 
-START_TEST(everything)
+TEST(everything)
 {
 	char text[UUID_TEXT];
 
@@ -157,7 +154,6 @@ START_TEST(everything)
 	ck_assert_int_eq(parse("-V"), 0);
 	ck_assert_int_eq(opt.job, JOB_VERSION);
 }
-END_TEST
 
 struct refusal {
 	const char *words, *says;
@@ -177,7 +173,7 @@ static void check_refusals(const char *before, const struct refusal *bad, size_t
 	}
 }
 
-START_TEST(refusals)
+TEST(refusals)
 {
 	static const struct refusal bad[] = {
 		{"--name|v", "--kernel is missing"},
@@ -241,10 +237,9 @@ START_TEST(refusals)
 
 	check_refusals("", bad, sizeof(bad) / sizeof(bad[0]));
 }
-END_TEST
 
 /* The devices' options, as one that is refused or accepted with a kernel. */
-START_TEST(device_refusals)
+TEST(device_refusals)
 {
 	static const struct refusal bad[] = {
 		{"--disk|id=d", "--disk id=d: path= is missing"},
@@ -307,9 +302,8 @@ START_TEST(device_refusals)
 	};
 	check_refusals("--kernel|k|--name|v|", bad, sizeof(bad) / sizeof(bad[0]));
 }
-END_TEST
 
-START_TEST(net_refusals)
+TEST(net_refusals)
 {
 	static const struct refusal bad[] = {
 		{"--net|tap0", "did you mean tap=tap0?"},
@@ -347,9 +341,8 @@ START_TEST(net_refusals)
 
 	check_refusals("--kernel|k|--name|v|", bad, sizeof(bad) / sizeof(bad[0]));
 }
-END_TEST
 
-START_TEST(too_many)
+TEST(too_many)
 {
 	char words[2048] = "--kernel|k|--name|v";
 
@@ -361,9 +354,8 @@ START_TEST(too_many)
 	ck_assert_int_ne(parse(words), 0);
 	ck_assert_str_eq(err.msg, "--net fd=5: a machine takes at most 8");
 }
-END_TEST
 
-START_TEST(long_path)
+TEST(long_path)
 {
 	char words[5000] = "--kernel|k|--disk|path=";
 
@@ -374,9 +366,8 @@ START_TEST(long_path)
 	ck_assert_int_ne(parse(words), 0);
 	ck_assert_str_eq(err.msg, "--disk: path=xxxxxxxxxxxxxxxxxxxx...: longer than 4095 bytes");
 }
-END_TEST
 
-START_TEST(disks)
+TEST(disks)
 {
 	const struct disk_config *d;
 
@@ -401,9 +392,8 @@ START_TEST(disks)
 	ck_assert(!opt.disk->readonly && opt.disk->cache == DISK_CACHE_NONE &&
 		  opt.disk->queue_size == 16);
 }
-END_TEST
 
-START_TEST(vfios)
+TEST(vfios)
 {
 	ck_assert_int_eq(
 		parse("--kernel|k|--name|v|--vfio|host=0001:aB:1f.7|--vfio|id=nic,host=01:00.0|"
@@ -416,10 +406,9 @@ START_TEST(vfios)
 	ck_assert_str_eq(opt.vfio[1].id, "nic");
 	ck_assert_str_eq(opt.vfio[2].id, "vfio2");
 }
-END_TEST
 
 /* A comma in a value is written twice, in every option that is a list. */
-START_TEST(commas)
+TEST(commas)
 {
 	ck_assert_int_eq(
 		parse("--kernel|k|--name|v|--disk|path=,,a,,,,b,,,id=x|--memory|path=m,,,size=2M"),
@@ -433,9 +422,8 @@ START_TEST(commas)
 	ck_assert_int_ne(parse("--kernel|k|--disk|path=a,"), 0);
 	ck_assert_int_ne(parse("--kernel|k|--disk|,path=a"), 0);
 }
-END_TEST
 
-START_TEST(nets)
+TEST(nets)
 {
 	const uint8_t mac[] = {0x52, 0x54, 0x00, 0xab, 0xCD, 0xef};
 	const struct net_config *n;
@@ -458,10 +446,9 @@ START_TEST(nets)
 	ck_assert_str_eq(n->id, "net2");
 	ck_assert(n->kind == NET_FD && n->fd == 5 && n->vhost == AUTO_OFF);
 }
-END_TEST
 
 /* Guests know their interfaces by MAC: these values may never change. */
-START_TEST(derived_macs)
+TEST(derived_macs)
 {
 	static const uint8_t vm_0[] = {0xe2, 0x78, 0x92, 0x47, 0xbe, 0x85};
 	static const uint8_t vm_1[] = {0x4e, 0xf4, 0x90, 0x66, 0x3b, 0xd0};
@@ -483,9 +470,8 @@ START_TEST(derived_macs)
 			 0);
 	ck_assert_mem_ne(opt.net[0].mac, mac, 6);
 }
-END_TEST
 
-START_TEST(consoles)
+TEST(consoles)
 {
 	ck_assert_int_eq(parse("--kernel|k"), 0);
 	ck_assert(!opt.has_console && !opt.has_agent && !opt.rng && !opt.vsock_cid);
@@ -507,9 +493,8 @@ START_TEST(consoles)
 	ck_assert_int_eq(parse("--kernel|k|--vsock=cid=4294967294"), 0);
 	ck_assert_uint_eq(opt.vsock_cid, 0xfffffffe);
 }
-END_TEST
 
-START_TEST(identities)
+TEST(identities)
 {
 	uint8_t a[UUID_BYTES], b[UUID_BYTES];
 	char text[UUID_TEXT];
@@ -524,32 +509,12 @@ START_TEST(identities)
 	ck_assert_mem_eq(a, b, UUID_BYTES);
 	ck_assert_int_eq(text[14], '4');
 }
-END_TEST
 
-int main(void)
+/* Descriptors as if they had been inherited. */
+static void setup(void)
 {
-	Suite *suite = suite_create("options");
-	TCase *tcase = tcase_create("options");
-
-	/* As if they had been inherited. */
 	dup2(STDERR_FILENO, 5);
 	dup2(STDERR_FILENO, 6);
-	tcase_add_test(tcase, size);
-	tcase_add_test(tcase, defaults);
-	tcase_add_test(tcase, identity);
-	tcase_add_test(tcase, everything);
-	tcase_add_test(tcase, refusals);
-	tcase_add_test(tcase, device_refusals);
-	tcase_add_test(tcase, net_refusals);
-	tcase_add_test(tcase, too_many);
-	tcase_add_test(tcase, long_path);
-	tcase_add_test(tcase, disks);
-	tcase_add_test(tcase, vfios);
-	tcase_add_test(tcase, commas);
-	tcase_add_test(tcase, nets);
-	tcase_add_test(tcase, derived_macs);
-	tcase_add_test(tcase, consoles);
-	tcase_add_test(tcase, identities);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
 }
+
+UNIT_MAIN(setup, NULL)

@@ -98,16 +98,15 @@ static const struct {
 	{"--version", 0, "stasisctl " STASIS_VERSION "\n"},
 };
 
-START_TEST(row)
+TEST_EACH(row, rows)
 {
 	const int status = run(rows[_i].arguments);
 
 	ck_assert_str_eq(output, rows[_i].output);
 	ck_assert_int_eq(status, rows[_i].status);
 }
-END_TEST
 
-START_TEST(help)
+TEST(help)
 {
 	static const char *const words[] = {
 		"SOCKET",    "COMMAND",		  "KEY=VALUE", "--get",	     "--wait-event",
@@ -117,9 +116,8 @@ START_TEST(help)
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		ck_assert_msg(strstr(output, words[i]), "%s is not explained", words[i]);
 }
-END_TEST
 
-START_TEST(arguments_arrive)
+TEST(arguments_arrive)
 {
 	ck_assert_int_eq(run("$SOCKET cprsave 'file=/a b/\"c\"' mode=restart ram-check=full "
 			     "--wait-event SHUTDOWN"),
@@ -129,16 +127,14 @@ START_TEST(arguments_arrive)
 	ck_assert_msg(!strncmp(output, "{}\n{", 4) && strstr(output, "\"event\": \"SHUTDOWN\""),
 		      "%s", output);
 }
-END_TEST
 
 /* The event comes within the command, before its reply. */
-START_TEST(event_within_command)
+TEST(event_within_command)
 {
 	ck_assert_int_eq(run("--wait-event STOP $SOCKET stop"), 0);
 	ck_assert_msg(!strncmp(output, "{}\n{", 4) && strstr(output, "\"event\": \"STOP\""), "%s",
 		      output);
 }
-END_TEST
 
 static atomic_bool is_over;
 
@@ -165,19 +161,17 @@ static int run_with_events(unsigned int after_ms, const char *arguments)
 	return status;
 }
 
-START_TEST(event_alone)
+TEST(event_alone)
 {
 	ck_assert_int_eq(run_with_events(300, "--wait-event STOP --timeout 15 $SOCKET"), 0);
 	ck_assert_msg(strstr(output, "\"event\": \"STOP\""), "%s", output);
 }
-END_TEST
 
-START_TEST(timeout_without_event)
+TEST(timeout_without_event)
 {
 	ck_assert_int_eq(run("--wait-event RESET --timeout 0.2 $SOCKET"), 2);
 	ck_assert_msg(strstr(output, "timed out after 0.2 s"), "%s", output);
 }
-END_TEST
 
 /* What runs with $SOCKET.other, served by a thread of its own; its exit status. */
 static int run_with_other(void *(*serve)(void *), const char *arguments)
@@ -204,13 +198,12 @@ static void *serve_nobody(void *opaque)
 	return NULL;
 }
 
-START_TEST(timeout_of_busy_vm)
+TEST(timeout_of_busy_vm)
 {
 	ck_assert_int_eq(run_with_other(serve_nobody, "--timeout 0.2 $SOCKET.other stop"), 2);
 }
-END_TEST
 
-START_TEST(connect_timeout_of_busy_vm)
+TEST(connect_timeout_of_busy_vm)
 {
 	ck_assert_int_eq(run_with_other(serve_nobody, "--connect-timeout 0.2 $SOCKET.other stop"),
 			 2);
@@ -220,10 +213,9 @@ START_TEST(connect_timeout_of_busy_vm)
 			 2);
 	ck_assert_msg(strstr(output, "timed out after 0.2 s"), "%s", output);
 }
-END_TEST
 
 /* The ninth is told by the VM, and whoever has left his socket behind is no VM. */
-START_TEST(busy_or_left_over)
+TEST(busy_or_left_over)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int client[8], fd;
@@ -245,29 +237,25 @@ START_TEST(busy_or_left_over)
 	ck_assert_msg(strstr(output, "left over by a VM that ended"), "%s", output);
 	unlink(addr.sun_path);
 }
-END_TEST
 
 /* What takes long once the VM serves the client is none of its business. */
-START_TEST(connect_timeout_ends_with_connecting)
+TEST(connect_timeout_ends_with_connecting)
 {
 	ck_assert_int_eq(run_with_events(2500, "--connect-timeout 2 --wait-event STOP $SOCKET"), 0);
 }
-END_TEST
 
-START_TEST(hint_of_busy_vm)
+TEST(hint_of_busy_vm)
 {
 	ck_assert_int_eq(run_with_other(serve_nobody, "--timeout 6 $SOCKET.other stop"), 2);
 	ck_assert_msg(strstr(output, "no answer yet: the VM is busy"), "%s", output);
 }
-END_TEST
 
 /* The VM ends before the event comes. */
-START_TEST(closed_before_event)
+TEST(closed_before_event)
 {
 	ck_assert_int_eq(run("--wait-event RESET $SOCKET quit"), 1);
 	ck_assert_msg(strstr(output, "the VM closed the connection"), "%s", output);
 }
-END_TEST
 
 static void *speak_garbage(void *opaque)
 {
@@ -278,12 +266,11 @@ static void *speak_garbage(void *opaque)
 	return NULL;
 }
 
-START_TEST(not_qmp)
+TEST(not_qmp)
 {
 	ck_assert_int_eq(run_with_other(speak_garbage, "$SOCKET.other stop"), 1);
 	ck_assert_msg(strstr(output, "does not speak QMP"), "%s", output);
 }
-END_TEST
 
 /* One read(): a command is short. */
 static void receive_text(int fd, char *text, size_t size)
@@ -370,14 +357,13 @@ static const struct {
 	 0, "timed out after 2.5 s\n"},
 };
 
-START_TEST(agent)
+TEST_EACH(agent, agent_rows)
 {
 	const int status = run_with_other(serve_as_agent, agent_rows[_i].arguments);
 
 	ck_assert_str_eq(output, agent_rows[_i].output);
 	ck_assert_int_eq(status, agent_rows[_i].status);
 }
-END_TEST
 
 /* A VM that passes on what others say. */
 static void *serve_hostile_text(void *opaque)
@@ -411,14 +397,13 @@ static const struct {
 	 "{\n  \"name\": \"K\xc3\xb6ln\\nstasisctl: \\u001b[2J??????\"\n}\n"},
 };
 
-START_TEST(hostile_text)
+TEST_EACH(hostile_text, hostile_rows)
 {
 	const int status = run_with_other(serve_hostile_text, hostile_rows[_i].arguments);
 
 	ck_assert_str_eq(output, hostile_rows[_i].output);
 	ck_assert_int_eq(status, hostile_rows[_i].status);
 }
-END_TEST
 
 /* A port that no agent has open takes what is sent and stays silent. */
 static void *serve_without_agent(void *opaque)
@@ -432,7 +417,7 @@ static void *serve_without_agent(void *opaque)
 	return NULL;
 }
 
-START_TEST(no_agent)
+TEST(no_agent)
 {
 	ck_assert_int_eq(run_with_other(serve_without_agent,
 					"--agent --connect-timeout 0.2 $SOCKET.other guest-ping"),
@@ -441,35 +426,5 @@ START_TEST(no_agent)
 				     "agent run?"),
 		      "%s", output);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		help,
-		arguments_arrive,
-		event_within_command,
-		event_alone,
-		timeout_without_event,
-		timeout_of_busy_vm,
-		connect_timeout_of_busy_vm,
-		connect_timeout_ends_with_connecting,
-		hint_of_busy_vm,
-		closed_before_event,
-		busy_or_left_over,
-		not_qmp,
-		no_agent,
-	};
-	Suite *suite = suite_create("stasisctl");
-	TCase *tcase = tcase_create("all");
-
-	suite_add_tcase(suite, tcase);
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 60);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tcase, tests[i]);
-	tcase_add_loop_test(tcase, agent, 0, sizeof(agent_rows) / sizeof(agent_rows[0]));
-	tcase_add_loop_test(tcase, hostile_text, 0, sizeof(hostile_rows) / sizeof(hostile_rows[0]));
-	tcase_add_loop_test(tcase, row, 0, sizeof(rows) / sizeof(rows[0]));
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)

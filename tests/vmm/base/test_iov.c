@@ -24,7 +24,7 @@ static uint64_t in_range(uint64_t offset, uint64_t bytes)
 	return bytes < left ? bytes : left;
 }
 
-START_TEST(reads_any_part)
+TEST(reads_any_part)
 {
 	for (uint64_t offset = 0; offset < 12; offset++)
 		for (uint64_t bytes = 0; bytes < 12; bytes++) {
@@ -36,9 +36,8 @@ START_TEST(reads_any_part)
 			ck_assert_uint_eq(to[n], 0);
 		}
 }
-END_TEST
 
-START_TEST(writes_any_part)
+TEST(writes_any_part)
 {
 	static const uint8_t from[12] = {90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100, 101};
 
@@ -55,9 +54,8 @@ START_TEST(writes_any_part)
 								     : i);
 		}
 }
-END_TEST
 
-START_TEST(slices_any_part)
+TEST(slices_any_part)
 {
 	for (uint64_t offset = 0; offset < 12; offset++)
 		for (uint64_t bytes = 0; bytes < 12; bytes++) {
@@ -73,9 +71,8 @@ START_TEST(slices_any_part)
 			ck_assert_uint_eq(at - offset, in_range(offset, bytes));
 		}
 }
-END_TEST
 
-START_TEST(slices_in_place)
+TEST(slices_in_place)
 {
 	struct iovec own[N];
 
@@ -86,12 +83,5 @@ START_TEST(slices_in_place)
 	ck_assert_ptr_eq(own[2].iov_base, memory + 4);
 	ck_assert_uint_eq(iov_slice(own, 3, 7, UINT64_MAX, own), 0);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {reads_any_part, writes_any_part, slices_any_part,
-				      slices_in_place};
-
-	return unit_run_case("iov", tests, sizeof(tests) / sizeof(tests[0]), set_up, NULL, 60);
-}
+UNIT_MAIN(set_up, NULL)

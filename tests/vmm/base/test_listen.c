@@ -69,7 +69,7 @@ static void kill_owner(struct listen *listener)
 
 /* Two at once, on a socket that a killed process has left behind: one gets it, clients reach that
  * one, and the other one says so. */
-START_TEST(pairs)
+TEST(pairs)
 {
 	struct starter one, two;
 
@@ -97,9 +97,8 @@ START_TEST(pairs)
 	}
 	unlink(path);
 }
-END_TEST
 
-START_TEST(taken_in_turn)
+TEST(taken_in_turn)
 {
 	struct listen first, second;
 	struct error err;
@@ -114,10 +113,9 @@ START_TEST(taken_in_turn)
 	expect_clients_at(&second);
 	listen_close(&second);
 }
-END_TEST
 
 /* A process that was killed while it held the lock is no reason not to start. */
-START_TEST(lock_left_behind)
+TEST(lock_left_behind)
 {
 	struct listen listener;
 	struct error err;
@@ -131,10 +129,9 @@ START_TEST(lock_left_behind)
 	ck_assert_int_eq(listen_open(&listener, "--qmp", path, &err), 0);
 	listen_close(&listener);
 }
-END_TEST
 
 /* A file of that name that is not ours is neither removed nor followed. */
-START_TEST(lock_of_others)
+TEST(lock_of_others)
 {
 	struct listen listener;
 	struct error err;
@@ -156,9 +153,8 @@ START_TEST(lock_of_others)
 	ck_assert_int_eq(listen_open(&listener, "--qmp", path, &err), -EEXIST);
 	ck_assert_int_eq(unlink(lock), 0);
 }
-END_TEST
 
-START_TEST(no_folder)
+TEST(no_folder)
 {
 	struct listen listener;
 	struct error err;
@@ -168,13 +164,5 @@ START_TEST(no_folder)
 	ck_assert_int_eq(listen_check("--qmp", "/none/qmp", &err), -ENOENT);
 	ck_assert_str_eq(err.msg, "--qmp unix:/none/qmp: its folder does not exist: make it first");
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {pairs, taken_in_turn, lock_left_behind, lock_of_others,
-				      no_folder};
-
-	return unit_run_case("listen", tests, sizeof(tests) / sizeof(tests[0]), setup, teardown,
-			     60);
-}
+UNIT_MAIN(setup, teardown)

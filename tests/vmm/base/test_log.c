@@ -50,7 +50,7 @@ static const char *logged(void)
 	return behind;
 }
 
-START_TEST(full_pipe)
+TEST(full_pipe)
 {
 	log_to_full_pipe();
 	for (int i = 0; i < 3; i++)
@@ -61,7 +61,6 @@ START_TEST(full_pipe)
 	log_warn("again");
 	ck_assert_str_eq(logged(), "stasis vm1: warn: again\n");
 }
-END_TEST
 
 static struct loop loop;
 
@@ -80,7 +79,7 @@ static void spin(void)
 }
 
 /* It is told as soon as somebody reads, though there is no further line. */
-START_TEST(full_pipe_watched)
+TEST(full_pipe_watched)
 {
 	struct error err;
 
@@ -97,10 +96,9 @@ START_TEST(full_pipe_watched)
 	ck_assert_str_eq(logged(), "");
 	loop_close(&loop);
 }
-END_TEST
 
 /* The VM ends before anybody looks. */
-START_TEST(told_at_the_end)
+TEST(told_at_the_end)
 {
 	struct error err;
 
@@ -113,10 +111,9 @@ START_TEST(told_at_the_end)
 	ck_assert_str_eq(logged(), LOST("1 line"));
 	loop_close(&loop);
 }
-END_TEST
 
 /* A file that may not grow cuts a line off; what follows begins a new one. */
-START_TEST(torn_line)
+TEST(torn_line)
 {
 	char path[] = "/tmp/stasis-log.XXXXXX";
 	struct rlimit limit, small;
@@ -139,10 +136,9 @@ START_TEST(torn_line)
 	ck_assert_str_eq(text,
 			 "stasis vm1: warn: on\n" LOST("2 lines") "stasis vm1: warn: three\n");
 }
-END_TEST
 
 /* What a client names a file, or a checkpoint a VM, forges no line and steers no terminal. */
-START_TEST(hostile_text)
+TEST(hostile_text)
 {
 	log_to_full_pipe();
 	logged();
@@ -150,12 +146,5 @@ START_TEST(hostile_text)
 	ck_assert_str_eq(logged(), "stasis vm1: warn: /srv/K\xc3\xb6ln?stasis vm1: error: "
 				   "?[2J????: No such file\n");
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {full_pipe, full_pipe_watched, told_at_the_end, torn_line,
-				      hostile_text};
-
-	return unit_run_case("log", tests, sizeof(tests) / sizeof(tests[0]), NULL, NULL, 60);
-}
+UNIT_MAIN(NULL, NULL)

@@ -33,7 +33,7 @@ static void serve(void *opaque, uint32_t events)
 }
 
 /* Each is served, whenever it came, also in the places of those that went. */
-START_TEST(many_watches)
+TEST(many_watches)
 {
 	struct error err;
 
@@ -55,14 +55,5 @@ START_TEST(many_watches)
 	}
 	loop_close(&loop);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("loop");
-	TCase *tcase = tcase_create("loop");
-
-	tcase_add_test(tcase, many_watches);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(NULL, NULL)

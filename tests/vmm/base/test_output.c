@@ -61,16 +61,15 @@ static void fill_both(int writer, int reader)
 	close(own);
 }
 
-START_TEST(pipes)
+TEST(pipes)
 {
 	int fd[2];
 
 	ck_assert_int_eq(pipe(fd), 0);
 	fill_both(fd[1], fd[0]);
 }
-END_TEST
 
-START_TEST(sockets)
+TEST(sockets)
 {
 	static const int type[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM};
 	int fd[2];
@@ -84,9 +83,8 @@ START_TEST(sockets)
 		ck_assert_int_eq(errno, EAGAIN);
 	}
 }
-END_TEST
 
-START_TEST(terminals)
+TEST(terminals)
 {
 	int master = posix_openpt(O_RDWR | O_NOCTTY), tty, own;
 
@@ -106,9 +104,8 @@ START_TEST(terminals)
 	ck_assert_int_eq(tcflow(tty, TCOOFF), 0); /* Ctrl-S */
 	ck_assert_uint_eq(fill(tty), 0);
 }
-END_TEST
 
-START_TEST(files)
+TEST(files)
 {
 	char path[] = "/tmp/stasis-output.XXXXXX";
 	int fd = mkstemp(path), own = output_reopen(fd, O_WRONLY);
@@ -120,9 +117,8 @@ START_TEST(files)
 	ck_assert_int_eq(st.st_size, 200);
 	unlink(path);
 }
-END_TEST
 
-START_TEST(nobody_reads)
+TEST(nobody_reads)
 {
 	int fd[2];
 
@@ -132,10 +128,9 @@ START_TEST(nobody_reads)
 	ck_assert_int_eq(output_write(fd[1], data, 1), -1);
 	ck_assert_int_eq(errno, EPIPE);
 }
-END_TEST
 
 /* What is opened next must not become the standard output. */
-START_TEST(missing)
+TEST(missing)
 {
 	struct stat null, st;
 
@@ -161,11 +156,5 @@ START_TEST(missing)
 		_exit(next <= STDERR_FILENO);
 	}
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {pipes, sockets, terminals, files, nobody_reads, missing};
-
-	return unit_run_case("output", tests, sizeof(tests) / sizeof(tests[0]), NULL, NULL, 60);
-}
+UNIT_MAIN(NULL, NULL)

@@ -25,7 +25,7 @@ static const struct {
 	{"\xe2\x81\xa9", "???"},
 };
 
-START_TEST(row)
+TEST_EACH(row, rows)
 {
 	char text[64];
 
@@ -33,33 +33,20 @@ START_TEST(row)
 	text_clean(text, strlen(text));
 	ck_assert_str_eq(text, rows[_i].clean ? rows[_i].clean : rows[_i].text);
 }
-END_TEST
 
 /* It looks at no byte behind the text. */
-START_TEST(ends_within_a_character)
+TEST(ends_within_a_character)
 {
 	char text[] = "\xe2\x82\xac";
 
 	text_clean(text, 2);
 	ck_assert_str_eq(text, "??\xac");
 }
-END_TEST
 
-START_TEST(ascii)
+TEST(ascii)
 {
 	for (int c = -128; c < 128; c++)
 		ck_assert_int_eq(text_ascii((char)c), c >= ' ' && c < 0x7f ? c : '?');
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("text");
-	TCase *tcase = tcase_create("all");
-
-	suite_add_tcase(suite, tcase);
-	tcase_add_loop_test(tcase, row, 0, sizeof(rows) / sizeof(rows[0]));
-	tcase_add_test(tcase, ends_within_a_character);
-	tcase_add_test(tcase, ascii);
-	return unit_run(suite);
-}
+UNIT_MAIN(NULL, NULL)

@@ -83,7 +83,7 @@ static void write_tables(uint32_t nvcpus)
 	write_tables_with(nvcpus, NULL);
 }
 
-START_TEST(test_rsdp)
+TEST(rsdp)
 {
 	const uint8_t *rsdp;
 
@@ -95,7 +95,6 @@ START_TEST(test_rsdp)
 	check_sum(rsdp, 20);
 	check_sum(rsdp, 36);
 }
-END_TEST
 
 static void check_gas(const uint8_t *gas, uint8_t bits, uint8_t access, uint64_t address)
 {
@@ -106,7 +105,7 @@ static void check_gas(const uint8_t *gas, uint8_t bits, uint8_t access, uint64_t
 	ck_assert_uint_eq(le(gas + 4, 8), address);
 }
 
-START_TEST(test_fadt)
+TEST(fadt)
 {
 	const uint8_t *fadt, *facs;
 	uint64_t flags;
@@ -147,9 +146,8 @@ START_TEST(test_fadt)
 	ck_assert_uint_eq(le(facs + 4, 4), 64);
 	ck_assert_uint_eq(le(facs + 16, 4), 0); /* global lock is free */
 }
-END_TEST
 
-START_TEST(test_dsdt)
+TEST(dsdt)
 {
 	const uint8_t *fadt, *dsdt, s5[] = {'_', 'S', '5', '_', 0x12, 0x08, 4, 0x0a, 5, 0x0a, 5};
 	size_t bytes;
@@ -175,9 +173,8 @@ START_TEST(test_dsdt)
 	ck_assert_ptr_nonnull(memmem(dsdt, bytes, "QEMU0001", 9));
 	ck_assert_ptr_nonnull(memmem(dsdt, bytes, "\x47\x01\x05\x05\x05\x05\x01\x01", 8));
 }
-END_TEST
 
-START_TEST(test_s3)
+TEST(s3)
 {
 	static const uint8_t s3[] = {'_', 'S', '3', '_', 0x12, 0x06, 4, 0x01, 0x01, 0, 0};
 	const struct arch_pci_layout pci = {.ecam_bytes = 1 << 20, .mmio64_bytes = 1};
@@ -193,10 +190,9 @@ START_TEST(test_s3)
 	write_tables(1);
 	xsdt_table(0, "FACP", 6); /* there are no more than it and the MADT */
 }
-END_TEST
 
 /* A guest writes what it likes into its FACS. */
-START_TEST(test_waking_vector)
+TEST(waking_vector)
 {
 	static const struct {
 		uint32_t vector, entry;
@@ -222,7 +218,6 @@ START_TEST(test_waking_vector)
 	facs[0] = 'f';
 	ck_assert_uint_eq(acpi_waking_vector(&ram), 0);
 }
-END_TEST
 
 /* What acpiexec, ACPICA's interpreter, makes of the tables. */
 static char *evaluate(const char *command)
@@ -265,7 +260,7 @@ static const struct arch_pci_layout layout = {
 	.mmio64_bytes = 1,
 };
 
-START_TEST(test_mcfg)
+TEST(mcfg)
 {
 	const uint8_t *mcfg;
 
@@ -277,9 +272,8 @@ START_TEST(test_mcfg)
 	contains(evaluate("resources \\_SB.ECAM"), "Address : C0000000");
 	contains(evaluate("resources \\_SB.ECAM"), "Address Length : 00100000");
 }
-END_TEST
 
-START_TEST(test_pci_windows)
+TEST(pci_windows)
 {
 	struct arch_pci_layout no_high = layout;
 	char *output;
@@ -297,10 +291,9 @@ START_TEST(test_pci_windows)
 	contains(output, "Address Minimum : D0000000");
 	ck_assert_ptr_null(strstr(output, "8000000000"));
 }
-END_TEST
 
 /* For each number of vCPUs: every LAPIC once, the IOAPIC, the overrides, the NMI. */
-START_TEST(test_madt)
+TEST_RANGE(madt, 1, 65)
 {
 	const uint8_t *madt, *at;
 	uint32_t nlapics = 0, others = 0;
@@ -339,10 +332,9 @@ START_TEST(test_madt)
 	ck_assert_uint_eq(nlapics, (uint32_t)_i);
 	ck_assert_uint_eq(others, 15);
 }
-END_TEST
 
 /* Every pin of every slot, on the line that pci.c gives pin A. */
-START_TEST(test_prt)
+TEST(prt)
 {
 	const char *at;
 	uint32_t n = 0;
@@ -362,9 +354,8 @@ START_TEST(test_prt)
 	}
 	ck_assert_uint_eq(n, 128);
 }
-END_TEST
 
-START_TEST(test_refused)
+TEST(refused)
 {
 	struct error err = {""};
 
@@ -375,23 +366,5 @@ START_TEST(test_refused)
 	ck_assert_int_lt(acpi_write(&ram, 1, NULL, false, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "no RAM"));
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("acpi");
-	TCase *tc = tcase_create("acpi");
-
-	tcase_add_test(tc, test_rsdp);
-	tcase_add_test(tc, test_fadt);
-	tcase_add_test(tc, test_dsdt);
-	tcase_add_test(tc, test_s3);
-	tcase_add_test(tc, test_waking_vector);
-	tcase_add_loop_test(tc, test_madt, 1, 65);
-	tcase_add_test(tc, test_mcfg);
-	tcase_add_test(tc, test_pci_windows);
-	tcase_add_test(tc, test_prt);
-	tcase_add_test(tc, test_refused);
-	suite_add_tcase(suite, tc);
-	return unit_run(suite);
-}
+UNIT_MAIN(NULL, NULL)

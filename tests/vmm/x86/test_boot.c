@@ -216,7 +216,7 @@ static void check_flat(const struct kvm_segment *seg, uint16_t selector, bool co
 	ck_assert_uint_eq(descriptor >> 48 & 0xf, 0xf);
 }
 
-START_TEST(test_bzimage_place)
+TEST(bzimage_place)
 {
 	struct kvm_sregs2 sregs = {.apic_base = 0xfee00900, .cr0 = 0x60000010};
 	struct kvm_regs regs;
@@ -266,9 +266,8 @@ START_TEST(test_bzimage_place)
 	for (at = 0; at < 4 * GIB; at += 2 * MIB)
 		ck_assert_uint_eq(translate(sregs.cr3, at + 0x123), at + 0x123);
 }
-END_TEST
 
-START_TEST(test_bzimage_truncated)
+TEST(bzimage_truncated)
 {
 	make_bzimage();
 	ck_assert_int_eq(check(), 0);
@@ -279,7 +278,6 @@ START_TEST(test_bzimage_truncated)
 	fill_file(kernel_fd, image, BZ_BYTES + 100); /* a signature behind it is fine */
 	ck_assert_int_eq(check(), 0);
 }
-END_TEST
 
 static const struct {
 	size_t offset;
@@ -310,7 +308,7 @@ static const struct {
 #undef FIELD
 };
 
-START_TEST(test_bzimage_hostile)
+TEST_EACH(bzimage_hostile, bzimage_hostile)
 {
 	make_bzimage();
 	memcpy(image + 0x1f1 + bzimage_hostile[_i].offset, &bzimage_hostile[_i].value,
@@ -321,9 +319,8 @@ START_TEST(test_bzimage_hostile)
 	else
 		ck_assert_msg(!check(), "%s", err.msg);
 }
-END_TEST
 
-START_TEST(test_bzimage_relocation)
+TEST(bzimage_relocation)
 {
 	struct setup_header *setup = (void *)(image + 0x1f1);
 	struct boot_entry entry;
@@ -342,10 +339,9 @@ START_TEST(test_bzimage_relocation)
 	fill_file(kernel_fd, image, BZ_BYTES);
 	check_refused("--memory");
 }
-END_TEST
 
 /* Usable and reserved ranges, sorted, without overlap; RAM above 4 GiB behind the hole. */
-START_TEST(test_e820)
+TEST_RANGE(e820, 0, 5)
 {
 	static const uint64_t sizes[] = {2 * MIB, 256 * MIB, 3 * GIB, 3 * GIB + 2 * MIB, 5 * GIB};
 	struct boot_params *params;
@@ -374,9 +370,8 @@ START_TEST(test_e820)
 	ck_assert_uint_eq(usable, sizes[_i] - (MIB - 0x9fc00));
 	ck_assert_uint_eq(end, sizes[_i] > 3 * GIB ? sizes[_i] + GIB : LAYOUT_KVM_END_GPA);
 }
-END_TEST
 
-START_TEST(test_initrd)
+TEST(initrd)
 {
 	struct boot_entry entry;
 	struct boot_params *params;
@@ -409,9 +404,8 @@ START_TEST(test_initrd)
 	opt.initrd = "/proc";
 	check_refused("regular");
 }
-END_TEST
 
-START_TEST(test_kernel_file)
+TEST(kernel_file)
 {
 	opt.kernel = NULL;
 	check_refused("--kernel is missing");
@@ -425,10 +419,9 @@ START_TEST(test_kernel_file)
 	fill_file(kernel_fd, image, sizeof(image));
 	check_refused("neither");
 }
-END_TEST
 
 /* A file that shrinks between the check and the boot is told, not run. */
-START_TEST(test_changed_file)
+TEST(changed_file)
 {
 	struct boot_entry entry;
 
@@ -438,10 +431,9 @@ START_TEST(test_changed_file)
 	ck_assert_int_lt(boot_place(&vm, &files, NULL, &entry, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, kernel_path));
 }
-END_TEST
 
 /* Where the kernel has no memory to go to, it is not the file that is to blame. */
-START_TEST(test_ram_lost)
+TEST(ram_lost)
 {
 	struct boot_entry entry;
 
@@ -453,10 +445,9 @@ START_TEST(test_ram_lost)
 	ck_assert_msg(strstr(err.msg, "guest RAM at GPA 0x400000"), "%s", err.msg);
 	boot_files_close(&files);
 }
-END_TEST
 
 /* Hosts remove old kernels while guests run. */
-START_TEST(test_removed_files)
+TEST(removed_files)
 {
 	char kernel[] = "/tmp/stasis-test-XXXXXX", initrd[] = "/tmp/stasis-test-XXXXXX";
 	struct boot_entry entry;
@@ -478,9 +469,8 @@ START_TEST(test_removed_files)
 	ck_assert_ptr_nonnull(strstr(err.msg, kernel));
 	ck_assert_int_eq(files.kernel.fd, -1);
 }
-END_TEST
 
-START_TEST(test_cmdline)
+TEST(cmdline)
 {
 	static char text[4096];
 	struct boot_entry entry;
@@ -500,7 +490,6 @@ START_TEST(test_cmdline)
 	place(&entry);
 	ck_assert_str_eq(gpa(LAYOUT_CMDLINE_GPA, 4096), "");
 }
-END_TEST
 
 /* PVH numbers by offset, as the ABI has them. */
 static uint64_t le(const uint8_t *at, size_t size)
@@ -511,7 +500,7 @@ static uint64_t le(const uint8_t *at, size_t size)
 	return value;
 }
 
-START_TEST(test_elf_place)
+TEST(elf_place)
 {
 	struct kvm_sregs2 sregs = {0};
 	struct kvm_regs regs;
@@ -557,9 +546,8 @@ START_TEST(test_elf_place)
 	place(&entry);
 	ck_assert_uint_eq(le(info + 12, 4) + le(info + 16, 8), 0);
 }
-END_TEST
 
-START_TEST(test_elf_truncated)
+TEST(elf_truncated)
 {
 	make_elf();
 	ck_assert_msg(!check(), "%s", err.msg);
@@ -568,7 +556,6 @@ START_TEST(test_elf_truncated)
 		check_refused(kernel_path);
 	}
 }
-END_TEST
 
 #define EHDR(m) offsetof(Elf64_Ehdr, m), sizeof(((Elf64_Ehdr *)0)->m)
 #define PHDR(i, m)                                                               \
@@ -618,7 +605,7 @@ static const struct {
 	{ELF_NOTES + 24 + 16, 8, 0x40ffff, NULL}, /* in bss: unwise, but the guest's affair */
 };
 
-START_TEST(test_elf_hostile)
+TEST_EACH(elf_hostile, elf_hostile)
 {
 	make_elf();
 	memcpy(image + elf_hostile[_i].offset, &elf_hostile[_i].value, elf_hostile[_i].size);
@@ -628,10 +615,9 @@ START_TEST(test_elf_hostile)
 	else
 		ck_assert_msg(!check(), "%s", err.msg);
 }
-END_TEST
 
 /* Any bytes in the headers: refused with a message or placed inside RAM, never worse. */
-START_TEST(test_fuzz)
+TEST_RANGE(fuzz, 0, 4)
 {
 	uint8_t good[sizeof(image)];
 	struct boot_entry entry;
@@ -660,31 +646,5 @@ START_TEST(test_fuzz)
 	}
 	ck_assert_uint_gt(placed, 0);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("boot");
-	TCase *tc = tcase_create("boot");
-
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, test_bzimage_place);
-	tcase_add_test(tc, test_bzimage_truncated);
-	tcase_add_loop_test(tc, test_bzimage_hostile, 0,
-			    sizeof(bzimage_hostile) / sizeof(bzimage_hostile[0]));
-	tcase_add_test(tc, test_bzimage_relocation);
-	tcase_add_loop_test(tc, test_e820, 0, 5);
-	tcase_add_test(tc, test_initrd);
-	tcase_add_test(tc, test_ram_lost);
-	tcase_add_test(tc, test_removed_files);
-	tcase_add_test(tc, test_kernel_file);
-	tcase_add_test(tc, test_changed_file);
-	tcase_add_test(tc, test_cmdline);
-	tcase_add_test(tc, test_elf_place);
-	tcase_add_test(tc, test_elf_truncated);
-	tcase_add_loop_test(tc, test_elf_hostile, 0, sizeof(elf_hostile) / sizeof(elf_hostile[0]));
-	tcase_add_loop_test(tc, test_fuzz, 0, 4);
-	tcase_set_timeout(tc, 60);
-	suite_add_tcase(suite, tc);
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define INDEXED KVM_CPUID_FLAG_SIGNIFCANT_INDEX
-#define ROWS	(sizeof(cpuid_feature_table) / sizeof(cpuid_feature_table[0]))
 
 static union {
 	struct kvm_cpuid2 cpuid;
@@ -109,7 +108,7 @@ static int open_kvm(void)
 }
 
 /* A row that lost or gained a word would shift all names behind it. */
-START_TEST(test_rows)
+TEST_EACH(rows, cpuid_feature_table)
 {
 	char names[1024], *word, *rest = names;
 	int n = 0;
@@ -122,10 +121,9 @@ START_TEST(test_rows)
 	}
 	ck_assert_msg(n == 32, "row %d has %d words", _i, n);
 }
-END_TEST
 
 /* Whole masks, worked out from the manuals independently of the names. */
-START_TEST(test_masks)
+TEST(masks)
 {
 	offer_all("AuthenticAMD");
 	cpuid_filter(&a.cpuid, 4, true);
@@ -153,9 +151,8 @@ START_TEST(test_masks)
 	ck_assert_uint_eq(need(&a.cpuid, 0, 0)->eax, 0x1f);
 	ck_assert_uint_eq(need(&a.cpuid, 0x80000000, 0)->eax, 0x80000021);
 }
-END_TEST
 
-START_TEST(test_withheld_leaves)
+TEST(withheld_leaves)
 {
 	static const uint32_t gone[] = {5,    0xa,	  0x12,	      0x14,	 0x1d,
 					0x24, 0x8000000a, 0x8000001f, 0x80000022};
@@ -168,9 +165,8 @@ START_TEST(test_withheld_leaves)
 	ck_assert_ptr_null(entry(&a.cpuid, 7, 3));
 	ck_assert_uint_ne(need(&a.cpuid, 7, 0)->edx & 1U << 29, 0); /* arch_capabilities: Intel */
 }
-END_TEST
 
-START_TEST(test_forced_bits)
+TEST(forced_bits)
 {
 	offer_all("AuthenticAMD");
 	a.cpuid.entries[1].ecx = 1U << 26 | 1U << 21; /* neither hypervisor nor tsc_deadline */
@@ -181,7 +177,6 @@ START_TEST(test_forced_bits)
 	cpuid_filter(&b.cpuid, 1, false);
 	ck_assert_uint_eq(need(&b.cpuid, 1, 0)->ecx, 1U << 31 | 1U << 26 | 1U << 21);
 }
-END_TEST
 
 /* {leaf 1 ecx, 7 ebx, 7 ecx} withheld by the host -> XCR0 and size of the XSAVE area. */
 static const struct {
@@ -192,7 +187,7 @@ static const struct {
 	{1U << 26, 0, 0, 0, 0},
 };
 
-START_TEST(test_xsave)
+TEST_EACH(xsave, xsave_cases)
 {
 	uint32_t xcr0 = xsave_cases[_i].xcr0;
 	struct kvm_cpuid_entry2 *max;
@@ -217,7 +212,6 @@ START_TEST(test_xsave)
 	ck_assert_uint_eq(need(&a.cpuid, 0xd, 1)->ecx | need(&a.cpuid, 0xd, 1)->edx, 0);
 	ck_assert_uint_eq(need(&a.cpuid, 0xd, 1)->ebx, 576);
 }
-END_TEST
 
 /* Bits that an APIC id takes, the slow way. */
 static uint32_t bits_for(uint32_t n)
@@ -247,7 +241,7 @@ static void check_level(struct kvm_cpuid2 *cpuid, uint32_t leaf, uint32_t id, ui
 	ck_assert_uint_eq(id >> core->eax, 0); /* one socket */
 }
 
-START_TEST(test_topology_intel)
+TEST_RANGE(topology_intel, 1, 65)
 {
 	uint32_t n = (uint32_t)_i, ids = 1U << bits_for(n);
 
@@ -268,9 +262,8 @@ START_TEST(test_topology_intel)
 	}
 	ck_assert_uint_eq(need(&a.cpuid, 0, 0)->eax, 0x1f);
 }
-END_TEST
 
-START_TEST(test_topology_amd)
+TEST_RANGE(topology_amd, 1, 65)
 {
 	uint32_t n = (uint32_t)_i;
 
@@ -291,7 +284,6 @@ START_TEST(test_topology_amd)
 		ck_assert(ext->eax == id && ext->ebx == id && !ext->ecx && !ext->edx);
 	}
 }
-END_TEST
 
 static void build_pair(const char *vendor)
 {
@@ -302,7 +294,7 @@ static void build_pair(const char *vendor)
 }
 
 /* Every bit of every row: named when it is missing, unless it is not the host's. */
-START_TEST(test_compare_each_bit)
+TEST_EACH(compare_each_bit, cpuid_feature_table)
 {
 	const struct cpuid_features *row = &cpuid_feature_table[_i];
 	static const char *const reg[] = {"eax", "ebx", "ecx", "edx"};
@@ -330,9 +322,8 @@ START_TEST(test_compare_each_bit)
 		ck_assert_msg(!cpuid_compare(&b.cpuid, &a.cpuid, &err), "%s", err.msg);
 	}
 }
-END_TEST
 
-START_TEST(test_compare_names)
+TEST(compare_names)
 {
 	build_pair("GenuineIntel");
 	need(&b.cpuid, 7, 0)->ebx &= ~(1U << 5 | 1U << 16);
@@ -351,9 +342,8 @@ START_TEST(test_compare_names)
 	ck_assert_int_lt(cpuid_compare(&a.cpuid, &b.cpuid, &err), 0);
 	ck_assert_str_eq(err.msg + strlen(err.msg) - 5, ", ...");
 }
-END_TEST
 
-START_TEST(test_compare_rest)
+TEST(compare_rest)
 {
 	build_pair("GenuineIntel");
 	cpuid_topology(&b.cpuid, 3, 4); /* topology is not the host's affair */
@@ -381,9 +371,8 @@ START_TEST(test_compare_rest)
 	ck_assert_int_lt(cpuid_compare(&a.cpuid, &b.cpuid, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "39 physical"));
 }
-END_TEST
 
-START_TEST(test_compare_hostile)
+TEST(compare_hostile)
 {
 	build_pair("GenuineIntel");
 	a.cpuid.nent = 0;
@@ -405,10 +394,9 @@ START_TEST(test_compare_hostile)
 	ck_assert_int_lt(cpuid_compare(&a.cpuid, &b.cpuid, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "leaf 0x6"));
 }
-END_TEST
 
 /* This machine's KVM: accepted for each vCPU, and a CPU saved here is at home here. */
-START_TEST(test_kvm)
+TEST(kvm)
 {
 	int kvm = open_kvm(), vm, vcpu;
 
@@ -435,25 +423,5 @@ START_TEST(test_kvm)
 	close(vm);
 	close(kvm);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("cpuid");
-	TCase *tc = tcase_create("cpuid");
-
-	tcase_add_loop_test(tc, test_rows, 0, (int)ROWS);
-	tcase_add_test(tc, test_masks);
-	tcase_add_test(tc, test_withheld_leaves);
-	tcase_add_test(tc, test_forced_bits);
-	tcase_add_loop_test(tc, test_xsave, 0, sizeof(xsave_cases) / sizeof(xsave_cases[0]));
-	tcase_add_loop_test(tc, test_topology_intel, 1, 65);
-	tcase_add_loop_test(tc, test_topology_amd, 1, 65);
-	tcase_add_loop_test(tc, test_compare_each_bit, 0, (int)ROWS);
-	tcase_add_test(tc, test_compare_names);
-	tcase_add_test(tc, test_compare_rest);
-	tcase_add_test(tc, test_compare_hostile);
-	tcase_add_test(tc, test_kvm);
-	suite_add_tcase(suite, tc);
-	return unit_run(suite);
-}
+UNIT_MAIN(NULL, NULL)

@@ -90,7 +90,7 @@ static int load(void)
 }
 
 /* What is refused does not keep those behind it from being loaded. */
-START_TEST(unknown_zero)
+TEST(unknown_zero)
 {
 	saved(MSR_UNKNOWN, 0);
 	saved(MSR_SYSENTER, 0x1111);
@@ -98,17 +98,15 @@ START_TEST(unknown_zero)
 	ck_assert_uint_eq(*find(MSR_SYSENTER), 0x1111);
 	ck_assert_str_eq(logged, "");
 }
-END_TEST
 
-START_TEST(unknown_value)
+TEST(unknown_value)
 {
 	saved(MSR_UNKNOWN, 1);
 	ck_assert_int_eq(load(), -ENOTSUP);
 	ck_assert_ptr_nonnull(strstr(err.msg, "value 0x1 for MSR 0xdead"));
 }
-END_TEST
 
-START_TEST(refused_value)
+TEST(refused_value)
 {
 	saved(MSR_FIXED, 0x22);
 	ck_assert_int_eq(load(), 0);
@@ -117,10 +115,9 @@ START_TEST(refused_value)
 	ck_assert_int_eq(load(), -ENOTSUP);
 	ck_assert_ptr_nonnull(strstr(err.msg, "value 0x23 for MSR 0x175"));
 }
-END_TEST
 
 /* Of the PMU, which the guest does not have; kernels differ in whether they list it. */
-START_TEST(ds_area)
+TEST(ds_area)
 {
 	ck_assert_int_eq(msr_save(0, 0, false, &state, &err), 0);
 	ck_assert_uint_gt(state.nmsrs, 0);
@@ -131,11 +128,5 @@ START_TEST(ds_area)
 	ck_assert_uint_eq(*find(MSR_DS_AREA), 0x33);
 	ck_assert_str_eq(logged, "");
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const test[] = {unknown_zero, unknown_value, refused_value, ds_area};
-
-	return unit_run_case("msr", test, sizeof(test) / sizeof(test[0]), NULL, NULL, 60);
-}
+UNIT_MAIN(NULL, NULL)
