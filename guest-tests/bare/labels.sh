@@ -236,7 +236,7 @@ do_load_mismatch() {
 	launch --incoming defer
 	wait_qmp
 	ctl cprload "file=$checkpoint" >"$dir/answer" 2>&1 && die "a checkpoint of 1 vCPU loaded into 2"
-	grep -q "vCPU" "$dir/answer" || die "the refusal does not name the vCPUs: $(cat "$dir/answer")"
+	grep -q "cpus=1" "$dir/answer" || die "the refusal does not name the vCPUs: $(cat "$dir/answer")"
 	quit_vm
 	cpus=1
 	load
