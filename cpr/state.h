@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* cpr/state.h - one table per device drives save, load and print: they cannot disagree.
+/* cpr/state.h - one table per device drives save, load, check, compare and print: they cannot disagree.
  * Threads: any; the caller owns the state struct.
  * Units: bytes.
  * Errors: 0 or -errno with one line. Load leaves the struct undefined when it fails: pass a
