@@ -21,8 +21,7 @@ faults() { steps "$1" | sed "s,.*,$1/&:$2," | tr '\n' ',' | sed 's/,$//'; }
 fails_at() {
 	local at=$1/$2
 	shift 2
-	ctl "$@" >"$dir/answer" 2>&1 && die "$1 in spite of a fault at $at"
-	grep -q "$at: made to fail" "$dir/answer" || die "not at $at: $(cat "$dir/answer")"
+	refuses "$at: made to fail" "$@"
 }
 
 fault_save() {
@@ -34,7 +33,7 @@ fault_save() {
 	mark_clock
 	for step in $(steps save); do
 		fails_at save "$step" cprsave "file=$checkpoint" mode=restart
-		[ "$(status)" = running ] || die "save/$step:$1: run state $(status)"
+		state_is running
 		[ -e "$checkpoint" ] && die "save/$step:$1: a checkpoint was left behind"
 		wait_ok 2
 		no_jump 0
@@ -45,8 +44,7 @@ fault_save() {
 	load
 	wait_ok 3
 	no_jump 0
-	quit_vm
-	check_text
+	finish
 }
 do_fault_save() { fault_save fail; }
 do_fault_save_after() { fault_save fail-after; }
@@ -61,19 +59,17 @@ fault_load() {
 	save "ram-check=$2"
 	keep_ram
 	fault=$3
-	launch --incoming defer
-	wait_qmp
+	launch_deferred
 	for at in ${fault//,/ }; do
 		at=${at%:*}
 		fails_at load "${at#load/}" cprload "file=$checkpoint"
 		[ "$guest" = clock ] || ram_as_kept || die "$at: a failed load changed RAM"
 		echo "$at: undone, $guest"
 	done
-	ctl cprload "file=$checkpoint" >/dev/null || die "a load without a fault failed"
+	must cprload "file=$checkpoint"
 	wait_ok 3
 	[ "$guest" = counter ] || no_jump 0
-	quit_vm
-	check_text
+	finish
 }
 # With a guest of which not a byte may change, and with one for which KVM itself writes to RAM; of that one the last
 # load compares RAM with the hash in the checkpoint. KVM's write is the very end of the last step: had it been
@@ -99,28 +95,25 @@ do_fault_devices() {
 		[[ $at == load/* ]] || fault=$at
 		boot
 		if [ -n "$fault" ]; then
-			ctl cprsave "file=$checkpoint" mode=restart >/dev/null 2>&1 && die "cprsave in spite of $fault"
+			refuses '' cprsave "file=$checkpoint" mode=restart
 			wait_ok 1
 		fi
 		save
 		[[ $at == save/* ]] || fault=$at
-		launch --incoming defer
-		wait_qmp
+		launch_deferred
 		[[ $at == save/* ]] || ! ctl cprload "file=$checkpoint" >/dev/null 2>&1 || die "cprload in spite of $fault"
-		ctl cprload "file=$checkpoint" >/dev/null || die "$at: cprload failed"
+		must cprload "file=$checkpoint"
 		wait_ok 2
-		quit_vm
-		check_text
+		finish
 		echo "$at: the requests went on"
 	done
 }
 # After a kill: what does a new process make of it? It loads by itself, boots, or waits for cprload.
 outcome() {
-	launch
-	wait_qmp
+	launch_up
 	if [ "$(status)" = inmigrate ]; then
 		stands_still
-		ctl cprload "file=$checkpoint" >/dev/null || die "$killed: RAM is labelled saved, its checkpoint does not load"
+		must cprload "file=$checkpoint"
 		wait_ok 3
 		check_text
 		outcome=loads
@@ -132,7 +125,7 @@ outcome() {
 		check_text
 		outcome=loads
 	else
-		[ -e "$checkpoint" ] && ctl cprload "file=$checkpoint" >/dev/null 2>&1 && die "$killed: loaded over a boot"
+		[ -e "$checkpoint" ] && refuses '' cprload "file=$checkpoint"
 		wait_ok 3
 		check_text 2
 		outcome=boots
@@ -143,7 +136,7 @@ kill_save_at() {
 	fresh
 	fault="save/$1" killed=$fault extra=(--cpr-file "$checkpoint")
 	boot
-	ctl cprsave mode=restart >/dev/null 2>&1 && die "cprsave in spite of $fault"
+	refuses '' cprsave mode=restart
 	exits 137
 	fault=''
 	[ ! -e "$checkpoint" ] || renamed=1
@@ -151,10 +144,8 @@ kill_save_at() {
 	[ "$outcome" = "$2" ] || die "$killed: the guest $outcome"
 	echo "$1: $outcome"
 	# Whatever a kill has left is not in the way of the next save.
-	launch
-	wait_ok 3
-	ctl cprsave mode=restart >/dev/null || die "$killed: the next cprsave failed"
-	exits 0
+	boot
+	save_to_cpr_file
 }
 # The last step commits, and no other: that of the label.
 do_kill_save() {
@@ -172,9 +163,8 @@ do_kill_load() {
 		boot
 		save
 		fault="load/$step:kill" killed=$fault
-		launch --incoming defer
-		wait_qmp
-		ctl cprload "file=$checkpoint" >/dev/null 2>&1 && die "cprload in spite of $fault"
+		launch_deferred
+		refuses '' cprload "file=$checkpoint"
 		exits 137
 		fault=''
 		outcome
@@ -225,24 +215,21 @@ do_save_cancelled() {
 	own_tmpfs 70G
 	guest=counter memory_mib=65536
 	boot
-	ctl cprsave "file=$checkpoint" mode=restart ram-check=full timeout-ms=86400000 >"$dir/answer" 2>&1 &
+	ctl cprsave "file=$checkpoint" mode=restart ram-check=full timeout-ms=86400000 >"$dir/saver" 2>&1 &
 	saver=$!
-	vm_await hashes || die "no save to be seen: $(cat "$dir/answer")"
+	vm_await hashes || die "no save to be seen: $(cat "$dir/saver")"
 	[ "$(ctl query-cpr --get /operation)" = cprsave ] || die "query-cpr: $(cat "$dir/query")"
 	[ "$(ctl query-cpr --get /total)" = $((memory_mib << 20)) ] || die "query-cpr: $(cat "$dir/query")"
-	ctl quit >"$dir/quit" 2>&1 && die "quit within a save"
-	grep -q "quit: a cprsave is under way" "$dir/quit" || die "quit: $(cat "$dir/quit")"
-	ctl cpr-cancel >/dev/null || die "cpr-cancel failed"
+	refuses "quit: a cprsave is under way" quit
+	must cpr-cancel
 	wait $saver && die "a cancelled save succeeded"
-	grep -q "cprsave was cancelled by cpr-cancel in step hash-ram" "$dir/answer" || die "$(cat "$dir/answer")"
-	[ "$(status)" = running ] || die "run state $(status)"
+	mv "$dir/saver" "$dir/answer"
+	answered "cprsave was cancelled by cpr-cancel in step hash-ram"
+	state_is running
 	[ "$(ctl query-cpr --get /operation)" = none ] || die "query-cpr after the end"
 	[ -e "$checkpoint" ] && die "a checkpoint was left behind"
 	wait_ok 2
-	ctl cprsave "file=$checkpoint" mode=restart ram-check=full timeout-ms=200 >"$dir/answer" 2>&1 &&
-		die "65536 MiB were hashed in 0.2 s"
-	grep -q "passed in step hash-ram" "$dir/answer" || die "$(cat "$dir/answer")"
+	refuses "passed in step hash-ram" cprsave "file=$checkpoint" mode=restart ram-check=full timeout-ms=200
 	wait_ok 2
-	quit_vm
-	check_text
+	finish
 }

@@ -9,9 +9,7 @@ do_incoming_file() {
 	boot
 	save
 	launch --incoming "$checkpoint"
-	wait_ok 3
-	quit_vm
-	check_text
+	goes_on
 }
 # A file without content, as mktemp makes it, is one that may be written to; of what was loaded one is kept.
 do_cpr_file() {
@@ -20,44 +18,33 @@ do_cpr_file() {
 	: >"$checkpoint"
 	boot
 	for i in 1 2; do
-		ctl cprsave mode=restart >/dev/null || die "cprsave $i failed"
-		exits 0
-		launch
-		wait_ok 3
+		save_to_cpr_file
+		boot
 		[ -e "$checkpoint" ] && die "load $i has left the checkpoint as it was"
 		[ -e "$checkpoint.loaded" ] || die "load $i has not kept the checkpoint"
 		! cmp -s "$checkpoint.loaded" "$dir/first" || die "load $i has left the first checkpoint"
 		cp "$checkpoint.loaded" "$dir/first"
 	done
-	ctl cprsave mode=restart >/dev/null || die "cprsave failed"
-	exits 0
+	save_to_cpr_file
 	cmp -s "$checkpoint.loaded" "$dir/first" || die "a save has changed what was loaded before"
-	load_refused "file=$checkpoint.loaded"
-	grep -q "already loaded, or its save failed: load the file of the last cprsave, which RAM $ram waits for (checkpoint " \
-		"$dir/answer" || die "the refusal: $(cat "$dir/answer")"
+	load_refused "already loaded, or its save failed: load the file of the last cprsave, which RAM $ram waits for (checkpoint " \
+		"$checkpoint.loaded"
 	cmp -s "$checkpoint.loaded" "$dir/first" || die "a load that was refused has changed its file"
-	launch
-	wait_ok 3
-	ctl cprsave mode=restart "file=$dir/elsewhere" >/dev/null || die "cprsave elsewhere failed"
-	exits 0
+	boot
+	save_to_cpr_file "file=$dir/elsewhere"
 	checks 1 "$checkpoint.loaded is an earlier checkpoint: load the file that the last cprsave wrote, checkpoint"
 	launch --incoming "$dir/elsewhere"
-	wait_ok 3
-	quit_vm
-	check_text
+	goes_on
 }
-# load_refused ARGUMENT... : by a fresh process, which ends
+# load_refused WORDS FILE : by a fresh process, which ends
 load_refused() {
-	launch --incoming defer
-	wait_qmp
-	ctl cprload "$@" >"$dir/answer" 2>&1 && die "cprload $* was not refused"
+	launch_deferred
+	refuses "$1" cprload "file=$2"
 	quit_vm
 }
 # What --cpr-file could not be written to is named before a guest runs.
 start_refused() {
-	launch
-	exits 1
-	grep -q -e "$1" "$dir/log.$process" || die "the refusal does not say '$1': $(cat "$dir/log.$process")"
+	fails_to_start "$1"
 	[ -e "$ram" ] && die "RAM was made for a guest that does not start"
 }
 do_cpr_file_refused() {
@@ -72,12 +59,9 @@ do_cpr_file_refused() {
 	[ "$(cat "$checkpoint")" = letter ] || die "the file has changed"
 	rm "$checkpoint"
 	boot
-	ctl cprsave mode=restart >/dev/null || die "cprsave failed"
-	exits 0
+	save_to_cpr_file
 	rm "$ram"
-	launch --name other
-	exits 1
-	grep -q -e "--cpr-file $checkpoint: holds VM '$vm_name'" "$dir/log.$process" || die "the other VM is not named: $(cat "$dir/log.$process")"
+	fails_to_start "--cpr-file $checkpoint: holds VM '$vm_name'" --name other
 }
 # A guest saved for a kexec is not brought back in the same boot by whoever starts VMMs again when they end.
 do_reboot_waits() {
@@ -85,49 +69,36 @@ do_reboot_waits() {
 	guest=counter checkpoint=$disk_dir/checkpoint ram=$disk_dir/ram
 	extra=(--cpr-file "$checkpoint")
 	boot
-	ctl cprsave mode=reboot timeout-ms=300000 >/dev/null || die "cprsave failed"
+	must cprsave mode=reboot timeout-ms=300000
 	exits 3
-	launch
-	wait_qmp
-	[ "$(status)" = inmigrate ] || die "run state $(status), not inmigrate, in the boot that the guest was saved in"
-	grep -q "$checkpoint was saved with mode=reboot, and the host has not been rebooted since" "$dir/log.$process" ||
-		die "the log does not say why: $(cat "$dir/log.$process")"
+	launch_up
+	state_is inmigrate
+	logged "$checkpoint was saved with mode=reboot, and the host has not been rebooted since"
 	stands_still
-	ctl cprload >/dev/null || die "cprload failed"
+	must cprload
 	wait_ok 3
-	ctl cprsave mode=restart timeout-ms=300000 >/dev/null || die "cprsave failed"
-	exits 0
+	save_to_cpr_file
 	launch
-	wait_ok 3
-	quit_vm
-	check_text
+	goes_on
 }
 do_label_waits() {
 	guest=counter
 	boot
 	save
-	launch
-	wait_qmp
-	[ "$(status)" = inmigrate ] || die "run state $(status), not inmigrate, on RAM labelled saved"
-	grep -q "this VM is saved; this start waits for cprload, .* lose the saved guest (RAM $ram, checkpoint [0-9a-f-]*)" \
-		"$dir/log.$process" || die "the log does not say why: $(cat "$dir/log.$process")"
+	launch_up
+	state_is inmigrate
+	logged "this VM is saved; this start waits for cprload, .* lose the saved guest (RAM $ram, checkpoint [0-9a-f-]*)"
 	stands_still
-	ctl cprload "file=$checkpoint" >/dev/null || die "cprload failed"
-	wait_ok 3
-	quit_vm
-	check_text
+	must cprload "file=$checkpoint"
+	goes_on
 }
 do_label_discard() {
 	guest=counter
 	boot
 	save
-	launch --discard-saved
-	wait_qmp
-	grep -q "warn: --discard-saved: the guest saved in checkpoint .* is lost" "$dir/log.$process" ||
-		die "the log does not say what is lost: $(cat "$dir/log.$process")"
-	wait_ok 3
-	quit_vm
-	check_text 2
+	launch_up --discard-saved
+	logged "warn: --discard-saved: the guest saved in checkpoint .* is lost"
+	goes_on 2
 }
 # lose_label [COPY] : a page of zeroes in place of a copy of the label (0, 1), or of both
 lose_label() {
@@ -139,8 +110,7 @@ lose_label() {
 do_label_lost() {
 	guest=counter extra=(--cpr-file "$checkpoint")
 	boot
-	ctl cprsave mode=restart >/dev/null || die "cprsave failed"
-	exits 0
+	save_to_cpr_file
 	keep_ram
 	cp "$ram" "$dir/ram.good"
 	lose_label
@@ -159,69 +129,48 @@ do_label_lost() {
 	quit_vm
 	[ -e "$ram" ] || die "the RAM of a saved guest was removed"
 	lose_label 0
-	launch
-	wait_ok 3
-	ctl cprsave mode=restart >/dev/null || die "cprsave failed"
-	exits 0
+	boot
+	save_to_cpr_file
 	lose_label 1
-	launch
-	wait_ok 3
+	boot
 	quit_vm
 	lose_label
-	launch
-	wait_qmp
-	wait_ok 3
-	grep -q "$checkpoint.loaded was loaded: .*; booting" "$dir/log.$process" || die "boots and does not say why"
-	ctl cprsave mode=restart >/dev/null || die "cprsave failed"
-	exits 0
+	boot
+	logged "$checkpoint.loaded was loaded: .*; booting"
+	save_to_cpr_file
 	lose_label
-	launch --discard-saved
-	wait_qmp
-	wait_ok 3
+	boot --discard-saved
 	[ -e "$checkpoint" ] && die "the checkpoint of a guest that was given up still waits"
 	quit_vm
 	rm "$ram"
-	launch
-	wait_qmp
-	wait_ok 3
-	quit_vm
-	check_text 4
+	launch_up
+	goes_on 4
 }
 # label_lost_waits WHY
 label_lost_waits() {
-	launch
-	wait_qmp
-	[ "$(status)" = inmigrate ] || die "run state $(status), not inmigrate, without a label"
-	grep -q "$1.*; this start waits for cprload, --discard-saved would boot and lose the saved guest (RAM $ram)" "$dir/log.$process" ||
-		die "the log does not say why: $(cat "$dir/log.$process")"
+	launch_up
+	state_is inmigrate
+	logged "$1.*; this start waits for cprload, --discard-saved would boot and lose the saved guest (RAM $ram)"
 }
 # A checkpoint is good once: afterwards RAM has moved on.
 do_label_spent() {
 	guest=counter
 	boot
-	save
-	load
+	reload
 	wait_ok 3
-	ctl cprload "file=$checkpoint" >/dev/null 2>&1 && die "cprload into a running guest"
+	refuses '' cprload "file=$checkpoint"
 	quit_vm
-	load_refused "file=$checkpoint"
-	grep -q "it was loaded already and is $checkpoint.loaded now" "$dir/answer" || die "the refusal: $(cat "$dir/answer")"
-	load_refused "file=$checkpoint.loaded"
-	grep -q "the guest has run on" "$dir/answer" || die "the refusal: $(cat "$dir/answer")"
+	load_refused "it was loaded already and is $checkpoint.loaded now" "$checkpoint"
+	load_refused "the guest has run on" "$checkpoint.loaded"
 	check_text
 }
 do_label_other() {
 	guest=counter
 	boot
 	save
-	launch --name other
-	exits 1
-	grep -q "holds another VM, saved (uuid " "$dir/log.$process" || die "the refusal does not name the VM whose RAM it is"
+	fails_to_start "holds another VM, saved (uuid " --name other
 	for memory_mib in 16 64; do
-		launch
-		exits 1
-		grep -q "$ram holds a saved guest of $GUEST_MIB MiB .*: give size=${GUEST_MIB}M" "$dir/log.$process" ||
-			die "a wrong size over a saved guest: $(cat "$dir/log.$process")"
+		fails_to_start "$ram holds a saved guest of $GUEST_MIB MiB .*: give size=${GUEST_MIB}M"
 	done
 	memory_mib=$GUEST_MIB
 	load
@@ -233,16 +182,12 @@ do_load_mismatch() {
 	boot
 	save
 	cpus=2
-	launch --incoming defer
-	wait_qmp
-	ctl cprload "file=$checkpoint" >"$dir/answer" 2>&1 && die "a checkpoint of 1 vCPU loaded into 2"
-	grep -q "cpus=1" "$dir/answer" || die "the refusal does not name the vCPUs: $(cat "$dir/answer")"
+	launch_deferred
+	refuses "cpus=1" cprload "file=$checkpoint"
 	quit_vm
 	cpus=1
 	load
-	wait_ok 3
-	quit_vm
-	check_text
+	goes_on
 }
 do_load_damaged() {
 	local good=$dir/good
@@ -251,15 +196,12 @@ do_load_damaged() {
 	save
 	keep_ram
 	cp "$checkpoint" "$good"
-	launch --incoming defer
-	wait_qmp
+	launch_deferred
 	printf 'x' | dd of="$checkpoint" bs=1 seek=3000 conv=notrunc status=none
-	ctl cprload "file=$checkpoint" >/dev/null 2>&1 && die "a damaged checkpoint was loaded"
+	refuses '' cprload "file=$checkpoint"
 	head -c 4000 "$good" >"$checkpoint"
-	ctl cprload "file=$checkpoint" >/dev/null 2>&1 && die "a truncated checkpoint was loaded"
+	refuses '' cprload "file=$checkpoint"
 	ram_as_kept || die "a refused load changed RAM"
-	ctl cprload "file=$good" >/dev/null || die "cprload failed after two refused ones"
-	wait_ok 3
-	quit_vm
-	check_text
+	must cprload "file=$good"
+	goes_on
 }

@@ -24,7 +24,7 @@ is_lost() {
 die() {
 	local status=1
 	! is_lost || status=125
-	echo "FAILED: $*" >&2
+	echo "FAILED: $* (${FUNCNAME[*]:1}: lines ${BASH_LINENO[*]})" >&2
 	[ -d "$dir" ] && for f in "$dir"/log.* "$dir"/serial.*; do
 		[ -s "$f" ] && { echo "--- ${f##*/}, last lines"; tail -n 8 "$f"; } >&2
 	done
@@ -159,18 +159,38 @@ check_text() {
 		die "the lines of $guest have a gap"
 }
 
-save() { ctl cprsave "file=$checkpoint" mode=restart timeout-ms=300000 "$@" >/dev/null || die "cprsave failed"; exits 0; }
-load() {
-	launch --incoming defer
-	wait_qmp
-	ctl cprload "file=$checkpoint" >/dev/null || die "cprload failed"
+# must COMMAND... : stasisctl's, which succeeds; its answer is in a file
+must() { ctl "$@" >"$dir/answer" 2>&1 || die "$*: $(cat "$dir/answer")"; }
+# refuses WORDS COMMAND... : it fails, and the answer says the WORDS (a regular expression)
+refuses() {
+	ctl "${@:2}" >"$dir/answer" 2>&1 && die "${*:2} was not refused"
+	answered "$1"
 }
-boot() { launch; wait_qmp; wait_ok 3; }
+answered() { grep -q -e "$1" "$dir/answer" || die "the answer does not say '$1': $(cat "$dir/answer")"; }
+# logged WORDS : by the process that runs or ran last
+logged() { grep -q -e "$1" "$dir/log.$process" || die "the log does not say '$1': $(cat "$dir/log.$process")"; }
+is_status() { [ "$(status)" = "$1" ]; }
+state_is() { is_status "$1" || die "run state $(status), not $1"; }
+await_state() { vm_await is_status "$1" || die "run state $(status), not $1"; }
+
+save_to_cpr_file() { must cprsave mode=restart timeout-ms=300000 "$@"; exits 0; }
+save() { save_to_cpr_file "file=$checkpoint" "$@"; }
+launch_up() { launch "$@"; wait_qmp; }
+launch_deferred() { launch_up --incoming defer; }
+load() { launch_deferred; must cprload "file=$checkpoint"; }
+reload() { save; load; }
+boot() { launch_up "$@"; wait_ok 3; }
+# fails_to_start WORDS [OPTION...] : the process ends at once and its log says why
+fails_to_start() { launch "${@:2}"; exits 1; logged "$1"; }
 mailbox() { printf '\1' | dd of="$ram" bs=1 seek=$MAILBOX_GPA conv=notrunc status=none; }
 counter() { od -An -tu8 -j $COUNTER_GPA -N 8 "$ram" | tr -d ' '; }
 keep_ram() { cp "$ram" "$dir/ram.kept"; }
 ram_as_kept() { cmp -s -n $((memory_mib << 20)) "$ram" "$dir/ram.kept"; } # the label is behind it
-quit_vm() { ctl quit >/dev/null || die "quit failed"; exits 0; }
+quit_vm() { ctl quit >/dev/null || die "quit failed"; exits 0; } # an answer stays to be judged
+# finish [BOOTS] : ends the VM; all that its guest printed is as it should be
+finish() { quit_vm; check_text "$@"; }
+# goes_on [BOOTS] : the guest does, and then ends so
+goes_on() { wait_ok 3; finish "$@"; }
 
 # stands_still / moves : the guest's counter in RAM
 stands_still() {

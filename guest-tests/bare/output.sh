@@ -12,18 +12,16 @@ do_file_limit() {
 	boot
 	file_size_limit 0
 	for file in "$checkpoint" "$disk_dir/checkpoint"; do
-		ctl cprsave "file=$file" mode=restart >"$dir/answer" 2>&1 && die "saved beyond the limit"
-		grep -q "File too large" "$dir/answer" || die "the limit is not named: $(cat "$dir/answer")"
-		[ "$(status)" = running ] || die "run state $(status) after a failed cprsave"
+		refuses "File too large" cprsave "file=$file" mode=restart
+		state_is running
 		[ -z "$(find "$file"* 2>/dev/null)" ] || die "a checkpoint was left behind"
 		moves
 	done
 	file_size_limit unlimited
 	wait_ok 3
-	grep -q "bytes of its output were dropped" "$dir/log.1" || die "it is not told what the console dropped"
-	grep -q "of this log could not be written" "$dir/log.1" || die "it is not told what the log lost"
-	save
-	load
+	logged "bytes of its output were dropped"
+	logged "of this log could not be written"
+	reload
 	wait_ok 3
 	quit_vm
 }
@@ -41,11 +39,9 @@ do_log_full() {
 	LC_ALL=C dd if=/dev/zero of="$stderr" oflag=nonblock bs=4096 2>"$dir/fill"
 	grep -q "temporarily unavailable" "$dir/fill" || die "the FIFO is not full: $(cat "$dir/fill")"
 	boot
-	save
-	load
+	reload
 	wait_ok 3
 	: >"$dir/drained"
 	vm_await told_lost || die "it is not told what was lost: $(cat "$dir/drained")"
-	quit_vm
-	check_text
+	finish
 }

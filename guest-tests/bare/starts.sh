@@ -36,7 +36,7 @@ checks() {
 	launch --check "${@:3}"
 	exits "$1"
 	cat "$dir/out.$process" "$dir/log.$process" >"$dir/answer"
-	grep -q -e "$2" "$dir/answer" || die "--check does not say '$2' but $(cat "$dir/answer")"
+	answered "$2"
 	[ "$(all_files)" = "$before" ] || die "--check changes files: $before; $(all_files)"
 	process=$((process - 1)) pid=$running
 }
@@ -66,9 +66,9 @@ do_check() {
 	checks 1 "RAM $dir/none is not there" --memory "size=32M,path=$dir/none" --incoming defer
 	boot
 	other_vm
-	ctl stop >/dev/null || die "stop failed"
+	must stop
 	checks 1 "runs on this host already"
-	ctl cont >/dev/null || die "cont failed"
+	must cont
 	save
 	checks 0 "a start would load the saved guest"
 	checks 0 "a start would wait for cprload" --incoming defer
@@ -80,8 +80,7 @@ do_check() {
 	mv "$checkpoint" "$dir/away"
 	checks 1 "would not load the saved guest, but wait for cprload"
 	mv "$dir/away" "$checkpoint"
-	launch
-	wait_ok 3
+	boot
 	quit_vm
 	checks 0 "a start would boot"
 	check_text
@@ -106,14 +105,12 @@ do_net_tap_missing() {
 	vm_await qmp_or_dead
 	! alive || die "it starts without its tap"
 	exits 1
-	grep -q "net0: there is no tap stasis0, .* run the same command again" "$dir/log.$process" ||
-		die "the refusal does not name the tap: $(cat "$dir/log.$process")"
+	logged "net0: there is no tap stasis0, .* run the same command again"
 	ram_as_kept || die "a refused start changed RAM"
 	"$(find_binary net-peer)" tap:stasis0 >"$dir/peer" & # makes one that stays
 	peer=$!
 	vm_await peer_ready tap:stasis0 || die "net-peer: $(cat "$dir/peer")"
-	launch
-	wait_ok 3
+	boot
 	quit_vm
 	kill -TERM $peer
 	check_text
