@@ -138,7 +138,8 @@ struct virtio {
 		isr_lock; /* keeps ISR and pin consistent; the pin's own lock is taken inside */
 };
 
-/* The core's part of device_ops: the device's own functions call these, or are these. s: of the device's state. */
+/* The core's part of device_ops: the device's own functions call these, or are these. s: the first member of
+ * the device's state. */
 int virtio_attach(struct virtio *v, struct virtio_state *s,
 		  const struct virtio_transport *transport, struct vm *vm,
 		  struct error *err) must_check;

@@ -222,7 +222,7 @@ static bool ram_broke(const struct blk *blk, const struct disk_op *op)
 
 static void done(void *opaque, struct disk_op *op)
 {
-	struct blk_request *req = (struct blk_request *)op;
+	struct blk_request *req = container_of(op, struct blk_request, op);
 	struct blk *blk = opaque;
 	struct blk_counter *counter = &blk->counter[req->kind];
 	uint64_t end = op->offset + op->bytes;
