@@ -25,8 +25,8 @@ struct fake_device {
 	struct fake_state s;
 };
 
-int rig_ioctl(int fd, unsigned long request, ...);
-int rig_ioctl(int fd, unsigned long request, ...)
+int __wrap_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	const struct kvm_ioeventfd *io;
 	va_list list;

@@ -14,7 +14,7 @@
 #define MSR_FIXED    0x175 /* any value but the one it has is refused */
 #define MSR_UNKNOWN  0xdeadu
 
-int stand_in_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
 
 /* A KVM with these MSRs, all in its list. */
 static struct {
@@ -64,7 +64,7 @@ static int transfer(struct kvm_msrs *msrs, bool set)
 	return (int)msrs->nmsrs;
 }
 
-int stand_in_ioctl(int fd, unsigned long request, void *arg)
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct kvm_msr_list *list = arg;
 
