@@ -13,25 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-static struct fixture f;
-
-static void setup(void)
-{
-	fixture_start(&f);
-}
-
-static void teardown(void)
-{
-	fixture_stop(&f);
-}
-
 #define GENERIC	  "GenericError"
 #define NOT_FOUND "CommandNotFound"
 #define EXPECTING "Expecting capabilities negotiation with 'qmp_capabilities'"
 
 TEST(greeting_and_negotiation)
 {
-	int fd = client_connect(&f);
+	int fd = client_connect();
 	char greeting[256];
 
 	snprintf(greeting, sizeof(greeting),
@@ -39,24 +27,19 @@ TEST(greeting_and_negotiation)
 		 "\"package\":\"stasis %s\"},\"capabilities\":[]}}",
 		 STASIS_MAJOR, STASIS_MINOR, STASIS_MICRO, STASIS_VERSION);
 	client_expect(fd, greeting);
-	client_send(fd, "{\"execute\":\"query-status\"}");
-	client_expect_error(fd, NOT_FOUND, EXPECTING);
-	client_send(fd, "{\"execute\":\"no-such\"}");
-	client_expect_error(fd, NOT_FOUND, EXPECTING);
+	client_refuses(fd, "query-status", NOT_FOUND, EXPECTING);
+	client_refuses(fd, "no-such", NOT_FOUND, EXPECTING);
 	/* Events are not sent before negotiation. */
-	fixture_events(&f, 3);
+	fixture_events(3);
 	client_expect_silence(fd);
-	client_send(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}");
-	client_expect_error(fd, GENERIC, "Capability oob not available");
-	client_send(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":\"oob\"}}");
-	client_expect_error(fd, GENERIC,
-			    "Invalid parameter type for 'enable', expected: array (stasisctl: "
-			    "enable:='[\"oob\"]')");
-	client_send(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[]}}");
-	client_expect(fd, "{\"return\":{}}");
-	client_send(fd, "{\"execute\":\"qmp_capabilities\"}");
-	client_expect_error(fd, NOT_FOUND,
-			    "Capabilities negotiation is already complete, command ignored");
+	client_refuses(fd, "qmp_capabilities {'enable':['oob']}", GENERIC,
+		       "Capability oob not available");
+	client_refuses(fd, "qmp_capabilities {'enable':'oob'}", GENERIC,
+		       "Invalid parameter type for 'enable', expected: array (stasisctl: "
+		       "enable:='[\"oob\"]')");
+	client_answers(fd, "qmp_capabilities {'enable':[]}", "{}");
+	client_refuses(fd, "qmp_capabilities", NOT_FOUND,
+		       "Capabilities negotiation is already complete, command ignored");
 	close(fd);
 }
 
@@ -64,65 +47,62 @@ TEST(greeting_and_negotiation)
 static const struct {
 	const char *request, *class, *desc;
 } wording[] = {
-	{"{\"execute\":\"nosuch\"}", NOT_FOUND, "The command nosuch has not been found"},
-	{"{\"execute\":\"\"}", NOT_FOUND, "The command  has not been found"},
-	{"{\"execute\":\"stop\\u0000\"}", NOT_FOUND, "The command stop has not been found"},
+	{"{'execute':'nosuch'}", NOT_FOUND, "The command nosuch has not been found"},
+	{"{'execute':''}", NOT_FOUND, "The command  has not been found"},
+	{"{'execute':'stop\\u0000'}", NOT_FOUND, "The command stop has not been found"},
 	{"[1,2]", GENERIC, "QMP input must be a JSON object"},
 	{"\"str\"\n", GENERIC, "QMP input must be a JSON object"},
 	{"12\n", GENERIC, "QMP input must be a JSON object"},
 	{"null\n", GENERIC, "QMP input must be a JSON object"},
 	{"{}", GENERIC, "QMP input lacks member 'execute'"},
-	{"{\"a\":1}", GENERIC, "QMP input member 'a' is unexpected"},
-	{"{\"execute\":1}", GENERIC, "QMP input member 'execute' must be a string"},
-	{"{\"execute\":null}", GENERIC, "QMP input member 'execute' must be a string"},
-	{"{\"execute\":\"stop\",\"arguments\":[]}", GENERIC,
+	{"{'a':1}", GENERIC, "QMP input member 'a' is unexpected"},
+	{"{'execute':1}", GENERIC, "QMP input member 'execute' must be a string"},
+	{"{'execute':null}", GENERIC, "QMP input member 'execute' must be a string"},
+	{"{'execute':'stop','arguments':[]}", GENERIC,
 	 "QMP input member 'arguments' must be an object"},
-	{"{\"execute\":\"stop\",\"arguments\":null}", GENERIC,
+	{"{'execute':'stop','arguments':null}", GENERIC,
 	 "QMP input member 'arguments' must be an object"},
-	{"{\"exec-oob\":\"stop\"}", GENERIC, "QMP input member 'exec-oob' is unexpected"},
-	{"{\"execute\":\"stop\",\"arguments\":{\"x\":1}}", GENERIC, "Parameter 'x' is unexpected"},
-	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\"}}", GENERIC,
+	{"{'exec-oob':'stop'}", GENERIC, "QMP input member 'exec-oob' is unexpected"},
+	{"{'execute':'stop','arguments':{'x':1}}", GENERIC, "Parameter 'x' is unexpected"},
+	{"{'execute':'cprsave','arguments':{'file':'/x'}}", GENERIC,
 	 "Parameter 'mode' is missing: give reboot or restart"},
-	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":5,\"mode\":\"reboot\"}}", GENERIC,
+	{"{'execute':'cprsave','arguments':{'file':5,'mode':'reboot'}}", GENERIC,
 	 "Invalid parameter type for 'file', expected: string"},
-	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":null,\"mode\":\"reboot\"}}", GENERIC,
+	{"{'execute':'cprsave','arguments':{'file':null,'mode':'reboot'}}", GENERIC,
 	 "Invalid parameter type for 'file', expected: string"},
-	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\",\"mode\":\"Reboot\"}}", GENERIC,
+	{"{'execute':'cprsave','arguments':{'file':'/x','mode':'Reboot'}}", GENERIC,
 	 "Parameter 'mode' does not accept value 'Reboot': give reboot or restart"},
-	{"{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/x\",\"mode\":\"reboot\","
-	 "\"ram-check\":\"half\"}}",
+	{"{'execute':'cprsave','arguments':{'file':'/x','mode':'reboot','ram-check':'half'}}",
 	 GENERIC, "Parameter 'ram-check' does not accept value 'half': give none or full"},
-	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":\"1\"}}",
-	 GENERIC, "Invalid parameter type for 'timeout-ms', expected: integer"},
-	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":1.5}}",
-	 GENERIC, "Invalid parameter type for 'timeout-ms', expected: integer"},
-	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\",\"timeout-ms\":0}}", GENERIC,
+	{"{'execute':'cprsave','arguments':{'mode':'reboot','timeout-ms':'1'}}", GENERIC,
+	 "Invalid parameter type for 'timeout-ms', expected: integer"},
+	{"{'execute':'cprsave','arguments':{'mode':'reboot','timeout-ms':1.5}}", GENERIC,
+	 "Invalid parameter type for 'timeout-ms', expected: integer"},
+	{"{'execute':'cprsave','arguments':{'mode':'reboot','timeout-ms':0}}", GENERIC,
 	 "Parameter 'timeout-ms' expects 1 to 86400000"},
-	{"{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\","
-	 "\"timeout-ms\":86400001}}",
-	 GENERIC, "Parameter 'timeout-ms' expects 1 to 86400000"},
-	{"{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/x\\u0000y\"}}", GENERIC,
+	{"{'execute':'cprsave','arguments':{'mode':'reboot','timeout-ms':86400001}}", GENERIC,
+	 "Parameter 'timeout-ms' expects 1 to 86400000"},
+	{"{'execute':'cprload','arguments':{'file':'/x\\u0000y'}}", GENERIC,
 	 "Parameter 'file' contains a NUL character"},
-	{"{\"execute\":\"cprload\",\"arguments\":{\"file\":\"\"}}", GENERIC,
+	{"{'execute':'cprload','arguments':{'file':''}}", GENERIC,
 	 "Parameter 'file' is empty: give the path of a checkpoint"},
-	{"{\"execute\":\"cprload\",\"arguments\":{\"accept-disks\":\"disk0\"}}", GENERIC,
+	{"{'execute':'cprload','arguments':{'accept-disks':'disk0'}}", GENERIC,
 	 "Invalid parameter type for 'accept-disks', expected: array (stasisctl: "
 	 "accept-disks:='[\"disk0\"]')"},
-	{"{\"execute\":\"cprload\",\"arguments\":{\"accept-disks\":1}}", GENERIC,
+	{"{'execute':'cprload','arguments':{'accept-disks':1}}", GENERIC,
 	 "Invalid parameter type for 'accept-disks', expected: array"},
-	{"{\"execute\":\"cprload\"}", GENERIC,
+	{"{'execute':'cprload'}", GENERIC,
 	 "Parameter 'file' is missing, and no --cpr-file says which"},
-	{"{\"execute\": }\n", GENERIC, "JSON parse error, expecting value"},
+	{"{'execute': }\n", GENERIC, "JSON parse error, expecting value"},
 };
 
 TEST_EACH(error_wording, wording)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	client_send(fd, wording[_i].request);
 	client_expect_error(fd, wording[_i].class, wording[_i].desc);
-	client_send(fd, "{\"execute\":\"query-kvm\"}");
-	client_expect(fd, "{\"return\":{\"enabled\":true,\"present\":true}}");
+	client_answers(fd, "query-kvm", "{'enabled':true,'present':true}");
 	close(fd);
 }
 
@@ -144,13 +124,9 @@ static const struct {
 
 TEST_EACH(query, queries)
 {
-	int fd = client_open(&f);
-	char text[600];
+	int fd = client_open();
 
-	snprintf(text, sizeof(text), "{\"execute\":\"%s\"}", queries[_i].command);
-	client_send(fd, text);
-	snprintf(text, sizeof(text), "{\"return\":%s}", queries[_i].answer);
-	client_expect(fd, text);
+	client_answers(fd, queries[_i].command, queries[_i].answer);
 	close(fd);
 }
 
@@ -184,12 +160,12 @@ TEST(query_commands)
 					    "cprinfo",
 					    "query-cpr",
 					    "cpr-cancel"};
-	int fd = client_open(&f);
+	int fd = client_open();
 	struct json_object *line, *list;
 	const char *text;
 	char quoted[64];
 
-	client_send(fd, "{\"execute\":\"query-commands\"}");
+	client_ask(fd, "query-commands");
 	line = client_line(fd);
 	list = json_object_object_get(line, "return");
 	ck_assert_uint_eq(json_object_array_length(list), sizeof(names) / sizeof(names[0]));
@@ -207,11 +183,11 @@ TEST(query_commands)
 
 TEST(cprinfo)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 	char want[1000];
 
 	f.opt.cpr_file = "/var/lib/vm1.cpr";
-	client_send(fd, "{\"execute\":\"cprinfo\"}");
+	client_ask(fd, "cprinfo");
 	/* The path's byte 0xff is no UTF-8. */
 	snprintf(want, sizeof(want),
 		 "{\"return\":{\"modes\":[\"restart\"],"
@@ -232,11 +208,11 @@ TEST(cprinfo)
 TEST(cprinfo_loaded)
 {
 	struct json_object *line, *loaded;
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	for (size_t i = 0; i < sizeof(f.vm.loaded_id); i++)
 		f.vm.loaded_id[i] = (uint8_t)i;
-	client_send(fd, "{\"execute\":\"cprinfo\"}");
+	client_ask(fd, "cprinfo");
 	line = client_line(fd);
 	ck_assert_int_eq(json_pointer_get(line, "/return/loaded", &loaded), 0);
 	ck_assert_str_eq(json_object_get_string(loaded), "00010203-0405-0607-0809-0a0b0c0d0e0f");
@@ -247,10 +223,10 @@ TEST(cprinfo_loaded)
 TEST(cprinfo_needs_suspend)
 {
 	struct json_object *line, *refused;
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	fake_cpr.needs_suspend = true;
-	client_send(fd, "{\"execute\":\"cprinfo\"}");
+	client_ask(fd, "cprinfo");
 	line = client_line(fd);
 	ck_assert_int_eq(json_pointer_get(line, "/return/refused/0", &refused), 0);
 	ck_assert_str_eq(json_object_to_json_string_ext(refused, JSON_C_TO_STRING_PLAIN),
@@ -280,7 +256,7 @@ static const char *const ids[] = {
 
 TEST_EACH(id_is_echoed, ids)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 	char text[200];
 
 	snprintf(text, sizeof(text), "{\"execute\":\"cont\",\"id\":%s}", ids[_i]);
@@ -302,7 +278,7 @@ TEST(split_and_joined)
 	static const char joined[] = "{\"execute\":\"query-kvm\",\"id\":1}"
 				     "{\"execute\":\"query-kvm\",\"id\":2}\n\n"
 				     "{\"execute\":\"query-kvm\",\"id\":3}";
-	int fd = client_open(&f);
+	int fd = client_open();
 	char want[100];
 
 	for (int round = 0; round < 2; round++) {
@@ -323,11 +299,11 @@ TEST(split_and_joined)
 /* What an event is made of, and that it comes before the reply that it belongs to. */
 TEST(events)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 	const time_t before = time(NULL);
 	struct json_object *line, *timestamp;
 
-	client_send(fd, "{\"execute\":\"stop\"}");
+	client_ask(fd, "stop");
 	line = client_line(fd);
 	ck_assert_str_eq(json_object_get_string(json_object_object_get(line, "event")), "STOP");
 	timestamp = json_object_object_get(line, "timestamp");
@@ -337,67 +313,61 @@ TEST(events)
 			 1000000);
 	ck_assert(json_object_object_get_ex(timestamp, "microseconds", NULL));
 	json_object_put(line);
-	client_expect(fd, "{\"return\":{}}");
-	client_send(fd, "{\"execute\":\"stop\"}{\"execute\":\"query-status\"}");
-	client_expect(fd, "{\"return\":{}}");
-	client_expect(fd, "{\"return\":{\"status\":\"paused\",\"running\":false}}");
-	client_send(fd, "{\"execute\":\"cont\"}");
-	client_expect(fd, "{\"event\":\"RESUME\"}");
-	client_expect(fd, "{\"return\":{}}");
-	client_send(fd, "{\"execute\":\"system_reset\"}");
-	client_expect(fd, "{\"event\":\"RESET\",\"data\":{\"guest\":false,"
-			  "\"reason\":\"host-qmp-system-reset\"}}");
-	client_expect(fd, "{\"return\":{}}");
-	client_send(fd, "{\"execute\":\"system_powerdown\"}");
-	client_expect(fd, "{\"event\":\"POWERDOWN\"}");
-	client_expect(fd, "{\"return\":{}}");
-	client_send(fd, "{\"execute\":\"system_wakeup\"}");
-	client_expect_error(fd, GENERIC, "Unable to wake up: guest is not in suspended state");
+	client_expect(fd, "{'return':{}}");
+	client_send(fd, "{'execute':'stop'}{'execute':'query-status'}");
+	client_expect(fd, "{'return':{}}");
+	client_expect(fd, "{'return':{'status':'paused','running':false}}");
+	client_ask(fd, "cont");
+	client_expect(fd, "{'event':'RESUME'}");
+	client_expect(fd, "{'return':{}}");
+	client_ask(fd, "system_reset");
+	client_expect(fd,
+		      "{'event':'RESET','data':{'guest':false,'reason':'host-qmp-system-reset'}}");
+	client_expect(fd, "{'return':{}}");
+	client_ask(fd, "system_powerdown");
+	client_expect(fd, "{'event':'POWERDOWN'}");
+	client_expect(fd, "{'return':{}}");
+	client_refuses(fd, "system_wakeup", GENERIC,
+		       "Unable to wake up: guest is not in suspended state");
 	f.vm.runstate = RUNSTATE_SUSPENDED;
 	vm_event(&f.vm, &(struct vm_event){.type = VM_EVENT_SUSPEND});
-	client_expect(fd, "{\"event\":\"SUSPEND\"}");
-	client_send(fd, "{\"execute\":\"query-status\"}");
-	client_expect(fd, "{\"return\":{\"status\":\"suspended\",\"running\":false}}");
-	client_send(fd, "{\"execute\":\"system_wakeup\"}");
-	client_expect(fd, "{\"event\":\"WAKEUP\"}");
-	client_expect(fd, "{\"return\":{}}");
-	fixture_events(&f, 2);
-	client_expect(fd, "{\"event\":\"STOP\"}");
-	client_expect(fd, "{\"event\":\"STOP\"}");
+	client_expect(fd, "{'event':'SUSPEND'}");
+	client_answers(fd, "query-status", "{'status':'suspended','running':false}");
+	client_ask(fd, "system_wakeup");
+	client_expect(fd, "{'event':'WAKEUP'}");
+	client_expect(fd, "{'return':{}}");
+	fixture_events(2);
+	client_expect(fd, "{'event':'STOP'}");
+	client_expect(fd, "{'event':'STOP'}");
 	close(fd);
 }
 
 TEST(quit)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	/* What comes behind it is not executed any more. */
-	client_send(fd, "{\"execute\":\"quit\"}{\"execute\":\"stop\"}");
-	client_expect(fd, "{\"event\":\"SHUTDOWN\",\"data\":{\"guest\":false,"
-			  "\"reason\":\"host-qmp-quit\"}}");
-	client_expect(fd, "{\"return\":{}}");
+	client_send(fd, "{'execute':'quit'}{'execute':'stop'}");
+	client_expect(fd, "{'event':'SHUTDOWN','data':{'guest':false,'reason':'host-qmp-quit'}}");
+	client_expect(fd, "{'return':{}}");
 	ck_assert_ptr_null(client_line(fd));
 	close(fd);
 }
 
 TEST(cprsave)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	fake_cpr.save_fails = true;
-	client_send(fd, "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/x\","
-			"\"mode\":\"reboot\"}}");
-	client_expect_error(fd, GENERIC, "cprsave: /d/x: No space left on device");
-	client_send(fd, "{\"execute\":\"query-status\"}");
-	client_expect(fd, "{\"return\":{\"status\":\"running\",\"running\":true}}");
+	client_refuses(fd, "cprsave {'file':'/d/x','mode':'reboot'}", GENERIC,
+		       "cprsave: /d/x: No space left on device");
+	client_answers(fd, "query-status", "{'status':'running','running':true}");
 
 	fake_cpr.save_fails = false;
-	client_send(fd,
-		    "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/\\u00e9\","
-		    "\"mode\":\"restart\",\"ram-check\":\"full\",\"timeout-ms\":2500},\"id\":7}");
-	client_expect(fd, "{\"return\":{},\"id\":7}");
-	client_expect(fd, "{\"event\":\"SHUTDOWN\",\"data\":{\"guest\":false,"
-			  "\"reason\":\"host-qmp-quit\"}}");
+	client_send(fd, "{'execute':'cprsave','arguments':{'file':'/d/\\u00e9','mode':'restart',"
+			"'ram-check':'full','timeout-ms':2500},'id':7}");
+	client_expect(fd, "{'return':{},'id':7}");
+	client_expect(fd, "{'event':'SHUTDOWN','data':{'guest':false,'reason':'host-qmp-quit'}}");
 	ck_assert_ptr_null(client_line(fd));
 	close(fd);
 	ck_assert_str_eq(fake_cpr.file, "/d/\303\251");
@@ -409,20 +379,16 @@ TEST(cprsave)
 
 TEST(cprload_accepts_disks)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
-	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/c\","
-			"\"accept-disks\":[\"disk0\",7]}}");
-	client_expect(fd, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"Invalid parameter "
-			  "type for 'accept-disks', expected: array of strings\"}}");
-	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/c\","
-			"\"accept-disks\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
-			"\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]}}");
-	client_expect(fd, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"Parameter "
-			  "'accept-disks' has more than 16 names\"}}");
+	client_refuses(fd, "cprload {'file':'/d/c','accept-disks':['disk0',7]}", GENERIC,
+		       "Invalid parameter type for 'accept-disks', expected: array of strings");
+	client_refuses(fd,
+		       "cprload {'file':'/d/c','accept-disks':['a','a','a','a','a','a',"
+		       "'a','a','a','a','a','a','a','a','a','a','a']}",
+		       GENERIC, "Parameter 'accept-disks' has more than 16 names");
 	ck_assert_str_eq(fake_cpr.accepted, "");
-	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/c\","
-			"\"accept-disks\":[\"disk0\",\"disk1\"]}}");
+	client_ask(fd, "cprload {'file':'/d/c','accept-disks':['disk0','disk1']}");
 	json_object_put(client_line(fd));
 	close(fd);
 	ck_assert_str_eq(fake_cpr.accepted, "disk0 disk1 ");
@@ -431,11 +397,10 @@ TEST(cprload_accepts_disks)
 
 TEST(cprsave_defaults)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	f.opt.cpr_file = "/var/lib/vm1.cpr";
-	client_send(fd, "{\"execute\":\"cprsave\",\"arguments\":{\"mode\":\"reboot\"}}");
-	client_expect(fd, "{\"return\":{}}");
+	client_answers(fd, "cprsave {'mode':'reboot'}", "{}");
 	json_object_put(client_line(fd));
 	ck_assert_ptr_null(client_line(fd));
 	close(fd);
@@ -448,31 +413,30 @@ TEST(cprsave_defaults)
 
 TEST(cprload)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	f.vm.runstate = RUNSTATE_INMIGRATE;
-	client_send(fd, "{\"execute\":\"cont\"}");
-	client_expect_error(fd, GENERIC, "the guest waits for cprload");
-	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/x\"}}");
-	client_expect(fd, "{\"event\":\"RESUME\"}");
-	client_expect(fd, "{\"return\":{}}");
+	client_refuses(fd, "cont", GENERIC, "the guest waits for cprload");
+	client_ask(fd, "cprload {'file':'/d/x'}");
+	client_expect(fd, "{'event':'RESUME'}");
+	client_expect(fd, "{'return':{}}");
 	ck_assert_str_eq(fake_cpr.file, "/d/x");
 	f.vm.has_run = true;
-	client_send(fd, "{\"execute\":\"cprload\",\"arguments\":{\"file\":\"/d/x\"}}");
-	client_expect_error(fd, GENERIC, "cprload: the guest has run in this process");
+	client_refuses(fd, "cprload {'file':'/d/x'}", GENERIC,
+		       "cprload: the guest has run in this process");
 	close(fd);
 }
 
 /* Commands and a hang-up in one go: all are answered. */
 TEST(half_closed_client)
 {
-	int fd = client_connect(&f);
+	int fd = client_connect();
 
-	client_send(fd, "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-name\"}");
+	client_send(fd, "{'execute':'qmp_capabilities'}{'execute':'query-name'}");
 	ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
 	json_object_put(client_line(fd));
-	client_expect(fd, "{\"return\":{}}");
-	client_expect(fd, "{\"return\":{\"name\":\"vm1\"}}");
+	client_expect(fd, "{'return':{}}");
+	client_expect(fd, "{'return':{'name':'vm1'}}");
 	ck_assert_ptr_null(client_line(fd));
 	close(fd);
 }
@@ -488,12 +452,11 @@ static void drain(int fd)
 /* Far more events than socket and queue take: the VM goes on, and the next client is served. */
 TEST(client_that_does_not_read)
 {
-	int fd = client_open(&f), next;
+	int fd = client_open(), next;
 
-	fixture_events(&f, 20000);
-	next = client_open(&f);
-	client_send(next, "{\"execute\":\"query-name\"}");
-	client_expect(next, "{\"return\":{\"name\":\"vm1\"}}");
+	fixture_events(20000);
+	next = client_open();
+	client_answers(next, "query-name", "{'name':'vm1'}");
 	drain(fd);
 	close(fd);
 	close(next);
@@ -502,51 +465,50 @@ TEST(client_that_does_not_read)
 /* A client that reads late, yet does read, gets every byte. */
 TEST(slow_reader_gets_all)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
-	fixture_events(&f, 2500);
+	fixture_events(2500);
 	usleep(50000);
 	for (int i = 0; i < 2500; i++)
-		client_expect(fd, "{\"event\":\"STOP\"}");
+		client_expect(fd, "{'event':'STOP'}");
 	close(fd);
 }
 
 /* The VM's end does not wait for ever for a client that does not read its last words. */
 TEST(quit_with_client_that_does_not_read)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
-	fixture_events(&f, 2500);
+	fixture_events(2500);
 	usleep(50000);
-	client_send(fd, "{\"execute\":\"quit\"}");
-	fixture_join(&f);
+	client_ask(fd, "quit");
+	fixture_join();
 	close(fd);
 }
 
 TEST(garbage)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	client_send(fd, "garbage\n");
 	client_expect_error(fd, GENERIC, "JSON parse error, expecting value");
 	client_send_bytes(fd, "\0", 1);
 	client_expect_error(fd, GENERIC, "JSON parse error, stray '\\u0000'");
 	/* 0xff starts afresh wherever it comes: here, within a string. */
-	client_send(fd, "{\"execute\":\"\377{\"execute\":\"query-name\"}");
+	client_send(fd, "{'execute':'\377{'execute':'query-name'}");
 	client_expect_error(fd, GENERIC, "JSON parse error, stray '\\u00FF'");
-	client_send(fd, "{\"execute\":\"query-name\"}");
-	client_expect(fd, "{\"return\":{\"name\":\"vm1\"}}");
+	client_answers(fd, "query-name", "{'name':'vm1'}");
 	close(fd);
 }
 
 /* An error message is cut at its limit, even inside a character: the line stays valid JSON. */
 TEST(long_names)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 	struct json_object *line;
 
 	for (int offset = 0; offset < 2; offset++) {
-		client_send(fd, offset ? "{\"execute\":\"a" : "{\"execute\":\"");
+		client_send(fd, offset ? "{'execute':'a" : "{'execute':'");
 		for (int i = 0; i < 5000; i++)
 			client_send(fd, "\303\251");
 		client_send(fd, "\"}");
@@ -668,4 +630,4 @@ TEST(path_too_long)
 	ck_assert_msg(strstr(err.msg, "at most 107 bytes"), "%s", err.msg);
 }
 
-UNIT_MAIN(setup, teardown)
+UNIT_MAIN(fixture_start, fixture_stop)

@@ -14,23 +14,12 @@
 #define NAME_IS	  "{\"return\":{\"name\":\"vm1\"}}"
 #define EXPECTING "Expecting capabilities negotiation with 'qmp_capabilities'"
 
-static struct fixture f;
 static int client[CLIENTS];
-
-static void setup(void)
-{
-	fixture_start(&f);
-}
-
-static void teardown(void)
-{
-	fixture_stop(&f);
-}
 
 static void open_all(void)
 {
 	for (int i = 0; i < CLIENTS; i++)
-		client[i] = client_open(&f);
+		client[i] = client_open();
 }
 
 static void close_all(void)
@@ -52,10 +41,10 @@ TEST(all_are_served)
 TEST(events_go_to_all)
 {
 	open_all();
-	client_send(client[3], "{\"execute\":\"stop\"}");
+	client_ask(client[3], "stop");
 	for (int i = 0; i < CLIENTS; i++)
-		client_expect(client[i], "{\"event\":\"STOP\"}");
-	client_expect(client[3], "{\"return\":{}}");
+		client_expect(client[i], "{'event':'STOP'}");
+	client_expect(client[3], "{'return':{}}");
 	client_expect_silence(client[0]);
 	close_all();
 }
@@ -63,7 +52,7 @@ TEST(events_go_to_all)
 /* Negotiation, half an object and an error that skips to the line's end are each client's own. */
 TEST(each_has_its_own_state)
 {
-	int first = client_open(&f), second = client_connect(&f), third = client_open(&f);
+	int first = client_open(), second = client_connect(), third = client_open();
 
 	json_object_put(client_line(second));
 	client_send(first, "{\"execute\":\"query-");
@@ -71,9 +60,9 @@ TEST(each_has_its_own_state)
 	client_expect_error(third, "GenericError", "JSON parse error, expecting value");
 	client_send(second, NAME);
 	client_expect_error(second, "CommandNotFound", EXPECTING);
-	fixture_events(&f, 1);
-	client_expect(first, "{\"event\":\"STOP\"}");
-	client_expect(third, "{\"event\":\"STOP\"}");
+	fixture_events(1);
+	client_expect(first, "{'event':'STOP'}");
+	client_expect(third, "{'event':'STOP'}");
 	client_expect_silence(second);
 	client_send(first, "name\"}");
 	client_expect(first, NAME_IS);
@@ -90,7 +79,7 @@ TEST(ninth_is_told)
 
 	open_all();
 	for (int round = 0; round < 3; round++) {
-		ninth = client_connect(&f);
+		ninth = client_connect();
 		client_expect_error(ninth, "GenericError",
 				    "busy: 8 clients are connected already, and no more are "
 				    "served at once: close one of them");
@@ -98,11 +87,10 @@ TEST(ninth_is_told)
 		close(ninth);
 	}
 	/* The others have not noticed, and whoever goes makes room. */
-	client_send(client[7], NAME);
-	client_expect(client[7], NAME_IS);
+	client_answers(client[7], "query-name", "{'name':'vm1'}");
 	for (int i = 0; i < 20; i++) {
 		close(client[i % CLIENTS]);
-		client[i % CLIENTS] = client_open(&f);
+		client[i % CLIENTS] = client_open();
 	}
 	close_all();
 }
@@ -112,7 +100,7 @@ TEST(much_is_asked_at_once)
 {
 	static char text[300 * 48];
 	struct json_object *line;
-	int fd = client_open(&f);
+	int fd = client_open();
 	size_t len = 0;
 
 	for (int i = 0; i < 300; i++)
@@ -150,10 +138,10 @@ static size_t write_until_stuck(int fd, const char *request)
 TEST(client_that_only_writes)
 {
 	static const char request[] = "{\"execute\":\"query-commands\"}";
-	int fd = client_open(&f), other;
+	int fd = client_open(), other;
 	size_t sent = write_until_stuck(fd, request);
 
-	other = client_open(&f);
+	other = client_open();
 	client_send(other, NAME);
 	client_expect(other, NAME_IS);
 	close(other);
@@ -173,7 +161,7 @@ TEST(client_that_only_writes)
 TEST(five_thousand_strays)
 {
 	char strays[5000];
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	memset(strays, 0xff, sizeof(strays));
 	client_send_bytes(fd, strays, sizeof(strays));
@@ -187,10 +175,10 @@ TEST(five_thousand_strays)
 /* Answers that are still to be sent when the client has nothing more to say are sent. */
 TEST(half_closed_with_much_to_come)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
 	for (int i = 0; i < 150; i++)
-		client_send(fd, "{\"execute\":\"query-commands\"}");
+		client_ask(fd, "query-commands");
 	ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
 	for (int i = 0; i < 150; i++) {
 		struct json_object *line = client_line(fd);
@@ -205,13 +193,13 @@ TEST(half_closed_with_much_to_come)
 /* Events cannot wait: who reads none of them for long is cut off, the others get them all. */
 TEST(client_that_reads_no_events)
 {
-	int deaf = client_open(&f), other = client_open(&f);
+	int deaf = client_open(), other = client_open();
 	char buf[65536];
 
 	for (int round = 0; round < 15; round++) {
-		fixture_events(&f, 1000);
+		fixture_events(1000);
 		for (int i = 0; i < 1000; i++)
-			client_expect(other, "{\"event\":\"STOP\"}");
+			client_expect(other, "{'event':'STOP'}");
 	}
 	while (read(deaf, buf, sizeof(buf)) > 0)
 		;
@@ -223,15 +211,15 @@ TEST(client_that_reads_no_events)
 TEST(quit_with_all)
 {
 	open_all();
-	fixture_events(&f, 2500);
+	fixture_events(2500);
 	for (int i = 0; i < 2500; i++)
-		client_expect(client[1], "{\"event\":\"STOP\"}");
-	client_send(client[1], "{\"execute\":\"quit\"}");
-	client_expect(client[1], "{\"event\":\"SHUTDOWN\",\"data\":{\"guest\":false,"
-				 "\"reason\":\"host-qmp-quit\"}}");
-	client_expect(client[1], "{\"return\":{}}");
+		client_expect(client[1], "{'event':'STOP'}");
+	client_ask(client[1], "quit");
+	client_expect(client[1],
+		      "{'event':'SHUTDOWN','data':{'guest':false,'reason':'host-qmp-quit'}}");
+	client_expect(client[1], "{'return':{}}");
 	ck_assert_ptr_null(client_line(client[1]));
-	fixture_join(&f);
+	fixture_join();
 	close_all();
 }
 
@@ -239,23 +227,25 @@ TEST(quit_with_all)
 TEST(save_is_watched_and_cancelled)
 {
 	struct json_object *line;
-	int saver = client_open(&f), other = client_open(&f), late;
+	int saver = client_open(), other = client_open(), late;
 
-	client_send(other, "{\"execute\":\"query-cpr\"}{\"execute\":\"cpr-cancel\"}");
-	client_expect(other, "{\"return\":{\"operation\":\"none\"}}");
+	client_send(other, "{'execute':'query-cpr'}{'execute':'cpr-cancel'}");
+	client_expect(other, "{'return':{'operation':'none'}}");
 	client_expect_error(other, "GenericError", "nothing is under way");
 	atomic_store(&fake_cpr.save_is_long, true);
-	client_send(saver, "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/x\","
-			   "\"mode\":\"reboot\"},\"id\":1}" NAME);
+	client_send(
+		saver,
+		"{'execute':'cprsave','arguments':{'file':'/d/x','mode':'reboot'},'id':1}" NAME);
 	client_expect_silence(saver);
-	late = client_open(&f);
-	client_send(late, "{\"execute\":\"query-cpr\"}");
-	client_expect(late, "{\"return\":{\"operation\":\"cprsave\",\"step\":\"presync\","
-			    "\"done\":3145728,\"total\":1073741824}}");
+	late = client_open();
+	client_answers(
+		late, "query-cpr",
+		"{'operation':'cprsave','step':'presync','done':3145728,'total':1073741824}");
 	for (size_t i = 0; i < 2; i++) {
-		client_send(other, i ? "{\"execute\":\"quit\"}"
-				     : "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/y\","
-				       "\"mode\":\"reboot\"}}");
+		client_send(
+			other,
+			i ? "{'execute':'quit'}"
+			  : "{'execute':'cprsave','arguments':{'file':'/d/y','mode':'reboot'}}");
 		line = client_line(other);
 		ck_assert_msg(strstr(json_object_to_json_string(line), "\"a cprsave is under way"),
 			      "%s", json_object_to_json_string(line));
@@ -264,15 +254,13 @@ TEST(save_is_watched_and_cancelled)
 	client_send(other, NAME);
 	client_expect(other, NAME_IS);
 	close(late); /* within the step, too */
-	late = client_open(&f);
+	late = client_open();
 	client_expect_silence(saver);
-	client_send(other, "{\"execute\":\"cpr-cancel\"}");
-	client_expect(other, "{\"return\":{}}");
-	client_expect(saver, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"cprsave was "
-			     "cancelled\"},\"id\":1}");
+	client_answers(other, "cpr-cancel", "{}");
+	client_expect(saver,
+		      "{'error':{'class':'GenericError','desc':'cprsave was cancelled'},'id':1}");
 	client_expect(saver, NAME_IS);
-	client_send(late, "{\"execute\":\"query-cpr\"}");
-	client_expect(late, "{\"return\":{\"operation\":\"none\"}}");
+	client_answers(late, "query-cpr", "{'operation':'none'}");
 	close(saver);
 	close(other);
 	close(late);
@@ -283,20 +271,20 @@ TEST(saver_hangs_up)
 {
 	open_all();
 	atomic_store(&fake_cpr.save_is_long, true);
-	client_send(client[0], "{\"execute\":\"cprsave\",\"arguments\":{\"file\":\"/d/x\","
-			       "\"mode\":\"reboot\"}}");
+	client_ask(client[0], "cprsave {'file':'/d/x','mode':'reboot'}");
 	close(client[0]);
-	client_send(client[1], "{\"execute\":\"query-cpr\"}");
+	client_ask(client[1], "query-cpr");
 	json_object_put(client_line(client[1]));
 	atomic_store(&fake_cpr.save_is_long, false);
 	for (int i = 1; i < CLIENTS; i++) {
-		client_expect(client[i], "{\"event\":\"SHUTDOWN\",\"data\":{\"guest\":false,"
-					 "\"reason\":\"host-qmp-quit\"}}");
+		client_expect(
+			client[i],
+			"{'event':'SHUTDOWN','data':{'guest':false,'reason':'host-qmp-quit'}}");
 		ck_assert_ptr_null(client_line(client[i]));
 		close(client[i]);
 	}
-	fixture_join(&f);
+	fixture_join();
 	ck_assert_str_eq(fake_cpr.file, "/d/x");
 }
 
-UNIT_MAIN(setup, teardown)
+UNIT_MAIN(fixture_start, fixture_stop)

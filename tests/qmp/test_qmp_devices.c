@@ -7,18 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct fixture f;
-
-static void setup(void)
-{
-	fixture_start(&f);
-}
-
-static void teardown(void)
-{
-	fixture_stop(&f);
-}
-
 static const struct {
 	const char *command, *answer;
 } queries[] = {
@@ -60,74 +48,44 @@ static const struct {
 	 "'mem_type_64':true}]}]}]"},
 };
 
-/* JSON with single quotes, which C leaves alone. */
-static char *quoted(const char *json)
-{
-	static char text[8192];
-	size_t n = strlen(json);
-
-	ck_assert_uint_lt(n, sizeof(text));
-	for (size_t i = 0; i <= n; i++)
-		text[i] = json[i] == '\'' ? '"' : json[i];
-	return text;
-}
-
-static void ask(int fd, const char *json)
-{
-	client_send(fd, quoted(json));
-}
-
-static void expect(int fd, const char *json)
-{
-	client_expect(fd, quoted(json));
-}
-
 TEST_EACH(query, queries)
 {
-	int fd = client_open(&f);
-	char text[4096];
+	int fd = client_open();
 
-	snprintf(text, sizeof(text), "{'execute':'%s'}", queries[_i].command);
-	ask(fd, text);
-	snprintf(text, sizeof(text), "{'return':%s}", queries[_i].answer);
-	expect(fd, text);
+	client_answers(fd, queries[_i].command, queries[_i].answer);
 	close(fd);
 }
 
 TEST(set_link)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
-	ask(fd, "{'execute':'set_link','arguments':{'name':'lan','up':false}}");
-	expect(fd, "{'return':{}}");
+	client_answers(fd, "set_link {'name':'lan','up':false}", "{}");
 	ck_assert(fake_devices.link_up[0] && !fake_devices.link_up[1]);
-	ask(fd, "{'execute':'set_link','arguments':{'name':'lan','up':true}}");
-	expect(fd, "{'return':{}}");
+	client_answers(fd, "set_link {'name':'lan','up':true}", "{}");
 	ck_assert(fake_devices.link_up[1]);
-	ask(fd, "{'execute':'set_link','arguments':{'name':'wan','up':false}}");
-	client_expect_error(fd, "DeviceNotFound", "Device 'wan' not found");
-	ask(fd, "{'execute':'set_link','arguments':{'name':'lan','up':1}}");
-	client_expect_error(fd, "GenericError",
-			    "Invalid parameter type for 'up', expected: boolean");
-	ask(fd, "{'execute':'set_link','arguments':{'name':'lan'}}");
-	client_expect_error(fd, "GenericError", "Parameter 'up' is missing");
+	client_refuses(fd, "set_link {'name':'wan','up':false}", "DeviceNotFound",
+		       "Device 'wan' not found");
+	client_refuses(fd, "set_link {'name':'lan','up':1}", "GenericError",
+		       "Invalid parameter type for 'up', expected: boolean");
+	client_refuses(fd, "set_link {'name':'lan'}", "GenericError", "Parameter 'up' is missing");
 	close(fd);
 }
 
 TEST(announce_self)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
-	ask(fd, "{'execute':'announce-self'}");
-	expect(fd, "{'return':{}}");
+	client_answers(fd, "announce-self", "{}");
 	ck_assert(fake_devices.announced[0] == 1 && fake_devices.announced[1] == 1);
 	/* As QEMU's clients have to ask. */
-	ask(fd, "{'execute':'announce-self','arguments':{'initial':50,'max':550,'rounds':5,"
-		"'step':50,'interfaces':['lan','x',null],'id':'a'}}");
-	expect(fd, "{'return':{}}");
+	client_answers(fd,
+		       "announce-self "
+		       "{'initial':50,'max':550,'rounds':5,'step':50,'interfaces':['lan','x',null],"
+		       "'id':'a'}",
+		       "{}");
 	ck_assert(fake_devices.announced[0] == 1 && fake_devices.announced[1] == 2);
-	ask(fd, "{'execute':'announce-self','arguments':{'interfaces':[]}}");
-	expect(fd, "{'return':{}}");
+	client_answers(fd, "announce-self {'interfaces':[]}", "{}");
 	ck_assert(fake_devices.announced[0] == 1 && fake_devices.announced[1] == 2);
 	close(fd);
 }
@@ -149,32 +107,32 @@ static const struct {
 
 TEST_EACH(block_resize, resizes)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 	char text[200];
 
 	snprintf(text, sizeof(text), "{'execute':'block_resize','arguments':%s}",
 		 resizes[_i].arguments);
-	ask(fd, text);
+	client_send(fd, text);
 	if (resizes[_i].desc)
 		client_expect_error(fd, "GenericError", resizes[_i].desc);
 	else
-		expect(fd, "{'return':{}}");
+		client_expect(fd, "{'return':{}}");
 	ck_assert_uint_eq(fake_devices.disk_bytes, resizes[_i].desc ? 1 << 20 : 2 << 20);
 	close(fd);
 }
 
 TEST(query_chardev)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 	char text[400];
 
-	ask(fd, "{'execute':'query-chardev'}");
+	client_ask(fd, "query-chardev");
 	snprintf(text, sizeof(text),
 		 "{'return':[{'label':'console0','filename':'stdio','frontend-open':true},"
 		 "{'label':'agent','filename':'unix:/run/ga,server=on','frontend-open':false},"
 		 "{'label':'qmp','filename':'unix:%s,server=on','frontend-open':true}]}",
 		 f.socket);
-	expect(fd, text);
+	client_expect(fd, text);
 	close(fd);
 }
 
@@ -202,11 +160,11 @@ static const struct {
 
 TEST_EACH(event, events)
 {
-	int fd = client_open(&f);
+	int fd = client_open();
 
-	fixture_event(&f, &events[_i].event);
-	expect(fd, events[_i].json);
+	fixture_event(&events[_i].event);
+	client_expect(fd, events[_i].json);
 	close(fd);
 }
 
-UNIT_MAIN(setup, teardown)
+UNIT_MAIN(fixture_start, fixture_stop)

@@ -19,7 +19,6 @@ void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t n, size_t bytes);
 void *__wrap_realloc(void *old, size_t bytes);
 
-static struct fixture f;
 static atomic_int left = -1; /* allocations of the server's thread until one fails; -1: none does */
 static atomic_bool has_failed;
 
@@ -102,12 +101,12 @@ static bool is_answered(int fd, const char *member, int id)
 
 static void talk(const char *command)
 {
-	int fd = client_connect(&f);
+	int fd = client_connect();
 	char text[200];
 
 	snprintf(text, sizeof(text), "{\"execute\":\"%s,\"id\":7}", command);
 	if (is_answered(fd, "QMP", 0)) {
-		client_send(fd, "{\"execute\":\"qmp_capabilities\",\"id\":6}");
+		client_send(fd, "{'execute':'qmp_capabilities','id':6}");
 		if (is_answered(fd, "return", 6)) {
 			client_send(fd, text);
 			/* One answer, and then nothing but that of the next one. */
@@ -127,7 +126,7 @@ TEST_EACH(each_allocation_fails, request)
 	int n = 0, fd;
 
 	do {
-		fixture_start(&f);
+		fixture_start();
 		if (!strncmp(request[_i], "cprload", 7))
 			f.vm.runstate = RUNSTATE_INMIGRATE;
 		atomic_store(&has_failed, false);
@@ -135,12 +134,12 @@ TEST_EACH(each_allocation_fails, request)
 		talk(request[_i]);
 		atomic_store(&left, -1);
 		if (!ends) {
-			fd = client_open(&f);
+			fd = client_open();
 			client_send(fd, NAME);
 			client_expect(fd, NAME_IS);
 			close(fd);
 		}
-		fixture_stop(&f);
+		fixture_stop();
 		ck_assert_int_lt(n, 1000);
 	} while (atomic_load(&has_failed));
 	ck_assert_int_gt(n, 3); /* some did fail */
@@ -151,20 +150,20 @@ TEST(event_fails)
 {
 	int fd, deaf;
 
-	fixture_start(&f);
-	fd = client_open(&f);
-	deaf = client_connect(&f);
+	fixture_start();
+	fd = client_open();
+	deaf = client_connect();
 	json_object_put(client_line(deaf));
 	atomic_store(&left, 0);
-	fixture_events(&f, 1);
+	fixture_events(1);
 	ck_assert_ptr_null(client_line(fd));
 	atomic_store(&left, -1);
-	client_send(deaf, "{\"execute\":\"qmp_capabilities\"}" NAME);
-	client_expect(deaf, "{\"return\":{}}");
+	client_send(deaf, "{'execute':'qmp_capabilities'}" NAME);
+	client_expect(deaf, "{'return':{}}");
 	client_expect(deaf, NAME_IS);
 	close(fd);
 	close(deaf);
-	fixture_stop(&f);
+	fixture_stop();
 }
 
 UNIT_MAIN(NULL, NULL)

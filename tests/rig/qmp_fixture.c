@@ -23,6 +23,7 @@ const char *const runstate_name[RUNSTATES] = {
 	"save-vm",   "restore-vm", "postmigrate", "shutdown", "internal-error",
 };
 const char *const cpr_mode_name[CPR_MODES] = {"reboot", "restart"};
+struct fixture f;
 struct fake_cpr fake_cpr;
 
 void vm_event(struct vm *vm, const struct vm_event *event)
@@ -251,120 +252,119 @@ bool console_query(const struct device *dev, uint32_t i, struct chardev_info *in
 	return true;
 }
 
-static void add_device(struct fixture *f, struct device *dev, const struct device_ops *ops,
-		       const char *name, uint32_t instance)
+static void add_device(struct device *dev, const struct device_ops *ops, const char *name,
+		       uint32_t instance)
 {
 	pthread_mutex_init(&dev->lock, NULL);
 	dev->ops = ops;
 	dev->instance = instance;
 	snprintf(dev->name, sizeof(dev->name), "%s", name);
-	f->vm.device[f->vm.ndevices++] = dev;
+	f.vm.device[f.vm.ndevices++] = dev;
 }
 
-static void add_devices(struct fixture *f)
+static void add_devices(void)
 {
 	fake_devices = (struct fake_devices){.disk_bytes = 1 << 20, .link_up = {true, true}};
-	add_device(f, &f->host, &host_ops, "pci-host0", 0);
-	add_device(f, &f->disk, &virtio_blk_ops, "disk0", 0);
-	add_device(f, &f->console, &console_ops, "console0", 0);
-	add_device(f, &f->net[0], &net_ops, "net0", 0);
-	add_device(f, &f->net[1], &net_ops, "net1", 1);
-	disk_func.dev = &f->disk;
-	host_func.dev = &f->host;
-	f->vm.pci = (struct pci *)&host_func; /* there is one; nobody looks into it */
+	add_device(&f.host, &host_ops, "pci-host0", 0);
+	add_device(&f.disk, &virtio_blk_ops, "disk0", 0);
+	add_device(&f.console, &console_ops, "console0", 0);
+	add_device(&f.net[0], &net_ops, "net0", 0);
+	add_device(&f.net[1], &net_ops, "net1", 1);
+	disk_func.dev = &f.disk;
+	host_func.dev = &f.host;
+	f.vm.pci = (struct pci *)&host_func; /* there is one; nobody looks into it */
 }
 
 /* The server's thread. requests says what on_wake is to do: 0 end, else that many events. */
 static void woken(void *opaque)
 {
-	struct vm *vm = opaque;
-	unsigned int count = atomic_exchange(&vm->requests, 0);
+	unsigned int count = atomic_exchange(&f.vm.requests, 0);
 
+	(void)opaque;
 	if (!count)
-		loop_quit(&vm->loop);
+		loop_quit(&f.vm.loop);
 	while (count--)
-		vm_event(vm, &((struct fixture *)vm)->event); /* its first member */
+		vm_event(&f.vm, &f.event);
 }
 
 static void *run_loop(void *opaque)
 {
-	struct fixture *f = opaque;
-
-	loop_run(&f->vm.loop);
-	qmp_close(f->qmp);
+	(void)opaque;
+	loop_run(&f.vm.loop);
+	qmp_close(f.qmp);
 	return NULL;
 }
 
-void fixture_start(struct fixture *f)
+void fixture_start(void)
 {
 	struct error err = {""};
 
-	memset(f, 0, sizeof(*f));
+	memset(&f, 0, sizeof(f));
 	memset(&fake_cpr, 0, sizeof(fake_cpr));
-	snprintf(f->folder, sizeof(f->folder), "/tmp/stasis-qmp-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(f->folder));
-	snprintf(f->socket, sizeof(f->socket), "%s/qmp", f->folder);
-	f->opt.name = "vm1";
-	f->opt.qmp_path = f->socket;
-	f->opt.serial.kind = CHARDEV_UNIX;
-	for (uint32_t i = 0; i < sizeof(f->opt.uuid); i++)
-		f->opt.uuid[i] = (uint8_t)(i * 0x11);
-	f->backend.name = "tmpfs";
-	f->opt.s3 = true;
-	f->vm.opt = &f->opt;
-	f->vm.ram.backend = &f->backend;
-	f->vm.ram.config = (struct ram_config){
+	snprintf(f.folder, sizeof(f.folder), "/tmp/stasis-qmp-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(f.folder));
+	snprintf(f.socket, sizeof(f.socket), "%s/qmp", f.folder);
+	f.opt.name = "vm1";
+	f.opt.qmp_path = f.socket;
+	f.opt.serial.kind = CHARDEV_UNIX;
+	for (uint32_t i = 0; i < sizeof(f.opt.uuid); i++)
+		f.opt.uuid[i] = (uint8_t)(i * 0x11);
+	f.backend.name = "tmpfs";
+	f.opt.s3 = true;
+	f.vm.opt = &f.opt;
+	f.vm.ram.backend = &f.backend;
+	f.vm.ram.config = (struct ram_config){
 		.size_bytes = 1 << 30, .path = "/dev/shm/vm1-\xff", .offset_bytes = 4096};
-	f->vm.vcpu = f->vcpu;
-	f->vm.nvcpus = 2;
-	f->vcpu[0].tid = 1001;
-	f->vcpu[1].id = 1;
-	f->vcpu[1].tid = 1002;
-	f->vm.runstate = RUNSTATE_RUNNING;
-	add_devices(f);
-	ck_assert_int_eq(loop_init(&f->vm.loop, woken, &f->vm, &err), 0);
-	ck_assert_msg(!qmp_open(&f->qmp, &f->vm, &err), "%s", err.msg);
-	ck_assert_int_eq(pthread_create(&f->thread, NULL, run_loop, f), 0);
+	f.vm.vcpu = f.vcpu;
+	f.vm.nvcpus = 2;
+	f.vcpu[0].tid = 1001;
+	f.vcpu[1].id = 1;
+	f.vcpu[1].tid = 1002;
+	f.vm.runstate = RUNSTATE_RUNNING;
+	add_devices();
+	ck_assert_int_eq(loop_init(&f.vm.loop, woken, NULL, &err), 0);
+	ck_assert_msg(!qmp_open(&f.qmp, &f.vm, &err), "%s", err.msg);
+	ck_assert_int_eq(pthread_create(&f.thread, NULL, run_loop, NULL), 0);
 }
 
-void fixture_join(struct fixture *f)
+void fixture_join(void)
 {
-	if (!f->joined)
-		ck_assert_int_eq(pthread_join(f->thread, NULL), 0);
-	f->joined = true;
+	if (!f.joined)
+		ck_assert_int_eq(pthread_join(f.thread, NULL), 0);
+	f.joined = true;
 }
 
-void fixture_stop(struct fixture *f)
+void fixture_stop(void)
 {
-	loop_wake(&f->vm.loop);
-	fixture_join(f);
-	loop_close(&f->vm.loop);
-	ck_assert_msg(access(f->socket, F_OK), "the socket file is left behind");
-	ck_assert_int_eq(rmdir(f->folder), 0);
+	loop_wake(&f.vm.loop);
+	fixture_join();
+	loop_close(&f.vm.loop);
+	ck_assert_msg(access(f.socket, F_OK), "the socket file is left behind");
+	ck_assert_int_eq(rmdir(f.folder), 0);
 }
 
-void fixture_event(struct fixture *f, const struct vm_event *event)
+void fixture_event(const struct vm_event *event)
 {
-	f->event = *event;
-	atomic_store(&f->vm.requests, 1);
-	loop_wake(&f->vm.loop);
+	f.event = *event;
+	atomic_store(&f.vm.requests, 1);
+	loop_wake(&f.vm.loop);
 }
 
-void fixture_events(struct fixture *f, unsigned int count)
+void fixture_events(unsigned int count)
 {
-	f->event = (struct vm_event){.type = VM_EVENT_STOP};
-	atomic_store(&f->vm.requests, count);
-	loop_wake(&f->vm.loop);
+	f.event = (struct vm_event){.type = VM_EVENT_STOP};
+	atomic_store(&f.vm.requests, count);
+	loop_wake(&f.vm.loop);
 }
 
 /* The client. */
 
-int client_connect(const struct fixture *f)
+int client_connect(void)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	memcpy(addr.sun_path, f->socket, strlen(f->socket));
+	memcpy(addr.sun_path, f.socket, strlen(f.socket));
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	return fd;
@@ -375,9 +375,37 @@ void client_send_bytes(int fd, const void *data, size_t len)
 	ck_assert_int_eq(send(fd, data, len, MSG_NOSIGNAL), (ssize_t)len);
 }
 
+/* C has to escape double quotes: JSON that begins with {' has single ones instead. */
+static char *unquoted(const char *json)
+{
+	char *text = strdup(json);
+
+	ck_assert_ptr_nonnull(text);
+	if (!strncmp(text + strspn(text, "\n"), "{'", 2))
+		for (char *at = text; (at = strchr(at, '\''));)
+			*at = '"';
+	return text;
+}
+
 void client_send(int fd, const char *text)
 {
-	client_send_bytes(fd, text, strlen(text));
+	char *json = unquoted(text);
+
+	client_send_bytes(fd, json, strlen(json));
+	free(json);
+}
+
+void client_ask(int fd, const char *command)
+{
+	const int name = (int)strcspn(command, " ");
+	char text[2048];
+
+	if (command[name])
+		snprintf(text, sizeof(text), "{'execute':'%.*s','arguments':%s}", name, command,
+			 command + name + 1);
+	else
+		snprintf(text, sizeof(text), "{'execute':'%s'}", command);
+	client_send(fd, text);
 }
 
 static bool readable(int fd, int timeout_ms)
@@ -411,8 +439,10 @@ struct json_object *client_line(int fd)
 
 void client_expect(int fd, const char *json)
 {
-	struct json_object *want = json_tokener_parse(json), *line = client_line(fd);
+	char *text = unquoted(json);
+	struct json_object *want = json_tokener_parse(text), *line = client_line(fd);
 
+	free(text);
 	ck_assert_msg(want, "the test's own JSON is wrong: %s", json);
 	json_object_object_del(line, "timestamp");
 	ck_assert_msg(json_object_equal(line, want), "got %s, want %s",
@@ -432,19 +462,33 @@ void client_expect_error(int fd, const char *class, const char *desc)
 	json_object_put(line);
 }
 
+void client_answers(int fd, const char *command, const char *value)
+{
+	char text[2048];
+
+	client_ask(fd, command);
+	ck_assert_int_lt(snprintf(text, sizeof(text), "{'return':%s}", value), sizeof(text));
+	client_expect(fd, text);
+}
+
+void client_refuses(int fd, const char *command, const char *class, const char *desc)
+{
+	client_ask(fd, command);
+	client_expect_error(fd, class, desc);
+}
+
 void client_expect_silence(int fd)
 {
 	ck_assert_msg(!readable(fd, 50), "an answer that was not asked for");
 }
 
-int client_open(const struct fixture *f)
+int client_open(void)
 {
-	int fd = client_connect(f);
+	int fd = client_connect();
 	struct json_object *greeting = client_line(fd);
 
 	ck_assert(json_object_object_get_ex(greeting, "QMP", NULL));
 	json_object_put(greeting);
-	client_send(fd, "{\"execute\":\"qmp_capabilities\"}");
-	client_expect(fd, "{\"return\":{}}");
+	client_answers(fd, "qmp_capabilities", "{}");
 	return fd;
 }

@@ -47,19 +47,27 @@ extern struct fake_devices {
 	uint32_t announced[2];
 } fake_devices;
 
-void fixture_start(struct fixture *f);
+extern struct fixture f;
+
+void fixture_start(void);
 /* Ends the loop if it still runs; joins it, closes the server and removes the folder. */
-void fixture_stop(struct fixture *f);
+void fixture_stop(void);
 /* Waits until the server's loop has ended by itself and its socket is closed. */
-void fixture_join(struct fixture *f);
+void fixture_join(void);
 /* In the loop's thread: as many STOP events as asked for. */
-void fixture_events(struct fixture *f, unsigned int count);
+void fixture_events(unsigned int count);
 /* In the loop's thread: this one. */
-void fixture_event(struct fixture *f, const struct vm_event *event);
+void fixture_event(const struct vm_event *event);
 
 /* A client: connected, greeting not read yet. */
-int client_connect(const struct fixture *f);
+int client_connect(void);
+/* JSON that begins with {' has single quotes in place of double ones, here and in client_expect(). */
 void client_send(int fd, const char *text);
+/* Sends a command: "NAME" or "NAME {'ARGUMENT':...}". */
+void client_ask(int fd, const char *command);
+/* Asks, and the answer is this return value, or this error. */
+void client_answers(int fd, const char *command, const char *value);
+void client_refuses(int fd, const char *command, const char *class, const char *desc);
 void client_send_bytes(int fd, const void *data, size_t len);
 /* The next line; NULL at the end of file. The caller's to put. */
 struct json_object *client_line(int fd);
@@ -70,5 +78,5 @@ void client_expect_error(int fd, const char *class, const char *desc);
 /* Nothing comes for a while. */
 void client_expect_silence(int fd);
 /* Connects, reads the greeting and negotiates. */
-int client_open(const struct fixture *f);
+int client_open(void);
 #endif

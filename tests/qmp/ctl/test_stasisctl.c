@@ -12,18 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct fixture f;
 static char output[65536];
-
-static void setup(void)
-{
-	fixture_start(&f);
-}
-
-static void teardown(void)
-{
-	fixture_stop(&f);
-}
 
 /* Runs stasisctl through the shell, SOCKET replaced; stdout and stderr go to output. Returns the
  * exit status. */
@@ -144,7 +133,7 @@ static void *send_events(void *opaque)
 	const unsigned int *after_ms = opaque;
 
 	for (usleep(*after_ms * 1000); !atomic_load(&is_over); usleep(20000))
-		fixture_events(&f, 1);
+		fixture_events(1);
 	return NULL;
 }
 
@@ -221,7 +210,7 @@ TEST(busy_or_left_over)
 	int client[8], fd;
 
 	for (int i = 0; i < 8; i++)
-		client[i] = client_open(&f);
+		client[i] = client_open();
 	ck_assert_int_eq(run("$SOCKET stop 2>&1 | sed 's/.*: busy/busy/'"), 0);
 	ck_assert_str_eq(output, "busy: 8 clients are connected already, and no more are served at "
 				 "once: close one of them\n");
@@ -319,15 +308,13 @@ static void *serve_as_agent(void *opaque)
 	client_send(fd, text);
 	receive_text(fd, text, sizeof(text));
 	if (strstr(text, "guest-ping"))
-		client_send(fd, "{\"return\": {}}\n");
+		client_send(fd, "{'return': {}}\n");
 	else if (strstr(text, "guest-suspend-ram"))
-		client_send(
-			fd,
-			"{\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}}\n");
+		client_send(fd, "{'error': {'class': 'GenericError', 'desc': 'not today'}}\n");
 	else if (strstr(text, "guest-shout"))
-		client_send(fd, "{\"error\": {\"desc\": \"\\u001b[2J\\u009b\\u0007\"}}\n");
+		client_send(fd, "{'error': {'desc': '\\u001b[2J\\u009b\\u0007'}}\n");
 	else if (strstr(text, "guest-fault"))
-		client_send(fd, "{\"error\": {}}\n");
+		client_send(fd, "{'error': {}}\n");
 	else if (strstr(text, "guest-info"))
 		client_send(fd, "{\"return\": {\"a\": \"\\u001b]0;x\\u007f\\u009b\"}}\n");
 	else if (strstr(text, "guest-talk"))
@@ -372,9 +359,9 @@ static void *serve_hostile_text(void *opaque)
 	int fd = accept(*(int *)opaque, NULL, NULL);
 	char text[256], reply[256];
 
-	client_send(fd, "{\"QMP\": {}}\n");
+	client_send(fd, "{'QMP': {}}\n");
 	receive_text(fd, text, sizeof(text));
-	client_send(fd, "{\"return\": {}}\n");
+	client_send(fd, "{'return': {}}\n");
 	receive_text(fd, text, sizeof(text));
 	if (strstr(text, "query-name"))
 		snprintf(reply, sizeof(reply), "{\"return\": {\"name\": \"%s\"}}\n", hostile);
@@ -427,4 +414,4 @@ TEST(no_agent)
 		      "%s", output);
 }
 
-UNIT_MAIN(setup, teardown)
+UNIT_MAIN(fixture_start, fixture_stop)
