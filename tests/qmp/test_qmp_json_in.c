@@ -23,10 +23,13 @@ static void teardown(void)
 	close(fds[1]);
 }
 
-/* Feeds one piece and appends what comes out of it to the transcript: "value;" or "!error;". */
-static void feed(const char *piece, size_t len, char *transcript, size_t size)
+static char transcript
+	[2 * JSON_IN_MAX_BYTES]; /* what came and was not asked for yet: "value;" or "!error;" */
+
+static void feed(const char *piece, size_t len)
 {
 	enum json_in_result result = JSON_IN_VALUE;
+	const size_t size = sizeof(transcript);
 	const struct json_node *value;
 	struct json_out out = {0};
 	struct error err;
@@ -45,6 +48,18 @@ static void feed(const char *piece, size_t len, char *transcript, size_t size)
 			json_out_free(&out);
 		}
 	}
+}
+
+static void comes(const char *what)
+{
+	ck_assert_str_eq(transcript, what);
+	*transcript = '\0';
+}
+
+static void comes_bytes(size_t bytes)
+{
+	ck_assert_uint_eq(strlen(transcript), bytes);
+	*transcript = '\0';
 }
 
 #define ERR "!JSON parse error, "
@@ -138,10 +153,8 @@ static const struct {
 
 TEST_EACH(whole, rows)
 {
-	char transcript[256] = "";
-
-	feed(rows[_i].in, strlen(rows[_i].in), transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, rows[_i].out);
+	feed(rows[_i].in, strlen(rows[_i].in));
+	comes(rows[_i].out);
 }
 
 /* However the bytes are cut, the same comes out. */
@@ -150,119 +163,102 @@ TEST_EACH(split_in_two, rows)
 	const size_t len = strlen(rows[_i].in);
 
 	for (size_t cut = 1; cut < len; cut++) {
-		char transcript[256] = "";
-
-		feed(rows[_i].in, cut, transcript, sizeof(transcript));
-		feed(rows[_i].in + cut, len - cut, transcript, sizeof(transcript));
+		feed(rows[_i].in, cut);
+		feed(rows[_i].in + cut, len - cut);
 		ck_assert_msg(!strcmp(transcript, rows[_i].out), "cut at %zu: %s, not %s", cut,
 			      transcript, rows[_i].out);
+		*transcript = '\0';
 		json_in_reset(&in);
 	}
 }
 
 TEST_EACH(split_at_every_byte, rows)
 {
-	char transcript[256] = "";
-
 	for (size_t i = 0; i < strlen(rows[_i].in); i++)
-		feed(rows[_i].in + i, 1, transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, rows[_i].out);
+		feed(rows[_i].in + i, 1);
+	comes(rows[_i].out);
 }
 
 TEST(nul_byte)
 {
-	char transcript[256] = "";
-
-	feed("{\"a\":\"b\0c\"}\n{}", 14, transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, ERR "stray '\\u0000';" ERR "expecting value;{};");
+	feed("{\"a\":\"b\0c\"}\n{}", 14);
+	comes(ERR "stray '\\u0000';" ERR "expecting value;{};");
 }
 
-static void feed_many(char c, size_t count, char *transcript, size_t size)
+static void feed_many(char c, size_t count)
 {
 	char piece[1000];
 
 	memset(piece, c, sizeof(piece));
 	for (size_t i = 0; i < count; i += sizeof(piece))
-		feed(piece, sizeof(piece), transcript, size);
+		feed(piece, sizeof(piece));
 }
 
 TEST(depth_bomb)
 {
-	char transcript[256] = "";
-
-	feed_many('[', 100000, transcript, sizeof(transcript));
-	feed("\n{}", 3, transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, "!JSON nesting depth limit exceeded;{};");
+	feed_many('[', 100000);
+	feed("\n{}", 3);
+	comes("!JSON nesting depth limit exceeded;{};");
 	/* Without a line's end: closed again is the end, too. */
-	*transcript = '\0';
-	feed_many('[', 2000, transcript, sizeof(transcript));
-	feed_many(']', 2000, transcript, sizeof(transcript));
-	feed("{}", 2, transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, "!JSON nesting depth limit exceeded;{};");
+	feed_many('[', 2000);
+	feed_many(']', 2000);
+	feed("{}", 2);
+	comes("!JSON nesting depth limit exceeded;{};");
 }
 
 TEST(giant_string)
 {
-	char transcript[256] = "";
-
-	feed("{\"a\":\"", 6, transcript, sizeof(transcript));
-	feed_many('x', 1000000, transcript, sizeof(transcript));
-	feed("\"}{}", 4, transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, "!JSON token size limit exceeded;{};");
+	feed("{\"a\":\"", 6);
+	feed_many('x', 1000000);
+	feed("\"}{}", 4);
+	comes("!JSON token size limit exceeded;{};");
 }
 
 TEST(giant_blank)
 {
-	char transcript[256] = "";
-
-	feed("{", 1, transcript, sizeof(transcript));
-	feed_many(' ', 200000, transcript, sizeof(transcript));
-	feed("}{}", 3, transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, "!JSON token size limit exceeded;{};");
+	feed("{", 1);
+	feed_many(' ', 200000);
+	feed("}{}", 3);
+	comes("!JSON token size limit exceeded;{};");
 	/* Between messages it is nobody's. */
-	*transcript = '\0';
-	feed_many(' ', 200000, transcript, sizeof(transcript));
-	feed("{}", 2, transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, "{};");
+	feed_many(' ', 200000);
+	feed("{}", 2);
+	comes("{};");
 }
 
 TEST(giant_list)
 {
-	char transcript[8192] = "";
-
-	feed("[0", 2, transcript, sizeof(transcript));
+	feed("[0", 2);
 	for (int i = 0; i < 1022; i++)
-		feed(",0", 2, transcript, sizeof(transcript));
-	feed("]{}", 3, transcript, sizeof(transcript));
-	ck_assert_uint_eq(strlen(transcript), 2 * 1023 + 2 + 3);
-	*transcript = '\0';
-	feed("[0", 2, transcript, sizeof(transcript));
+		feed(",0", 2);
+	feed("]{}", 3);
+	comes_bytes(2 * 1023 + 2 + 3);
+	feed("[0", 2);
 	for (int i = 0; i < 30000; i++)
-		feed(",0", 2, transcript, sizeof(transcript));
-	feed("]{}", 3, transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, ERR "too many values;{};");
+		feed(",0", 2);
+	feed("]{}", 3);
+	comes(ERR "too many values;{};");
 }
 
 /* The longest message that there may be, in each place where its text is kept. */
 TEST(longest)
 {
-	static char text[JSON_IN_MAX_BYTES], transcript[2 * JSON_IN_MAX_BYTES];
+	static char text[JSON_IN_MAX_BYTES];
 
 	memset(text, '7', sizeof(text));
 	for (size_t at = 0; at < sizeof(text); at += 4096)
-		feed(text + at, 4096, transcript, sizeof(transcript));
-	feed("\n{}", 3, transcript, sizeof(transcript));
-	ck_assert_str_eq(transcript, "!JSON token size limit exceeded;{};");
+		feed(text + at, 4096);
+	feed("\n{}", 3);
+	comes("!JSON token size limit exceeded;{};");
 	for (size_t at = 0; at < sizeof(text) - 4096; at += 4096)
-		feed(text + at, 4096, transcript + 36, sizeof(transcript) - 36);
-	feed(text, 4095, transcript + 36, sizeof(transcript) - 36);
-	feed("\n{}", 3, transcript + 36, sizeof(transcript) - 36);
-	ck_assert_uint_eq(strlen(transcript + 36), sizeof(text) - 1 + 4);
+		feed(text + at, 4096);
+	feed(text, 4095);
+	feed("\n{}", 3);
+	comes_bytes(sizeof(text) - 1 + 4);
 	text[0] = text[sizeof(text) - 1] = '"';
-	transcript[36] = '\0';
 	for (size_t at = 0; at < sizeof(text); at += 4096)
-		feed(text + at, 4096, transcript + 36, sizeof(transcript) - 36);
-	ck_assert_uint_eq(strlen(transcript + 36), sizeof(text) + 1);
+		feed(text + at, 4096);
+	comes_bytes(sizeof(text) + 1);
 }
 
 /* Any mutation: no crash, no stall, and after a control byte the next object is served. */
@@ -274,7 +270,7 @@ TEST(mutations)
 	uint32_t random = 12345;
 
 	for (int round = 0; round < 20000; round++) {
-		char text[sizeof(seed) - 1], transcript[4096] = "";
+		char text[sizeof(seed) - 1];
 		size_t len, cut;
 
 		memcpy(text, seed, sizeof(text));
@@ -285,14 +281,15 @@ TEST(mutations)
 		len = round % 5 ? sizeof(text) : (size_t)(random >> 4) % sizeof(text) + 1;
 		cut = (random >> 12) % len;
 		if (cut)
-			feed(text, cut, transcript, sizeof(transcript));
-		feed(text + cut, len - cut, transcript, sizeof(transcript));
+			feed(text, cut);
+		feed(text + cut, len - cut);
 		*transcript = '\0';
-		feed("\001", 1, transcript, sizeof(transcript));
+		feed("\001", 1);
 		*transcript = '\0';
-		feed("{\"ok\":1}", 8, transcript, sizeof(transcript));
+		feed("{\"ok\":1}", 8);
 		ck_assert_msg(!strcmp(transcript, "{\"ok\":1};"), "round %d: %s", round,
 			      transcript);
+		*transcript = '\0';
 	}
 }
 
