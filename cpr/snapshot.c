@@ -16,16 +16,16 @@
 
 /* --- the machine: what a load must find again */
 
-#define MACHINE_STATE(F, A, V, T)          \
-	F(T, arch, ST_CONSTANT)            \
-	F(T, vm_name)                      \
-	F(T, uuid)                         \
-	F(T, cpus, ST_CONSTANT)            \
-	F(T, pit, ST_BOOL | ST_CONSTANT)   \
-	A(T, s3, 1, ST_BOOL | ST_CONSTANT) \
-	F(T, ram_size_bytes, ST_CONSTANT)  \
-	V(T, ram_region, nram_region)      \
-	F(T, devices)                      \
+#define MACHINE_STATE(F, A, V, T)            \
+	F(T, arch, ST_CONSTANT)              \
+	F(T, vm_name)                        \
+	F(T, uuid)                           \
+	F(T, cpus, ST_CONSTANT)              \
+	F(T, pit, (ST_BOOL | ST_CONSTANT))   \
+	A(T, s3, 1, (ST_BOOL | ST_CONSTANT)) \
+	F(T, ram_size_bytes, ST_CONSTANT)    \
+	V(T, ram_region, nram_region)        \
+	F(T, devices)                        \
 	V(T, device_gsi, ndevice_gsi)
 
 /* A walk through the names: serial0, rtc0, ... */

@@ -57,8 +57,8 @@ struct state_desc {
  *   F(T, m)      in every checkpoint; a char array is a string, zeroes after its end
  *   A(T, m, d)   added after the first release; not written while all elements equal d
  *   V(T, m, n)   array m with its element count in the uint32_t member n
- * F and A take rules as one more argument: F(T, readonly, ST_BOOL | ST_CONSTANT). */
-#define ST_RULES(...) (0 __VA_OPT__(| (__VA_ARGS__)))
+ * F and A take rules as one more argument: F(T, readonly, (ST_BOOL | ST_CONSTANT)). */
+#define ST_RULES(...) (__VA_ARGS__ + 0) /* none: 0 */
 #define ST_ROW(T, m, len, dflt, kind, rules) \
 #m, offsetof(T, m), ST_N(T, m), len, dflt, ST_WIDTH(ST_M(T, m)), kind, rules
 #define ST_ROW_F(T, m, ...) \

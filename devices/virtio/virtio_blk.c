@@ -56,23 +56,23 @@ struct blk {
 	struct iovec iov[MAX_IOV]; /* of the chain that take() looks at */
 };
 
-#define VIRTIO_BLK_STATE(F, A, V, T)          \
-	VIRTIO_STATE_ROWS(F, A, V, T)         \
-	F(T, capacity)                        \
-	F(T, block_bytes)                     \
-	F(T, seg_max)                         \
-	F(T, opt_io_blocks)                   \
-	F(T, max_discard_sectors)             \
-	F(T, discard_align_sectors)           \
-	F(T, max_zero_sectors)                \
-	F(T, min_io_blocks)                   \
-	F(T, queue_size, ST_CONSTANT)         \
-	F(T, physical_block_exp)              \
-	F(T, alignment_offset)                \
-	F(T, readonly, ST_BOOL | ST_CONSTANT) \
-	F(T, writeback, ST_BOOL)              \
-	F(T, serial, ST_CONSTANT)             \
-	A(T, size_max, 0)                     \
+#define VIRTIO_BLK_STATE(F, A, V, T)            \
+	VIRTIO_STATE_ROWS(F, A, V, T)           \
+	F(T, capacity)                          \
+	F(T, block_bytes)                       \
+	F(T, seg_max)                           \
+	F(T, opt_io_blocks)                     \
+	F(T, max_discard_sectors)               \
+	F(T, discard_align_sectors)             \
+	F(T, max_zero_sectors)                  \
+	F(T, min_io_blocks)                     \
+	F(T, queue_size, ST_CONSTANT)           \
+	F(T, physical_block_exp)                \
+	F(T, alignment_offset)                  \
+	F(T, readonly, (ST_BOOL | ST_CONSTANT)) \
+	F(T, writeback, ST_BOOL)                \
+	F(T, serial, ST_CONSTANT)               \
+	A(T, size_max, 0)                       \
 	DISK_IDENTITY_ROWS(A, T, identity)
 
 static bool is_power_of_two(uint32_t value)

@@ -22,27 +22,27 @@ struct full_state {
 	uint32_t size, sizes[3];
 	uint64_t added_flag;
 };
-#define FULL_STATE(F, A, V, T)                \
-	F(T, quad)                            \
-	F(T, quads)                           \
-	A(T, added_quads, 7)                  \
-	F(T, word)                            \
-	F(T, words)                           \
-	A(T, added_word, 0)                   \
-	V(T, items, nitems)                   \
-	F(T, half)                            \
-	F(T, halves)                          \
-	F(T, text)                            \
-	F(T, byte)                            \
-	F(T, bytes)                           \
-	F(T, flag, ST_BOOL)                   \
-	F(T, flags, ST_BOOL)                  \
-	F(T, serial_no, ST_CONSTANT)          \
-	F(T, readonly, ST_BOOL | ST_CONSTANT) \
-	F(T, pad, ST_PADDING)                 \
-	F(T, size, ST_CONSTANT)               \
-	F(T, sizes, ST_CONSTANT)              \
-	A(T, added_flag, 1, ST_BOOL | ST_CONSTANT)
+#define FULL_STATE(F, A, V, T)                  \
+	F(T, quad)                              \
+	F(T, quads)                             \
+	A(T, added_quads, 7)                    \
+	F(T, word)                              \
+	F(T, words)                             \
+	A(T, added_word, 0)                     \
+	V(T, items, nitems)                     \
+	F(T, half)                              \
+	F(T, halves)                            \
+	F(T, text)                              \
+	F(T, byte)                              \
+	F(T, bytes)                             \
+	F(T, flag, ST_BOOL)                     \
+	F(T, flags, ST_BOOL)                    \
+	F(T, serial_no, ST_CONSTANT)            \
+	F(T, readonly, (ST_BOOL | ST_CONSTANT)) \
+	F(T, pad, ST_PADDING)                   \
+	F(T, size, ST_CONSTANT)                 \
+	F(T, sizes, ST_CONSTANT)                \
+	A(T, added_flag, 1, (ST_BOOL | ST_CONSTANT))
 
 static const char *full_check(const void *st)
 {
