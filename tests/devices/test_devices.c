@@ -5,6 +5,7 @@
 #include "tests/fakes/fake_vfio.h"
 #include "tests/rig/device_rig.h"
 #include "tests/rig/random_guest.h"
+#include "tests/rig/unit.h"
 #include "vmm/base/clock.h"
 #include <fcntl.h>
 #include <libfdt.h>
@@ -37,17 +38,18 @@ static struct net_config net = {.id = "net0",
 /* tests/fakes/fake_vfio.c has it. */
 static struct vfio_config vfio = {.id = "vfio0", .host = "0000:01:00.0"};
 
-static void open_folder(void)
+static void setup(void)
 {
+	rig_open();
 	strcpy(folder, "/tmp/stasis-table-XXXXXX");
-	if (!mkdtemp(folder))
-		abort();
+	ck_assert_ptr_nonnull(mkdtemp(folder));
 	snprintf(disk.path, sizeof(disk.path), "%s/disk", folder);
 	snprintf(net.path, sizeof(net.path), "%s/net", folder);
 }
 
-static void close_folder(void)
+static void teardown(void)
 {
+	rig_close();
 	unlink(disk.path);
 	unlink(net.path);
 	rmdir(folder);
@@ -194,7 +196,7 @@ static void fill(const struct state_desc *desc, uint8_t *state)
 			memset(state + row->offset, 0, (size_t)row->count * row->width);
 }
 
-START_TEST(rows_are_complete)
+TEST(rows_are_complete)
 {
 	for (uint32_t i = 0; i < device_table_rows; i++) {
 		const struct device_ops *ops = device_table[i];
@@ -217,9 +219,8 @@ START_TEST(rows_are_complete)
 			ck_assert_str_ne(ops->type, device_table[j]->type);
 	}
 }
-END_TEST
 
-START_TEST(state_round_trip)
+TEST(state_round_trip)
 {
 	for (uint32_t i = 0; i < device_table_rows; i++) {
 		/* Without its check(): the pattern is no state that a device could be in. */
@@ -238,10 +239,9 @@ START_TEST(state_round_trip)
 		free(after);
 	}
 }
-END_TEST
 
 /* Every fixed member is needed, whichever is missing. */
-START_TEST(state_missing_member)
+TEST(state_missing_member)
 {
 	attach_all();
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
@@ -263,7 +263,6 @@ START_TEST(state_missing_member)
 	}
 	detach_all();
 }
-END_TEST
 
 /* Pauses: what is in flight comes to its end. */
 static void settle(struct device *dev)
@@ -294,7 +293,7 @@ static void resume_all(void)
 }
 
 /* The state after power-on is one that can be loaded, and comes back the same. */
-START_TEST(power_on_state)
+TEST(power_on_state)
 {
 	attach_all();
 	for (uint32_t i = 0; i < rig.vm.ndevices; i++) {
@@ -314,7 +313,6 @@ START_TEST(power_on_state)
 	devices_reset(&rig.vm);
 	detach_all();
 }
-END_TEST
 
 /* As a load does. False: refused by compare(), which says why; or by post_load(), and then the
  * device is one that was reset. */
@@ -340,7 +338,7 @@ static bool load_state(struct device *dev, const void *state)
 
 /* What a release has saved its successors take: not the tables alone (test_checkpoint.c), but the
  * devices that hold it against this command line. */
-START_TEST(golden_states_are_loadable)
+TEST(golden_states_are_loadable)
 {
 	static const char *const accept[] = {"disk0",
 					     NULL}; /* saved on another host, with another file */
@@ -377,11 +375,10 @@ START_TEST(golden_states_are_loadable)
 		      err.msg);
 	detach_all();
 }
-END_TEST
 
 /* States nobody would save: refused, or harmless to load and run. Those that differ from a good
  * one in few bytes get past check() often. */
-START_TEST(hostile_state)
+TEST(hostile_state)
 {
 	uint32_t random = 1, accepted = 0;
 
@@ -406,10 +403,9 @@ START_TEST(hostile_state)
 	ck_assert_uint_gt(accepted, 400);
 	detach_all();
 }
-END_TEST
 
 /* Whatever a guest does, what is saved then can be loaded. */
-START_TEST(poked_state_is_loadable)
+TEST(poked_state_is_loadable)
 {
 	uint32_t random = 2;
 
@@ -437,18 +433,5 @@ START_TEST(poked_state_is_loadable)
 	}
 	detach_all();
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {rows_are_complete,	  state_round_trip,
-				      state_missing_member,	  power_on_state,
-				      golden_states_are_loadable, hostile_state,
-				      poked_state_is_loadable};
-	int status;
-
-	open_folder();
-	status = rig_run("device table", tests, sizeof(tests) / sizeof(tests[0]));
-	close_folder();
-	return status;
-}
+UNIT_MAIN(setup, teardown)

@@ -29,6 +29,7 @@
 #define FEATURE(n)  (1ull << (n))
 #define NO_STATUS   0x77
 
+static const enum disk_cache cache_modes[] = {DISK_CACHE_WRITEBACK, DISK_CACHE_NONE};
 static struct disk_config config;
 static struct device *dev;
 static struct driver drv;
@@ -236,22 +237,5 @@ static inline bool is_on_its_way(void)
 	close(fd);
 	ck_assert_uint_eq(fie.map.fm_mapped_extents, 1);
 	return fie.extent.fe_flags & FIEMAP_EXTENT_DELALLOC;
-}
-
-/* Those of twice run with _i = 0 and 1: with the page cache, and without. */
-static inline int blk_fixture_main(const char *name, const TTest *const *test, size_t ntests,
-				   const TTest *const *twice, size_t ntwice)
-{
-	Suite *suite = suite_create(name);
-	TCase *tcase = tcase_create(name);
-
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 60);
-	for (size_t i = 0; i < ntests; i++)
-		tcase_add_test(tcase, test[i]);
-	for (size_t i = 0; i < ntwice; i++)
-		tcase_add_loop_test(tcase, twice[i], 0, 2);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
 }
 #endif

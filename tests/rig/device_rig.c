@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/rig/device_rig.h"
-#include "tests/rig/unit.h"
 #include "vmm/base/clock.h"
 #include <errno.h>
 #include <stdio.h>
@@ -419,9 +418,4 @@ uint64_t rig_mmio_read(uint64_t gpa, uint32_t size)
 
 	bus_access(&rig.vm.bus, BUS_MMIO, gpa, &value, size, false);
 	return value;
-}
-
-int rig_run(const char *name, const TTest *const *test, int ntests)
-{
-	return unit_run_case(name, test, (size_t)ntests, rig_open, rig_close, 120);
 }

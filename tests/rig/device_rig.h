@@ -94,12 +94,4 @@ static inline uint8_t inb(uint16_t port)
 {
 	return (uint8_t)rig_in(port, 1);
 }
-/* Runs the tests of one case and returns what main() shall. */
-int rig_run(const char *name, const TTest *const *test, int ntests);
-#define RIG_MAIN(name, ...)                                                           \
-	int main(void)                                                                \
-	{                                                                             \
-		const TTest *const tests[] = {__VA_ARGS__};                           \
-		return rig_run(name, tests, (int)(sizeof(tests) / sizeof(tests[0]))); \
-	}
 #endif

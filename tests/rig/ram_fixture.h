@@ -118,9 +118,4 @@ static inline void assert_refused(int ret, int code, const char *const *word)
 }
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-/* A whole test program: one suite, one case, the tests named in the list. */
-static inline int fixture_main(const char *name, const TTest *const *test, size_t ntests)
-{
-	return unit_run_case(name, test, ntests, fixture_setup, fixture_teardown, 60);
-}
 #endif

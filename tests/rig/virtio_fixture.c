@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/rig/virtio_fixture.h"
-#include "tests/rig/unit.h"
 #include <linux/kvm.h>
 #include <stdarg.h>
 #include <unistd.h>
@@ -269,7 +268,7 @@ uint32_t stray_routes(void)
 	return n;
 }
 
-static void open_machine(void)
+void virtio_fixture_open(void)
 {
 	const struct ram_config config = {.size_bytes = 2 * MIB};
 	struct error err = {""};
@@ -288,7 +287,7 @@ static void open_machine(void)
 	bar |= (uint64_t)config_read(PCI_BASE_ADDRESS_3, 4) << 32;
 }
 
-static void close_machine(void)
+void virtio_fixture_close(void)
 {
 	fake.busy = false;
 	rig_close();
@@ -296,9 +295,4 @@ static void close_machine(void)
 		ck_assert_uint_eq(assigned[i].gpa, 0); /* KVM has no ioeventfd of it any more */
 	pci_destroy(&rig.vm);
 	ram_close(&rig.vm.ram);
-}
-
-int virtio_fixture_main(const char *name, const TTest *const *test, size_t ntests)
-{
-	return unit_run_case(name, test, ntests, open_machine, close_machine, 60);
 }

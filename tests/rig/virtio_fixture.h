@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* tests/rig/virtio_fixture.h - a fake virtio device in the rig, and its driver, register by register.
- * Owns: machine, device and guest RAM, from before to after each test of virtio_fixture_main().
+ * Owns: machine, device and guest RAM, from virtio_fixture_open() to virtio_fixture_close().
  * virtio 1.2, 3.1 and 4.1. */
 #ifndef TESTS_RIG_VIRTIO_FIXTURE_H
 #define TESTS_RIG_VIRTIO_FIXTURE_H
@@ -45,6 +45,8 @@ struct ioeventfd {
 extern struct ioeventfd assigned[QUEUES];
 extern uint64_t bar; /* where the registers are */
 
+void virtio_fixture_open(void);
+void virtio_fixture_close(void);
 struct virtio *virtio(void);
 struct virtio_state *state(void);
 /* Config space. */
@@ -70,5 +72,4 @@ uint64_t msix_entry(uint32_t vector);
 void use_msix(void);
 uint32_t last_msi(void);
 uint32_t stray_routes(void);
-int virtio_fixture_main(const char *name, const TTest *const *test, size_t ntests);
 #endif

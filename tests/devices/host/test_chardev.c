@@ -2,6 +2,7 @@
 /* The host end of a character device against real pipes, sockets, files and terminals. */
 #include "devices/host/chardev.h"
 #include "tests/rig/device_rig.h"
+#include "tests/rig/unit.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -149,15 +150,14 @@ static void pipes(int *to, int *from)
 	*from = out[0];
 }
 
-START_TEST(none)
+TEST(none)
 {
 	setup(CHARDEV_NONE);
 	ck_assert_uint_eq(put("lost"), 4);
 	cleanup();
 }
-END_TEST
 
-START_TEST(file_appends)
+TEST(file_appends)
 {
 	char text[32] = "";
 	FILE *file;
@@ -178,9 +178,8 @@ START_TEST(file_appends)
 	ck_assert_str_eq(text, "first\nsecond\n");
 	cleanup();
 }
-END_TEST
 
-START_TEST(file_full)
+TEST(file_full)
 {
 	struct chardev_config full = {CHARDEV_FILE, "/dev/full", "--serial"};
 	struct error err;
@@ -190,9 +189,8 @@ START_TEST(file_full)
 	ck_assert_uint_eq(put("lost"), 4);
 	chardev_close(&chr);
 }
-END_TEST
 
-START_TEST(fifo_that_nobody_reads)
+TEST(fifo_that_nobody_reads)
 {
 	static const uint8_t data[4096];
 	struct error err;
@@ -212,9 +210,8 @@ START_TEST(fifo_that_nobody_reads)
 	close(fd);
 	cleanup();
 }
-END_TEST
 
-START_TEST(file_refused)
+TEST(file_refused)
 {
 	struct chardev_config bad = {CHARDEV_FILE, "/nonexistent/log", "--serial"};
 	struct error err;
@@ -223,9 +220,8 @@ START_TEST(file_refused)
 	ck_assert_str_eq(err.msg, "--serial file:/nonexistent/log: its folder does not exist: make "
 				  "it first");
 }
-END_TEST
 
-START_TEST(socket_both_ways)
+TEST(socket_both_ways)
 {
 	int fd;
 
@@ -246,9 +242,8 @@ START_TEST(socket_both_ways)
 	close(fd);
 	cleanup();
 }
-END_TEST
 
-START_TEST(socket_clients_are_told_of)
+TEST(socket_clients_are_told_of)
 {
 	struct error err;
 	int fd, other;
@@ -283,10 +278,9 @@ START_TEST(socket_clients_are_told_of)
 	close(other);
 	cleanup();
 }
-END_TEST
 
 /* No byte is lost while a patient device's client is there, however slow. */
-START_TEST(socket_slow_reader)
+TEST(socket_slow_reader)
 {
 	uint8_t data[4096], back[4096];
 	uint64_t sent = 0, received = 0;
@@ -330,9 +324,8 @@ START_TEST(socket_slow_reader)
 	ck_assert_uint_eq(put("lost"), 4);
 	cleanup();
 }
-END_TEST
 
-START_TEST(query)
+TEST(query)
 {
 	struct chardev_info info;
 	char filename[128];
@@ -351,9 +344,8 @@ START_TEST(query)
 	chardev_close(&chr);
 	cleanup();
 }
-END_TEST
 
-START_TEST(socket_gone_without_a_word)
+TEST(socket_gone_without_a_word)
 {
 	int fd;
 
@@ -365,9 +357,8 @@ START_TEST(socket_gone_without_a_word)
 	RIG_WAIT_FOR(chr.in_fd < 0);
 	cleanup();
 }
-END_TEST
 
-START_TEST(socket_flow_control)
+TEST(socket_flow_control)
 {
 	int fd;
 
@@ -385,9 +376,8 @@ START_TEST(socket_flow_control)
 	close(fd);
 	cleanup();
 }
-END_TEST
 
-START_TEST(socket_short_visit)
+TEST(socket_short_visit)
 {
 	int fd, other;
 
@@ -415,9 +405,8 @@ START_TEST(socket_short_visit)
 	close(other);
 	cleanup();
 }
-END_TEST
 
-START_TEST(socket_half_closed)
+TEST(socket_half_closed)
 {
 	int fd;
 
@@ -434,9 +423,8 @@ START_TEST(socket_half_closed)
 	RIG_WAIT_FOR(chr.in_fd < 0);
 	cleanup();
 }
-END_TEST
 
-START_TEST(socket_never_reads)
+TEST(socket_never_reads)
 {
 	static const uint8_t data[4096];
 	char drain[4096];
@@ -465,9 +453,8 @@ START_TEST(socket_never_reads)
 	RIG_WAIT_FOR(nwritable == 1);
 	cleanup();
 }
-END_TEST
 
-START_TEST(socket_paused)
+TEST(socket_paused)
 {
 	int fd;
 
@@ -484,9 +471,8 @@ START_TEST(socket_paused)
 	close(fd);
 	cleanup();
 }
-END_TEST
 
-START_TEST(socket_files)
+TEST(socket_files)
 {
 	struct chardev second;
 	struct error err;
@@ -512,10 +498,9 @@ START_TEST(socket_files)
 	ck_assert_int_eq(lstat(path, &st), 0);
 	cleanup();
 }
-END_TEST
 
 /* A client that cannot be taken is hung up on, and does not keep the loop busy. */
-START_TEST(socket_without_descriptors)
+TEST(socket_without_descriptors)
 {
 	struct rlimit limit, few;
 	int fd, spare;
@@ -537,9 +522,8 @@ START_TEST(socket_without_descriptors)
 	close(fd);
 	cleanup();
 }
-END_TEST
 
-START_TEST(stdio_pipe)
+TEST(stdio_pipe)
 {
 	int to, from;
 
@@ -566,9 +550,8 @@ START_TEST(stdio_pipe)
 	ck_assert_uint_eq(put("lost"), 4);
 	cleanup();
 }
-END_TEST
 
-START_TEST(stdio_pipe_full)
+TEST(stdio_pipe_full)
 {
 	static const uint8_t data[4096];
 	char drain[4096];
@@ -597,11 +580,10 @@ START_TEST(stdio_pipe_full)
 	ck_assert_uint_eq(put("x"), 1); /* the device offers again by itself */
 	cleanup();
 }
-END_TEST
 
 /* A service's stdout is a socket, which the journal may not read for a while. What a console drops is
  * counted, and told as soon as somebody reads. */
-START_TEST(stdio_socket_full)
+TEST(stdio_socket_full)
 {
 	static uint8_t data[256 << 10], drain[256 << 10];
 	char log[4096] = "", told[128];
@@ -634,9 +616,8 @@ START_TEST(stdio_socket_full)
 	fclose(err_file);
 	cleanup();
 }
-END_TEST
 
-START_TEST(stdio_null_and_file)
+TEST(stdio_null_and_file)
 {
 	struct error err;
 	int null = open("/dev/null", O_RDWR), fd;
@@ -661,9 +642,8 @@ START_TEST(stdio_null_and_file)
 	RIG_WAIT_FOR(chr.eof);
 	cleanup();
 }
-END_TEST
 
-START_TEST(stdio_terminal)
+TEST(stdio_terminal)
 {
 	int master = posix_openpt(O_RDWR | O_NOCTTY), tty;
 	struct termios before, now;
@@ -695,10 +675,5 @@ START_TEST(stdio_terminal)
 	ck_assert_uint_eq(now.c_lflag, before.c_lflag);
 	cleanup();
 }
-END_TEST
 
-RIG_MAIN("chardev", none, file_appends, file_full, fifo_that_nobody_reads, file_refused,
-	 socket_both_ways, socket_clients_are_told_of, socket_slow_reader, query,
-	 socket_gone_without_a_word, socket_flow_control, socket_short_visit, socket_half_closed,
-	 socket_never_reads, socket_paused, socket_files, socket_without_descriptors, stdio_pipe,
-	 stdio_pipe_full, stdio_socket_full, stdio_null_and_file, stdio_terminal)
+UNIT_MAIN(rig_open, rig_close)

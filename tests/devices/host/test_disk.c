@@ -37,7 +37,7 @@ static void write_at(const char *path, off_t offset, const void *bytes, size_t n
 	close(fd);
 }
 
-START_TEST(test_file)
+TEST(regular_file)
 {
 	const char *path = fixture_path("disk.img");
 
@@ -57,10 +57,9 @@ START_TEST(test_file)
 	ck_assert_uint_eq(disk.memory_align, 1);
 	disk_close(&disk);
 }
-END_TEST
 
 /* What direct I/O is said to need is what it needs. */
-START_TEST(test_alignment_is_true)
+TEST(alignment_is_true)
 {
 	const char *path = fixture_path("disk.img");
 	uint8_t *buffer = aligned_alloc(65536, 131072);
@@ -76,9 +75,8 @@ START_TEST(test_alignment_is_true)
 	disk_close(&disk);
 	free(buffer);
 }
-END_TEST
 
-START_TEST(test_loop_device)
+TEST(loop_device)
 {
 	const char *path = fixture_path("disk.img"), *device;
 
@@ -92,10 +90,9 @@ START_TEST(test_loop_device)
 	disk_close(&disk);
 	loop_detach();
 }
-END_TEST
 
 /* What the host itself uses is not for guests to write to. */
-START_TEST(test_device_in_use)
+TEST(device_in_use)
 {
 	const char *path = fixture_path("disk.img"), *device;
 	int holder;
@@ -116,9 +113,8 @@ START_TEST(test_device_in_use)
 	disk_close(&disk);
 	loop_detach();
 }
-END_TEST
 
-START_TEST(test_formats)
+TEST(formats)
 {
 	static const struct {
 		const char *name;
@@ -158,9 +154,8 @@ START_TEST(test_formats)
 				     "qemu-nbd --connect", "format=raw"));
 	}
 }
-END_TEST
 
-START_TEST(test_raw_that_looks_odd)
+TEST(raw_that_looks_odd)
 {
 	static const char *const head[] = {"LUKS\xba\xbe", "\x7f\x45LF", "QFI", "\xeb\x3c\x90"};
 
@@ -174,9 +169,8 @@ START_TEST(test_raw_that_looks_odd)
 		disk_close(&disk);
 	}
 }
-END_TEST
 
-START_TEST(test_sizes)
+TEST(sizes)
 {
 	const char *path = fixture_path("disk.img");
 
@@ -191,9 +185,8 @@ START_TEST(test_sizes)
 	ck_assert_uint_eq(disk.size_bytes, 512);
 	disk_close(&disk);
 }
-END_TEST
 
-START_TEST(test_refused_places)
+TEST(refused_places)
 {
 	const char *path = fixture_path("none.img"), *fifo = fixture_path("fifo");
 
@@ -206,9 +199,8 @@ START_TEST(test_refused_places)
 	ck_assert_int_eq(mkfifo(fifo, 0600), 0);
 	assert_refused(open_disk(&disk, fifo, true, DISK_CACHE_NONE), -EINVAL, WORDS(fifo));
 }
-END_TEST
 
-START_TEST(test_readonly_file_system)
+TEST(readonly_file_system)
 {
 	const char *path = fixture_path("fs/disk.img");
 
@@ -220,10 +212,9 @@ START_TEST(test_readonly_file_system)
 	assert_ok(open_disk(&disk, path, true, DISK_CACHE_WRITEBACK));
 	disk_close(&disk);
 }
-END_TEST
 
 /* ramfs has no direct I/O in any kernel. */
-START_TEST(test_no_direct_io)
+TEST(no_direct_io)
 {
 	const char *path = fixture_path("fs/disk.img");
 
@@ -234,9 +225,8 @@ START_TEST(test_no_direct_io)
 	assert_ok(open_disk(&disk, path, false, DISK_CACHE_WRITEBACK));
 	disk_close(&disk);
 }
-END_TEST
 
-START_TEST(test_locks)
+TEST(locks)
 {
 	const char *path = fixture_path("disk.img"), *link_path = fixture_path("link.img");
 
@@ -256,7 +246,6 @@ START_TEST(test_locks)
 	assert_ok(open_disk(&disk, path, false, DISK_CACHE_NONE));
 	disk_close(&disk);
 }
-END_TEST
 
 static int look_at(const char *path, bool readonly)
 {
@@ -268,7 +257,7 @@ static int look_at(const char *path, bool readonly)
 }
 
 /* A look takes nothing, and sees what is taken. */
-START_TEST(test_locks_only_looked_for)
+TEST(locks_only_looked_for)
 {
 	const char *path = fixture_path("disk.img"), *device;
 
@@ -292,7 +281,6 @@ START_TEST(test_locks_only_looked_for)
 	disk_close(&disk);
 	loop_detach();
 }
-END_TEST
 
 static void lock_byte(int fd, off_t byte)
 {
@@ -303,7 +291,7 @@ static void lock_byte(int fd, off_t byte)
 
 /* QEMU locks a byte for each thing that it does (100 on) and that others may not do (200 on), all
  * of them shared: reading is 0, writing 1. */
-START_TEST(test_locks_of_qemu)
+TEST(locks_of_qemu)
 {
 	const char *path = fixture_path("disk.img");
 	int qemu;
@@ -321,9 +309,8 @@ START_TEST(test_locks_of_qemu)
 	assert_ok(open_disk(&disk, path, true, DISK_CACHE_NONE));
 	disk_close(&disk);
 }
-END_TEST
 
-START_TEST(test_resize)
+TEST(resize)
 {
 	const char *path = fixture_path("disk.img"), *device;
 
@@ -361,26 +348,5 @@ START_TEST(test_resize)
 	disk_close(&disk);
 	loop_detach();
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		test_file,
-		test_alignment_is_true,
-		test_loop_device,
-		test_device_in_use,
-		test_formats,
-		test_raw_that_looks_odd,
-		test_sizes,
-		test_refused_places,
-		test_readonly_file_system,
-		test_no_direct_io,
-		test_locks,
-		test_locks_of_qemu,
-		test_locks_only_looked_for,
-		test_resize,
-	};
-
-	return fixture_main("disk", tests, sizeof(tests) / sizeof(tests[0]));
-}
+UNIT_MAIN(fixture_setup, fixture_teardown)

@@ -60,7 +60,7 @@ static void change_byte(const char *path, off_t at)
 	close(fd);
 }
 
-START_TEST(test_known_again)
+TEST(known_again)
 {
 	static const uint64_t sizes[] = {DISK_BYTES, 512, 4096, 65536, 65536 + 512, 1536};
 	const char *path = fixture_path("disk.img");
@@ -87,9 +87,8 @@ START_TEST(test_known_again)
 		}
 	}
 }
-END_TEST
 
-START_TEST(test_written_to)
+TEST(written_to)
 {
 	const char *path = fixture_path("disk.img");
 
@@ -99,10 +98,9 @@ START_TEST(test_written_to)
 	assert_refused(recognize(path), -ESTALE, WORDS("written to since the save"));
 	ck_assert_ptr_null(strstr(fixture_err.msg, "content"));
 }
-END_TEST
 
 /* Each of the places, whatever the file's times say. */
-START_TEST(test_content)
+TEST(content)
 {
 	const char *path = fixture_path("disk.img");
 	const off_t place[] = {0, 65535, DISK_BYTES - 65536, DISK_BYTES - 1};
@@ -124,9 +122,8 @@ START_TEST(test_content)
 		assert_ok(recognize(path));
 	}
 }
-END_TEST
 
-START_TEST(test_other_file)
+TEST(other_file)
 {
 	const char *path = fixture_path("disk.img"), *copy = fixture_path("copy.img");
 	struct stat st;
@@ -153,10 +150,9 @@ START_TEST(test_other_file)
 	saved.identity.file_system++;
 	assert_refused(recognize(copy), -ESTALE, WORDS("another file system"));
 }
-END_TEST
 
 /* Numbers of loop devices change over a boot; their files do not. */
-START_TEST(test_loop_devices)
+TEST(loop_devices)
 {
 	char a[64], b[64];
 	int fd;
@@ -181,10 +177,9 @@ START_TEST(test_loop_devices)
 	loop_detach();
 	close(fd);
 }
-END_TEST
 
 /* What sysfs says of the loop device, which stands for any other here. */
-START_TEST(test_names)
+TEST(names)
 {
 	const char *path = fixture_path("disk.img"), *device;
 	char number[32];
@@ -220,10 +215,9 @@ START_TEST(test_names)
 	ck_assert_str_eq((char *)saved.identity.device, "dm uuid LVM-abc");
 	loop_detach();
 }
-END_TEST
 
 /* A checkpoint without identities loads; one that is made up is refused. */
-START_TEST(test_checkpoint_without)
+TEST(checkpoint_without_identity)
 {
 	const char *path = fixture_path("disk.img");
 
@@ -238,10 +232,9 @@ START_TEST(test_checkpoint_without)
 	saved.identity.device[1] = '\n';
 	ck_assert_ptr_nonnull(disk_identity_check(&saved.identity));
 }
-END_TEST
 
 /* A disk with a bad block there can be saved, and is known again by the rest. */
-START_TEST(test_unreadable)
+TEST(unreadable)
 {
 	static const uint8_t none[sizeof(saved.identity.hash)];
 	const char *path = fixture_path("disk.img");
@@ -263,11 +256,10 @@ START_TEST(test_unreadable)
 	saved.capacity *= 2;
 	assert_refused(recognize(path), -EIO, WORDS("cannot be read"));
 }
-END_TEST
 
 /* A kexec is as a crash to the file system: what the flush has not made durable of the file's times is
  * what it was before. */
-START_TEST(test_time_is_durable)
+TEST(time_is_durable)
 {
 	char command[1200], image[64];
 	struct stat live, after;
@@ -304,15 +296,5 @@ START_TEST(test_time_is_durable)
 	loop_detach();
 	close(fd);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		test_known_again, test_written_to,	   test_content,
-		test_other_file,  test_loop_devices,	   test_names,
-		test_unreadable,  test_checkpoint_without, test_time_is_durable,
-	};
-
-	return blk_fixture_main("disk-identity", tests, sizeof(tests) / sizeof(tests[0]), NULL, 0);
-}
+UNIT_MAIN(setup, teardown)

@@ -23,6 +23,8 @@ static uint64_t before_flush; /* what had been written when it was submitted */
 static uint64_t busiest;
 static uint8_t *data; /* aligned to a page, with room for unaligned use */
 
+static const enum disk_cache cache_modes[] = {DISK_CACHE_WRITEBACK, DISK_CACHE_NONE};
+
 static void serve(void *opaque, bool may_take)
 {
 	ck_assert_ptr_eq(opaque, &uring);
@@ -160,21 +162,12 @@ static void check_reads_and_writes(void)
 	ck_assert_int_eq(range(DISK_FLUSH, 0, 0), 0);
 }
 
-START_TEST(test_direct)
+TEST_EACH(reads_and_writes, cache_modes)
 {
-	open_file(4 * MIB, DISK_CACHE_NONE);
+	open_file(4 * MIB, cache_modes[_i]);
 	check_reads_and_writes();
 	end();
 }
-END_TEST
-
-START_TEST(test_through_the_cache)
-{
-	open_file(4 * MIB, DISK_CACHE_WRITEBACK);
-	check_reads_and_writes();
-	end();
-}
-END_TEST
 
 /* Many pieces at odd addresses and of odd lengths, which direct I/O does not take as they are. */
 static void check_pieces(uint32_t odd)
@@ -210,19 +203,18 @@ static void check_pieces(uint32_t odd)
 	free(want);
 }
 
-START_TEST(test_pieces)
+TEST_EACH(pieces, cache_modes)
 {
-	open_file(4 * MIB, _i ? DISK_CACHE_NONE : DISK_CACHE_WRITEBACK);
+	open_file(4 * MIB, cache_modes[_i]);
 	check_pieces(0);
 	check_pieces(1);
 	check_pieces(511);
 	check_pieces(2048);
 	end();
 }
-END_TEST
 
 /* They take turns at one bounce buffer, and each gets its own. */
-START_TEST(test_many_unaligned)
+TEST(many_unaligned)
 {
 	struct disk_op op[MAX_OPS] = {0};
 	struct iovec iov[MAX_OPS];
@@ -254,7 +246,6 @@ START_TEST(test_many_unaligned)
 	}
 	end();
 }
-END_TEST
 
 static uint64_t allocated_bytes(void)
 {
@@ -280,7 +271,7 @@ static void check_holes(void)
 	free((void *)zero);
 }
 
-START_TEST(test_holes_in_a_file)
+TEST(holes_in_a_file)
 {
 	uint64_t before;
 
@@ -291,10 +282,9 @@ START_TEST(test_holes_in_a_file)
 	ck_assert_uint_lt(allocated_bytes(), before);
 	end();
 }
-END_TEST
 
 /* tmpfs cannot zero in place. */
-START_TEST(test_holes_in_tmpfs)
+TEST(holes_in_tmpfs)
 {
 	const char *path = fixture_path("fs/disk.img");
 
@@ -306,10 +296,9 @@ START_TEST(test_holes_in_tmpfs)
 	ck_assert_uint_eq(uring.way[DISK_ZERO], 1);
 	end();
 }
-END_TEST
 
 /* ramfs can neither zero nor make holes: then it is written to, and a discard is not done. */
-START_TEST(test_zeroes_without_holes)
+TEST(zeroes_without_holes)
 {
 	const char *path = fixture_path("fs/disk.img");
 	uint8_t *zero = calloc(3, MIB);
@@ -336,9 +325,8 @@ START_TEST(test_zeroes_without_holes)
 	end();
 	free(zero);
 }
-END_TEST
 
-START_TEST(test_holes_in_a_device)
+TEST(holes_in_a_device)
 {
 	const char *path = fixture_path("disk.img"), *device;
 	uint64_t before;
@@ -357,10 +345,9 @@ START_TEST(test_holes_in_a_device)
 	end();
 	loop_detach();
 }
-END_TEST
 
 /* --- errors of the host */
-START_TEST(test_no_space)
+TEST(no_space)
 {
 	const char *path = fixture_path("fs/disk.img");
 
@@ -372,31 +359,28 @@ START_TEST(test_no_space)
 	ck_assert_int_eq(transfer(DISK_READ, data, 0, 4096), 0);
 	end();
 }
-END_TEST
 
-START_TEST(test_file_became_shorter)
+TEST_EACH(file_became_shorter, cache_modes)
 {
-	open_file(4 * MIB, _i ? DISK_CACHE_NONE : DISK_CACHE_WRITEBACK);
+	open_file(4 * MIB, cache_modes[_i]);
 	ck_assert_int_eq(truncate(config.path, MIB), 0);
 	ck_assert_int_eq(transfer(DISK_READ, data, MIB / 2, MIB), -EIO);
 	ck_assert_int_eq(transfer(DISK_READ, data, 2 * MIB, 4096), -EIO);
 	ck_assert_int_eq(transfer(DISK_READ, data, MIB - 4096, 4096), 0);
 	end();
 }
-END_TEST
 
 /* The signal that comes with it must not end the process. */
-START_TEST(test_file_size_limit)
+TEST_EACH(file_size_limit, cache_modes)
 {
 	const struct rlimit limit = {MIB, MIB};
 
-	open_file(4 * MIB, _i ? DISK_CACHE_NONE : DISK_CACHE_WRITEBACK);
+	open_file(4 * MIB, cache_modes[_i]);
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	ck_assert_int_eq(transfer(DISK_WRITE, data, 2 * MIB, 4096), -EFBIG);
 	ck_assert_int_eq(transfer(DISK_WRITE, data, 0, 4096), 0);
 	end();
 }
-END_TEST
 
 /* --- I/O that hangs: the ring reads from a pipe that nobody writes to */
 static int pipe_fd[2];
@@ -428,7 +412,7 @@ static void *give_late(void *op)
 	return NULL;
 }
 
-START_TEST(test_drain)
+TEST(drain)
 {
 	uint8_t buffer[4096] = {0};
 	struct iovec iov[3];
@@ -468,10 +452,9 @@ START_TEST(test_drain)
 	ck_assert_uint_eq(ndone, 3);
 	end();
 }
-END_TEST
 
 /* What the VMM itself reads has a time limit, too, and is none of the client's. */
-START_TEST(test_own_reads)
+TEST(own_reads)
 {
 	struct iovec iov[2] = {{data, 4096}, {data, 4096}};
 	struct disk_op op[2] = {{.niov = 1, .iov = &iov[0], .bytes = 4096},
@@ -508,10 +491,9 @@ START_TEST(test_own_reads)
 	ck_assert_uint_eq(ndone, 0);
 	end();
 }
-END_TEST
 
 /* A driver that resets gives nothing more, even while something is in flight. */
-START_TEST(test_drain_for_a_reset)
+TEST(drain_for_a_reset)
 {
 	uint8_t buffer[4096] = {0};
 	struct iovec iov = {data, 4096};
@@ -532,10 +514,9 @@ START_TEST(test_drain_for_a_reset)
 	ck_assert_uint_eq(ntodo, 1);
 	end();
 }
-END_TEST
 
 /* A piece at a time, as a pipe gives it, is one request. */
-START_TEST(test_short_reads)
+TEST(short_reads)
 {
 	struct iovec iov[2];
 	struct disk_op op = {.niov = 2, .iov = iov, .bytes = 8192};
@@ -558,10 +539,9 @@ START_TEST(test_short_reads)
 		ck_assert_uint_eq(i < 1000 ? data[i] : data[65536 + i - 1000], i / 1024 + 1);
 	end();
 }
-END_TEST
 
 /* --- flush */
-START_TEST(test_flush)
+TEST(flush)
 {
 	open_file(4 * MIB, DISK_CACHE_WRITEBACK);
 	/* What was there before counts as written. */
@@ -576,10 +556,9 @@ START_TEST(test_flush)
 	assert_ok(disk_uring_flush(&uring, 0, &fixture_err)); /* nothing to do */
 	end();
 }
-END_TEST
 
 /* What is written while a flush is on its way is not its. */
-START_TEST(test_flush_covers_what_was_before)
+TEST(flush_covers_what_was_before)
 {
 	struct disk_op write = {.kind = DISK_WRITE, .bytes = 4096}, flush = {.kind = DISK_FLUSH};
 	struct iovec iov;
@@ -600,9 +579,8 @@ START_TEST(test_flush_covers_what_was_before)
 	}
 	end();
 }
-END_TEST
 
-START_TEST(test_lost_pages_stay_lost)
+TEST(lost_pages_stay_lost)
 {
 	open_file(4 * MIB, DISK_CACHE_WRITEBACK);
 	pthread_mutex_lock(&uring.lock);
@@ -613,10 +591,9 @@ START_TEST(test_lost_pages_stay_lost)
 		       WORDS(config.path, "cannot be flushed", "no reset", "boot anew"));
 	end();
 }
-END_TEST
 
 /* A pipe cannot be flushed; and what the page cache may have lost stays lost. */
-START_TEST(test_flush_fails)
+TEST(flush_fails)
 {
 	open_hanging();
 	assert_refused(disk_uring_flush(&uring, UINT64_MAX, &fixture_err), -EINVAL,
@@ -626,34 +603,5 @@ START_TEST(test_flush_fails)
 	ck_assert_int_eq(range(DISK_FLUSH, 0, 0), -EINVAL);
 	end();
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("disk-uring");
-	TCase *tcase = tcase_create("disk-uring");
-
-	tcase_add_checked_fixture(tcase, fixture_setup, fixture_teardown);
-	tcase_set_timeout(tcase, 60);
-	tcase_add_test(tcase, test_direct);
-	tcase_add_test(tcase, test_through_the_cache);
-	tcase_add_loop_test(tcase, test_pieces, 0, 2);
-	tcase_add_test(tcase, test_many_unaligned);
-	tcase_add_test(tcase, test_holes_in_a_file);
-	tcase_add_test(tcase, test_holes_in_tmpfs);
-	tcase_add_test(tcase, test_zeroes_without_holes);
-	tcase_add_test(tcase, test_holes_in_a_device);
-	tcase_add_test(tcase, test_no_space);
-	tcase_add_loop_test(tcase, test_file_became_shorter, 0, 2);
-	tcase_add_loop_test(tcase, test_file_size_limit, 0, 2);
-	tcase_add_test(tcase, test_drain);
-	tcase_add_test(tcase, test_own_reads);
-	tcase_add_test(tcase, test_drain_for_a_reset);
-	tcase_add_test(tcase, test_short_reads);
-	tcase_add_test(tcase, test_flush);
-	tcase_add_test(tcase, test_flush_covers_what_was_before);
-	tcase_add_test(tcase, test_lost_pages_stay_lost);
-	tcase_add_test(tcase, test_flush_fails);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(fixture_setup, fixture_teardown)

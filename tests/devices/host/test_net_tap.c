@@ -3,6 +3,7 @@
  * with their headers, offloads, queue pairs. */
 #include "tests/rig/net_fixture.h"
 #include "tests/rig/ram_lost.h"
+#include "tests/rig/unit.h"
 #include "vmm/base/log.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -120,7 +121,7 @@ static const struct virtio_net_hdr gso = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 							sizeof(struct iphdr),
 					  .csum_offset = offsetof(struct tcphdr, check)};
 
-START_TEST(plain_frames)
+TEST(plain_frames)
 {
 	const struct virtio_net_hdr_v1 header = {0};
 	const struct virtio_net_hdr none = {0};
@@ -138,10 +139,9 @@ START_TEST(plain_frames)
 	ck_assert_mem_eq((uint8_t *)driver_ram(buffer_gpa(1)) + HEADER, packet, 900);
 	virtio_guest_end();
 }
-END_TEST
 
 /* Segmentation is left to whoever comes next. */
-START_TEST(large_packets_out)
+TEST(large_packets_out)
 {
 	struct virtio_net_hdr_v1 header = {0};
 	struct virtio_net_hdr came;
@@ -167,7 +167,6 @@ START_TEST(large_packets_out)
 	ck_assert_uint_eq(driver_status(&drv), 15);
 	virtio_guest_end();
 }
-END_TEST
 
 static void offer_many(void)
 {
@@ -196,7 +195,7 @@ static void expect_segments(void)
 		ck_assert_uint_eq(driver_wait(&drv, RX), HEADS + SEGMENT + HEADER);
 }
 
-START_TEST(large_packets_in)
+TEST(large_packets_in)
 {
 	const uint64_t none = 0, nonsense = NET_FEATURE(GUEST_TSO4),
 		       both = NET_FEATURE(GUEST_CSUM) | NET_FEATURE(GUEST_TSO4);
@@ -228,9 +227,8 @@ START_TEST(large_packets_in)
 	expect_large();
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(no_offloads_accepted)
+TEST(no_offloads_accepted)
 {
 	set_up(1, NET_FEATURE(MRG_RXBUF));
 	fill_tcp(1);
@@ -243,7 +241,6 @@ START_TEST(no_offloads_accepted)
 	expect_segments();
 	virtio_guest_end();
 }
-END_TEST
 
 static uint32_t take_received(uint32_t came[2])
 {
@@ -286,7 +283,7 @@ static uint8_t set_pairs(uint16_t pairs)
 	return control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, &pairs, 2);
 }
 
-START_TEST(queue_pairs)
+TEST(queue_pairs)
 {
 	const struct driver_buffer out = {buffer_gpa(50), HEADER + 60};
 	struct virtio_net_hdr header;
@@ -327,10 +324,9 @@ START_TEST(queue_pairs)
 	ck_assert_uint_eq(driver_wait(&drv, RX), 100 + HEADER);
 	virtio_guest_end();
 }
-END_TEST
 
 /* An interface that is removed under the card costs the guest its network, and nobody time. */
-START_TEST(interface_goes)
+TEST(interface_goes)
 {
 	struct {
 		struct nlmsghdr head;
@@ -357,7 +353,6 @@ START_TEST(interface_goes)
 	driver_wait(&drv, TX);
 	virtio_guest_end();
 }
-END_TEST
 
 static int open_tap(short flags)
 {
@@ -368,7 +363,7 @@ static int open_tap(short flags)
 	return fd;
 }
 
-START_TEST(inherited)
+TEST(inherited)
 {
 	struct virtio_net_hdr header;
 	struct error err = {""};
@@ -393,9 +388,8 @@ START_TEST(inherited)
 	virtio_guest_end();
 	ck_assert_int_lt(fcntl(card.fd, F_GETFD), 0);
 }
-END_TEST
 
-START_TEST(refused)
+TEST(refused)
 {
 	struct error err = {""};
 	int fd;
@@ -432,10 +426,9 @@ START_TEST(refused)
 	ck_assert_ptr_nonnull(strstr(err.msg, "neither a tap nor a stream socket"));
 	virtio_guest_detach();
 }
-END_TEST
 
 /* Neither the node nor the interface is for everybody. */
-START_TEST(refused_to_users)
+TEST(refused_to_users)
 {
 	const char *way_out = "give this user access to it";
 	struct error err = {""};
@@ -451,10 +444,9 @@ START_TEST(refused_to_users)
 	virtio_guest_detach();
 	ck_assert_int_eq(seteuid(0), 0);
 }
-END_TEST
 
 /* One that root makes by the way is gone with the process: that is said. */
-START_TEST(made_here)
+TEST(made_here)
 {
 	char text[4096] = "";
 	FILE *log = tmpfile();
@@ -472,10 +464,9 @@ START_TEST(made_here)
 	virtio_guest_end();
 	fclose(log);
 }
-END_TEST
 
 /* For a guest that comes back none is made: it would be in no bridge, and the guest without a network. */
-START_TEST(not_made_for_a_saved_guest)
+TEST(not_made_for_a_saved_guest)
 {
 	struct error err = {""};
 	int fd;
@@ -496,10 +487,9 @@ START_TEST(not_made_for_a_saved_guest)
 	virtio_guest_boot();
 	virtio_guest_end();
 }
-END_TEST
 
 /* Where guest RAM is not there, the VM stops; until then the network loses frames. */
-START_TEST(ram_lost)
+TEST(ram_lost)
 {
 	const struct virtio_net_hdr_v1 header = {0};
 	const struct virtio_net_hdr none = {0};
@@ -518,8 +508,5 @@ START_TEST(ram_lost)
 	ck_assert_uint_eq(on_wire(&came), 0);
 	virtio_guest_end();
 }
-END_TEST
 
-RIG_MAIN("net-tap", plain_frames, ram_lost, large_packets_out, large_packets_in,
-	 no_offloads_accepted, queue_pairs, interface_goes, inherited, refused, refused_to_users,
-	 made_here, not_made_for_a_saved_guest)
+UNIT_MAIN(rig_open, rig_close)

@@ -2,6 +2,7 @@
 /* Rings that the kernel serves: what it is told, when it is stopped, and who goes on where. */
 #include "tests/fakes/fake_vhost.h"
 #include "tests/rig/net_fixture.h"
+#include "tests/rig/unit.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -40,7 +41,7 @@ static void write_fd(int fd)
 	ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
 }
 
-START_TEST(kernel_is_told)
+TEST(kernel_is_told)
 {
 	const struct fake_vhost *in = fake_vhost;
 
@@ -75,9 +76,8 @@ START_TEST(kernel_is_told)
 	ck_assert_int_eq(in->ring[0].kick, -1);
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(rings_go_on)
+TEST(rings_go_on)
 {
 	const struct virtio_state *s;
 
@@ -107,10 +107,9 @@ START_TEST(rings_go_on)
 	ck_assert_uint_eq(s->queue_next_used[TX], 70005 % 65536);
 	virtio_guest_end();
 }
-END_TEST
 
 /* What is saved behind all members is nothing. */
-START_TEST(vsock_checks)
+TEST(vsock_checks)
 {
 	const struct state_desc *desc;
 	uint8_t *bad;
@@ -125,7 +124,6 @@ START_TEST(vsock_checks)
 	free(bad);
 	virtio_guest_end();
 }
-END_TEST
 
 static void expect_reset_event(uint32_t i)
 {
@@ -134,7 +132,7 @@ static void expect_reset_event(uint32_t i)
 			  VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
 }
 
-START_TEST(guest_hears_of_the_break)
+TEST(guest_hears_of_the_break)
 {
 	uint32_t bytes;
 	uint16_t head;
@@ -158,9 +156,8 @@ START_TEST(guest_hears_of_the_break)
 	ck_assert(!driver_get(&drv, EVENTS, &head, &bytes));
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(ring_that_the_kernel_gives_up)
+TEST(ring_that_the_kernel_gives_up)
 {
 	boot_vsock();
 	write_fd(fake_vhost->ring[0].error);
@@ -169,9 +166,8 @@ START_TEST(ring_that_the_kernel_gives_up)
 	ck_assert(fake_vhost->runs);
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(vsock_refusals)
+TEST(vsock_refusals)
 {
 	const struct state_desc *desc;
 	const uint64_t other = 78;
@@ -202,9 +198,8 @@ START_TEST(vsock_refusals)
 	free(saved);
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(vsock_start_that_fails)
+TEST(vsock_start_that_fails)
 {
 	static const unsigned long fails[] = {VHOST_SET_FEATURES, VHOST_SET_VRING_ADDR,
 					      VHOST_SET_VRING_KICK, VHOST_VSOCK_SET_RUNNING};
@@ -222,7 +217,6 @@ START_TEST(vsock_start_that_fails)
 	}
 	virtio_guest_end();
 }
-END_TEST
 
 /* --- network */
 
@@ -238,7 +232,7 @@ static void boot_net(uint32_t queues, enum on_off_auto vhost, uint64_t features)
 	driver_start(&drv, "net0", features);
 }
 
-START_TEST(net_by_kernel)
+TEST(net_by_kernel)
 {
 	boot_net(2, AUTO_AUTO, EVERY);
 	/* The tap's header is the driver's: the kernel adds none. */
@@ -262,7 +256,6 @@ START_TEST(net_by_kernel)
 	ck_assert_int_eq(fake_vhost[1].ring[1].backend, -1);
 	virtio_guest_end();
 }
-END_TEST
 
 static void send_some(uint32_t n)
 {
@@ -274,7 +267,7 @@ static void send_some(uint32_t n)
 }
 
 /* From the kernel to this process and back, as loads and the link have it. */
-START_TEST(net_changes_hands)
+TEST(net_changes_hands)
 {
 	boot_net(1, AUTO_ON, EVERY);
 	send_some(5);
@@ -308,7 +301,6 @@ START_TEST(net_changes_hands)
 	ck_assert_int_ge(fake_vhost->ring[TX].backend, 0);
 	virtio_guest_end();
 }
-END_TEST
 
 static void add_set_pairs(uint32_t i, uint8_t pairs)
 {
@@ -327,7 +319,7 @@ static void turn(void *opaque, uint32_t events)
 }
 
 /* To change pairs takes long: not twice without others in between, and not for nothing. */
-START_TEST(net_pairs)
+TEST(net_pairs)
 {
 	uint32_t bytes;
 	uint16_t head;
@@ -356,10 +348,9 @@ START_TEST(net_pairs)
 	driver_wait(&drv, 4);
 	virtio_guest_end();
 }
-END_TEST
 
 /* A kernel that does not take the rings after all costs speed alone. */
-START_TEST(net_without_kernel)
+TEST(net_without_kernel)
 {
 	static const unsigned long fails[] = {VHOST_SET_FEATURES, VHOST_SET_VRING_BASE,
 					      VHOST_SET_VRING_KICK, VHOST_NET_SET_BACKEND};
@@ -379,9 +370,8 @@ START_TEST(net_without_kernel)
 	}
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(net_refusals)
+TEST(net_refusals)
 {
 	struct error err = {""};
 
@@ -398,8 +388,5 @@ START_TEST(net_refusals)
 	ck_assert(!net_of(devices_find(&rig.vm, "net0"))->has_vhost);
 	virtio_guest_detach();
 }
-END_TEST
 
-RIG_MAIN("vhost", kernel_is_told, rings_go_on, vsock_checks, guest_hears_of_the_break,
-	 ring_that_the_kernel_gives_up, vsock_refusals, vsock_start_that_fails, net_by_kernel,
-	 net_changes_hands, net_pairs, net_without_kernel, net_refusals)
+UNIT_MAIN(rig_open, rig_close)

@@ -2,6 +2,7 @@
 /* Config space, BARs, MSI-X and INTx of fake functions, as a guest sees them. */
 #include "tests/rig/device_rig.h"
 #include "tests/rig/pci_fixture.h"
+#include "tests/rig/unit.h"
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <stdlib.h>
@@ -48,7 +49,7 @@ static void command(uint32_t slot, uint16_t value)
 	put(slot, PCI_COMMAND, 2, value);
 }
 
-START_TEST(identity)
+TEST(identity)
 {
 	start();
 	ck_assert_uint_eq(get(0, 0, 4), 0x00081b36);
@@ -70,9 +71,8 @@ START_TEST(identity)
 	ck_assert_ptr_eq(pci_at(&rig.vm, 2), &pci_fake[2].func);
 	ck_assert_ptr_null(pci_at(&rig.vm, 3));
 }
-END_TEST
 
-START_TEST(mechanism_1)
+TEST(mechanism_1)
 {
 	start();
 	rig_out(0xcf8, 4, 0xff00083f); /* reserved bits read as zero */
@@ -94,9 +94,8 @@ START_TEST(mechanism_1)
 	rig_out(0xcf8, 4, 0); /* not enabled */
 	ck_assert_uint_eq(rig_in(0xcfc, 4), 0xffffffff);
 }
-END_TEST
 
-START_TEST(masks)
+TEST(masks)
 {
 	static const struct {
 		uint16_t offset, bytes;
@@ -126,9 +125,8 @@ START_TEST(masks)
 	ck_assert_uint_gt(pci_fake[1].config_reads, 0);
 	ck_assert_uint_eq(pci_fake[2].config_writes, 0);
 }
-END_TEST
 
-START_TEST(bars)
+TEST(bars)
 {
 	uint64_t wide, narrow, msix;
 
@@ -180,10 +178,9 @@ START_TEST(bars)
 	rig_mmio_write(0xa0000000, 4, 14);
 	ck_assert_uint_eq(pci_fake[1].written, 13);
 }
-END_TEST
 
 /* A BAR that does not move is not unmapped even for a moment: other vCPUs may use it. */
-START_TEST(bars_stay)
+TEST(bars_stay)
 {
 	start();
 	command(1, PCI_COMMAND_MEMORY);
@@ -196,7 +193,6 @@ START_TEST(bars_stay)
 	ck_assert_uint_eq(pci_fake[1].bar_changes, 2);
 	ck_assert_uint_eq(pci_fake[2].bar_changes, 0);
 }
-END_TEST
 
 static bool narrow_at(uint32_t i, uint64_t gpa)
 {
@@ -205,7 +201,7 @@ static bool narrow_at(uint32_t i, uint64_t gpa)
 	return pci_fake[i].written;
 }
 
-START_TEST(bars_in_the_way)
+TEST(bars_in_the_way)
 {
 	start();
 	command(1, PCI_COMMAND_MEMORY);
@@ -235,7 +231,6 @@ START_TEST(bars_in_the_way)
 	put(1, 0x10, 4, 0xffffffff);
 	ck_assert(pci_fake[1].func.bar[FAKE_NARROW].mapped);
 }
-END_TEST
 
 /* --- MSI-X */
 
@@ -274,7 +269,7 @@ static bool last_msi(uint32_t nmsis, uint32_t vector)
 	       msi->address == (((uint64_t)vector << 32) | (0xfee00000 + vector * 0x1000));
 }
 
-START_TEST(msix)
+TEST(msix)
 {
 	struct pci_func *func = &pci_fake[1].func;
 	struct irq_msi msi;
@@ -329,9 +324,8 @@ START_TEST(msix)
 	rig_mmio_write(table(0, 3), 4, 0);
 	ck_assert_uint_eq(rig.nmsis, 4); /* disabling cleared the pending bits */
 }
-END_TEST
 
-START_TEST(msix_widths)
+TEST(msix_widths)
 {
 	msix_start();
 	rig_mmio_write(table(0, 0), 1, 0x12);
@@ -347,11 +341,10 @@ START_TEST(msix_widths)
 	ck_assert_uint_eq(pending(), 0);
 	ck_assert_uint_eq(rig_mmio_read(table(255, 2), 8), 0);
 }
-END_TEST
 
 /* --- INTx */
 
-START_TEST(intx)
+TEST(intx)
 {
 	static const uint32_t gsi = 16 + 1;
 	struct error err = {""};
@@ -398,11 +391,10 @@ START_TEST(intx)
 	ck_assert_int_eq(pci_fixture_add(0, &err), -ENOSPC);
 	ck_assert_ptr_nonnull(strstr(err.msg, "at most 31"));
 }
-END_TEST
 
 /* --- reset and checkpoints */
 
-START_TEST(reset)
+TEST(reset)
 {
 	struct pci_state fresh;
 
@@ -427,7 +419,6 @@ START_TEST(reset)
 	ck_assert_uint_eq(get(1, 0x20, 4), RIG_MMIO32 + FAKE_WIDE_BYTES);
 	ck_assert_uint_eq(get(2, 0x10, 4), RIG_MMIO32 + 2 * FAKE_WIDE_BYTES + 4);
 }
-END_TEST
 
 static void load(uint32_t i, const struct pci_state *saved)
 {
@@ -439,7 +430,7 @@ static void load(uint32_t i, const struct pci_state *saved)
 }
 
 /* Slots, BARs, masks and levels are the guest's, not the defaults of this process. */
-START_TEST(round_trip)
+TEST(round_trip)
 {
 	struct pci_state one, two;
 	struct error err = {""};
@@ -492,9 +483,8 @@ START_TEST(round_trip)
 	pci_intx_set(&pci_fake[2].func, true);
 	ck_assert(rig.line[18] && !rig.line[17]);
 }
-END_TEST
 
-START_TEST(pending_at_load)
+TEST(pending_at_load)
 {
 	struct pci_state saved;
 	struct error err = {""};
@@ -510,7 +500,6 @@ START_TEST(pending_at_load)
 	pci_resume(&pci_fake[1].func);
 	ck_assert(last_msi(1, 1));
 }
-END_TEST
 
 static void refused(const struct pci_state *saved, const char *why)
 {
@@ -520,7 +509,7 @@ static void refused(const struct pci_state *saved, const char *why)
 	ck_assert_msg(strstr(err.msg, why), "'%s' does not say '%s'", err.msg, why);
 }
 
-START_TEST(compare)
+TEST(compare)
 {
 	struct pci_state s;
 	struct error err = {""};
@@ -572,10 +561,9 @@ START_TEST(compare)
 	ck_assert_int_ne(pci_post_load(&pci_fake[1].func, &err), 0);
 	ck_assert_str_eq(err.msg, "saved in PCI slot 2, and so is fake2");
 }
-END_TEST
 
 /* A capability that a later build appended reads as zero for an older guest, and ignores writes. */
-START_TEST(older_guest)
+TEST(older_guest)
 {
 	struct pci_state s;
 	struct error err = {""};
@@ -594,10 +582,9 @@ START_TEST(older_guest)
 	put(1, FAKE_CAP + 4, 4, 0xffffffff);
 	ck_assert_uint_eq(get(1, FAKE_CAP + 4, 4), 0xff00);
 }
-END_TEST
 
 /* Every width at every offset, by both mechanisms. */
-START_TEST(pokes)
+TEST(pokes)
 {
 	start();
 	for (uint32_t slot = 0; slot < 4; slot++)
@@ -618,9 +605,8 @@ START_TEST(pokes)
 	}
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 1);
 }
-END_TEST
 
-START_TEST(attach_fails)
+TEST(attach_fails)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static const struct bus_ops none;
@@ -639,9 +625,8 @@ START_TEST(attach_fails)
 	bus_del(&rig.vm.bus, BUS_PIO, 0xcfc);
 	start();
 }
-END_TEST
 
-START_TEST(wanted)
+TEST(wanted)
 {
 	struct options opt = {.cpus = 1};
 
@@ -653,8 +638,5 @@ START_TEST(wanted)
 	opt = (struct options){.cpus = 1, .nvfios = 1};
 	ck_assert(pci_wanted(&opt));
 }
-END_TEST
 
-RIG_MAIN("pci", identity, mechanism_1, masks, bars, bars_stay, bars_in_the_way, msix, msix_widths,
-	 intx, reset, round_trip, pending_at_load, compare, older_guest, pokes, attach_fails,
-	 wanted)
+UNIT_MAIN(rig_open, rig_close)

@@ -3,6 +3,7 @@
  * MSI-X table that is too big for struct pci_state. */
 #include "tests/rig/device_rig.h"
 #include "tests/rig/pci_fixture.h"
+#include "tests/rig/unit.h"
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <string.h>
@@ -51,7 +52,7 @@ static bool mapped(uint32_t bar)
 	return ME->func.bar[bar].mapped;
 }
 
-START_TEST(layout)
+TEST(layout)
 {
 	start();
 	ck_assert_uint_eq(get_bar(FOREIGN_PORTS), RIG_PIO | 1);
@@ -76,9 +77,8 @@ START_TEST(layout)
 	ck_assert_uint_eq(get_bar(FOREIGN_PORTS), 1);
 	ck_assert_uint_eq(get_bar(FOREIGN_FEW_PORTS), RIG_PIO | 1);
 }
-END_TEST
 
-START_TEST(sizes)
+TEST(sizes)
 {
 	static const struct {
 		uint32_t bar, reads;
@@ -105,9 +105,8 @@ START_TEST(sizes)
 	ck_assert_uint_eq(get_bar(FOREIGN_WIDE), 0xc);
 	ck_assert_uint_eq(get_bar(FOREIGN_FEW_PORTS), 1);
 }
-END_TEST
 
-START_TEST(ports)
+TEST(ports)
 {
 	start();
 	command(PCI_COMMAND_MEMORY);
@@ -138,9 +137,8 @@ START_TEST(ports)
 	outb(0xffff, 12);
 	ck_assert_uint_eq(ME->written, 11);
 }
-END_TEST
 
-START_TEST(in_the_way)
+TEST(in_the_way)
 {
 	start();
 	command(PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
@@ -168,9 +166,8 @@ START_TEST(in_the_way)
 	put_bar(FOREIGN_SMALL, 0x80ffff0); /* RAM's end */
 	ck_assert(!mapped(FOREIGN_SMALL));
 }
-END_TEST
 
-START_TEST(small)
+TEST(small)
 {
 	start();
 	command(PCI_COMMAND_MEMORY);
@@ -184,7 +181,6 @@ START_TEST(small)
 	ck_assert_uint_eq(ME->last_offset, 12);
 	ck_assert_uint_eq(ME->written, 0x5678);
 }
-END_TEST
 
 /* --- MSI-X */
 
@@ -198,7 +194,7 @@ static uint64_t pba(uint32_t offset, uint32_t size)
 	return rig_mmio_read(ME->func.bar[FOREIGN_WIDE].gpa + FOREIGN_PBA + offset, size);
 }
 
-START_TEST(msix)
+TEST(msix)
 {
 	static const struct pci_state none;
 	const uint32_t last = FOREIGN_VECTORS - 1;
@@ -240,9 +236,8 @@ START_TEST(msix)
 	for (uint32_t i = 0; i < 4 * FOREIGN_VECTORS; i++)
 		ck_assert_uint_eq(ME->entry[i], i % 4 == 3);
 }
-END_TEST
 
-START_TEST(pending)
+TEST(pending)
 {
 	static const uint32_t raised[] = {0, 31, 32, 63, 64, 255, 299};
 
@@ -267,10 +262,9 @@ START_TEST(pending)
 	pci_resume(&ME->func);
 	ck_assert_uint_eq(rig.nmsis, 0);
 }
-END_TEST
 
 /* Neither MSI-X nor a pin, and a register that the device added to the header. */
-START_TEST(without_interrupts)
+TEST(without_interrupts)
 {
 	static const struct pci_reg status = {
 		.offset = PCI_STATUS, .bytes = 2, .value = 0x0200, .writable = 0xf900};
@@ -295,7 +289,6 @@ START_TEST(without_interrupts)
 	ck_assert_uint_eq(ME->vector_changes, 0);
 	ck_assert_int_eq(pci_compare(&ME->func, &ME->state, &err), 0);
 }
-END_TEST
 
 /* --- checkpoints */
 
@@ -307,7 +300,7 @@ static void refused(const struct pci_state *saved, const char *why)
 	ck_assert_msg(strstr(err.msg, why), "'%s' does not say '%s'", err.msg, why);
 }
 
-START_TEST(compare)
+TEST(compare)
 {
 	struct error err = {""};
 	struct pci_state s;
@@ -343,9 +336,8 @@ START_TEST(compare)
 	s.bar_bits[FOREIGN_FEW_PORTS] = 3;
 	refused(&s, "BAR 5: saved with 2^3 bytes, here it has 2^2");
 }
-END_TEST
 
-START_TEST(round_trip)
+TEST(round_trip)
 {
 	static uint32_t entry[4 * FOREIGN_VECTORS];
 	struct error err = {""};
@@ -382,7 +374,5 @@ START_TEST(round_trip)
 	put(FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, 0);
 	ck_assert(!pci_msix_enabled(&ME->func));
 }
-END_TEST
 
-RIG_MAIN("pci-foreign", layout, sizes, ports, in_the_way, small, msix, pending, without_interrupts,
-	 compare, round_trip)
+UNIT_MAIN(rig_open, rig_close)

@@ -2,6 +2,7 @@
 /* ACPI power management and the ports that ask for a reset. */
 #include "devices/platform/platform.h"
 #include "tests/rig/device_rig.h"
+#include "tests/rig/unit.h"
 
 #define S 1000000000ull
 enum { STATUS = PM1A_EVT_PORT, ENABLE = PM1A_EVT_PORT + 2, CONTROL = PM1A_CNT_PORT };
@@ -14,7 +15,7 @@ static void start(void)
 	pm_ops.resume(rig.dev);
 }
 
-START_TEST(power_button)
+TEST(power_button)
 {
 	start();
 	pm_notify(&rig.vm, PM_BUTTON);
@@ -37,9 +38,8 @@ START_TEST(power_button)
 	ck_assert(!rig.line[PM_SCI_GSI]);
 	ck_assert_uint_eq(rig_in(ENABLE, 2), 0);
 }
-END_TEST
 
-START_TEST(enable_bits)
+TEST(enable_bits)
 {
 	start();
 	rig_out(ENABLE, 2, 0xffff);
@@ -47,9 +47,8 @@ START_TEST(enable_bits)
 	outb(ENABLE, 0);
 	ck_assert_uint_eq(rig_in(ENABLE, 2), 0x0500);
 }
-END_TEST
 
-START_TEST(soft_off)
+TEST(soft_off)
 {
 	start();
 	ck_assert_uint_eq(rig_in(CONTROL, 2), 1); /* SCI_EN: there is no other mode */
@@ -63,9 +62,8 @@ START_TEST(soft_off)
 	ck_assert_uint_eq(rig.requests, VM_REQUEST_SHUTDOWN);
 	ck_assert_uint_eq(rig_in(CONTROL, 2) & 1 << 13, 0);
 }
-END_TEST
 
-START_TEST(sleep_and_wake)
+TEST(sleep_and_wake)
 {
 	rig.opt.s3 = true;
 	start();
@@ -89,10 +87,9 @@ START_TEST(sleep_and_wake)
 	rig_out(STATUS, 2, 0x8000);
 	ck_assert_uint_eq(rig_in(STATUS, 2), 0);
 }
-END_TEST
 
 /* Rings or is pressed between the guest's last look and its sleep; what is not enabled wakes nobody. */
-START_TEST(before_sleep)
+TEST(before_sleep)
 {
 	static const struct {
 		enum pm_event what;
@@ -113,9 +110,8 @@ START_TEST(before_sleep)
 		ck_assert(!rig.line[PM_SCI_GSI]);
 	}
 }
-END_TEST
 
-START_TEST(timer)
+TEST(timer)
 {
 	uint32_t before;
 
@@ -140,9 +136,8 @@ START_TEST(timer)
 	rig_advance(200 * S);
 	ck_assert_uint_eq(rig_in(PM_TIMER_PORT, 4), (uint32_t)(1200ull * PM_TIMER_HZ));
 }
-END_TEST
 
-START_TEST(timer_carry)
+TEST(timer_carry)
 {
 	uint64_t half_ns = (1ull << 31) * S / PM_TIMER_HZ + 1;
 
@@ -168,9 +163,8 @@ START_TEST(timer_carry)
 	rig_advance(half_ns);
 	ck_assert(rig.line[PM_SCI_GSI]);
 }
-END_TEST
 
-START_TEST(reset_port)
+TEST(reset_port)
 {
 	start();
 	outb(PM_RESET_PORT, 0x02);
@@ -180,9 +174,8 @@ START_TEST(reset_port)
 	outb(PM_RESET_PORT, PM_RESET_VALUE);
 	ck_assert_uint_eq(rig.requests, VM_REQUEST_RESET);
 }
-END_TEST
 
-START_TEST(keyboard_controller)
+TEST(keyboard_controller)
 {
 	int reads = 0;
 
@@ -208,7 +201,5 @@ START_TEST(keyboard_controller)
 	outb(0x60, 0xfe);
 	ck_assert_uint_eq(rig.requests, VM_REQUEST_RESET);
 }
-END_TEST
 
-RIG_MAIN("pm", power_button, enable_bits, soft_off, sleep_and_wake, before_sleep, timer,
-	 timer_carry, reset_port, keyboard_controller)
+UNIT_MAIN(rig_open, rig_close)

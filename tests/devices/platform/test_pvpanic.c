@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a guest's kernel that panics writes, and what is told of it. */
 #include "tests/rig/device_rig.h"
+#include "tests/rig/unit.h"
 
 #define PORT 0x505
 enum { PANICKED = 1, CRASHLOADED = 2 };
 
 extern const struct device_ops pvpanic_ops;
 
-START_TEST(panic)
+TEST(panic)
 {
 	rig_attach(&pvpanic_ops);
 	ck_assert_uint_eq(inb(PORT), PANICKED | CRASHLOADED);
@@ -24,9 +25,8 @@ START_TEST(panic)
 	ck_assert_uint_eq(rig.nevents, 2);
 	ck_assert_int_eq(rig.event.type, VM_EVENT_GUEST_CRASHLOADED);
 }
-END_TEST
 
-START_TEST(told_once_across_a_load)
+TEST(told_once_across_a_load)
 {
 	rig_attach(&pvpanic_ops);
 	outb(PORT, PANICKED);
@@ -37,9 +37,8 @@ START_TEST(told_once_across_a_load)
 	outb(PORT, PANICKED);
 	ck_assert_uint_eq(rig.nevents, 2);
 }
-END_TEST
 
-START_TEST(detach)
+TEST(detach)
 {
 	rig_attach(&pvpanic_ops);
 	rig.dev->ops->detach(rig.dev);
@@ -49,15 +48,13 @@ START_TEST(detach)
 	ck_assert_int_eq(rig.dev->ops->attach(rig.dev, &rig.vm, NULL), 0);
 	ck_assert_uint_eq(inb(PORT), PANICKED | CRASHLOADED);
 }
-END_TEST
 
-START_TEST(hostile_state)
+TEST(hostile_state)
 {
 	const uint8_t good = 3, bad = 4;
 
 	ck_assert_ptr_null(pvpanic_ops.state->check(&good));
 	ck_assert_ptr_nonnull(pvpanic_ops.state->check(&bad));
 }
-END_TEST
 
-RIG_MAIN("pvpanic", panic, told_once_across_a_load, detach, hostile_state)
+UNIT_MAIN(rig_open, rig_close)

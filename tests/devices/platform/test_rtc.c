@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The real-time clock against a host clock that the test moves. It starts at a whole second. */
 #include "tests/rig/device_rig.h"
+#include "tests/rig/unit.h"
 #include <string.h>
 #include <time.h>
 
@@ -62,7 +63,7 @@ static void set_time(const uint8_t bytes[7])
 	put(0x0b, get(0x0b) & 0x7f);
 }
 
-START_TEST(shows_host_time)
+TEST(shows_host_time)
 {
 	start();
 	ck_assert_uint_eq(inb(0x70), 0xff);
@@ -74,9 +75,8 @@ START_TEST(shows_host_time)
 	check_bytes((uint8_t[]){0x20, 0x23, 0x11, 0x14, 0x03, 0x22, 0x14, 0x01});
 	ck_assert_uint_eq(get(0x80), 0x01); /* the NMI bit is no part of the index */
 }
-END_TEST
 
-START_TEST(modes)
+TEST(modes)
 {
 	start();
 	put(0x0b, 0x06); /* binary, 24 h */
@@ -95,10 +95,9 @@ START_TEST(modes)
 	put(0x0b, B_24);
 	check_bytes((uint8_t[]){0x20, 0x24, 0x02, 0x28, 0x04, 0x12, 0x59, 0x59});
 }
-END_TEST
 
 /* Every day of 500 years against the C library. */
-START_TEST(calendar)
+TEST(calendar)
 {
 	start();
 	put(0x0b, 0x06);
@@ -116,9 +115,8 @@ START_TEST(calendar)
 					(uint8_t)tm.tm_mday, (uint8_t)(tm.tm_wday + 1), 0, 0, 0});
 	}
 }
-END_TEST
 
-START_TEST(guest_sets_time)
+TEST(guest_sets_time)
 {
 	start();
 	rig_advance(300 * MS);
@@ -136,9 +134,8 @@ START_TEST(guest_sets_time)
 	put(0x02, 0x30); /* without SET a byte counts at once */
 	check_bytes((uint8_t[]){0x20, 0x00, 0x01, 0x01, 0x07, 0x00, 0x30, 0x00});
 }
-END_TEST
 
-START_TEST(held_clock)
+TEST(held_clock)
 {
 	start();
 	rig_advance(300 * MS);
@@ -157,9 +154,8 @@ START_TEST(held_clock)
 	rig_advance(1 * MS);
 	ck_assert_uint_eq(get(0x00), 0x21);
 }
-END_TEST
 
-START_TEST(update_in_progress)
+TEST(update_in_progress)
 {
 	start();
 	ck_assert_uint_eq(get(0x0a), 0x26);
@@ -172,9 +168,8 @@ START_TEST(update_in_progress)
 	put(0x0a, 0xa6); /* cannot be written */
 	ck_assert_uint_eq(get(0x0a), 0x26);
 }
-END_TEST
 
-START_TEST(update_ended)
+TEST(update_ended)
 {
 	start();
 	rig_advance(S);
@@ -196,9 +191,8 @@ START_TEST(update_ended)
 	ck_assert_uint_eq(get(0x0b), B_24 | 0x80);
 	ck_assert(!rig.line[GSI]);
 }
-END_TEST
 
-START_TEST(alarm_at_time)
+TEST(alarm_at_time)
 {
 	start();
 	put(0x05, 0x22);
@@ -222,9 +216,8 @@ START_TEST(alarm_at_time)
 	ck_assert_uint_eq(rig.requests, VM_REQUEST_ALARM);
 	ck_assert_uint_eq(rig.rises[GSI], 2);
 }
-END_TEST
 
-START_TEST(alarm_any)
+TEST(alarm_any)
 {
 	start();
 	put(0x05, 0xff);
@@ -256,9 +249,8 @@ START_TEST(alarm_any)
 	rig_advance(86400 * S);
 	ck_assert(!rig.line[GSI]);
 }
-END_TEST
 
-START_TEST(alarm_in_the_downtime)
+TEST(alarm_in_the_downtime)
 {
 	start();
 	put(0x05, 0x22);
@@ -276,9 +268,8 @@ START_TEST(alarm_in_the_downtime)
 	ck_assert(!rig.line[GSI]); /* once */
 	check_bytes((uint8_t[]){0x20, 0x23, 0x11, 0x14, 0x03, 0x22, 0x13, 0x50});
 }
-END_TEST
 
-START_TEST(host_clock_set_back)
+TEST(host_clock_set_back)
 {
 	start();
 	put(0x0b, B_24 | 0x10);
@@ -291,9 +282,8 @@ START_TEST(host_clock_set_back)
 	rig_advance(S);
 	ck_assert(rig.line[GSI]);
 }
-END_TEST
 
-START_TEST(periodic)
+TEST(periodic)
 {
 	start();
 	put(0x0b, B_24 | 0x40); /* 1024 Hz */
@@ -317,9 +307,8 @@ START_TEST(periodic)
 	rig_advance(10 * S);
 	ck_assert_uint_eq(rig.rises[GSI], 105);
 }
-END_TEST
 
-START_TEST(memory_size)
+TEST(memory_size)
 {
 	rig.vm.ram.nregions = 2;
 	rig.vm.ram.region[0] = (struct ram_region){0, 3ull << 30, NULL};
@@ -340,10 +329,9 @@ START_TEST(memory_size)
 	rig_reload();
 	ck_assert_uint_eq(get(0x40), 0x77);
 }
-END_TEST
 
 /* Whatever a guest writes, its clock stays one that can be saved and loaded. */
-START_TEST(garbage)
+TEST(garbage)
 {
 	uint32_t random = 12345;
 
@@ -357,8 +345,5 @@ START_TEST(garbage)
 	}
 	rig_reload();
 }
-END_TEST
 
-RIG_MAIN("rtc", shows_host_time, modes, calendar, guest_sets_time, held_clock, update_in_progress,
-	 update_ended, alarm_at_time, alarm_any, alarm_in_the_downtime, host_clock_set_back,
-	 periodic, memory_size, garbage)
+UNIT_MAIN(rig_open, rig_close)

@@ -3,6 +3,7 @@
 #include "devices/host/chardev.h"
 #include "devices/platform/platform.h"
 #include "tests/rig/device_rig.h"
+#include "tests/rig/unit.h"
 #include <string.h>
 
 #define GSI 4
@@ -100,7 +101,7 @@ static void start(uint8_t fcr, uint8_t ier)
 	outb(IER, ier);
 }
 
-START_TEST(query)
+TEST(query)
 {
 	struct chardev_info info;
 
@@ -110,9 +111,8 @@ START_TEST(query)
 	ck_assert(info.frontend_open);
 	ck_assert(!serial_query(rig.dev, 1, &info));
 }
-END_TEST
 
-START_TEST(power_on)
+TEST(power_on)
 {
 	rig_attach(&serial_ops);
 	serial_ops.resume(rig.dev);
@@ -129,9 +129,8 @@ START_TEST(power_on)
 	outb(MCR, 0xef);
 	ck_assert_uint_eq(inb(MCR), 0x0f);
 }
-END_TEST
 
-START_TEST(divisor_latch)
+TEST(divisor_latch)
 {
 	start(0, 0);
 	outb(LCR, 0x83);
@@ -144,9 +143,8 @@ START_TEST(divisor_latch)
 	outb(LCR, 0x83);
 	ck_assert_uint_eq(rig_in(DATA, 2), 0x1234);
 }
-END_TEST
 
-START_TEST(transmit)
+TEST(transmit)
 {
 	start(0x01, 0x02);
 	ck_assert(rig.line[GSI]); /* enabling the interrupt of an empty transmitter raises it */
@@ -162,9 +160,8 @@ START_TEST(transmit)
 	outb(IER, 2); /* and each time anew */
 	ck_assert_uint_eq(inb(IIR), 0xc2);
 }
-END_TEST
 
-START_TEST(transmit_blocked)
+TEST(transmit_blocked)
 {
 	start(0x01, 0x02);
 	inb(IIR);
@@ -184,9 +181,8 @@ START_TEST(transmit_blocked)
 	ck_assert_uint_eq(host.nout, 5); /* a new host end: it got the remaining bytes */
 	ck_assert_int_eq(memcmp(host.out, "nopqr", 5), 0);
 }
-END_TEST
 
-START_TEST(transmit_full)
+TEST(transmit_full)
 {
 	start(0x01, 0);
 	host.budget = 0;
@@ -203,9 +199,8 @@ START_TEST(transmit_full)
 	ck_assert_uint_eq(host.nout, 17);
 	ck_assert_int_eq(host.out[16], 'z');
 }
-END_TEST
 
-START_TEST(clear_fifos)
+TEST(clear_fifos)
 {
 	start(0x01, 0x02);
 	host.budget = 0;
@@ -223,9 +218,8 @@ START_TEST(clear_fifos)
 	ck_assert_uint_eq(inb(LSR), 0x60);
 	ck_assert_uint_eq(inb(IIR) & 0xc0, 0);
 }
-END_TEST
 
-START_TEST(receive_single)
+TEST(receive_single)
 {
 	start(0x00, 0x01);
 	ck_assert_uint_eq(host.ops->room(host.opaque), 1);
@@ -241,9 +235,8 @@ START_TEST(receive_single)
 	ck_assert_uint_eq(inb(LSR), 0x60);
 	ck_assert_uint_eq(inb(DATA), 'q'); /* an empty receiver shows the last byte */
 }
-END_TEST
 
-START_TEST(trigger_levels)
+TEST(trigger_levels)
 {
 	static const struct {
 		uint8_t fcr, level;
@@ -263,9 +256,8 @@ START_TEST(trigger_levels)
 		ck_assert(!rig.line[GSI]);
 	}
 }
-END_TEST
 
-START_TEST(character_timeout)
+TEST(character_timeout)
 {
 	start(0x81, 0x01);
 	type("abc");
@@ -294,9 +286,8 @@ START_TEST(character_timeout)
 	rig_advance(400000);
 	ck_assert(rig.line[GSI]);
 }
-END_TEST
 
-START_TEST(timeout_and_pause)
+TEST(timeout_and_pause)
 {
 	struct error err;
 
@@ -317,9 +308,8 @@ START_TEST(timeout_and_pause)
 	ck_assert_uint_eq(inb(IIR), 0xcc);
 	ck_assert_uint_eq(inb(DATA), 'a');
 }
-END_TEST
 
-START_TEST(overrun)
+TEST(overrun)
 {
 	start(0x01, 0x05);
 	outb(MCR, 0x18); /* loopback: the one way past the flow control */
@@ -341,9 +331,8 @@ START_TEST(overrun)
 	ck_assert_uint_eq(inb(LSR), 0x63);
 	ck_assert_uint_eq(inb(DATA), 'y'); /* the single buffer is overwritten */
 }
-END_TEST
 
-START_TEST(loopback)
+TEST(loopback)
 {
 	start(0x01, 0x08);
 	outb(MCR, 0x18 | 0x02); /* OUT2 -> DCD, RTS -> CTS: what Linux looks for */
@@ -362,9 +351,8 @@ START_TEST(loopback)
 	ck_assert_uint_ge(host.naccepts, 1);
 	ck_assert_uint_eq(host.ops->room(host.opaque), 16);
 }
-END_TEST
 
-START_TEST(priorities_and_out2)
+TEST(priorities_and_out2)
 {
 	start(0x01, 0x00);
 	outb(MCR, 0x18);
@@ -386,9 +374,8 @@ START_TEST(priorities_and_out2)
 	inb(MSR);
 	ck_assert_uint_eq(inb(IIR), 0xc1);
 }
-END_TEST
 
-START_TEST(reset)
+TEST(reset)
 {
 	start(0xc1, 0x0f);
 	ck_assert(rig.line[GSI]);
@@ -401,8 +388,5 @@ START_TEST(reset)
 	ck_assert_uint_eq(inb(IER), 0);
 	ck_assert_uint_eq(inb(IIR), 0x01);
 }
-END_TEST
 
-RIG_MAIN("serial", power_on, divisor_latch, transmit, transmit_blocked, transmit_full, clear_fifos,
-	 receive_single, trigger_levels, character_timeout, timeout_and_pause, overrun, loopback,
-	 priorities_and_out2, reset, query)
+UNIT_MAIN(rig_open, rig_close)

@@ -91,9 +91,11 @@ static void compare(const uint8_t *image, bool written)
 	expect_kinds();
 }
 
-START_TEST(masks)
+static const uint32_t widths[] = {1, 2, 4};
+
+TEST_EACH(masks, widths)
 {
-	uint32_t bytes = 1u << _i;
+	uint32_t bytes = widths[_i];
 	uint8_t image[PCI_CONFIG_BYTES], before[PCI_CONFIG_BYTES], own[PCI_CONFIG_BYTES];
 
 	vfio_fixture_boot();
@@ -120,10 +122,9 @@ START_TEST(masks)
 	}
 	ck_assert_uint_eq(function_get(PCI_CONFIG_BYTES, 4), 0);
 }
-END_TEST
 
 /* The function gets each access with the same width, and no other byte is accessed. */
-START_TEST(passed)
+TEST(passed)
 {
 	uint8_t before[PCI_CONFIG_BYTES];
 
@@ -142,10 +143,9 @@ START_TEST(passed)
 	vfio_put(FUNCTION_MSI + PCI_MSI_ADDRESS_LO, 4, 0xfee00000);
 	ck_assert_uint_eq(function_get(FUNCTION_MSI + PCI_MSI_ADDRESS_LO, 4), ALL);
 }
-END_TEST
 
 /* Bus mastering is passed on; decoding of the BARs at their host addresses always stays on. */
-START_TEST(command)
+TEST(command)
 {
 	const uint16_t always = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_SERR;
 
@@ -159,10 +159,9 @@ START_TEST(command)
 	ck_assert_uint_eq(function_get(PCI_COMMAND, 2), always);
 	ck_assert_uint_eq(vfio_get(PCI_COMMAND, 2), 0);
 }
-END_TEST
 
 /* In D3 accesses to BARs exit and read ones: a vCPU that reaches a mapped one would hang. */
-START_TEST(power)
+TEST(power)
 {
 	uint64_t gpa;
 
@@ -180,10 +179,9 @@ START_TEST(power)
 	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 1, 0);
 	ck_assert_ptr_nonnull(vfio_slot_hva(gpa));
 }
-END_TEST
 
 /* If a memslot cannot be removed, the function stays in D0. */
-START_TEST(stays_in_d0)
+TEST(stays_in_d0)
 {
 	uint64_t gpa;
 
@@ -199,11 +197,17 @@ START_TEST(stays_in_d0)
 	ck_assert_uint_eq(function_get(FUNCTION_PM + PCI_PM_CTRL, 2), 3);
 	ck_assert_ptr_null(vfio_slot_hva(gpa));
 }
-END_TEST
 
 /* When the function leaves D3, by power state or by reset, the host's kernel restores an older command register
  * than the guest's. */
-START_TEST(leaves_d3)
+static const struct {
+	uint32_t offset, value;
+} ways_to_d0[] = {
+	{FUNCTION_PM + PCI_PM_CTRL, 0},
+	{FUNCTION_EXP + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR},
+};
+
+TEST_EACH(leaves_d3, ways_to_d0)
 {
 	const uint16_t former = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	uint64_t gpa;
@@ -216,14 +220,10 @@ START_TEST(leaves_d3)
 	ck_assert_ptr_null(vfio_slot_hva(gpa));
 	function_put(PCI_COMMAND, 2, former);
 	function_put(FUNCTION_PM + PCI_PM_CTRL, 2, 0);
-	if (_i)
-		vfio_put(FUNCTION_EXP + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
-	else
-		vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 0);
+	vfio_put(ways_to_d0[_i].offset, 2, ways_to_d0[_i].value);
 	ck_assert_ptr_nonnull(vfio_slot_hva(gpa));
 	ck_assert_uint_eq(function_get(PCI_COMMAND, 2), PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
 }
-END_TEST
 
 static void expect_caps(const char *what, const uint8_t *ids, size_t n)
 {
@@ -238,37 +238,34 @@ static void expect_caps(const char *what, const uint8_t *ids, size_t n)
 #define EXPECT_CAPS(what, ...) \
 	expect_caps(what, (uint8_t[]){__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__}))
 
-START_TEST(hidden)
+TEST(hidden)
 {
 	vfio_fixture_boot();
 	EXPECT_CAPS("all", PCI_CAP_ID_PM, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, PCI_CAP_ID_EXP,
 		    PCI_CAP_ID_VNDR);
 }
-END_TEST
 
 /* Capability lists that loop or leave config space. */
-START_TEST(broken_lists)
-{
-	static const struct {
-		const char *what;
-		uint32_t offset, value;
-	} row[] = {
-		{"no list at all", PCI_STATUS, 0},
-		{"into the header", PCI_CAPABILITY_LIST, 0x10},
-		{"a circle of one that is hidden", FUNCTION_PM, FUNCTION_PM << 8 | 0xf0},
-	};
+static const struct {
+	uint32_t offset, bytes, value;
+} lists[] = {
+	{PCI_STATUS, 1, 0},			   /* no list at all */
+	{PCI_CAPABILITY_LIST, 1, 0x10},		   /* into the header */
+	{FUNCTION_PM, 2, FUNCTION_PM << 8 | 0xf0}, /* a loop of one that is hidden */
+};
 
-	function_put(row[_i].offset, _i ? 1 + (_i == 2) : 1, row[_i].value);
+TEST_EACH(broken_lists, lists)
+{
+	function_put(lists[_i].offset, lists[_i].bytes, lists[_i].value);
 	vfio_fixture_boot();
 	ck_assert_uint_eq(vfio_get(PCI_CAPABILITY_LIST, 1), 0);
 	ck_assert_uint_eq(vfio_get(PCI_STATUS, 2) & PCI_STATUS_CAP_LIST, 0);
 	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
 	ck_assert_uint_eq(function_get(FUNCTION_PM + PCI_PM_CTRL, 2), PCI_PM_CTRL_NO_SOFT_RESET);
 }
-END_TEST
 
 /* A capability that overlaps the next one, or the end, is truncated or hidden. */
-START_TEST(crowded)
+TEST(crowded)
 {
 	function_put(FUNCTION_PM + 1, 1, FUNCTION_PM + 4); /* leaves 4 bytes for PM */
 	function_put(FUNCTION_PM + 4, 2, FUNCTION_VENDOR << 8 | PCI_CAP_ID_VPD);
@@ -282,9 +279,8 @@ START_TEST(crowded)
 	vfio_put(0xfc, 4, 0);
 	ck_assert_uint_eq(function_get(0xfc, 4), 0x00ff0009);
 }
-END_TEST
 
-START_TEST(no_pin)
+TEST_RANGE(no_pin, 0, 2)
 {
 	if (_i)
 		function->irq[VFIO_PCI_INTX_IRQ_INDEX].count = 0;
@@ -293,52 +289,32 @@ START_TEST(no_pin)
 	vfio_fixture_boot();
 	ck_assert_uint_eq(vfio_get(PCI_INTERRUPT_PIN, 1), 0);
 }
-END_TEST
 
 /* A refusal has a message and leaves nothing open. */
-START_TEST(refused)
+static const struct {
+	uint32_t offset, bytes, value;
+	const char *why;
+} refusals[] = {
+	{PCI_HEADER_TYPE, 1, 1, "it is a bridge"},
+	{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x7ff0, "outside its BARs"},
+	{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x3006, "outside its BARs"},
+	{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 0x8000, "outside its BARs"},
+	{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 5, "outside its BARs"},
+	{FUNCTION_MSIX + PCI_MSIX_FLAGS, 2, FUNCTION_VECTORS, "VFIO knows of 33"},
+	{PCI_BASE_ADDRESS_4, 4, 1, "which no I/O BAR can have"},
+	{PCI_BASE_ADDRESS_2, 4, 4, "BAR 3 lies in the upper half of BAR 2"},
+};
+
+TEST_EACH(refused, refusals)
 {
-	static const struct {
-		uint32_t offset, bytes, value;
-		const char *why;
-	} row[] = {
-		{PCI_HEADER_TYPE, 1, 1, "it is a bridge"},
-		{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x7ff0, "outside its BARs"},
-		{FUNCTION_MSIX + PCI_MSIX_TABLE, 4, 0x3006, "outside its BARs"},
-		{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 0x8000, "outside its BARs"},
-		{FUNCTION_MSIX + PCI_MSIX_PBA, 4, 5, "outside its BARs"},
-		{FUNCTION_MSIX + PCI_MSIX_FLAGS, 2, FUNCTION_VECTORS, "VFIO knows of 33"},
-		{PCI_BASE_ADDRESS_4, 4, 1, "which no I/O BAR can have"},
-		{PCI_BASE_ADDRESS_2, 4, 4, "BAR 3 lies in the upper half of BAR 2"},
-	};
 	struct error err = {""};
 
-	function_put(row[_i].offset, row[_i].bytes, row[_i].value);
-	if (row[_i].offset == PCI_BASE_ADDRESS_4)
+	function_put(refusals[_i].offset, refusals[_i].bytes, refusals[_i].value);
+	if (refusals[_i].offset == PCI_BASE_ADDRESS_4)
 		function->region[4].bytes = 0x20000;
 	ck_assert_int_eq(vfio_fixture_refused(&err), -EINVAL);
-	ck_assert_msg(strstr(err.msg, row[_i].why) && strstr(err.msg, "nvme (0000:01:00.0): "),
+	ck_assert_msg(strstr(err.msg, refusals[_i].why) && strstr(err.msg, "nvme (0000:01:00.0): "),
 		      "%s", err.msg);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("vfio-config");
-	TCase *tcase = tcase_create("vfio-config");
-
-	tcase_add_checked_fixture(tcase, vfio_fixture_open, vfio_fixture_close);
-	tcase_add_loop_test(tcase, masks, 0, 3);
-	tcase_add_test(tcase, passed);
-	tcase_add_test(tcase, command);
-	tcase_add_test(tcase, power);
-	tcase_add_test(tcase, stays_in_d0);
-	tcase_add_loop_test(tcase, leaves_d3, 0, 2);
-	tcase_add_test(tcase, hidden);
-	tcase_add_loop_test(tcase, broken_lists, 0, 3);
-	tcase_add_test(tcase, crowded);
-	tcase_add_loop_test(tcase, no_pin, 0, 2);
-	tcase_add_loop_test(tcase, refused, 0, 8);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(vfio_fixture_open, vfio_fixture_close)

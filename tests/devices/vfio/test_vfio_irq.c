@@ -103,7 +103,7 @@ static uint32_t nroutes(void)
 	return n;
 }
 
-START_TEST(msix_on_and_off)
+TEST(msix_on_and_off)
 {
 	start();
 	ck_assert_uint_eq(msix()->enabled + msi()->enabled + intx()->enabled, 0);
@@ -121,9 +121,8 @@ START_TEST(msix_on_and_off)
 	ck_assert_uint_eq(msix()->enabled, 1);
 	ck_assert_uint_eq(nroutes(), 0);
 }
-END_TEST
 
-START_TEST(masked_vectors_wait)
+TEST(masked_vectors_wait)
 {
 	start();
 	msix_control(ON);
@@ -149,10 +148,9 @@ START_TEST(masked_vectors_wait)
 		 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
 	ck_assert_uint_eq(got_vector(2), 1);
 }
-END_TEST
 
 /* To powers of two, up to what the function has. Vectors in use are raised once more. */
-START_TEST(vectors_grow)
+TEST(vectors_grow)
 {
 	static const struct {
 		uint32_t vector, enabled;
@@ -175,10 +173,9 @@ START_TEST(vectors_grow)
 		ck_assert_uint_eq(got_vector(row[i].vector), 1);
 	}
 }
-END_TEST
 
 /* A vector that is masked meanwhile is raised when it is unmasked. */
-START_TEST(grows_past_a_masked_one)
+TEST(grows_past_a_masked_one)
 {
 	start();
 	msix_control(ON);
@@ -189,9 +186,8 @@ START_TEST(grows_past_a_masked_one)
 	mask(0, false);
 	ck_assert_uint_eq(got_vector(0), 1);
 }
-END_TEST
 
-START_TEST(message_changes)
+TEST(message_changes)
 {
 	start();
 	msix_control(ON);
@@ -201,9 +197,8 @@ START_TEST(message_changes)
 	ck_assert(fire(1));
 	ck_assert_uint_eq(got(0x77), 1);
 }
-END_TEST
 
-START_TEST(host_has_fewer)
+TEST(host_has_fewer)
 {
 	msix()->available = 3;
 	start();
@@ -216,10 +211,9 @@ START_TEST(host_has_fewer)
 	ck_assert(fire(2));
 	ck_assert_uint_eq(got_vector(2), 1);
 }
-END_TEST
 
 /* The host has no memory for a moment; vectors in use are raised once more afterwards. */
-START_TEST(host_fails)
+TEST(host_fails)
 {
 	start();
 	msix_control(ON);
@@ -236,10 +230,9 @@ START_TEST(host_fails)
 	ck_assert(fire(4));
 	ck_assert_uint_eq(got_vector(4), 1);
 }
-END_TEST
 
 /* Each try disables working vectors for a moment, so other writes must not cause one. */
-START_TEST(no_try_without_cause)
+TEST(no_try_without_cause)
 {
 	start();
 	msix_control(ON);
@@ -257,7 +250,6 @@ START_TEST(no_try_without_cause)
 	msix_control(ON);
 	ck_assert_uint_eq(msix()->enabled, 8);
 }
-END_TEST
 
 static uint32_t looks; /* at a vector */
 
@@ -270,7 +262,7 @@ bool __wrap_pci_msix_message(struct pci_func *func, uint32_t vector, struct irq_
 }
 
 /* There may be 2,048, and the guest writes config space as often as it likes. */
-START_TEST(writes_look_only_at_vectors_they_concern)
+TEST(writes_look_only_at_vectors_they_concern)
 {
 	start();
 	msix_control(ON);
@@ -289,10 +281,9 @@ START_TEST(writes_look_only_at_vectors_they_concern)
 	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
 	ck_assert_uint_eq(looks, 1 + 2 * FUNCTION_VECTORS);
 }
-END_TEST
 
 /* Masked or not. */
-START_TEST(pause_loses_none)
+TEST(pause_loses_none)
 {
 	const struct device_ops *ops;
 	struct device *dev;
@@ -318,7 +309,6 @@ START_TEST(pause_loses_none)
 	ck_assert_uint_ge(got_vector(0), 1);
 	ck_assert_uint_ge(got_vector(2), 1);
 }
-END_TEST
 
 /* --- MSI */
 
@@ -335,7 +325,7 @@ static void start_msi(uint32_t log2)
 	vfio_put(FUNCTION_MSI + PCI_MSI_FLAGS, 2, PCI_MSI_FLAGS_ENABLE | log2 << 4);
 }
 
-START_TEST(msi_vectors)
+TEST(msi_vectors)
 {
 	start_msi(2);
 	ck_assert_uint_eq(msi()->enabled, 4);
@@ -350,9 +340,8 @@ START_TEST(msi_vectors)
 	vfio_put(FUNCTION_MSI + PCI_MSI_FLAGS, 2, 0);
 	ck_assert_uint_eq(msi()->enabled + nroutes(), 0);
 }
-END_TEST
 
-START_TEST(msi_masks)
+TEST(msi_masks)
 {
 	start_msi(1);
 	vfio_put(FUNCTION_MSI + PCI_MSI_MASK_64, 4, 2);
@@ -365,9 +354,8 @@ START_TEST(msi_masks)
 	ck_assert_uint_eq(got(0x4007), 1);
 	ck_assert_uint_eq(vfio_get(FUNCTION_MSI + PCI_MSI_PENDING_64, 4), 0);
 }
-END_TEST
 
-START_TEST(msi_of_32_bits)
+TEST(msi_of_32_bits)
 {
 	function_put(FUNCTION_MSI + PCI_MSI_FLAGS, 2, 0);
 	msi()->count = 1;
@@ -378,7 +366,6 @@ START_TEST(msi_of_32_bits)
 	ck_assert(fire_msi(0));
 	ck_assert_uint_eq(got(0x4321), 1);
 }
-END_TEST
 
 /* --- INTx */
 
@@ -397,7 +384,7 @@ static bool level(void)
 	       l->resample_fd == intx()->unmask_fd;
 }
 
-START_TEST(intx_line)
+TEST(intx_line)
 {
 	const uint64_t one = 1;
 
@@ -411,10 +398,9 @@ START_TEST(intx_line)
 	vfio_put(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
 	ck_assert_uint_eq(intx()->enabled + rig.level[0].gsi, 0);
 }
-END_TEST
 
 /* One mode at a time: VFIO refuses a second one before the first is disabled. */
-START_TEST(one_mode_at_a_time)
+TEST(one_mode_at_a_time)
 {
 	enable_intx();
 	use(0);
@@ -432,10 +418,9 @@ START_TEST(one_mode_at_a_time)
 	ck_assert_uint_eq(intx()->enabled, 1);
 	ck_assert(level());
 }
-END_TEST
 
 /* After a load the irqchip has lost the level, so no end of interrupt would unmask it. */
-START_TEST(line_after_a_pause)
+TEST(line_after_a_pause)
 {
 	const struct device *dev;
 
@@ -446,11 +431,10 @@ START_TEST(line_after_a_pause)
 	ck_assert(level());
 	ck_assert(fake_vfio_fire(function, VFIO_PCI_INTX_IRQ_INDEX, 0));
 }
-END_TEST
 
 /* --- errors and release requests */
 
-START_TEST(errors_and_requests_become_events)
+TEST(errors_and_requests_become_events)
 {
 	static const struct {
 		uint32_t index;
@@ -468,19 +452,17 @@ START_TEST(errors_and_requests_become_events)
 		ck_assert_str_eq(rig.event.reason, row[i].reason);
 	}
 }
-END_TEST
 
 /* Older kernels and conventional PCI. */
-START_TEST(host_without_errors_and_requests)
+TEST(host_without_errors_and_requests)
 {
 	function->irq[VFIO_PCI_ERR_IRQ_INDEX].count = 0;
 	function->irq[VFIO_PCI_REQ_IRQ_INDEX].count = 0;
 	vfio_fixture_boot();
 	ck_assert_uint_eq(function->irq[VFIO_PCI_ERR_IRQ_INDEX].enabled, 0);
 }
-END_TEST
 
-START_TEST(watch_fails)
+TEST(watch_fails)
 {
 	struct error err = {""};
 
@@ -490,7 +472,6 @@ START_TEST(watch_fails)
 	ck_assert_int_eq(vfio_fixture_refused(&err), -ENOMEM);
 	ck_assert_ptr_nonnull(strstr(err.msg, "nvme (0000:01:00.0): VFIO_DEVICE_SET_IRQS"));
 }
-END_TEST
 
 static bool calloc_fails;
 
@@ -501,7 +482,7 @@ void *__wrap_calloc(size_t n, size_t bytes)
 	return calloc_fails && bytes == sizeof(struct irq_vector) ? NULL : __real_calloc(n, bytes);
 }
 
-START_TEST(no_memory_for_vectors)
+TEST(no_memory_for_vectors)
 {
 	struct error err = {""};
 
@@ -509,31 +490,5 @@ START_TEST(no_memory_for_vectors)
 	ck_assert_int_eq(vfio_fixture_refused(&err), -ENOMEM);
 	calloc_fails = false;
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {msix_on_and_off,
-				      masked_vectors_wait,
-				      vectors_grow,
-				      grows_past_a_masked_one,
-				      message_changes,
-				      host_has_fewer,
-				      host_fails,
-				      no_try_without_cause,
-				      writes_look_only_at_vectors_they_concern,
-				      pause_loses_none,
-				      msi_vectors,
-				      msi_masks,
-				      msi_of_32_bits,
-				      intx_line,
-				      one_mode_at_a_time,
-				      line_after_a_pause,
-				      errors_and_requests_become_events,
-				      host_without_errors_and_requests,
-				      watch_fails,
-				      no_memory_for_vectors};
-
-	return unit_run_case("vfio-irq", tests, sizeof(tests) / sizeof(tests[0]), vfio_fixture_open,
-			     vfio_fixture_close, 30);
-}
+UNIT_MAIN(vfio_fixture_open, vfio_fixture_close)

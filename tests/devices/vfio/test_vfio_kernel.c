@@ -40,11 +40,15 @@ static void setup(void)
 	vm.ram.nregions = 2;
 }
 
-/* Many tests run once for each interface: 0 groups, 1 iommufd. */
+/* Many tests run once for each interface: groups, iommufd. */
+static const struct {
+	bool no_cdev, no_groups;
+} ways[] = {{.no_cdev = true}, {.no_groups = true}};
+
 static void take_way(int way)
 {
-	fake_vfio.no_cdev = !way;
-	fake_vfio.no_groups = way;
+	fake_vfio.no_cdev = ways[way].no_cdev;
+	fake_vfio.no_groups = ways[way].no_groups;
 }
 
 static void nothing_is_left(void)
@@ -99,7 +103,7 @@ static void expect_ram_is_mapped(void)
 }
 
 /* Every step is undone in reverse order. */
-START_TEST(one_function)
+TEST_EACH(one_function, ways)
 {
 	static const char *const log[] = {
 		"open /dev/vfio/vfio\nKVM_CREATE\nopen /dev/vfio/12\nSET_CONTAINER\nSET_IOMMU\n"
@@ -118,9 +122,8 @@ START_TEST(one_function)
 	vfio_kernel_close(&vm, A, fd);
 	ck_assert_str_eq(fake_vfio.log, log[_i]);
 }
-END_TEST
 
-START_TEST(three_functions)
+TEST_EACH(three_functions, ways)
 {
 	int a, b, c;
 
@@ -153,9 +156,8 @@ START_TEST(three_functions)
 	nothing_is_left();
 	vfio_kernel_close(&vm, A, a);
 }
-END_TEST
 
-START_TEST(newer_way_first)
+TEST(newer_way_first)
 {
 	int fd;
 
@@ -175,16 +177,14 @@ START_TEST(newer_way_first)
 	fake_vfio.fails_errno = EACCES;
 	refused(A, -EACCES, "/dev/vfio/devices/vfio0: Permission denied: give this user access");
 }
-END_TEST
 
-START_TEST(missing_nodes)
+TEST(missing_nodes)
 {
 	fake_vfio.no_groups = true;
 	refused(A, -ENOENT,
 		"/dev/vfio/vfio: No such file or directory: the module is not loaded: "
 		"modprobe vfio-pci");
 }
-END_TEST
 
 /* The nth step of a kind fails: there is a message, and nothing is left open. */
 static const struct failure {
@@ -226,7 +226,7 @@ static const struct failure {
 	{1, IOMMU_IOAS_MAP, NULL, 2, EINVAL, "RAM of kind devdax at /dev/dax0.0 for DMA: Invalid"},
 };
 
-START_TEST(failure)
+TEST_EACH(failure, failures)
 {
 	const struct failure *f = &failures[_i];
 	int fd;
@@ -248,35 +248,31 @@ START_TEST(failure)
 	expect_ram_is_mapped();
 	vfio_kernel_close(&vm, A, fd);
 }
-END_TEST
 
 /* Devices that are open are not affected. */
-START_TEST(second_device_fails)
+static const struct failure second_failures[] = {
+	{0, VFIO_GROUP_SET_CONTAINER, NULL, 1, EINVAL, "cannot have one address space"},
+	{0, VFIO_GROUP_SET_CONTAINER, NULL, 1, EPERM, "allow_unsafe_interrupts=1"},
+	{0, VFIO_GROUP_GET_DEVICE_FD, NULL, 1, EPERM, "another device of its group"},
+	{0, KVM_SET_DEVICE_ATTR, NULL, 1, ENOMEM, "KVM_DEV_VFIO_FILE_ADD: Cannot"},
+	{0, VFIO_DEVICE_GET_INFO, NULL, 1, EIO, "VFIO_DEVICE_GET_INFO: Input"},
+	{1, VFIO_DEVICE_ATTACH_IOMMUFD_PT, NULL, 1, EINVAL, "cannot have one address space"},
+	{1, VFIO_DEVICE_ATTACH_IOMMUFD_PT, NULL, 1, EADDRINUSE, "reserves addresses"},
+	{1, VFIO_DEVICE_GET_INFO, NULL, 1, EIO, "VFIO_DEVICE_GET_INFO: Input"},
+};
+
+TEST_EACH(second_device_fails, second_failures)
 {
-	static const struct {
-		int way;
-		unsigned long request;
-		int code;
-		const char *says;
-	} by[] = {
-		{0, VFIO_GROUP_SET_CONTAINER, EINVAL, "cannot have one address space"},
-		{0, VFIO_GROUP_SET_CONTAINER, EPERM, "allow_unsafe_interrupts=1"},
-		{0, VFIO_GROUP_GET_DEVICE_FD, EPERM, "another device of its group"},
-		{0, KVM_SET_DEVICE_ATTR, ENOMEM, "KVM_DEV_VFIO_FILE_ADD: Cannot"},
-		{0, VFIO_DEVICE_GET_INFO, EIO, "VFIO_DEVICE_GET_INFO: Input"},
-		{1, VFIO_DEVICE_ATTACH_IOMMUFD_PT, EINVAL, "cannot have one address space"},
-		{1, VFIO_DEVICE_ATTACH_IOMMUFD_PT, EADDRINUSE, "reserves addresses"},
-		{1, VFIO_DEVICE_GET_INFO, EIO, "VFIO_DEVICE_GET_INFO: Input"},
-	};
+	const struct failure *f = &second_failures[_i];
 	int fd;
 
-	take_way(by[_i].way);
+	take_way(f->way);
 	fd = must_open(A);
-	fake_vfio.fails = by[_i].request;
-	fake_vfio.fails_errno = by[_i].code;
-	refused(C, -by[_i].code, by[_i].says);
+	fake_vfio.fails = f->request;
+	fake_vfio.fails_errno = f->code;
+	refused(C, -f->code, f->says);
 	fake_vfio.fails = 0;
-	ck_assert_uint_eq(fake_vfio.groups, !by[_i].way);
+	ck_assert_uint_eq(fake_vfio.groups, !f->way);
 	ck_assert_uint_eq(fake_vfio.kvm_files, 1);
 	ck_assert_uint_eq(fake_vfio.function[2].open, 0);
 	expect_ram_is_mapped();
@@ -284,9 +280,8 @@ START_TEST(second_device_fails)
 	expect_ram_is_mapped();
 	vfio_kernel_close(&vm, A, fd);
 }
-END_TEST
 
-START_TEST(function_that_cannot_be_reset)
+TEST_EACH(function_that_cannot_be_reset, ways)
 {
 	take_way(_i);
 	fake_vfio.function[0].flags = VFIO_DEVICE_FLAGS_PCI;
@@ -296,7 +291,6 @@ START_TEST(function_that_cannot_be_reset)
 	/* Found before RAM is mapped, which takes long. */
 	ck_assert_ptr_null(strstr(fake_vfio.log, "MAP"));
 }
-END_TEST
 
 /* --- what sysfs says: the kernel is not asked before */
 
@@ -306,13 +300,12 @@ static void refused_by_sysfs(int code, const char *says)
 	ck_assert_str_eq(fake_vfio.log, "");
 }
 
-START_TEST(no_such_function)
+TEST(no_such_function)
 {
 	refused("0000:09:00.0", -ENODEV, "no such PCI function: lspci -D shows");
 }
-END_TEST
 
-START_TEST(variant_drivers)
+TEST(variant_drivers)
 {
 	take_way(1);
 	fake_vfio_sysfs(C, 13, "mlx5_vfio_pci", 0x020000);
@@ -320,9 +313,8 @@ START_TEST(variant_drivers)
 	/* The third device of this host that VFIO serves. */
 	ck_assert_ptr_nonnull(strstr(fake_vfio.log, "open /dev/vfio/devices/vfio2"));
 }
-END_TEST
 
-START_TEST(no_iommu)
+TEST(no_iommu)
 {
 	char path[256];
 	FILE *f;
@@ -336,9 +328,8 @@ START_TEST(no_iommu)
 	refused_by_sysfs(-ENODEV, "intel_iommu=on");
 	ck_assert_ptr_nonnull(strstr(err.msg, "amd_iommu"));
 }
-END_TEST
 
-START_TEST(bound_to_another_driver)
+TEST(bound_to_another_driver)
 {
 	fake_vfio_sysfs(D, 14, "nvme", NVME);
 	refused(D, -EBUSY,
@@ -353,9 +344,8 @@ START_TEST(bound_to_another_driver)
 		"echo vfio-pci > /sys/bus/pci/devices/" D "/driver_override; "
 		"echo " D " > /sys/bus/pci/drivers_probe");
 }
-END_TEST
 
-START_TEST(group_shared_with_the_host)
+TEST(group_shared_with_the_host)
 {
 	fake_vfio_sysfs("0000:00:01.0", 12, "pcieport", BRIDGE);
 	fake_vfio_sysfs("0000:00:01.1", 12, "shpchp", BRIDGE);
@@ -371,10 +361,9 @@ START_TEST(group_shared_with_the_host)
 	fake_vfio_sysfs("0000:01:00.4", 12, "e1000e", 0x020000);
 	refused_by_sysfs(-EBUSY, ": 0000:01:00.4 (e1000e), 0000:01:00.5 (lpc_ich): ");
 }
-END_TEST
 
 /* A group larger than a message */
-START_TEST(many_neighbours)
+TEST(many_neighbours)
 {
 	char address[16];
 
@@ -386,9 +375,8 @@ START_TEST(many_neighbours)
 	ck_assert_ptr_nonnull(
 		strstr(err.msg, "...: a group is passed through as a whole: bind these"));
 }
-END_TEST
 
-START_TEST(ram_that_cannot_be_mapped)
+TEST(ram_that_cannot_be_mapped)
 {
 	int fd;
 
@@ -407,9 +395,8 @@ START_TEST(ram_that_cannot_be_mapped)
 	fd = must_open(A);
 	vfio_kernel_close(&vm, A, fd);
 }
-END_TEST
 
-START_TEST(locked_memory)
+TEST_EACH(locked_memory, ways)
 {
 	take_way(_i);
 	fake_vfio.memlock_bytes = 64 << 10;
@@ -421,9 +408,8 @@ START_TEST(locked_memory)
 	fake_vfio.memlock_bytes = RLIM_INFINITY;
 	refused(A, -ENOMEM, "at GPA 0x0 for DMA by");
 }
-END_TEST
 
-START_TEST(aperture)
+TEST_EACH(aperture, ways)
 {
 	int fd;
 
@@ -454,30 +440,5 @@ START_TEST(aperture)
 	fake_vfio.range[0].start = 4096;
 	refused(A, -ERANGE, "cannot map GPA 0x0 of guest RAM");
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("vfio-kernel");
-	TCase *tcase = tcase_create("vfio-kernel");
-
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_add_loop_test(tcase, one_function, 0, 2);
-	tcase_add_loop_test(tcase, three_functions, 0, 2);
-	tcase_add_test(tcase, newer_way_first);
-	tcase_add_test(tcase, missing_nodes);
-	tcase_add_loop_test(tcase, failure, 0, sizeof(failures) / sizeof(failures[0]));
-	tcase_add_loop_test(tcase, second_device_fails, 0, 8);
-	tcase_add_loop_test(tcase, function_that_cannot_be_reset, 0, 2);
-	tcase_add_test(tcase, no_such_function);
-	tcase_add_test(tcase, variant_drivers);
-	tcase_add_test(tcase, no_iommu);
-	tcase_add_test(tcase, bound_to_another_driver);
-	tcase_add_test(tcase, group_shared_with_the_host);
-	tcase_add_test(tcase, many_neighbours);
-	tcase_add_test(tcase, ram_that_cannot_be_mapped);
-	tcase_add_loop_test(tcase, locked_memory, 0, 2);
-	tcase_add_loop_test(tcase, aperture, 0, 2);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)

@@ -44,7 +44,7 @@ static void start(void)
 	ck_assert_uint_eq(nenabled(), 4);
 }
 
-START_TEST(reset)
+TEST(reset)
 {
 	uint64_t gpa;
 
@@ -65,10 +65,9 @@ START_TEST(reset)
 	vfio_fixture_reset();
 	ck_assert_uint_eq(function->resets, 1);
 }
-END_TEST
 
 /* The function may still execute commands of the former guest, so it gets no bus mastering. */
-START_TEST(reset_fails)
+TEST(reset_fails)
 {
 	start();
 	fake_vfio.fails = VFIO_DEVICE_RESET;
@@ -84,10 +83,9 @@ START_TEST(reset_fails)
 	vfio_put(PCI_COMMAND, 2, AWAKE);
 	ck_assert(masters());
 }
-END_TEST
 
 /* A driver that enables no interrupts after a reset gets none. */
-START_TEST(reset_leaves_no_vectors)
+TEST(reset_leaves_no_vectors)
 {
 	start();
 	vfio_fixture_reset();
@@ -96,9 +94,8 @@ START_TEST(reset_leaves_no_vectors)
 	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
 		ck_assert(!rig.route[i].used);
 }
-END_TEST
 
-START_TEST(reset_from_d3)
+TEST(reset_from_d3)
 {
 	start();
 	vfio_put(FUNCTION_PM + PCI_PM_CTRL, 2, 3);
@@ -107,10 +104,9 @@ START_TEST(reset_from_d3)
 	vfio_put(PCI_COMMAND, 2, AWAKE);
 	ck_assert_ptr_nonnull(vfio_slot_hva(vfio_bar_gpa(FUNCTION_WIDE)));
 }
-END_TEST
 
 /* Only while the guest sleeps. */
-START_TEST(may_save)
+TEST(may_save)
 {
 	struct error err = {""};
 
@@ -127,10 +123,9 @@ START_TEST(may_save)
 	rig.vm.suspended = true;
 	ck_assert_int_eq(ops()->may_save(vfio_fixture_device(), &err), 0);
 }
-END_TEST
 
 /* With a sleeping guest the function stops; with a paused one it goes on. */
-START_TEST(pause)
+TEST(pause)
 {
 	struct device *dev;
 	struct error err;
@@ -152,10 +147,9 @@ START_TEST(pause)
 	ck_assert(masters());
 	ck_assert_uint_eq(nenabled(), 4);
 }
-END_TEST
 
 /* If bus mastering cannot be disabled, the pause fails and the guest goes on without loss. */
-START_TEST(pause_fails)
+TEST_RANGE(pause_fails, 0, 2)
 {
 	uint64_t offset;
 	struct device *dev;
@@ -178,10 +172,9 @@ START_TEST(pause_fails)
 	ck_assert_int_eq(ops()->pause(dev, UINT64_MAX, &err), 0);
 	ck_assert(!masters());
 }
-END_TEST
 
 /* In D3 the host's kernel enables no vectors; they follow when the driver wakes the function. */
-START_TEST(pause_in_d3)
+TEST(pause_in_d3)
 {
 	struct device *dev;
 	struct error err;
@@ -199,10 +192,9 @@ START_TEST(pause_in_d3)
 	ck_assert_uint_eq(nenabled(), 4);
 	ck_assert_ptr_nonnull(vfio_slot_hva(vfio_bar_gpa(FUNCTION_WIDE)));
 }
-END_TEST
 
 /* Passed bits are saved as they are then, but registers whose read has a side effect are not read. */
-START_TEST(pause_reads)
+TEST(pause_reads)
 {
 	struct error err;
 
@@ -214,10 +206,9 @@ START_TEST(pause_reads)
 	ck_assert_uint_eq(state()->pci.config[FUNCTION_EXP + PCI_EXP_DEVCTL], 0x34);
 	ck_assert_uint_eq(state()->pci.config[FUNCTION_VENDOR + 4], 0xff);
 }
-END_TEST
 
 /* The guest sees the same config space, wherever the host has the BARs now. */
-START_TEST(reload)
+TEST(reload)
 {
 	struct vfio_state *before = malloc(sizeof(*before));
 	uint64_t gpa;
@@ -239,7 +230,6 @@ START_TEST(reload)
 	ck_assert_uint_eq(nenabled(), 4);
 	free(before);
 }
-END_TEST
 
 /* Differences by which another function at the same address is recognized. */
 static const struct {
@@ -260,7 +250,7 @@ static const struct {
 	{FUNCTION_MSIX + 1, 1, 0, "PCI config space at 0x6d"},
 };
 
-START_TEST(compare)
+TEST_EACH(compare, others)
 {
 	struct vfio_state *saved = malloc(sizeof(*saved));
 	struct error err = {""};
@@ -281,9 +271,8 @@ START_TEST(compare)
 		ck_assert_msg(!ret, "%s", err.msg);
 	free(saved);
 }
-END_TEST
 
-START_TEST(compare_bars)
+TEST(compare_bars)
 {
 	struct vfio_state *saved = malloc(sizeof(*saved));
 	struct error err = {""};
@@ -300,9 +289,8 @@ START_TEST(compare_bars)
 		      "%s", err.msg);
 	free(saved);
 }
-END_TEST
 
-START_TEST(hostile)
+TEST(hostile)
 {
 	struct vfio_state *s = malloc(sizeof(*s));
 	const char *(*check)(const void *);
@@ -329,10 +317,9 @@ START_TEST(hostile)
 	ck_assert_ptr_nonnull(check(s));
 	free(s);
 }
-END_TEST
 
 /* A shorter table would leave the other vectors undefined. */
-START_TEST(hostile_table)
+TEST(hostile_table)
 {
 	struct vfio_state *s = malloc(sizeof(*s));
 	struct error err = {""};
@@ -345,28 +332,5 @@ START_TEST(hostile_table)
 	ck_assert_ptr_nonnull(strstr(err.msg, "saved with a table of 32 MSI-X vectors"));
 	free(s);
 }
-END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("vfio-pci");
-	TCase *tcase = tcase_create("vfio-pci");
-
-	tcase_add_checked_fixture(tcase, vfio_fixture_open, vfio_fixture_close);
-	tcase_add_test(tcase, reset);
-	tcase_add_test(tcase, reset_fails);
-	tcase_add_test(tcase, reset_leaves_no_vectors);
-	tcase_add_test(tcase, reset_from_d3);
-	tcase_add_test(tcase, may_save);
-	tcase_add_test(tcase, pause);
-	tcase_add_loop_test(tcase, pause_fails, 0, 2);
-	tcase_add_test(tcase, pause_in_d3);
-	tcase_add_test(tcase, pause_reads);
-	tcase_add_test(tcase, reload);
-	tcase_add_loop_test(tcase, compare, 0, (int)(sizeof(others) / sizeof(others[0])));
-	tcase_add_test(tcase, compare_bars);
-	tcase_add_test(tcase, hostile);
-	tcase_add_test(tcase, hostile_table);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(vfio_fixture_open, vfio_fixture_close)

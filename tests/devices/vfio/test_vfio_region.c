@@ -35,31 +35,28 @@ static void expect_pages(uint32_t bar, const char *pages)
 }
 
 /* The pages of the MSI-X table and of the pending bits are not mapped. */
-START_TEST(around_msix)
+TEST(around_msix)
 {
 	start();
 	expect_pages(FUNCTION_WIDE, "mmm.m.mm");
 }
-END_TEST
 
-START_TEST(pending_bits_first)
+TEST(pending_bits_first)
 {
 	function_put(FUNCTION_MSIX + PCI_MSIX_PBA, 4, 0x1000);
 	start();
 	expect_pages(FUNCTION_WIDE, "m.m.mmmm");
 }
-END_TEST
 
-START_TEST(one_page_of_msix)
+TEST(one_page_of_msix)
 {
 	function_put(FUNCTION_MSIX + PCI_MSIX_PBA, 4, FUNCTION_TABLE + 0x800);
 	start();
 	expect_pages(FUNCTION_WIDE, "mmm.mmmm");
 }
-END_TEST
 
 /* A table in three pages that does not begin at a page. */
-START_TEST(large_table)
+TEST(large_table)
 {
 	function_put(FUNCTION_MSIX + PCI_MSIX_FLAGS, 2, 0x1ff);
 	function->irq[VFIO_PCI_MSIX_IRQ_INDEX].count = 0x200;
@@ -70,17 +67,15 @@ START_TEST(large_table)
 	ck_assert_uint_eq(rig_mmio_read(vfio_bar_gpa(FUNCTION_WIDE) + 0xff8 + 0x1ff0, 4),
 			  0xfee01000);
 }
-END_TEST
 
-START_TEST(sparse)
+TEST(sparse)
 {
 	start();
 	expect_pages(FUNCTION_SPARSE, ".mm..m..........");
 }
-END_TEST
 
 /* BARs smaller than a page, ports, and what the kernel does not allow to be mapped. */
-START_TEST(not_mapped)
+TEST(not_mapped)
 {
 	function->region[FUNCTION_WIDE].flags &= ~(uint32_t)VFIO_REGION_INFO_FLAG_MMAP;
 	function->region[FUNCTION_SPARSE].flags &= ~(uint32_t)VFIO_REGION_INFO_FLAG_WRITE;
@@ -88,9 +83,8 @@ START_TEST(not_mapped)
 	for (uint32_t i = 0; i < RIG_SLOTS; i++)
 		ck_assert_uint_eq(rig.slot[i].bytes, 0);
 }
-END_TEST
 
-START_TEST(widths)
+TEST(widths)
 {
 	uint64_t wide, small;
 
@@ -111,10 +105,9 @@ START_TEST(widths)
 	ck_assert_uint_eq(function_read(FUNCTION_PORTS, 4), 0x4321);
 	ck_assert_uint_eq(rig_in((uint16_t)vfio_bar_gpa(FUNCTION_PORTS) + 5, 1), 0x43);
 }
-END_TEST
 
 /* Writes to the table do not reach the function. */
-START_TEST(table)
+TEST(table)
 {
 	uint64_t gpa;
 
@@ -136,9 +129,8 @@ START_TEST(table)
 	ck_assert_uint_eq(rig_mmio_read(gpa, 8), 0);
 	ck_assert_uint_eq(function_read(0, FUNCTION_PBA), 0);
 }
-END_TEST
 
-START_TEST(moves)
+TEST(moves)
 {
 	static const uint64_t to = RIG_MMIO64 + 0x100000000;
 	uint64_t from;
@@ -160,10 +152,9 @@ START_TEST(moves)
 	ck_assert_uint_eq(vfio_bar_gpa(FUNCTION_SPARSE), 0);
 	ck_assert_ptr_null(vfio_slot_hva(0x101000));
 }
-END_TEST
 
 /* After the function was removed reads give ones and writes do nothing. */
-START_TEST(gone)
+TEST(gone)
 {
 	int none = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -175,21 +166,5 @@ START_TEST(gone)
 	ck_assert_uint_eq(vfio_get(PCI_VENDOR_ID, 4), 0xa808144d);
 	close(none);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {around_msix,
-				      pending_bits_first,
-				      one_page_of_msix,
-				      large_table,
-				      sparse,
-				      not_mapped,
-				      widths,
-				      table,
-				      moves,
-				      gone};
-
-	return unit_run_case("vfio-region", tests, sizeof(tests) / sizeof(tests[0]),
-			     vfio_fixture_open, vfio_fixture_close, 30);
-}
+UNIT_MAIN(vfio_fixture_open, vfio_fixture_close)

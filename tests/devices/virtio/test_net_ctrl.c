@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The control queue of the network card. */
 #include "tests/rig/net_fixture.h"
+#include "tests/rig/unit.h"
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -53,7 +54,7 @@ static void set_up(uint64_t features)
 	driver_start(&drv, "net0", features);
 }
 
-START_TEST(mac)
+TEST(mac)
 {
 	set_up(EVERY);
 	ck_assert_uint_eq(
@@ -66,9 +67,8 @@ START_TEST(mac)
 	ck_assert_uint_eq(driver_config(&drv, 0, 6), 0x030201005452);
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(refused)
+TEST(refused)
 {
 	const uint64_t offloads = 0;
 	const uint16_t pairs = 1;
@@ -90,10 +90,9 @@ START_TEST(refused)
 	ck_assert_uint_eq(control(77, 0, &on, 1), ERR);
 	virtio_guest_end();
 }
-END_TEST
 
 /* Whichever pass of a turn it is, a command that comes as the queue was found empty is taken. */
-START_TEST(comes_late)
+TEST(comes_late)
 {
 	set_up(EVERY);
 	memcpy(driver_ram(buffer_gpa(60)), set_mac, sizeof(set_mac));
@@ -110,9 +109,8 @@ START_TEST(comes_late)
 	}
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(odd_chains)
+TEST(odd_chains)
 {
 	const struct driver_buffer byte = {buffer_gpa(0), 1}, two = {buffer_gpa(0), 2};
 	const struct driver_buffer split[] = {{buffer_gpa(0), 1},
@@ -137,9 +135,8 @@ START_TEST(odd_chains)
 	ck_assert_mem_eq(net_of(drv.dev)->s.mac, set_mac + 2, 6);
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(survives_a_load)
+TEST(survives_a_load)
 {
 	set_up(EVERY);
 	control(VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, set_mac + 2, 6);
@@ -150,10 +147,9 @@ START_TEST(survives_a_load)
 	ck_assert_uint_eq(driver_config(&drv, 0, 6), 0x990000005452);
 	virtio_guest_end();
 }
-END_TEST
 
 /* A descriptor is the card's alone: who is at its other end sees the card close it. */
-START_TEST(hangs_up)
+TEST(hangs_up)
 {
 	const uint32_t nonsense = 0;
 	uint8_t byte;
@@ -164,9 +160,8 @@ START_TEST(hangs_up)
 	RIG_WAIT_FOR(recv(peer, &byte, 1, MSG_DONTWAIT) == 0);
 	virtio_guest_end();
 }
-END_TEST
 
-START_TEST(checks_states)
+TEST(checks_states)
 {
 	const struct state_desc *desc;
 	struct net_state good, bad;
@@ -194,6 +189,5 @@ START_TEST(checks_states)
 	REFUSES(bad.pad[4] = 1);
 	virtio_guest_end();
 }
-END_TEST
 
-RIG_MAIN("net-ctrl", mac, refused, comes_late, odd_chains, hangs_up, survives_a_load, checks_states)
+UNIT_MAIN(rig_open, rig_close)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The virtio core around a fake device: status, features, queues, save and load. */
 #include "devices/virtio/virtio_pci.h"
+#include "tests/rig/unit.h"
 #include "tests/rig/virtio_fixture.h"
 #include "vmm/base/clock.h"
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 
-START_TEST(features)
+TEST(features)
 {
 	const uint64_t all = VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |
 			     1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << FEATURE;
@@ -29,9 +30,8 @@ START_TEST(features)
 	ck_assert(virtio_has(virtio(), FEATURE));
 	ck_assert(!virtio_has(virtio(), FEATURE + 1));
 }
-END_TEST
 
-START_TEST(status_machine)
+TEST(status_machine)
 {
 	ck_assert_uint_eq(status(), 0);
 	ck_assert_uint_eq(set_status(VIRTIO_CONFIG_S_DRIVER_OK | 3), 3); /* without features */
@@ -51,9 +51,8 @@ START_TEST(status_machine)
 	go();
 	ck_assert_uint_eq(fake.starts, 2);
 }
-END_TEST
 
-START_TEST(ring_outside_ram)
+TEST(ring_outside_ram)
 {
 	negotiate(VERSION_1);
 	set_queue(1);
@@ -65,9 +64,8 @@ START_TEST(ring_outside_ram)
 	go();
 	ck_assert_uint_eq(fake.starts, 1);
 }
-END_TEST
 
-START_TEST(kicks)
+TEST(kicks)
 {
 	set(NOTIFY, 2, 0);
 	set(NOTIFY + 4, 2, 1);
@@ -91,10 +89,9 @@ START_TEST(kicks)
 	set(NOTIFY + 4, 2, 1);
 	ck_assert_uint_eq(fake.kicks + kicks_of(1), 2);
 }
-END_TEST
 
 /* used_event and the flag decide whether virtio_used() signals. */
-START_TEST(used)
+TEST(used)
 {
 	const uint16_t none = VRING_AVAIL_F_NO_INTERRUPT;
 
@@ -108,9 +105,8 @@ START_TEST(used)
 	virtio_used(virtio(), 0);
 	ck_assert_uint_eq(rig.nmsis, 1);
 }
-END_TEST
 
-START_TEST(broken)
+TEST(broken)
 {
 	go();
 	use_msix();
@@ -126,10 +122,9 @@ START_TEST(broken)
 	go();
 	ck_assert_uint_eq(fake.starts, 2);
 }
-END_TEST
 
 /* The driver's memory is its own again only when status reads 0. */
-START_TEST(reset_waits)
+TEST(reset_waits)
 {
 	struct error err;
 
@@ -157,7 +152,6 @@ START_TEST(reset_waits)
 	rig_reload(); /* the pause ends it too */
 	ck_assert_uint_eq(status(), 0);
 }
-END_TEST
 
 static void set_master(bool on)
 {
@@ -166,7 +160,7 @@ static void set_master(bool on)
 
 /* A kernel that is about to start another one takes the bus from its devices: from then on they
  * leave memory alone. */
-START_TEST(bus_master)
+TEST(bus_master)
 {
 	go();
 	set_master(false);
@@ -189,9 +183,8 @@ START_TEST(bus_master)
 	ck_assert_uint_eq(fake.starts, 3);
 	ck_assert_uint_eq(status(), READY);
 }
-END_TEST
 
-START_TEST(bus_master_with_io)
+TEST(bus_master_with_io)
 {
 	uint64_t before_ns = clock_now_ns(); /* virtio.c has the host's clock, not the rig's */
 
@@ -214,9 +207,8 @@ START_TEST(bus_master_with_io)
 	go();
 	ck_assert_uint_eq(fake.starts, 2);
 }
-END_TEST
 
-START_TEST(pause_fails)
+TEST(pause_fails)
 {
 	struct error err;
 
@@ -228,9 +220,8 @@ START_TEST(pause_fails)
 	set(NOTIFY, 2, 0);
 	ck_assert_uint_eq(fake.kicks, 2);
 }
-END_TEST
 
-START_TEST(reload)
+TEST(reload)
 {
 	go();
 	use_msix();
@@ -253,9 +244,8 @@ START_TEST(reload)
 	virtio_signal(virtio(), 0);
 	ck_assert_uint_eq(last_msi(), 100);
 }
-END_TEST
 
-START_TEST(reload_early)
+TEST(reload_early)
 {
 	negotiate(VERSION_1);
 	set_queue(1);
@@ -271,9 +261,8 @@ START_TEST(reload_early)
 	ck_assert(rig.line[16]);
 	ck_assert_uint_eq(get(ISR, 1), 1);
 }
-END_TEST
 
-START_TEST(compares)
+TEST(compares)
 {
 	struct virtio_state saved;
 	struct error err = {""};
@@ -304,10 +293,9 @@ START_TEST(compares)
 	set_status(0);
 	ck_assert_uint_eq(state()->offered, saved.offered);
 }
-END_TEST
 
 /* What check() cannot know, for it has no RAM to look at. */
-START_TEST(loads_no_ring_outside_ram)
+TEST(loads_no_ring_outside_ram)
 {
 	struct error err;
 
@@ -318,7 +306,6 @@ START_TEST(loads_no_ring_outside_ram)
 	ck_assert_int_ne(virtio_post_load(rig.dev, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "queue 1"));
 }
-END_TEST
 
 #define REFUSED(change)                                                                          \
 	do {                                                                                     \
@@ -327,7 +314,7 @@ END_TEST
 		ck_assert_msg(state_check(rig.dev->ops->state, &s, NULL), "taken: %s", #change); \
 	} while (0)
 
-START_TEST(checks)
+TEST(checks)
 {
 	struct virtio_state good;
 
@@ -354,25 +341,5 @@ START_TEST(checks)
 	REFUSED(s.queue_used[0] += 2);
 	REFUSED(s.pci.slot = 99);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {features,
-				      status_machine,
-				      ring_outside_ram,
-				      kicks,
-				      used,
-				      broken,
-				      reset_waits,
-				      bus_master,
-				      bus_master_with_io,
-				      pause_fails,
-				      reload,
-				      reload_early,
-				      compares,
-				      loads_no_ring_outside_ram,
-				      checks};
-
-	return virtio_fixture_main("virtio", tests, sizeof(tests) / sizeof(tests[0]));
-}
+UNIT_MAIN(virtio_fixture_open, virtio_fixture_close)

@@ -3,7 +3,7 @@
 #include "tests/rig/blk_fixture.h"
 #include "tests/rig/ram_lost.h"
 
-START_TEST(test_config)
+TEST(config_space)
 {
 	struct virtio_blk_config c;
 	const struct virtio_state *s;
@@ -28,14 +28,13 @@ START_TEST(test_config)
 	ck_assert_uint_le((uint64_t)c.size_max * c.seg_max, 64 * MIB);
 	ck_assert_uint_gt((uint64_t)c.size_max * c.seg_max, 32 * MIB);
 }
-END_TEST
 
-START_TEST(test_requests)
+TEST_EACH(requests, cache_modes)
 {
 	uint8_t want[8192], zero[8192] = {0};
 	uint16_t head;
 
-	config.cache = _i ? DISK_CACHE_NONE : DISK_CACHE_WRITEBACK;
+	config.cache = cache_modes[_i];
 	attach_file(DISK_BYTES);
 	fill(want, sizeof(want), 1);
 	memcpy(data(), want, sizeof(want));
@@ -65,10 +64,9 @@ START_TEST(test_requests)
 	ck_assert_uint_eq(rig.nevents, 0);
 	ck_assert(virtio_take_isr(virtio_of(dev)) & 1);
 }
-END_TEST
 
 /* Header, data and status in pieces at odd addresses; both queues. */
-START_TEST(test_odd_layout)
+TEST_EACH(odd_layout, cache_modes)
 {
 	const struct virtio_blk_outhdr hdr = {.type = VIRTIO_BLK_T_IN, .sector = 8};
 	const uint64_t h = HEADERS_GPA + 1, d = DATA_GPA + 3;
@@ -79,7 +77,7 @@ START_TEST(test_odd_layout)
 	uint8_t want[4096];
 	uint16_t head;
 
-	config.cache = _i ? DISK_CACHE_NONE : DISK_CACHE_WRITEBACK;
+	config.cache = cache_modes[_i];
 	attach_file(DISK_BYTES);
 	fill(data(), 4096, 2);
 	memcpy(want, data(), 4096);
@@ -99,12 +97,11 @@ START_TEST(test_odd_layout)
 	ck_assert_uint_eq(*at(d + 5000 + 4094), 0xee);
 	ck_assert_uint_eq(*at(d + 20002), 0xee);
 }
-END_TEST
 
 /* A buffer that a full tmpfs cannot give is no error of the disk's: the guest is told nothing. */
-START_TEST(test_ram_lost)
+TEST_EACH(ram_lost, cache_modes)
 {
-	config.cache = _i ? DISK_CACHE_NONE : DISK_CACHE_WRITEBACK;
+	config.cache = cache_modes[_i];
 	attach_file(DISK_BYTES);
 	for (uint32_t type = VIRTIO_BLK_T_IN; type <= VIRTIO_BLK_T_OUT; type++) {
 		put_request(0, (uint16_t)(type * 3), type, 16, 8192);
@@ -117,9 +114,8 @@ START_TEST(test_ram_lost)
 	ck_assert_uint_eq(*status_of(0, 0), NO_STATUS);
 	ck_assert_uint_eq(rig.nevents, 0);
 }
-END_TEST
 
-START_TEST(test_invalid_requests)
+TEST(invalid_requests)
 {
 	const uint64_t end = DISK_BYTES / 512;
 	struct blk_info info;
@@ -155,10 +151,9 @@ START_TEST(test_invalid_requests)
 	ck_assert_uint_eq(info.counter[BLK_READ].failed, 0);
 	ck_assert_uint_eq(fixture_size(config.path), DISK_BYTES);
 }
-END_TEST
 
 /* A request may be as large as SIZE_MAX and SEG_MAX say, but not without end: a pause waits for it. */
-START_TEST(test_largest_transfer)
+TEST(largest_transfer)
 {
 	struct buffer buffer[19] = {{HEADERS_GPA, 16, false}};
 	uint16_t head;
@@ -177,9 +172,8 @@ START_TEST(test_largest_transfer)
 	}
 	ck_assert_uint_eq(rig.nevents, 0);
 }
-END_TEST
 
-START_TEST(test_features_not_taken)
+TEST(features_not_taken)
 {
 	fixture_make_file(config.path, DISK_BYTES);
 	attach();
@@ -188,9 +182,8 @@ START_TEST(test_features_not_taken)
 	ck_assert_uint_eq(range_request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 8, 0), VIRTIO_BLK_S_UNSUPP);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
 }
-END_TEST
 
-START_TEST(test_readonly)
+TEST(readonly)
 {
 	const struct virtio_state *s;
 
@@ -205,7 +198,6 @@ START_TEST(test_readonly)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(rig.nevents, 0);
 }
-END_TEST
 
 static bool needs_reset(void)
 {
@@ -232,7 +224,7 @@ static void check_breaks(const struct buffer *buffer, uint32_t n)
 	ck_assert_uint_eq(used_idx(1), 0);
 }
 
-START_TEST(test_broken_chains)
+TEST(broken_chains)
 {
 	const struct buffer short_header[] = {{HEADERS_GPA, 15, false}, {DATA_GPA, 1, true}};
 	const struct buffer no_status[] = {{HEADERS_GPA, 16, false}, {DATA_GPA, 512, false}};
@@ -245,11 +237,10 @@ START_TEST(test_broken_chains)
 	drive(ALL);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
 }
-END_TEST
 
 /* A full ring of requests that fail at once, again and again, does not keep the thread from the
  * other queue, nor a pause from its end. */
-START_TEST(test_flood)
+TEST(flood)
 {
 	uint16_t head;
 
@@ -268,11 +259,10 @@ START_TEST(test_flood)
 	}
 	assert_ok(dev->ops->pause(dev, clock_now_ns() + 5000 * MS_NS, &fixture_err));
 }
-END_TEST
 
 /* A driver that is as fast as the device and kicks only when asked to: whenever the device turns to
  * other things with chains left, it comes back by itself. */
-START_TEST(test_endless_work)
+TEST(endless_work)
 {
 	uint32_t answered = 0;
 
@@ -293,9 +283,8 @@ START_TEST(test_endless_work)
 			kick(0);
 	}
 }
-END_TEST
 
-START_TEST(test_write_cache)
+TEST(write_cache)
 {
 	struct virtio *v;
 
@@ -324,10 +313,9 @@ START_TEST(test_write_cache)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 	ck_assert(!is_on_its_way());
 }
-END_TEST
 
 /* Holes and zeroes are durable as writes are: their flush takes an earlier write with it. */
-START_TEST(test_holes_without_write_cache)
+TEST(holes_without_write_cache)
 {
 	const uint32_t type[] = {VIRTIO_BLK_T_WRITE_ZEROES, VIRTIO_BLK_T_DISCARD};
 	struct virtio *v;
@@ -348,24 +336,5 @@ START_TEST(test_holes_without_write_cache)
 		drive(ALL);
 	}
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		test_config,
-		test_largest_transfer,
-		test_invalid_requests,
-		test_features_not_taken,
-		test_readonly,
-		test_broken_chains,
-		test_flood,
-		test_endless_work,
-		test_write_cache,
-		test_holes_without_write_cache,
-	};
-	const TTest *const twice[] = {test_requests, test_odd_layout, test_ram_lost};
-
-	return blk_fixture_main("virtio-blk", tests, sizeof(tests) / sizeof(tests[0]), twice,
-				sizeof(twice) / sizeof(twice[0]));
-}
+UNIT_MAIN(setup, teardown)

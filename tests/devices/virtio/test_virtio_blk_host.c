@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-START_TEST(test_flush_for_a_save)
+TEST(flush_for_a_save)
 {
 	config.cache = DISK_CACHE_WRITEBACK;
 	attach_file(DISK_BYTES);
@@ -15,10 +15,9 @@ START_TEST(test_flush_for_a_save)
 	assert_ok(dev->ops->flush(dev, UINT64_MAX, &fixture_err));
 	ck_assert(!is_on_its_way());
 }
-END_TEST
 
 /* An image that the next kernel does not have is none to save for it. */
-START_TEST(test_survives)
+TEST(survives)
 {
 	const char *words[] = {"disk0", config.path, "kexec", "mode=restart", NULL};
 
@@ -51,7 +50,6 @@ START_TEST(test_survives)
 	devices_detach(&rig.vm);
 	loop_detach();
 }
-END_TEST
 
 /* --- errors of the host */
 static void check_event(const char *operation, const char *reason, bool nospace, uint32_t nth)
@@ -64,7 +62,7 @@ static void check_event(const char *operation, const char *reason, bool nospace,
 	ck_assert_int_eq(rig.event.on, nospace);
 }
 
-START_TEST(test_io_errors)
+TEST(io_errors)
 {
 	struct blk_info info;
 
@@ -91,7 +89,6 @@ START_TEST(test_io_errors)
 	ck_assert_uint_gt(info.counter[BLK_WRITE].total_ns, 0);
 	ck_assert_ptr_eq(info.config, &config);
 }
-END_TEST
 
 /* Errors that the library has no words for, as some file systems return them. */
 static bool no_words;
@@ -101,7 +98,7 @@ const char *strerrordesc_np(int __err) /* NOLINT(bugprone-reserved-identifier): 
 	return no_words ? NULL : strerror(__err);
 }
 
-START_TEST(test_error_without_words)
+TEST(error_without_message)
 {
 	attach_file(DISK_BYTES);
 	ck_assert_int_eq(truncate(config.path, 65536), 0);
@@ -109,7 +106,6 @@ START_TEST(test_error_without_words)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 4096, 4096), VIRTIO_BLK_S_IOERR);
 	check_event("read", "unknown error", false, 1);
 }
-END_TEST
 
 /* --- I/O that hangs: a page of guest RAM that does not come until it is given. */
 static int fault_fd;
@@ -151,12 +147,12 @@ static void hang(void)
 	wait_for_fault();
 }
 
-START_TEST(test_pause_with_hanging_io)
+TEST_EACH(pause_with_hanging_io, cache_modes)
 {
 	uint64_t began_ns = clock_now_ns();
 	uint16_t head;
 
-	config.cache = _i ? DISK_CACHE_NONE : DISK_CACHE_WRITEBACK;
+	config.cache = cache_modes[_i];
 	attach_file(DISK_BYTES);
 	hang();
 	assert_refused(dev->ops->pause(dev, began_ns + 30 * MS_NS, &fixture_err), -ETIMEDOUT,
@@ -174,11 +170,10 @@ START_TEST(test_pause_with_hanging_io)
 	assert_ok(dev->ops->pause(dev, UINT64_MAX, &fixture_err));
 	assert_ok(dev->ops->pause(dev, 1, &fixture_err));
 }
-END_TEST
 
 /* However much a driver asks for, a pause has no more to wait for than storage does in seconds: the
  * rest is not even taken. */
-START_TEST(test_bounded_work)
+TEST(bounded_work)
 {
 	const struct virtio *v;
 	struct buffer buffer[18] = {{HEADERS_GPA, 16, false}};
@@ -202,10 +197,9 @@ START_TEST(test_bounded_work)
 	for (uint32_t i = 0; i < 16; i++)
 		ck_assert_uint_eq(take_used(0, &head), 64 * MIB + 1);
 }
-END_TEST
 
 /* The driver has its buffers back only when the device has let go of them. */
-START_TEST(test_reset_with_hanging_io)
+TEST(reset_with_hanging_io)
 {
 	attach_file(DISK_BYTES);
 	hang();
@@ -230,7 +224,6 @@ START_TEST(test_reset_with_hanging_io)
 	drive(ALL);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
 }
-END_TEST
 
 /* --- save and load */
 static void *pause_and_copy(void)
@@ -263,13 +256,13 @@ static void reload(void)
 
 /* Each request has a block of its own and says which. Any moment will do for a save: some requests
  * are in flight, some not even taken. */
-START_TEST(test_nothing_lost_or_doubled)
+TEST_EACH(nothing_lost_or_doubled, cache_modes)
 {
 	enum { ROUNDS = 60, PER_ROUND = QUEUE_SIZE / 3 };
 	uint32_t completed[QUEUES] = {0}, random = 1;
 	uint8_t want[4096];
 
-	config.cache = _i ? DISK_CACHE_NONE : DISK_CACHE_WRITEBACK;
+	config.cache = cache_modes[_i];
 	attach_file(DISK_BYTES);
 	for (uint32_t round = 0; round < ROUNDS; round++) {
 		for (uint32_t q = 0; q < QUEUES; q++) {
@@ -309,11 +302,10 @@ START_TEST(test_nothing_lost_or_doubled)
 		check_file(i * 4096ul, want, 4096);
 	}
 }
-END_TEST
 
 /* A save may come at a moment when the device wants no kicks: that is in the driver's RAM and nowhere
  * else. A driver that believed it for ever would wait for ever. */
-START_TEST(test_kicks_are_wanted_again)
+TEST(kicks_are_wanted_again)
 {
 	fixture_make_file(config.path, DISK_BYTES);
 	attach();
@@ -329,10 +321,9 @@ START_TEST(test_kicks_are_wanted_again)
 			usleep(1000);
 		}
 }
-END_TEST
 
 /* What the driver chose stays chosen. */
-START_TEST(test_reload_keeps_the_cache_mode)
+TEST(reload_keeps_the_cache_mode)
 {
 	struct virtio *v;
 
@@ -345,7 +336,6 @@ START_TEST(test_reload_keeps_the_cache_mode)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 	ck_assert(!is_on_its_way());
 }
-END_TEST
 
 static void check_differs(const void *saved, const char *const *word)
 {
@@ -359,7 +349,7 @@ static void check_differs(const void *saved, const char *const *word)
 	devices_detach(&rig.vm);
 }
 
-START_TEST(test_differences)
+TEST(differences)
 {
 	void *saved;
 
@@ -388,10 +378,9 @@ START_TEST(test_differences)
 	check_differs(saved, WORDS("serial=SERIAL", "OTHER", "queue-size=64", "128"));
 	free(saved);
 }
-END_TEST
 
 /* Each row that the table names and check() has an opinion about. */
-START_TEST(test_hostile_state)
+TEST(hostile_state)
 {
 	static const struct {
 		const char *row;
@@ -443,7 +432,6 @@ START_TEST(test_hostile_state)
 	free(copy);
 	free(saved);
 }
-END_TEST
 
 static void put_row(void *state, const char *row, uint64_t value)
 {
@@ -463,7 +451,7 @@ static int resize(uint64_t bytes)
 }
 
 /* A guest with large blocks is at home on a disk with small ones, not the other way round. */
-START_TEST(test_block_sizes)
+TEST(block_sizes)
 {
 	uint8_t *saved;
 
@@ -486,9 +474,8 @@ START_TEST(test_block_sizes)
 		       WORDS("blocks of 512 bytes", "blocks of 4096"));
 	free(saved);
 }
-END_TEST
 
-START_TEST(test_device_of_another_size)
+TEST(device_of_another_size)
 {
 	const char *path = fixture_path("disk.img");
 	void *saved;
@@ -507,10 +494,9 @@ START_TEST(test_device_of_another_size)
 	devices_detach(&rig.vm);
 	loop_detach();
 }
-END_TEST
 
 /* What a failed load leaves in the state is gone with the reset that follows. */
-START_TEST(test_reset_after_a_failed_load)
+TEST(reset_after_a_failed_load)
 {
 	struct virtio_blk_config before;
 
@@ -529,7 +515,6 @@ START_TEST(test_reset_after_a_failed_load)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_GET_ID, 0, 20), VIRTIO_BLK_S_OK);
 	ck_assert_str_eq(data(), "SERIAL");
 }
-END_TEST
 
 /* --- block_resize */
 
@@ -542,7 +527,7 @@ static int make_append_only(bool on)
 	return ret;
 }
 
-START_TEST(test_resize)
+TEST(resize)
 {
 	const struct virtio_state *s;
 	struct blk_info info;
@@ -569,11 +554,10 @@ START_TEST(test_resize)
 	reload();
 	ck_assert_uint_eq(device_config().capacity, DISK_BYTES / 1024);
 }
-END_TEST
 
 /* The guest does not notice a resize that is refused: not one of its requests fails, whatever it was
  * that could not be done. */
-START_TEST(test_resize_refused)
+TEST(resize_refused)
 {
 	const uint32_t last = DISK_BYTES / 512 - 1;
 	uint16_t head;
@@ -605,10 +589,9 @@ START_TEST(test_resize_refused)
 	ck_assert_uint_eq(*status_of(0, 0), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(device_config().capacity, DISK_BYTES / 512);
 }
-END_TEST
 
 /* A driver that resets gives nothing more, a resize or not. */
-START_TEST(test_resize_within_a_reset)
+TEST(resize_within_a_reset)
 {
 	int ret;
 
@@ -628,11 +611,10 @@ START_TEST(test_resize_within_a_reset)
 	drive(ALL);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
 }
-END_TEST
 
 /* Writes at the end while the disk gets smaller: they end before it does, or fail. At odd addresses
  * they are done one by one, so some are still to come. */
-START_TEST(test_shrink_under_load)
+TEST(shrink_under_load)
 {
 	config.cache = DISK_CACHE_NONE;
 	attach_file(DISK_BYTES);
@@ -665,10 +647,9 @@ START_TEST(test_shrink_under_load)
 	}
 	ck_assert_uint_eq(rig.nevents, 0);
 }
-END_TEST
 
 /* A request that hangs does not hold up the main loop. */
-START_TEST(test_shrink_with_hanging_io)
+TEST(shrink_with_hanging_io)
 {
 	uint16_t head;
 	int ret;
@@ -690,7 +671,6 @@ START_TEST(test_shrink_with_hanging_io)
 	assert_ok(ret);
 	ck_assert_uint_eq(fixture_size(config.path), DISK_BYTES / 2);
 }
-END_TEST
 
 static const uint8_t qcow2[] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, 3};
 
@@ -701,7 +681,7 @@ static void refused_as_qcow2(void)
 	devices_detach(&rig.vm);
 }
 
-START_TEST(test_refused_at_start)
+TEST(refused_at_start)
 {
 	int fd;
 
@@ -713,10 +693,9 @@ START_TEST(test_refused_at_start)
 	config.is_raw = true;
 	attach();
 }
-END_TEST
 
 /* A guest writes to its disk what it likes, and yet it is loaded again; nobody else is. */
-START_TEST(test_guest_writes_a_format)
+TEST(guest_writes_a_format)
 {
 	attach_file(DISK_BYTES);
 	memcpy(data(), qcow2, sizeof(qcow2));
@@ -729,34 +708,5 @@ START_TEST(test_guest_writes_a_format)
 	rig.vm.awaits_guest = false;
 	refused_as_qcow2();
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		test_flush_for_a_save,
-		test_survives,
-		test_io_errors,
-		test_error_without_words,
-		test_bounded_work,
-		test_reset_with_hanging_io,
-		test_kicks_are_wanted_again,
-		test_reload_keeps_the_cache_mode,
-		test_differences,
-		test_block_sizes,
-		test_device_of_another_size,
-		test_reset_after_a_failed_load,
-		test_hostile_state,
-		test_resize,
-		test_resize_refused,
-		test_resize_within_a_reset,
-		test_shrink_under_load,
-		test_shrink_with_hanging_io,
-		test_refused_at_start,
-		test_guest_writes_a_format,
-	};
-	const TTest *const twice[] = {test_pause_with_hanging_io, test_nothing_lost_or_doubled};
-
-	return blk_fixture_main("virtio-blk-host", tests, sizeof(tests) / sizeof(tests[0]), twice,
-				sizeof(twice) / sizeof(twice[0]));
-}
+UNIT_MAIN(setup, teardown)

@@ -3,6 +3,7 @@
 #include "devices/devices.h"
 #include "devices/virtio/virtio_console.h"
 #include "tests/rig/ram_lost.h"
+#include "tests/rig/unit.h"
 #include "tests/rig/virtio_driver.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -195,7 +196,7 @@ static void expect_text(int fd, const char *text)
 	ck_assert_mem_eq(data, text, strlen(text));
 }
 
-START_TEST(handshake)
+TEST(handshake)
 {
 	begin(CHARDEV_NONE);
 	ports_open();
@@ -230,9 +231,8 @@ START_TEST(handshake)
 	ck_assert_uint_eq(rig.nevents, 5);
 	end();
 }
-END_TEST
 
-START_TEST(both_ways)
+TEST(both_ways)
 {
 	uint8_t *data;
 	int fd;
@@ -273,9 +273,8 @@ START_TEST(both_ways)
 	close(fd);
 	end();
 }
-END_TEST
 
-START_TEST(client_gone)
+TEST(client_gone)
 {
 	static uint8_t data[1 << 20];
 	int fd;
@@ -299,10 +298,9 @@ START_TEST(client_gone)
 	close(fd);
 	end();
 }
-END_TEST
 
 /* Guest RAM that is not there is no fault of the client's. */
-START_TEST(ram_lost)
+TEST(ram_lost)
 {
 	int fd;
 
@@ -318,10 +316,9 @@ START_TEST(ram_lost)
 	close(fd);
 	end();
 }
-END_TEST
 
 /* A long write is cut by a load, and the client that comes back gets each byte once. */
-START_TEST(load_in_a_long_write)
+TEST(load_in_a_long_write)
 {
 	const uint32_t bytes = 3 << 20;
 	uint8_t *back = malloc(bytes), *data;
@@ -371,10 +368,9 @@ START_TEST(load_in_a_long_write)
 	free(back);
 	end();
 }
-END_TEST
 
 /* Stopped and continued, nobody hears of anything. */
-START_TEST(pause_and_resume)
+TEST(pause_and_resume)
 {
 	struct error err;
 	uint8_t *data;
@@ -399,10 +395,9 @@ START_TEST(pause_and_resume)
 	close(fd);
 	end();
 }
-END_TEST
 
 /* However much a driver sends, what waits for it is a few bits. */
-START_TEST(control_storm)
+TEST(control_storm)
 {
 	int fd;
 
@@ -432,9 +427,8 @@ START_TEST(control_storm)
 	ck_assert_int_eq(got(CONTROL_RX), -1); /* that client was never told of */
 	end();
 }
-END_TEST
 
-START_TEST(malformed_messages)
+TEST(malformed_messages)
 {
 	begin(CHARDEV_NONE);
 	ports_open();
@@ -455,9 +449,8 @@ START_TEST(malformed_messages)
 	ck_assert_uint_eq(state()->ready[AGENT_PORT], 0);
 	end();
 }
-END_TEST
 
-START_TEST(malformed_buffers)
+TEST(malformed_buffers)
 {
 	static const struct {
 		uint32_t queue, bytes;
@@ -488,9 +481,8 @@ START_TEST(malformed_buffers)
 	close(fd);
 	end();
 }
-END_TEST
 
-START_TEST(without_multiport)
+TEST(without_multiport)
 {
 	uint8_t *data;
 	int fd;
@@ -516,10 +508,9 @@ START_TEST(without_multiport)
 	close(fd);
 	end();
 }
-END_TEST
 
 /* Linux spins until its console has taken a line. */
-START_TEST(console_stalls_nobody)
+TEST(console_stalls_nobody)
 {
 	static uint8_t data[1 << 20];
 	int fd;
@@ -538,10 +529,9 @@ START_TEST(console_stalls_nobody)
 	close(fd);
 	end();
 }
-END_TEST
 
 /* No call sends more than a little; the rest follows from the main loop. */
-START_TEST(console_to_a_file)
+TEST(console_to_a_file)
 {
 	uint8_t *back = malloc(1 << 20), *data;
 	FILE *file;
@@ -566,9 +556,8 @@ START_TEST(console_to_a_file)
 	free(back);
 	end();
 }
-END_TEST
 
-START_TEST(emergency_write)
+TEST(emergency_write)
 {
 	char text[8] = "";
 	FILE *file;
@@ -582,9 +571,8 @@ START_TEST(emergency_write)
 	ck_assert_str_eq(text, "dead");
 	end();
 }
-END_TEST
 
-START_TEST(reset_by_the_driver)
+TEST(reset_by_the_driver)
 {
 	int fd;
 
@@ -605,7 +593,6 @@ START_TEST(reset_by_the_driver)
 	close(fd);
 	end();
 }
-END_TEST
 
 /* As if there was no option for the port; returns what brings it back. */
 static const struct console_row *set_row(uint32_t id, const struct console_row *row)
@@ -617,7 +604,7 @@ static const struct console_row *set_row(uint32_t id, const struct console_row *
 	return before;
 }
 
-START_TEST(query)
+TEST(query)
 {
 	const struct console_row *row;
 	struct chardev_info info;
@@ -642,9 +629,8 @@ START_TEST(query)
 	set_row(CONSOLE_PORT, row);
 	end();
 }
-END_TEST
 
-START_TEST(other_ports_than_saved)
+TEST(other_ports_than_saved)
 {
 	const struct console_row *row;
 	struct console_state saved;
@@ -664,7 +650,6 @@ START_TEST(other_ports_than_saved)
 	set_row(AGENT_PORT, row);
 	end();
 }
-END_TEST
 
 #define HOSTILE(member, value)                                                       \
 	do {                                                                         \
@@ -672,7 +657,7 @@ END_TEST
 		s_.member = value;                                                   \
 		ck_assert_msg(state_check(drv.dev->ops->state, &s_, NULL), #member); \
 	} while (0)
-START_TEST(hostile_states)
+TEST(hostile_states)
 {
 	begin(CHARDEV_NONE);
 	ports_open();
@@ -704,9 +689,5 @@ START_TEST(hostile_states)
 	HOSTILE(tell[1], CONSOLE_TELL_NAME);
 	end();
 }
-END_TEST
 
-RIG_MAIN("console", handshake, both_ways, client_gone, ram_lost, load_in_a_long_write,
-	 pause_and_resume, control_storm, malformed_messages, malformed_buffers, without_multiport,
-	 console_stalls_nobody, console_to_a_file, emergency_write, reset_by_the_driver, query,
-	 other_ports_than_saved, hostile_states)
+UNIT_MAIN(rig_open, rig_close)

@@ -2,6 +2,7 @@
 /* The network card with a stream socket behind it: packets, announcements, link. */
 #include "tests/rig/net_fixture.h"
 #include "tests/rig/ram_lost.h"
+#include "tests/rig/unit.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/virtio_ring.h>
@@ -132,7 +133,7 @@ static const struct virtio_net_hdr_v1 *rx_header(uint32_t i)
 	return driver_ram(buffer_gpa(i));
 }
 
-START_TEST(shows_itself)
+TEST(shows_itself)
 {
 	const uint64_t offloads = NET_FEATURE(CSUM) | NET_FEATURE(GUEST_CSUM) |
 				  NET_FEATURE(HOST_TSO4) | NET_FEATURE(GUEST_TSO4) |
@@ -153,9 +154,8 @@ START_TEST(shows_itself)
 	ck_assert_str_eq(net_id(drv.dev), "net0");
 	tear_down();
 }
-END_TEST
 
-START_TEST(sends)
+TEST(sends)
 {
 	const struct virtio_net_hdr_v1 header = {0};
 
@@ -171,9 +171,8 @@ START_TEST(sends)
 	}
 	tear_down();
 }
-END_TEST
 
-START_TEST(drops_bad_lengths)
+TEST(drops_bad_lengths)
 {
 	const struct driver_buffer tiny = {buffer_gpa(0), HEADER + 13};
 	const struct driver_buffer huge[] = {{buffer_gpa(0), 65536}, {buffer_gpa(1), 4096}};
@@ -193,9 +192,8 @@ START_TEST(drops_bad_lengths)
 	ck_assert_uint_eq(peer_frame(), 60);
 	tear_down();
 }
-END_TEST
 
-START_TEST(receives_merged)
+TEST(receives_merged)
 {
 	const uint32_t bytes = 4000;
 	uint32_t at = 0;
@@ -224,9 +222,8 @@ START_TEST(receives_merged)
 	ck_assert_mem_eq((uint8_t *)driver_ram(buffer_gpa(3)) + HEADER, frame, 60);
 	tear_down();
 }
-END_TEST
 
-START_TEST(receives_unmerged)
+TEST(receives_unmerged)
 {
 	set_up(EVERY & ~NET_FEATURE(MRG_RXBUF));
 	for (uint32_t i = 0; i < 4; i++)
@@ -242,10 +239,9 @@ START_TEST(receives_unmerged)
 	ck_assert_mem_eq((uint8_t *)driver_ram(buffer_gpa(1)) + HEADER, frame, 1514);
 	tear_down();
 }
-END_TEST
 
 /* A packet that is longer than the buffers of the moment waits for more of them. */
-START_TEST(waits_for_buffers)
+TEST(waits_for_buffers)
 {
 	set_up(EVERY);
 	fill_frame(frame, 5000, MAC_TEXT, 5);
@@ -268,10 +264,9 @@ START_TEST(waits_for_buffers)
 	ck_assert_mem_eq(driver_ram(buffer_gpa(3)), frame + 4000 - HEADER, 1000 + HEADER);
 	tear_down();
 }
-END_TEST
 
 /* Many small packets through a ring whose buffers go round. */
-START_TEST(receives_many)
+TEST(receives_many)
 {
 	set_up(EVERY);
 	for (uint32_t i = 0; i < 32; i++)
@@ -289,10 +284,9 @@ START_TEST(receives_many)
 	}
 	tear_down();
 }
-END_TEST
 
 /* A peer that does not read: frames wait in the ring, none is cut or lost. */
-START_TEST(waits_for_the_peer)
+TEST(waits_for_the_peer)
 {
 	const struct virtio_net_hdr_v1 header = {0};
 	uint32_t sent = 0, done = 0, bytes;
@@ -317,10 +311,9 @@ START_TEST(waits_for_the_peer)
 		driver_wait(&drv, TX);
 	tear_down();
 }
-END_TEST
 
 /* A frame that is half sent when the guest is stopped is sent to its end when it goes on. */
-START_TEST(stops_half_sent)
+TEST(stops_half_sent)
 {
 	const struct virtio_net_hdr_v1 header = {0};
 	struct error err = {""};
@@ -345,9 +338,8 @@ START_TEST(stops_half_sent)
 	}
 	tear_down();
 }
-END_TEST
 
-START_TEST(connects_again)
+TEST(connects_again)
 {
 	const struct virtio_net_hdr_v1 header = {0};
 
@@ -374,10 +366,9 @@ START_TEST(connects_again)
 	ck_assert_uint_eq(driver_wait(&drv, RX), 100 + HEADER);
 	tear_down();
 }
-END_TEST
 
 /* Of a frame that the peer cut short nothing reaches the guest, and nothing of it the next. */
-START_TEST(distrusts_the_peer)
+TEST(distrusts_the_peer)
 {
 	static const uint32_t bad[] = {0, NET_PACKET_BYTES, UINT32_MAX};
 
@@ -404,9 +395,8 @@ START_TEST(distrusts_the_peer)
 	ck_assert_mem_eq((uint8_t *)driver_ram(buffer_gpa(0)) + HEADER, frame, 200);
 	tear_down();
 }
-END_TEST
 
-START_TEST(tiny_frames_are_dropped)
+TEST(tiny_frames_are_dropped)
 {
 	set_up(EVERY);
 	offer_rx(0, 1526);
@@ -416,9 +406,8 @@ START_TEST(tiny_frames_are_dropped)
 	ck_assert_uint_eq(driver_wait(&drv, RX), 14 + HEADER);
 	tear_down();
 }
-END_TEST
 
-START_TEST(link_down)
+TEST(link_down)
 {
 	const struct virtio_net_hdr_v1 header = {0};
 
@@ -449,10 +438,9 @@ START_TEST(link_down)
 	ck_assert_uint_eq(driver_wait(&drv, RX), 60 + HEADER);
 	tear_down();
 }
-END_TEST
 
 /* A load that fails half-way leaves neither its link nor an announcement to the boot that follows. */
-START_TEST(load_that_fails)
+TEST(load_that_fails)
 {
 	struct error err;
 
@@ -468,7 +456,6 @@ START_TEST(load_that_fails)
 	ck_assert_uint_eq(net_of(drv.dev)->s.link_down, 0);
 	tear_down();
 }
-END_TEST
 
 static void check_rarp(void)
 {
@@ -482,7 +469,7 @@ static void check_rarp(void)
 }
 
 /* A save may come while kicks are off, which is in the guest's RAM: they are on again. */
-START_TEST(kicks_after_a_load)
+TEST(kicks_after_a_load)
 {
 	set_up(EVERY & ~(1ull << VIRTIO_RING_F_EVENT_IDX));
 	for (uint32_t queue = RX; queue <= TX; queue++) {
@@ -497,9 +484,8 @@ START_TEST(kicks_after_a_load)
 	}
 	tear_down();
 }
-END_TEST
 
-START_TEST(announces_itself)
+TEST(announces_itself)
 {
 	static const uint32_t gap_ms[] = {50, 150, 250, 350};
 
@@ -526,10 +512,9 @@ START_TEST(announces_itself)
 	ck_assert_uint_eq(driver_config(&drv, 6, 2), VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
 	tear_down();
 }
-END_TEST
 
 /* A driver that cannot announce itself is not asked to; the network hears of it all the same. */
-START_TEST(announces_for_the_driver)
+TEST(announces_for_the_driver)
 {
 	set_up(EVERY & ~NET_FEATURE(GUEST_ANNOUNCE));
 	driver_isr(&drv);
@@ -541,11 +526,10 @@ START_TEST(announces_for_the_driver)
 	ck_assert_uint_eq(driver_config(&drv, 6, 2), VIRTIO_NET_S_LINK_UP);
 	tear_down();
 }
-END_TEST
 
 /* Once the driver has reset the card and reads a status of 0, what it gave to the card is its own again: virtio 1.2,
  * 2.4.1. A driver may free its rings then, and the guest use that memory for anything. */
-START_TEST(reset_leaves_memory_alone)
+TEST(reset_leaves_memory_alone)
 {
 	uint8_t *before = malloc(DRIVER_RAM_BYTES);
 
@@ -569,9 +553,8 @@ START_TEST(reset_leaves_memory_alone)
 	free(before);
 	tear_down();
 }
-END_TEST
 
-START_TEST(broken_ring)
+TEST(broken_ring)
 {
 	const struct driver_buffer read = {buffer_gpa(0), 100};
 	const struct virtio_net_hdr_v1 header = {0};
@@ -590,9 +573,8 @@ START_TEST(broken_ring)
 	ck_assert_uint_eq(driver_wait(&drv, RX), 60 + HEADER);
 	tear_down();
 }
-END_TEST
 
-START_TEST(compares)
+TEST(compares)
 {
 	struct net_state saved;
 	struct error err = {""};
@@ -615,10 +597,9 @@ START_TEST(compares)
 	ck_assert(*err.msg);
 	tear_down();
 }
-END_TEST
 
 /* Guest RAM that is not there is no fault of the connection's. */
-START_TEST(ram_lost)
+TEST(ram_lost)
 {
 	const struct virtio_net_hdr_v1 header = {0};
 
@@ -632,10 +613,5 @@ START_TEST(ram_lost)
 	ck_assert(!is_disconnected());
 	tear_down();
 }
-END_TEST
 
-RIG_MAIN("net", shows_itself, ram_lost, sends, drops_bad_lengths, receives_merged,
-	 receives_unmerged, waits_for_buffers, receives_many, waits_for_the_peer, stops_half_sent,
-	 connects_again, distrusts_the_peer, tiny_frames_are_dropped, link_down, load_that_fails,
-	 kicks_after_a_load, announces_itself, announces_for_the_driver, reset_leaves_memory_alone,
-	 broken_ring, compares)
+UNIT_MAIN(rig_open, rig_close)

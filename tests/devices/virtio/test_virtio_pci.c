@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Virtio over PCI: capabilities, registers, ioeventfds, interrupts. */
+#include "tests/rig/unit.h"
 #include "tests/rig/virtio_fixture.h"
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-START_TEST(identity)
+TEST(identity)
 {
 	uint32_t seen = 0, window[16] = {0};
 
@@ -35,9 +36,8 @@ START_TEST(identity)
 	ck_assert_uint_eq(window[VIRTIO_PCI_CAP_DEVICE_CFG], DEVICE);
 	ck_assert_uint_eq(window[VIRTIO_PCI_CAP_NOTIFY_CFG], NOTIFY);
 }
-END_TEST
 
-START_TEST(queue_setup)
+TEST(queue_setup)
 {
 	ck_assert_uint_eq(get(VIRTIO_PCI_COMMON_NUMQ, 2), QUEUES);
 	negotiate(VERSION_1);
@@ -65,9 +65,8 @@ START_TEST(queue_setup)
 	ck_assert_uint_eq(get(VIRTIO_PCI_COMMON_Q_SIZE, 2), 0);
 	ck_assert_uint_eq(status(), READY & ~VIRTIO_CONFIG_S_DRIVER_OK);
 }
-END_TEST
 
-START_TEST(ioeventfds_follow_the_bar)
+TEST(ioeventfds_follow_the_bar)
 {
 	ck_assert_uint_eq(assigned[0].gpa, 0);
 	go();
@@ -91,9 +90,8 @@ START_TEST(ioeventfds_follow_the_bar)
 	ck_assert_uint_eq(assigned[1].gpa, 0);
 	ck_assert_uint_gt(kicks_of(1), 0);
 }
-END_TEST
 
-START_TEST(intx)
+TEST(intx)
 {
 	uint32_t gsi = 16;
 
@@ -114,9 +112,8 @@ START_TEST(intx)
 	ck_assert_uint_eq(get(ISR, 1), 0);
 	ck_assert_uint_eq(rig.nmsis, 0);
 }
-END_TEST
 
-START_TEST(msix)
+TEST(msix)
 {
 	go();
 	use_msix();
@@ -136,9 +133,8 @@ START_TEST(msix)
 	rig_mmio_write(msix_entry(0) + 12, 4, 0);
 	ck_assert_uint_eq(last_msi(), 100);
 }
-END_TEST
 
-START_TEST(device_config)
+TEST(device_config)
 {
 	memcpy(fake.config, "\1\2\3\4\5\6\7\10", CONFIG);
 	ck_assert_uint_eq(get(DEVICE, 8), 0x0807060504030201);
@@ -157,10 +153,9 @@ START_TEST(device_config)
 	set(DEVICE + 0xfff, 1, 1);
 	ck_assert_uint_eq(fake.config_bytes, 0);
 }
-END_TEST
 
 /* Through config space, with no BAR mapped. */
-START_TEST(bar_by_config_space)
+TEST(bar_by_config_space)
 {
 	uint32_t cap = virtio()->cfg_cap;
 
@@ -191,7 +186,6 @@ START_TEST(bar_by_config_space)
 	}
 	ck_assert_uint_eq(fake.kicks, 2);
 }
-END_TEST
 
 static uint32_t seen_by(uint32_t fd)
 {
@@ -202,7 +196,7 @@ static uint32_t seen_by(uint32_t fd)
 	return rig.nmsis;
 }
 
-START_TEST(call_fds)
+TEST(call_fds)
 {
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
@@ -233,10 +227,9 @@ START_TEST(call_fds)
 	ck_assert_uint_eq(stray_routes(), 0);
 	close(fd);
 }
-END_TEST
 
 /* The main loop does what KVM has no memory for, until it has. */
-START_TEST(call_fds_without_routes)
+TEST(call_fds_without_routes)
 {
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
@@ -259,10 +252,9 @@ START_TEST(call_fds_without_routes)
 	set_status(0);
 	close(fd);
 }
-END_TEST
 
 /* Any width, any offset, any value: the device stays one that can be saved and set up again. */
-START_TEST(pokes)
+TEST(pokes)
 {
 	uint64_t random = 1;
 
@@ -287,20 +279,5 @@ START_TEST(pokes)
 	set_status(0);
 	go();
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {identity,
-				      queue_setup,
-				      ioeventfds_follow_the_bar,
-				      intx,
-				      msix,
-				      device_config,
-				      bar_by_config_space,
-				      call_fds,
-				      call_fds_without_routes,
-				      pokes};
-
-	return virtio_fixture_main("virtio-pci", tests, sizeof(tests) / sizeof(tests[0]));
-}
+UNIT_MAIN(virtio_fixture_open, virtio_fixture_close)

@@ -93,7 +93,7 @@ static void refuse(const char *word)
 	ck_assert_uint_eq(q.last_avail, before);
 }
 
-START_TEST(rings_are_in_ram)
+TEST(rings_are_in_ram)
 {
 	static const struct {
 		uint16_t size;
@@ -127,9 +127,8 @@ START_TEST(rings_are_in_ram)
 				     4 * MIB - 72, &err),
 			 0);
 }
-END_TEST
 
-START_TEST(chain_in_order)
+TEST(chain_in_order)
 {
 	char text[16] = "", back[16] = "";
 
@@ -162,9 +161,8 @@ START_TEST(chain_in_order)
 	ck_assert_uint_eq(chain.head, 5);
 	ck_assert_int_eq(virtq_pop(&q, &chain, MAX_IOV, &err), 0);
 }
-END_TEST
 
-START_TEST(buffer_across_regions)
+TEST(buffer_across_regions)
 {
 	put_desc(DESC, 0, 2 * MIB - 10, 30, VRING_DESC_F_WRITE, 0);
 	offer(0);
@@ -175,10 +173,9 @@ START_TEST(buffer_across_regions)
 	ck_assert_uint_eq(chain.write_bytes, 30);
 	ck_assert_ptr_eq(chain.iov[1].iov_base, ram_ptr(&ram, 2 * MIB, 1));
 }
-END_TEST
 
 /* Each is one bad descriptor, or two, as the queue's first chain. */
-START_TEST(bad_chains)
+TEST(bad_chains)
 {
 	const uint16_t next = VRING_DESC_F_NEXT, write = VRING_DESC_F_WRITE;
 	const struct {
@@ -211,9 +208,8 @@ START_TEST(bad_chains)
 	put16(AVAIL + 4, SIZE);
 	refuse("descriptor 8");
 }
-END_TEST
 
-START_TEST(bad_index)
+TEST(bad_index)
 {
 	put_desc(DESC, 0, DATA, 8, 0, 0);
 	put16(AVAIL + 2, SIZE + 1);
@@ -225,9 +221,8 @@ START_TEST(bad_index)
 		pop();
 	ck_assert_int_eq(virtq_pop(&q, &chain, MAX_IOV, &err), 0);
 }
-END_TEST
 
-START_TEST(chain_too_long)
+TEST(chain_too_long)
 {
 	for (uint16_t i = 0; i < SIZE; i++)
 		put_desc(DESC, i, DATA, 8, i < SIZE - 1 ? VRING_DESC_F_NEXT : 0, (uint16_t)(i + 1));
@@ -241,9 +236,8 @@ START_TEST(chain_too_long)
 	offer(0);
 	ck_assert_int_eq(virtq_pop(&q, &chain, 1, &err), -EINVAL);
 }
-END_TEST
 
-START_TEST(indirect)
+TEST(indirect)
 {
 	q.indirect = true;
 	put_desc(DESC, 0, DATA, 4, VRING_DESC_F_NEXT, 1);
@@ -272,9 +266,8 @@ START_TEST(indirect)
 	pop();
 	ck_assert_uint_eq(chain.nread, 12);
 }
-END_TEST
 
-START_TEST(bad_indirect)
+TEST(bad_indirect)
 {
 	const uint16_t table = VRING_DESC_F_INDIRECT, next = VRING_DESC_F_NEXT;
 	const struct {
@@ -309,9 +302,8 @@ START_TEST(bad_indirect)
 		put_desc(TABLE, i, DATA, 8, next, (uint16_t)((i + 1) % 64));
 	refuse("more than 16");
 }
-END_TEST
 
-START_TEST(around_the_indices)
+TEST(around_the_indices)
 {
 	q.last_avail = q.next_used = avail_idx = 65530;
 	put16(AVAIL + 2, avail_idx);
@@ -330,9 +322,8 @@ START_TEST(around_the_indices)
 		ck_assert_uint_eq(get(USED + 8 + 8ull * slot, 4), i);
 	}
 }
-END_TEST
 
-START_TEST(several_at_once)
+TEST(several_at_once)
 {
 	virtq_fill(&q, 0, 3, 100);
 	virtq_fill(&q, 1, 4, 200);
@@ -343,9 +334,8 @@ START_TEST(several_at_once)
 	ck_assert_uint_eq(get(USED + 12, 4), 4);
 	ck_assert_uint_eq(get(USED + 16, 4), 200);
 }
-END_TEST
 
-START_TEST(signals_by_flag)
+TEST(signals_by_flag)
 {
 	ck_assert(virtq_should_signal(&q)); /* after a start, in any case */
 	ck_assert(!virtq_should_signal(&q));
@@ -355,7 +345,6 @@ START_TEST(signals_by_flag)
 	virtq_push(&q, 0, 0);
 	ck_assert(!virtq_should_signal(&q));
 }
-END_TEST
 
 static void push(uint32_t n)
 {
@@ -363,7 +352,7 @@ static void push(uint32_t n)
 		virtq_push(&q, 0, 0);
 }
 
-START_TEST(signals_by_event)
+TEST(signals_by_event)
 {
 	static const struct {
 		uint16_t from, pushes, event;
@@ -394,9 +383,8 @@ START_TEST(signals_by_event)
 	put16(AVAIL + 4 + 2ull * SIZE, (uint16_t)(q.next_used - 1));
 	ck_assert(virtq_should_signal(&q));
 }
-END_TEST
 
-START_TEST(kicks_wanted)
+TEST(kicks_wanted)
 {
 	put_desc(DESC, 0, DATA, 1, 0, 0);
 	virtq_no_kicks(&q);
@@ -412,24 +400,5 @@ START_TEST(kicks_wanted)
 	virtq_no_kicks(&q);
 	ck_assert_uint_eq(get(USED, 2), 0);
 }
-END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		rings_are_in_ram, chain_in_order,  buffer_across_regions,
-		bad_chains,	  bad_index,	   chain_too_long,
-		indirect,	  bad_indirect,	   around_the_indices,
-		several_at_once,  signals_by_flag, signals_by_event,
-		kicks_wanted,
-	};
-	Suite *suite = suite_create("virtqueue");
-	TCase *tcase = tcase_create("virtqueue");
-
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 60);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tcase, tests[i]);
-	suite_add_tcase(suite, tcase);
-	return unit_run(suite);
-}
+UNIT_MAIN(setup, teardown)
