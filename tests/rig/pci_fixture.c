@@ -168,3 +168,19 @@ int pci_fixture_add_foreign(uint32_t i, struct error *err)
 	pci_put_cap(func, FOREIGN_CAP, PCI_CAP_ID_VNDR, 6, regs, 1);
 	return pci_add(func, &rig.vm, err);
 }
+
+void pci_fixture_refused(const struct pci_state *saved, const char *why)
+{
+	struct error err = {""};
+
+	ck_assert_int_ne(pci_compare(&pci_fake[1].func, saved, &err), 0);
+	ck_assert_msg(strstr(err.msg, why), "'%s' does not say '%s'", err.msg, why);
+}
+
+void pci_fixture_refused_byte(uint32_t offset, uint8_t value, const char *why)
+{
+	struct pci_state saved = pci_fake[1].state;
+
+	saved.config[offset] = value;
+	pci_fixture_refused(&saved, why);
+}

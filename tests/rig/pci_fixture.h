@@ -42,6 +42,9 @@ extern const struct device_ops pci_host_ops;
 /* fake[i] takes the next free slot. */
 int pci_fixture_add(uint32_t i, struct error *err) must_check;
 int pci_fixture_add_foreign(uint32_t i, struct error *err) must_check;
+/* pci_compare() refuses fake[1]: for this state, or for its own with one byte of config space changed. */
+void pci_fixture_refused(const struct pci_state *saved, const char *why);
+void pci_fixture_refused_byte(uint32_t offset, uint8_t value, const char *why);
 
 static inline uint64_t pci_fixture_ecam(uint32_t slot, uint32_t offset)
 {

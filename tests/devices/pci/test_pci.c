@@ -501,14 +501,6 @@ TEST(pending_at_load)
 	ck_assert(last_msi(1, 1));
 }
 
-static void refused(const struct pci_state *saved, const char *why)
-{
-	struct error err = {""};
-
-	ck_assert_int_ne(pci_compare(&pci_fake[1].func, saved, &err), 0);
-	ck_assert_msg(strstr(err.msg, why), "'%s' does not say '%s'", err.msg, why);
-}
-
 TEST(compare)
 {
 	struct pci_state s;
@@ -523,29 +515,20 @@ TEST(compare)
 	s.config[PCI_DEVICE_ID] = 0x42;
 	s.config[PCI_CLASS_DEVICE] = 0x80;
 	s.config[PCI_REVISION_ID] = 9;
-	refused(&s, "device ID: saved with 0x1042, here it is 0x1041");
-	refused(&s, "PCI revision: saved with 0x9, here it is 0x1");
-	refused(&s, "class code");
+	pci_fixture_refused(&s, "device ID: saved with 0x1042, here it is 0x1041");
+	pci_fixture_refused(&s, "PCI revision: saved with 0x9, here it is 0x1");
+	pci_fixture_refused(&s, "class code");
 	s = pci_fake[1].state;
 	s.bar_bits[FAKE_NARROW] = 20;
 	s.bar_bits[5] = 1;
-	refused(&s, "BAR 2: saved with 2^20 bytes, here it has 2^13");
-	refused(&s, "BAR 5");
-	s = pci_fake[1].state;
-	s.config[PCI_BASE_ADDRESS_0] = 0; /* 32-bit */
-	refused(&s, "PCI config space at 0x10");
-	s = pci_fake[1].state;
-	s.config[PCI_HEADER_TYPE] = 0x80;
-	refused(&s, "PCI config space at 0xe");
-	s = pci_fake[1].state;
-	s.config[msix_cap + 2] = 6;
-	refused(&s, "saved with 7 MSI-X vectors, here are 3");
-	s = pci_fake[1].state;
-	s.config[FAKE_CAP + 2] = 0;
-	refused(&s, "PCI config space at 0x42");
-	s = pci_fake[1].state;
-	s.config[msix_cap + 1] = 0x80; /* a capability that this build does not have */
-	refused(&s, "PCI config space at");
+	pci_fixture_refused(&s, "BAR 2: saved with 2^20 bytes, here it has 2^13");
+	pci_fixture_refused(&s, "BAR 5");
+	pci_fixture_refused_byte(PCI_BASE_ADDRESS_0, 0, "PCI config space at 0x10"); /* 32-bit */
+	pci_fixture_refused_byte(PCI_HEADER_TYPE, 0x80, "PCI config space at 0xe");
+	pci_fixture_refused_byte(msix_cap + 2, 6, "saved with 7 MSI-X vectors, here are 3");
+	pci_fixture_refused_byte(FAKE_CAP + 2, 0, "PCI config space at 0x42");
+	/* A capability that this build does not have. */
+	pci_fixture_refused_byte(msix_cap + 1, 0x80, "PCI config space at");
 	s = pci_fake[1].state;
 	s.slot = 32;
 	ck_assert_ptr_nonnull(pci_check(&s));

@@ -292,14 +292,6 @@ TEST(without_interrupts)
 
 /* --- checkpoints */
 
-static void refused(const struct pci_state *saved, const char *why)
-{
-	struct error err = {""};
-
-	ck_assert_int_ne(pci_compare(&ME->func, saved, &err), 0);
-	ck_assert_msg(strstr(err.msg, why), "'%s' does not say '%s'", err.msg, why);
-}
-
 TEST(compare)
 {
 	struct error err = {""};
@@ -310,31 +302,21 @@ TEST(compare)
 	s.config[FOREIGN_CAP + 2] = 0xa4; /* bits that this build does not have */
 	ck_assert_msg(!pci_compare(&ME->func, &s, &err), "%s", err.msg);
 	s.config[FOREIGN_CAP + 2] = 0xa5;
-	refused(&s, "PCI config space at 0x4a");
-	s = ME->state;
-	s.config[PCI_REVISION_ID]++;
-	refused(&s, "PCI revision: saved with 0x2, here it is 0x1");
-	s = ME->state;
-	s.config[FOREIGN_MSIX + 1] = 0; /* the list ends earlier */
-	refused(&s, "PCI config space at 0x81");
-	s = ME->state;
-	s.config[PCI_CAPABILITY_LIST] = FOREIGN_CAP;
-	refused(&s, "PCI config space at 0x34");
-	s = ME->state;
-	s.config[PCI_CAPABILITY_LIST] = 0;
-	refused(&s, "PCI config space at 0x34");
-	s = ME->state;
-	s.config[FOREIGN_MSIX + PCI_MSIX_FLAGS] ^= 1;
-	refused(&s, "saved with 299 MSI-X vectors, here are 300");
-	s = ME->state;
-	s.config[PCI_BASE_ADDRESS_0] = 0; /* memory */
-	refused(&s, "PCI config space at 0x10");
-	s = ME->state;
-	s.config[PCI_BASE_ADDRESS_1] = 0; /* not prefetchable */
-	refused(&s, "PCI config space at 0x14");
+	pci_fixture_refused(&s, "PCI config space at 0x4a");
+	pci_fixture_refused_byte(PCI_REVISION_ID, 2,
+				 "PCI revision: saved with 0x2, here it is 0x1");
+	/* The list ends earlier. */
+	pci_fixture_refused_byte(FOREIGN_MSIX + 1, 0, "PCI config space at 0x81");
+	pci_fixture_refused_byte(PCI_CAPABILITY_LIST, FOREIGN_CAP, "PCI config space at 0x34");
+	pci_fixture_refused_byte(PCI_CAPABILITY_LIST, 0, "PCI config space at 0x34");
+	pci_fixture_refused_byte(FOREIGN_MSIX + PCI_MSIX_FLAGS, (FOREIGN_VECTORS - 2) & 0xff,
+				 "saved with 299 MSI-X vectors, here are 300");
+	/* BARs for memory, and not prefetchable. */
+	pci_fixture_refused_byte(PCI_BASE_ADDRESS_0, 0, "PCI config space at 0x10");
+	pci_fixture_refused_byte(PCI_BASE_ADDRESS_1, 0, "PCI config space at 0x14");
 	s = ME->state;
 	s.bar_bits[FOREIGN_FEW_PORTS] = 3;
-	refused(&s, "BAR 5: saved with 2^3 bytes, here it has 2^2");
+	pci_fixture_refused(&s, "BAR 5: saved with 2^3 bytes, here it has 2^2");
 }
 
 TEST(round_trip)

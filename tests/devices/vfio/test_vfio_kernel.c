@@ -226,24 +226,26 @@ static const struct failure {
 	{1, IOMMU_IOAS_MAP, NULL, 2, EINVAL, "RAM of kind devdax at /dev/dax0.0 for DMA: Invalid"},
 };
 
-TEST_EACH(failure, failures)
+static void expect_failure(const char *address, const struct failure *f)
 {
-	const struct failure *f = &failures[_i];
-	int fd;
+	bool unknown = f->request == VFIO_GET_API_VERSION || f->request == VFIO_CHECK_EXTENSION;
 
-	take_way(f->way);
 	fake_vfio.fails = f->request;
 	fake_vfio.open_fails = f->open;
 	fake_vfio.nth = f->nth;
 	fake_vfio.fails_errno = f->code;
-	refused(A,
-		f->request == VFIO_GET_API_VERSION || f->request == VFIO_CHECK_EXTENSION
-			? -EOPNOTSUPP
-			: -f->code,
-		f->says);
-	nothing_is_left();
+	refused(address, unknown ? -EOPNOTSUPP : -f->code, f->says);
 	fake_vfio.fails = 0;
 	fake_vfio.open_fails = NULL;
+}
+
+TEST_EACH(failure, failures)
+{
+	int fd;
+
+	take_way(failures[_i].way);
+	expect_failure(A, &failures[_i]);
+	nothing_is_left();
 	fd = must_open(A);
 	expect_ram_is_mapped();
 	vfio_kernel_close(&vm, A, fd);
@@ -268,10 +270,7 @@ TEST_EACH(second_device_fails, second_failures)
 
 	take_way(f->way);
 	fd = must_open(A);
-	fake_vfio.fails = f->request;
-	fake_vfio.fails_errno = f->code;
-	refused(C, -f->code, f->says);
-	fake_vfio.fails = 0;
+	expect_failure(C, f);
 	ck_assert_uint_eq(fake_vfio.groups, !f->way);
 	ck_assert_uint_eq(fake_vfio.kvm_files, 1);
 	ck_assert_uint_eq(fake_vfio.function[2].open, 0);
