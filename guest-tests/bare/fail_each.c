@@ -351,11 +351,24 @@ static bool same_checkpoint(const struct look *before)
 	return bytes == before->checkpoint_bytes && !memcmp(now, before->checkpoint, bytes);
 }
 
-/* What a save that was not done has left. */
-static enum outcome judge_undone_save(const struct attempt *a, const struct look *before)
+/* Whichever of the two was not done: its error is one line, no descriptor is left, and the label says this. */
+static enum outcome judge_undone(const char *what, const struct attempt *a,
+				 const struct look *before, const char *label)
 {
 	if (a->answer == QMP_ERROR && (strlen(a->text) < 4 || strstr(a->text, "\\n")))
-		return wrong("save: its error is not one clear line: %s", a->text);
+		return wrong("%s: its error is not one clear line: %s", what, a->text);
+	if (memcmp(kept + given.ram_bytes, ram + given.ram_bytes, file_bytes - given.ram_bytes) &&
+	    !label_is(label))
+		return wrong("%s: it failed (%s), and the label does not say %s", what, a->text,
+			     label);
+	if (!status_is("internal-error") && (!await(as_before, (void *)before) || !pid))
+		return wrong("%s: it failed (%s), and %u descriptors are %u now", what, a->text,
+			     before->descriptors, descriptors());
+	return a->answer == QMP_ERROR ? UNDONE : UNANSWERED;
+}
+
+static enum outcome judge_undone_save(const struct attempt *a, const struct look *before)
+{
 	if (!status_is("running"))
 		return wrong("save: it failed (%s), and the run state is %s", a->text, qmp.line);
 	if (!guest_moves())
@@ -364,13 +377,7 @@ static enum outcome judge_undone_save(const struct attempt *a, const struct look
 	if ((is_left("") && !same_checkpoint(before)) || is_left(".new"))
 		return wrong("save: it failed (%s), and has changed the checkpoint's folder",
 			     a->text);
-	if (memcmp(kept + given.ram_bytes, ram + given.ram_bytes, file_bytes - given.ram_bytes) &&
-	    !label_is("running"))
-		return wrong("save: it failed (%s), and the label does not say running", a->text);
-	if (!await(as_before, (void *)before) || !pid)
-		return wrong("save: it failed (%s), and %u descriptors are %u now", a->text,
-			     before->descriptors, descriptors());
-	return a->answer == QMP_ERROR ? UNDONE : UNANSWERED;
+	return judge_undone("save", a, before, "running");
 }
 
 /* A fault that did not fail the save has left nothing out of the checkpoint. That it loads is seen next. */
@@ -402,55 +409,24 @@ static enum outcome judge_save(const struct attempt *a, const struct look *befor
 	return judge_undone_save(a, before);
 }
 
-static enum outcome try_save(const struct way *way, uint32_t nth, bool *struck)
-{
-	static struct look before;
-	char command[PATH_MAX + 200];
-	struct attempt a;
-	enum outcome outcome;
-
-	look(&before);
-	memcpy(kept, ram, file_bytes);
-	snprintf(command, sizeof(command),
-		 "{\"execute\": \"cprsave\", \"arguments\": {\"file\": \"%s\", \"mode\": \"%s\", "
-		 "\"ram-check\": \"full\", \"timeout-ms\": %d}}",
-		 given.file, given.mode, QMP_CLIENT_STALL_S * 1000);
-	a = attempt(command, way, nth);
-	*struck = a.struck;
-	outcome = judge_save(&a, &before);
-	if (a.struck)
-		printf("save %s %u %s: %s: %s %s\n", kind_name[way->kind], nth, page->what,
-		       strerror(way->error), outcome_name[outcome], a.text);
-	noutcomes[outcome] += a.struck;
-	return outcome;
-}
-
-/* What a load that was not done has left. The guest's RAM is compared byte by byte. */
+/* The guest's RAM is compared byte by byte. */
 static enum outcome judge_undone_load(const struct attempt *a, const struct look *before)
 {
-	bool broken;
+	enum outcome outcome;
 
-	if (a->answer == QMP_ERROR && (strlen(a->text) < 4 || strstr(a->text, "\\n")))
-		return wrong("load: its error is not one clear line: %s", a->text);
 	if (memcmp(kept, ram, given.ram_bytes))
 		return wrong("load: it failed (%s), and has changed RAM", a->text);
 	if (!same_checkpoint(before))
 		return wrong("load: it failed (%s), and has changed the checkpoint", a->text);
-	if (memcmp(kept + given.ram_bytes, ram + given.ram_bytes, file_bytes - given.ram_bytes) &&
-	    !label_is("saved"))
-		return wrong("load: it failed (%s), and the label does not say saved", a->text);
-	broken = status_is("internal-error");
-	if (!broken && !status_is("inmigrate"))
+	outcome = judge_undone("load", a, before, "saved");
+	if (outcome == WRONG || status_is("inmigrate"))
+		return outcome;
+	if (!status_is("internal-error"))
 		return wrong("load: it failed (%s), and the run state is %s", a->text, qmp.line);
-	if (!broken && (!await(as_before, (void *)before) || !pid))
-		return wrong("load: it failed (%s), and %u descriptors are %u now", a->text,
-			     before->descriptors, descriptors());
-	if (broken) {
-		printf("the next one in a new process: ");
-		end_vmm();
-		start_vmm(true);
-	}
-	return a->answer == QMP_ERROR ? UNDONE : UNANSWERED;
+	printf("the next one in a new process: ");
+	end_vmm();
+	start_vmm(true);
+	return outcome;
 }
 
 static enum outcome judge_load(const struct attempt *a, const struct look *before)
@@ -470,22 +446,34 @@ static enum outcome judge_load(const struct attempt *a, const struct look *befor
 	return judge_undone_load(a, before);
 }
 
-static enum outcome try_load(const struct way *way, uint32_t nth, bool *struck)
+enum what { SAVE, LOAD };
+
+static enum outcome try(enum what what, const struct way *way, uint32_t nth, bool *struck)
 {
 	static struct look before;
-	static char command[PATH_MAX + 200];
+	char command[PATH_MAX + 200];
 	struct attempt a;
 	enum outcome outcome;
 
 	look(&before);
-	snprintf(command, sizeof(command),
-		 "{\"execute\": \"cprload\", \"arguments\": {\"file\": \"%s\"}}", given.file);
+	if (what == SAVE) {
+		memcpy(kept, ram, file_bytes);
+		snprintf(command, sizeof(command),
+			 "{\"execute\": \"cprsave\", \"arguments\": {\"file\": \"%s\", \"mode\": "
+			 "\"%s\", \"ram-check\": \"full\", \"timeout-ms\": %d}}",
+			 given.file, given.mode, QMP_CLIENT_STALL_S * 1000);
+	} else {
+		snprintf(command, sizeof(command),
+			 "{\"execute\": \"cprload\", \"arguments\": {\"file\": \"%s\"}}",
+			 given.file);
+	}
 	a = attempt(command, way, nth);
 	*struck = a.struck;
-	outcome = judge_load(&a, &before);
+	outcome = what == SAVE ? judge_save(&a, &before) : judge_load(&a, &before);
 	if (a.struck)
-		printf("load %s %u %s: %s: %s %s\n", kind_name[way->kind], nth, page->what,
-		       strerror(way->error), outcome_name[outcome], a.text);
+		printf("%s %s %u %s: %s: %s %s\n", what == SAVE ? "save" : "load",
+		       kind_name[way->kind], nth, page->what, strerror(way->error),
+		       outcome_name[outcome], a.text);
 	noutcomes[outcome] += a.struck;
 	return outcome;
 }
@@ -512,14 +500,14 @@ static bool save(void)
 {
 	bool struck;
 
-	return try_save(&no_fault, 0, &struck) == DONE;
+	return try(SAVE, &no_fault, 0, &struck) == DONE;
 }
 static bool load(void)
 {
 	bool struck;
 
 	start_vmm(true);
-	return try_load(&no_fault, 0, &struck) == DONE;
+	return try(LOAD, &no_fault, 0, &struck) == DONE;
 }
 
 static uint32_t after(uint32_t nth)
@@ -533,7 +521,7 @@ static void fail_saves(const struct way *way)
 	bool struck = true;
 
 	for (uint32_t nth = 1; struck; nth = after(nth)) {
-		enum outcome outcome = try_save(way, nth, &struck);
+		enum outcome outcome = try(SAVE, way, nth, &struck);
 
 		if (outcome == WRONG || (outcome == DONE && struck && !load()))
 			boot_anew();
@@ -549,7 +537,7 @@ static void fail_loads(const struct way *way)
 
 	start_vmm(true);
 	for (uint32_t nth = 1; struck; nth = after(nth)) {
-		enum outcome outcome = try_load(way, nth, &struck);
+		enum outcome outcome = try(LOAD, way, nth, &struck);
 
 		if (outcome == WRONG)
 			boot_anew();
