@@ -307,12 +307,10 @@ static void reload(const struct device_ops *ops)
 	ck_assert_msg(!devices_pause(&rig.vm, clock_now_ns() + 10 * NS_PER_S, &err), "%s", err.msg);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct state_desc *desc = rig.vm.device[i]->ops->state;
-		const char *why;
 
 		saved[i] = copy[i] = malloc(desc->size);
 		memcpy(copy[i], device_state(rig.vm.device[i]), desc->size);
-		why = desc->check(copy[i]);
-		ck_assert_msg(!why, "%s: check() refuses what was saved: %s", desc->type, why);
+		ck_assert_msg(!state_check(desc, copy[i], &err), "saved, but refused: %s", err.msg);
 	}
 	detach();
 	memset(rig.line, 0, sizeof(rig.line));
