@@ -75,13 +75,14 @@ struct device {
 #define DEVICE_STRUCT(type) .bytes = sizeof(type), .state_offset = offsetof(type, s)
 
 /* The struct whose member ptr points to. */
-#define container_of(ptr, type, member)                                                       \
-	({                                                                                    \
-		char *member_ = (char *)(ptr);                                                \
-		_Static_assert(__builtin_types_compatible_p(__typeof__(*(ptr)),               \
-							    __typeof__(((type *)0)->member)), \
-			       "ptr is of another type than the member");                     \
-		(type *)(member_ - offsetof(type, member));                                   \
+#define container_of(ptr, type, member)                                                  \
+	({                                                                               \
+		char *member_ = (char *)(ptr);                                           \
+		type *whole_ = (type *)(member_ - offsetof(type, member));               \
+		_Static_assert(__builtin_types_compatible_p(__typeof__(*(ptr)),          \
+							    __typeof__(whole_->member)), \
+			       "ptr is of another type than the member");                \
+		whole_;                                                                  \
 	})
 
 static inline void *device_state(const struct device *dev)
