@@ -44,7 +44,7 @@ static const struct table *check_table(uint64_t gpa)
 
 	for (uint32_t i = 0; i < t->length; i++)
 		sum = (uint8_t)(sum + ((const uint8_t *)t)[i]);
-	CHECK(sum == 0, "ACPI table at %x has a wrong checksum", gpa);
+	CHECK(sum == 0, "ACPI table at %lx has a wrong checksum", gpa);
 	return t;
 }
 
@@ -55,7 +55,7 @@ static const struct table *find_table(uint64_t rsdp_gpa, const char *signature, 
 	const struct table *xsdt;
 	uint64_t gpa;
 
-	CHECK(!memcmp(rsdp, "RSD PTR ", 8), "no RSDP at %x", rsdp_gpa);
+	CHECK(!memcmp(rsdp, "RSD PTR ", 8), "no RSDP at %lx", rsdp_gpa);
 	memcpy(&gpa, rsdp + 24, 8);
 	if (rsdp[15] < 2 || !gpa)
 		return NULL;
@@ -152,6 +152,5 @@ void acpi_sleep(const struct acpi_facts *facts)
 	outw(port, control);
 	outw(port, control | PM1_SLP_EN);
 	spin(MOMENT * 1000);
-	guest_fail("still running after SLP_EN, PM1 status %x",
-		   (uint64_t)inw((uint16_t)facts->pm1a_event));
+	guest_fail("still running after SLP_EN, PM1 status %x", inw((uint16_t)facts->pm1a_event));
 }

@@ -24,7 +24,6 @@ const char guest_name[] = "agent";
 static struct virtio_dev dev;
 static struct acpi_facts acpi;
 static char (*control)[BUFFER_BYTES], (*input)[BUFFER_BYTES], *output;
-static char *control_of[VIRTQ_MAX_SIZE], *input_of[VIRTQ_MAX_SIZE];
 
 static void say(uint32_t id, uint16_t event)
 {
@@ -34,11 +33,9 @@ static void say(uint32_t id, uint16_t event)
 	virtq_send(&dev.queue[CONTROL_TX], &message, sizeof(message));
 }
 
-static void give(uint32_t queue, char **of, char *data)
+static void give(uint32_t queue, char *data)
 {
-	struct virtq_buffer buffer = {data, BUFFER_BYTES};
-
-	of[virtq_add(&dev.queue[queue], &buffer, 0, 1)] = data;
+	virtq_offer(&dev.queue[queue], data, BUFFER_BYTES);
 	virtq_kick(&dev.queue[queue]);
 }
 
@@ -56,26 +53,19 @@ static const char *behind(const char *text, const char *word)
 	return NULL;
 }
 
-static uint32_t append(uint32_t at, const char *text)
-{
-	while (*text)
-		output[at++] = *text++;
-	return at;
-}
-
 static void answer(const char *text)
 {
-	virtq_send(&dev.queue[AGENT_TX], output, append(0, text));
+	virtq_send(&dev.queue[AGENT_TX], output, print_to(output, "%s", text));
 }
 
 /* The number comes back as it was written. */
 static void synchronize(const char *id)
 {
-	uint32_t n = append(0, "\xff{\"return\": ");
+	uint64_t n = 0;
 
 	while (*id >= '0' && *id <= '9')
-		output[n++] = *id++;
-	virtq_send(&dev.queue[AGENT_TX], output, append(n, "}\n"));
+		n = n * 10 + (uint64_t)(*id++ - '0');
+	virtq_send(&dev.queue[AGENT_TX], output, print_to(output, "\xff{\"return\": %lu}\n", n));
 }
 
 static void serve(void);
@@ -142,16 +132,14 @@ static void take_byte(char c)
 
 static void take_input(void)
 {
+	char data[BUFFER_BYTES], *from;
 	uint32_t bytes;
-	uint16_t id;
 
-	while (virtq_get(&dev.queue[CONTROL_RX], &id, &bytes))
-		give(CONTROL_RX, control_of, control_of[id]);
-	while (virtq_get(&dev.queue[AGENT_RX], &id, &bytes)) {
-		char data[BUFFER_BYTES];
-
-		memcpy(data, input_of[id], bytes);
-		give(AGENT_RX, input_of, input_of[id]);
+	while ((from = virtq_get(&dev.queue[CONTROL_RX], &bytes)))
+		give(CONTROL_RX, from);
+	while ((from = virtq_get(&dev.queue[AGENT_RX], &bytes))) {
+		memcpy(data, from, bytes);
+		give(AGENT_RX, from);
 		for (uint32_t i = 0; i < bytes; i++)
 			take_byte(data[i]);
 	}
@@ -178,8 +166,8 @@ void guest_main(void)
 	input = virtio_alloc(sizeof(*input) * BUFFERS);
 	output = virtio_alloc(TEXT_BYTES);
 	for (uint16_t i = 0; i < BUFFERS; i++) {
-		give(CONTROL_RX, control_of, control[i]);
-		give(AGENT_RX, input_of, input[i]);
+		give(CONTROL_RX, control[i]);
+		give(AGENT_RX, input[i]);
 	}
 	say(0, DEVICE_READY);
 	say(1, PORT_READY);

@@ -42,14 +42,7 @@ struct slot {
 
 static struct virtio_dev dev;
 static struct slot *slot;
-static uint16_t slot_of[2][VIRTQ_MAX_SIZE]; /* by ID of the chain */
-static uint64_t seed = 1, stamp, answered[6];
-
-static uint32_t random_below(uint32_t n)
-{
-	seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)(seed >> 33) % n;
-}
+static uint64_t stamp, answered[6];
 
 static void write_stamps(struct slot *s)
 {
@@ -65,7 +58,7 @@ static void check_stamps(const struct slot *s)
 		const uint64_t *data = s->data + i * WORDS, want = s->written[s->first + i];
 
 		CHECK(data[0] == want && data[WORDS - 1] == want,
-		      "sector %u of slot %u has %x and %x, not %x", (uint64_t)s->first + i,
+		      "sector %u of slot %lu has %lx and %lx, not %lx", s->first + i,
 		      (uint64_t)(s - slot), data[0], data[WORDS - 1], want);
 	}
 }
@@ -80,8 +73,7 @@ static void send(struct slot *s, void *data, uint32_t bytes, bool is_in)
 		buffer[n++] = (struct virtq_buffer){data, bytes};
 	buffer[n++] = (struct virtq_buffer){&s->status, 1};
 	s->bytes = is_in && s->want == STATUS_OK ? bytes + 1 : 1;
-	slot_of[s->queue][virtq_add(q, buffer, is_in ? 1 : n - 1, is_in ? n - 1 : 1)] =
-		(uint16_t)(s - slot);
+	virtq_add(q, buffer, is_in ? 1 : n - 1, is_in ? n - 1 : 1, s);
 	virtq_kick(q);
 }
 
@@ -138,10 +130,10 @@ static void check(struct slot *s, uint32_t bytes)
 {
 	CHECK(s->busy, "a request was answered twice");
 	s->busy = false;
-	CHECK(s->status == s->want, "type %u: status %u, not %u", (uint64_t)s->header.type,
-	      (uint64_t)s->status, (uint64_t)s->want);
-	CHECK(bytes == s->bytes, "type %u: %u bytes written, not %u", (uint64_t)s->header.type,
-	      (uint64_t)bytes, (uint64_t)s->bytes);
+	CHECK(s->status == s->want, "type %u: status %u, not %u", s->header.type, s->status,
+	      s->want);
+	CHECK(bytes == s->bytes, "type %u: %u bytes written, not %u", s->header.type, bytes,
+	      s->bytes);
 	if (s->want != STATUS_OK)
 		answered[5]++;
 	else if (s->header.type == BLK_IN)
@@ -158,12 +150,12 @@ static void check(struct slot *s, uint32_t bytes)
 
 static void serve(uint16_t queue)
 {
+	struct slot *s;
 	uint32_t bytes;
-	uint16_t id;
 
-	while (virtq_get(&dev.queue[queue], &id, &bytes)) {
-		check(slot + slot_of[queue][id], bytes);
-		ask(slot + slot_of[queue][id]);
+	while ((s = virtq_get(&dev.queue[queue], &bytes))) {
+		check(s, bytes);
+		ask(s);
 	}
 }
 
@@ -183,16 +175,7 @@ static void rest(void)
 
 void guest_main(void)
 {
-	enum virtio_irq irq = *option_value("mode") == 'm' ? VIRTIO_MSIX : VIRTIO_INTX;
-	uint64_t wanted = (option("indirect") ? VIRTIO_INDIRECT : 0) |
-			  (option("event") ? VIRTIO_EVENT_IDX : 0) | FEATURE_FLUSH | FEATURE_MQ |
-			  FEATURE_WRITE_ZEROES;
-
-	irq_init();
-	pic_init(0x20, 0xff, 0xff);
-	CHECK(virtio_find(&dev, 2, 0), "there is no virtio-blk");
-	virtio_init(&dev, wanted, irq);
-	CHECK(dev.features == (wanted | VIRTIO_VERSION_1), "features are %x", dev.features);
+	virtio_open(&dev, 2, FEATURE_FLUSH | FEATURE_MQ | FEATURE_WRITE_ZEROES);
 	CHECK(*(volatile uint32_t *)dev.config == END_SECTOR, "the disk has another size");
 	slot = virtio_alloc(sizeof(*slot) * SLOTS);
 	cli();
@@ -214,7 +197,8 @@ void guest_main(void)
 		next = sum + ROUNDS;
 		CHECK(!(dev.common->status & VIRTIO_NEEDS_RESET), "it needs a reset");
 		shared.counter++;
-		guest_ok("reads %u writes %u flushes %u zeroes %u ids %u refused %u", answered[0],
-			 answered[1], answered[2], answered[3], answered[4], answered[5]);
+		guest_ok("reads %lu writes %lu flushes %lu zeroes %lu ids %lu refused %lu",
+			 answered[0], answered[1], answered[2], answered[3], answered[4],
+			 answered[5]);
 	}
 }

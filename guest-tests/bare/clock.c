@@ -75,8 +75,7 @@ static uint64_t pm_ticks(void)
 	if (!acpi.pm_timer)
 		return 0;
 	now = inl((uint16_t)acpi.pm_timer) & mask;
-	CHECK(((now - last) & mask) <= mask / 2 || !last, "PM timer went from %x to %x",
-	      (uint64_t)last, (uint64_t)now);
+	CHECK(((now - last) & mask) <= mask / 2 || !last, "PM timer went from %x to %x", last, now);
 	ticks += last ? (now - last) & mask : 0;
 	last = now;
 	return ticks;
@@ -89,23 +88,24 @@ void guest_main(void)
 	irq_init();
 	acpi_parse(&acpi);
 	enable_kvmclock();
-	put("clock has pm timer at port %x\n", (uint64_t)acpi.pm_timer);
+	put("clock has pm timer at port %x\n", acpi.pm_timer);
 	last_ns = kvmclock_ns(&last_tsc);
 	for (;;) {
 		uint64_t ns, tsc, pm;
 
 		for (int i = 0; i < 50; i++) {
 			ns = kvmclock_ns(&tsc);
-			CHECK(tsc > last_tsc, "TSC went from %u to %u", last_tsc, tsc);
-			CHECK(ns >= last_ns, "kvmclock went from %u to %u", last_ns, ns);
+			CHECK(tsc > last_tsc, "TSC went from %lu to %lu", last_tsc, tsc);
+			CHECK(ns >= last_ns, "kvmclock went from %lu to %lu", last_ns, ns);
 			last_ns = ns;
 			last_tsc = tsc;
 			shared.counter++;
 		}
 		pm = pm_ticks();
-		CHECK(!acpi.pm_timer || pm >= last_pm, "PM timer went from %u to %u", last_pm, pm);
+		CHECK(!acpi.pm_timer || pm >= last_pm, "PM timer went from %lu to %lu", last_pm,
+		      pm);
 		last_pm = pm;
-		guest_ok("mono_ns %u tsc %u pm %u boot_s %u", ns, tsc, pm, (uint64_t)wall_page.sec);
+		guest_ok("mono_ns %lu tsc %lu pm %lu boot_s %u", ns, tsc, pm, wall_page.sec);
 		spin(MOMENT);
 	}
 }

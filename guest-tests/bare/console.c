@@ -32,7 +32,6 @@ static struct virtio_dev dev;
 static char (*control)[CONTROL_BYTES], (*input)[INPUT_BYTES],
 	(*chunk)[CHUNK_RECORDS * RECORD_BYTES];
 static char *line_out, *pong;
-static uint16_t control_of[VIRTQ_MAX_SIZE], input_of[VIRTQ_MAX_SIZE], chunk_of[VIRTQ_MAX_SIZE];
 static bool chunk_busy[CHUNKS + 1]; /* the last one is the pong */
 static bool agent_open, has_console;
 static uint64_t next_record, next_line = 1, pings, opens, closes;
@@ -45,11 +44,9 @@ static void say(uint32_t id, uint16_t event, uint16_t value)
 	virtq_send(&dev.queue[CONTROL_TX], &message, sizeof(message));
 }
 
-static void give(uint32_t queue, uint16_t *of, uint16_t i, void *data, uint32_t bytes)
+static void give(uint32_t queue, void *data, uint32_t bytes)
 {
-	struct virtq_buffer buffer = {data, bytes};
-
-	of[virtq_add(&dev.queue[queue], &buffer, 0, 1)] = i;
+	virtq_offer(&dev.queue[queue], data, bytes);
 	virtq_kick(&dev.queue[queue]);
 }
 
@@ -69,38 +66,36 @@ static void on_control(const char *data, uint32_t bytes)
 	static const char name[] = "org.qemu.guest_agent.0";
 	struct control message;
 
-	CHECK(bytes >= sizeof(message), "a message of %u bytes", (uint64_t)bytes);
+	CHECK(bytes >= sizeof(message), "a message of %u bytes", bytes);
 	memcpy(&message, data, sizeof(message));
-	CHECK(message.id < 2, "port %u", (uint64_t)message.id);
+	CHECK(message.id < 2, "port %u", message.id);
 	if (message.event == PORT_ADD) {
 		say(message.id, PORT_READY, 1);
 		if (message.id == 1)
 			say(1, PORT_OPEN, 1);
 	} else if (message.event == CONSOLE_PORT) {
-		CHECK(message.id == 0, "port %u is a console", (uint64_t)message.id);
+		CHECK(message.id == 0, "port %u is a console", message.id);
 		say(0, PORT_OPEN, 1);
 		has_console = true;
 	} else if (message.event == PORT_NAME) {
 		CHECK(message.id == 1 && bytes >= sizeof(message) + sizeof(name) - 1 &&
 			      !memcmp(data + sizeof(message), name, sizeof(name) - 1),
-		      "port %u has another name", (uint64_t)message.id);
+		      "port %u has another name", message.id);
 	} else if (message.event == PORT_OPEN) {
 		on_open(message.id, message.value);
 	} else {
-		guest_fail("message %u", (uint64_t)message.event);
+		guest_fail("message %u", message.event);
 	}
 }
 
 static void take_control(void)
 {
+	char *data;
 	uint32_t bytes;
-	uint16_t id;
 
-	while (virtq_get(&dev.queue[CONTROL_RX], &id, &bytes)) {
-		uint16_t i = control_of[id];
-
-		on_control(control[i], bytes);
-		give(CONTROL_RX, control_of, i, control[i], CONTROL_BYTES);
+	while ((data = virtq_get(&dev.queue[CONTROL_RX], &bytes))) {
+		on_control(data, bytes);
+		give(CONTROL_RX, data, CONTROL_BYTES);
 	}
 }
 
@@ -111,7 +106,7 @@ static void add_output(uint16_t i, char *data, uint32_t bytes, uint32_t pieces)
 	for (uint32_t n = 0; n < pieces; n++)
 		piece[n] = (struct virtq_buffer){data + n * (bytes / pieces), bytes / pieces};
 	chunk_busy[i] = true;
-	chunk_of[virtq_add(&dev.queue[AGENT_TX], piece, pieces, 0)] = i;
+	virtq_add(&dev.queue[AGENT_TX], piece, pieces, 0, &chunk_busy[i]);
 	virtq_kick(&dev.queue[AGENT_TX]);
 }
 
@@ -125,59 +120,43 @@ static void send_records(uint16_t i)
 	add_output(i, chunk[i], CHUNK_RECORDS * RECORD_BYTES, PIECES);
 }
 
-static uint32_t number(char *to, uint64_t n)
-{
-	uint32_t digits = 1, i;
-
-	for (uint64_t rest = n; rest > 9; rest /= 10)
-		digits++;
-	for (i = digits; i--; n /= 10)
-		to[i] = (char)('0' + n % 10);
-	return digits;
-}
-
 static void reclaim(void)
 {
+	bool *busy;
 	uint32_t bytes;
-	uint16_t id;
 
-	while (virtq_get(&dev.queue[AGENT_TX], &id, &bytes))
-		chunk_busy[chunk_of[id]] = false;
+	while ((busy = virtq_get(&dev.queue[AGENT_TX], &bytes)))
+		*busy = false;
 }
 
 static void on_line(const char *line)
 {
 	uint64_t n = 0;
-	uint32_t bytes;
 
 	CHECK(!memcmp(line, "ping ", 5), "'%s' came from the host", line);
 	for (line += 5; *line; line++)
 		n = n * 10 + (uint64_t)(*line - '0');
-	CHECK(n == pings || n == pings + 1, "ping %u came behind %u", n, pings);
+	CHECK(n == pings || n == pings + 1, "ping %lu came behind %lu", n, pings);
 	/* Sent again, over a new connection: its answer is on the way. */
 	if (n == pings)
 		return;
 	pings = n;
 	reclaim();
-	CHECK(!chunk_busy[CHUNKS], "pong %u was read, but its buffer is still the device's", n - 1);
-	memcpy(pong, "pong ", 5);
-	bytes = 5 + number(pong + 5, n);
-	pong[bytes++] = '\n';
-	add_output(CHUNKS, pong, bytes, 1);
+	CHECK(!chunk_busy[CHUNKS], "pong %lu was read, but its buffer is still the device's",
+	      n - 1);
+	add_output(CHUNKS, pong, print_to(pong, "pong %lu\n", n), 1);
 }
 
 static void take_input(void)
 {
 	static char line[32];
 	static uint32_t length;
+	char *data;
 	uint32_t bytes;
-	uint16_t id;
 
-	while (virtq_get(&dev.queue[AGENT_RX], &id, &bytes)) {
-		uint16_t i = input_of[id];
-
+	while ((data = virtq_get(&dev.queue[AGENT_RX], &bytes))) {
 		for (uint32_t at = 0; at < bytes; at++) {
-			char c = input[i][at];
+			char c = data[at];
 
 			CHECK(length < sizeof(line), "a line that is too long");
 			line[length++] = c == '\n' ? '\0' : c;
@@ -186,7 +165,7 @@ static void take_input(void)
 			on_line(line);
 			length = 0;
 		}
-		give(AGENT_RX, input_of, i, input[i], INPUT_BYTES);
+		give(AGENT_RX, data, INPUT_BYTES);
 	}
 }
 
@@ -212,9 +191,9 @@ static void setup(void)
 	line_out = virtio_alloc(64);
 	pong = virtio_alloc(64);
 	for (uint16_t i = 0; i < CONTROL_BUFFERS; i++)
-		give(CONTROL_RX, control_of, i, control[i], CONTROL_BYTES);
+		give(CONTROL_RX, control[i], CONTROL_BYTES);
 	for (uint16_t i = 0; i < INPUT_BUFFERS; i++)
-		give(AGENT_RX, input_of, i, input[i], INPUT_BYTES);
+		give(AGENT_RX, input[i], INPUT_BYTES);
 	say(0, DEVICE_READY, 1);
 	while (!has_console)
 		take_control();
@@ -222,32 +201,22 @@ static void setup(void)
 
 void guest_main(void)
 {
-	uint64_t wanted = MULTIPORT | VIRTIO_INDIRECT | VIRTIO_EVENT_IDX;
-
-	irq_init();
-	pic_init(0x20, 0xff, 0xff);
-	CHECK(inb(PVPANIC) == 3, "pvpanic reads %x", (uint64_t)inb(PVPANIC));
-	CHECK(virtio_find(&dev, 3, 0), "there is no virtio-console");
-	virtio_init(&dev, wanted, VIRTIO_MSIX);
-	CHECK((dev.features & wanted) == wanted, "features are %x", dev.features);
+	virtio_open(&dev, 3, MULTIPORT | VIRTIO_INDIRECT | VIRTIO_EVENT_IDX);
+	CHECK(inb(PVPANIC) == 3, "pvpanic reads %x", inb(PVPANIC));
 	setup();
 	for (;;) {
-		uint32_t bytes = 8;
-
 		for (uint64_t start = rdtsc(); rdtsc() - start < MOMENT;) {
 			take_control();
 			take_input();
 			keep_sending();
 		}
-		memcpy(line_out, "console ", 8);
-		bytes += number(line_out + 8, next_line++);
-		line_out[bytes++] = '\n';
-		virtq_send(&dev.queue[CONSOLE_TX], line_out, bytes);
+		virtq_send(&dev.queue[CONSOLE_TX], line_out,
+			   print_to(line_out, "console %lu\n", next_line++));
 		CHECK(!(dev.common->status & VIRTIO_NEEDS_RESET), "it needs a reset");
 		if (option("panic"))
 			outb(PVPANIC, 1);
 		shared.counter++;
-		guest_ok("records %u pings %u opens %u closes %u", next_record, pings, opens,
+		guest_ok("records %lu pings %lu opens %lu closes %lu", next_record, pings, opens,
 			 closes);
 	}
 }

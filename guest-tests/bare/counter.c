@@ -22,16 +22,14 @@ static void use_devices(void)
 	static struct virtio_dev dev[NDEVICES];
 
 	irq_init();
-	pic_init(0x20, 0xff, 0xff);
 	for (int i = 0; i < NDEVICES; i++) {
 		if (!virtio_find(&dev[i], table[i].id, 0))
 			continue;
 		virtio_init(&dev[i], VIRTIO_INDIRECT | VIRTIO_EVENT_IDX, VIRTIO_MSIX);
 		for (int j = 0; table[i].receives && j < NBUFFERS; j++)
-			virtq_add(&dev[i].queue[0],
-				  &(struct virtq_buffer){virtio_alloc(BYTES), BYTES}, 0, 1);
+			virtq_offer(&dev[i].queue[0], virtio_alloc(BYTES), BYTES);
 		virtq_kick(&dev[i].queue[0]);
-		put("device %u in use\n", (uint64_t)table[i].id);
+		put("device %u in use\n", table[i].id);
 	}
 }
 
@@ -44,7 +42,6 @@ static void on_tick(struct trap_frame *frame)
 static void start_ticks(void)
 {
 	irq_init();
-	pic_init(0x20, 0xff, 0xff);
 	trap_set(TICK_VECTOR, on_tick);
 	lapic_enable();
 	lapic_write(LAPIC_TIMER_DIVIDE, 3);
@@ -63,15 +60,15 @@ void guest_main(void)
 		use_devices();
 	if (calm)
 		start_ticks();
-	put("counter at gpa %x\n", (uint64_t)&shared.counter);
+	put("counter at gpa %lx\n", (uint64_t)&shared.counter);
 	for (;;) {
 		for (int i = 0; i < 2000; i++) {
-			CHECK(shared.counter == expected, "counter is %u, not %u", shared.counter,
+			CHECK(shared.counter == expected, "counter is %lu, not %lu", shared.counter,
 			      expected);
 			shared.counter = ++expected;
 		}
 		if (!quiet)
-			guest_ok("count %u", expected);
+			guest_ok("count %lu", expected);
 		if (calm)
 			wait_for_interrupt();
 	}

@@ -66,8 +66,8 @@ static void on_int3(struct trap_frame *frame)
 	(void)frame;
 	for (uint64_t i = 0; i < 16; i++)
 		CHECK(!memcmp(fpu_seen[i], fpu_pattern[i], width),
-		      "register %cmm%u lost its pattern", fpu_has_avx ? 'y' : 'x', i);
-	CHECK(fpu_mxcsr_seen == fpu_mxcsr, "mxcsr is %x", (uint64_t)fpu_mxcsr_seen);
+		      "register %cmm%lu lost its pattern", fpu_has_avx ? 'y' : 'x', i);
+	CHECK(fpu_mxcsr_seen == fpu_mxcsr, "mxcsr is %x", fpu_mxcsr_seen);
 	if (!have_first)
 		memcpy(first, fpu_x87, sizeof(first));
 	have_first = true;
@@ -76,7 +76,7 @@ static void on_int3(struct trap_frame *frame)
 		      sizeof(first) - X87_REGISTERS),
 	      "x87 registers changed");
 	shared.counter++;
-	guest_ok("avx %u", fpu_has_avx);
+	guest_ok("avx %lu", fpu_has_avx);
 }
 
 static void enable_fpu(void)

@@ -24,21 +24,11 @@ static const struct port_range poked[] = {
 	{0xfffc, 0xffff, 0x00, 0x00},
 };
 
-static uint64_t seed = 0x2545f4914f6cdd1d;
-
-static uint32_t random32(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (uint32_t)(seed >> 16);
-}
-
 static void poke_port(uint16_t port, const struct port_range *r)
 {
-	uint32_t value = (random32() & ~(r->clear * 0x01010101u)) | r->set * 0x01010101u;
+	uint32_t value = ((uint32_t)random64() & ~(r->clear * 0x01010101u)) | r->set * 0x01010101u;
 
-	switch (random32() % 6) {
+	switch (random_below(6)) {
 	case 0:
 		outb(port, (uint8_t)value);
 		break;
@@ -96,13 +86,13 @@ static void poke_memory(void)
 	for (size_t i = 0; i < sizeof(hole) / sizeof(*hole); i++) {
 		volatile uint64_t *p = (volatile uint64_t *)hole[i];
 
-		*p = random32();
+		*p = random64();
 		(void)*p;
-		*(volatile uint32_t *)p = random32();
+		*(volatile uint32_t *)p = (uint32_t)random64();
 		(void)*(volatile uint16_t *)p;
 		*(volatile uint8_t *)p = 1;
 		(void)*(volatile uint32_t *)(hole[i] + 0xffe); /* over the end of a page */
-		*(volatile uint64_t *)(hole[i] + 0xffc) = random32();
+		*(volatile uint64_t *)(hole[i] + 0xffc) = (uint32_t)random64();
 	}
 }
 
@@ -114,7 +104,7 @@ static uint64_t poke_msrs(void)
 
 	for (size_t i = 0; i < sizeof(index) / sizeof(*index); i++) {
 		known += rdmsr_safe(index[i], &value);
-		wrmsr_safe(index[i], random32());
+		wrmsr_safe(index[i], (uint32_t)random64());
 	}
 	return known;
 }
@@ -136,7 +126,6 @@ static void halt_for_ever(void)
 void guest_main(void)
 {
 	irq_init();
-	pic_init(0x20, 0xff, 0xff);
 	if (*option_value("way") == 'f')
 		fetch_hole();
 	if (*option_value("way") == 'h')
@@ -153,6 +142,6 @@ void guest_main(void)
 		restore_serial();
 		put("\n");
 		shared.counter++;
-		guest_ok("msrs known %u", known);
+		guest_ok("msrs known %lu", known);
 	}
 }

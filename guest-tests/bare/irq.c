@@ -25,7 +25,7 @@ void trap(struct trap_frame *frame)
 		frame->rip = fixup_rip;
 		frame->rax = 1;
 	} else {
-		guest_fail("trap %u error %x at %x", frame->vector, frame->error, frame->rip);
+		guest_fail("trap %lu error %lx at %lx", frame->vector, frame->error, frame->rip);
 	}
 }
 
@@ -70,6 +70,7 @@ void irq_init(void)
 	for (unsigned int vector = 0; vector < 256; vector++)
 		set_gate(vector, 0x8e);
 	load_idt();
+	pic_init(0x20, 0xff, 0xff);
 }
 
 bool wrmsr_safe(uint32_t msr, uint64_t value)

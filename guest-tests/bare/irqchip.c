@@ -63,36 +63,35 @@ static void check_pending(bool raised)
 	for (size_t i = 0; i < sizeof(lapic_pattern) / sizeof(*lapic_pattern); i++) {
 		const struct lapic_pattern *p = lapic_pattern + i;
 
-		CHECK(lapic_read(p->reg) == p->value, "LAPIC register %x is %x, not %x",
-		      (uint64_t)p->reg, (uint64_t)lapic_read(p->reg), (uint64_t)p->value);
+		CHECK(lapic_read(p->reg) == p->value, "LAPIC register %x is %x, not %x", p->reg,
+		      lapic_read(p->reg), p->value);
 	}
 	CHECK(lapic_read(LAPIC_TIMER_COUNT) < 0x12345678, "LAPIC timer stands still");
-	CHECK(inb(0x21) == 0xef && inb(0xa1) == 0xab, "PIC masks are %x %x", (uint64_t)inb(0x21),
-	      (uint64_t)inb(0xa1));
+	CHECK(inb(0x21) == 0xef && inb(0xa1) == 0xab, "PIC masks are %x %x", inb(0x21), inb(0xa1));
 	for (uint64_t pin = 0; pin < 24; pin++)
 		CHECK(pin == SERIAL_PIN || ioapic_entry((unsigned int)pin) == ioapic_pattern(pin),
-		      "IOAPIC entry %u is %x", pin, ioapic_entry((unsigned int)pin));
+		      "IOAPIC entry %lu is %lx", pin, ioapic_entry((unsigned int)pin));
 	if (!raised)
 		return;
-	CHECK(level == (IOAPIC_LEVEL | IOAPIC_REMOTE_IRR | VECTOR_LEVEL), "IOAPIC entry 4 is %x",
+	CHECK(level == (IOAPIC_LEVEL | IOAPIC_REMOTE_IRR | VECTOR_LEVEL), "IOAPIC entry 4 is %lx",
 	      level);
 	CHECK(lapic_read(LAPIC_ISR + 0x20) == in_service, "LAPIC ISR is %x",
-	      (uint64_t)lapic_read(LAPIC_ISR + 0x20));
+	      lapic_read(LAPIC_ISR + 0x20));
 	CHECK(lapic_read(LAPIC_IRR + 0x10) == 1u << (VECTOR_LOW & 31) &&
 		      lapic_read(LAPIC_IRR + 0x20) == 1u << (VECTOR_HIGH & 31) &&
 		      lapic_read(LAPIC_IRR + 0x30) == 1u << (VECTOR_LEVEL & 31),
-	      "LAPIC IRR is %x %x %x", (uint64_t)lapic_read(LAPIC_IRR + 0x10),
-	      (uint64_t)lapic_read(LAPIC_IRR + 0x20), (uint64_t)lapic_read(LAPIC_IRR + 0x30));
+	      "LAPIC IRR is %x %x %x", lapic_read(LAPIC_IRR + 0x10), lapic_read(LAPIC_IRR + 0x20),
+	      lapic_read(LAPIC_IRR + 0x30));
 	outb(0x20, 0x0a);
 	irr = inb(0x20);
 	outb(0x20, 0x0b);
 	isr = inb(0x20);
-	CHECK(irr == 0x10 && isr == 0, "PIC IRR is %x, ISR %x", (uint64_t)irr, (uint64_t)isr);
+	CHECK(irr == 0x10 && isr == 0, "PIC IRR is %x, ISR %x", irr, isr);
 }
 
 static void note(struct trap_frame *frame)
 {
-	CHECK(delivered < sizeof(order), "more interrupts than were raised, last %x",
+	CHECK(delivered < sizeof(order), "more interrupts than were raised, last %lx",
 	      frame->vector);
 	order[delivered++] = (uint8_t)frame->vector;
 }
@@ -120,11 +119,10 @@ static void check_order(void)
 	static const uint8_t expected[] = {VECTOR_PIC, VECTOR_LEVEL, VECTOR_HIGH, VECTOR_LOW};
 
 	CHECK(delivered == sizeof(expected), "%u interrupts delivered, not 4: %x %x %x %x %x",
-	      (uint64_t)delivered, (uint64_t)order[0], (uint64_t)order[1], (uint64_t)order[2],
-	      (uint64_t)order[3], (uint64_t)order[4]);
+	      delivered, order[0], order[1], order[2], order[3], order[4]);
 	for (uint64_t i = 0; i < sizeof(expected); i++)
-		CHECK(order[i] == expected[i], "interrupt %u was %x, not %x", i, (uint64_t)order[i],
-		      (uint64_t)expected[i]);
+		CHECK(order[i] == expected[i], "interrupt %lu was %x, not %x", i, order[i],
+		      expected[i]);
 }
 
 /* Interrupts on until that many have come, and a moment longer for those that should not. */
@@ -143,7 +141,7 @@ static void on_served(struct trap_frame *frame)
 	(void)frame;
 	in_service = lapic_read(LAPIC_ISR + 0x20);
 	CHECK(!in_service || in_service == 1u << (VECTOR_SERVED & 31), "LAPIC ISR is %x",
-	      (uint64_t)in_service);
+	      in_service);
 	lapic_write(LAPIC_ICR, SELF_IPI | VECTOR_LOW);
 	lapic_write(LAPIC_ICR, SELF_IPI | VECTOR_HIGH);
 	outb(COM1 + 1, IER_THRE);
@@ -155,7 +153,7 @@ static void on_served(struct trap_frame *frame)
 	check_pending(true);
 	take(in_service ? 3 : 4);
 	CHECK(delivered == 3 || !in_service, "%u interrupts delivered over the one in service",
-	      (uint64_t)delivered);
+	      delivered);
 	lapic_write(LAPIC_EOI, 0);
 }
 
@@ -179,6 +177,6 @@ void guest_main(void)
 		delivered = 0;
 		take(4);
 		check_order();
-		put("irqchip delivered %u in-service %x\n", round, (uint64_t)in_service);
+		put("irqchip delivered %lu in-service %x\n", round, in_service);
 	}
 }

@@ -178,7 +178,8 @@ save() { save_to_cpr_file "file=$checkpoint" "$@"; }
 launch_up() { launch "$@"; wait_qmp; }
 launch_deferred() { launch_up --incoming defer; }
 load() { launch_deferred; must cprload "file=$checkpoint"; }
-reload() { save; load; }
+# reload [ARGUMENT...] : of the save
+reload() { save "$@"; load; }
 boot() { launch_up "$@"; wait_ok 3; }
 # fails_to_start WORDS [OPTION...] : the process ends at once and its log says why
 fails_to_start() { launch "${@:2}"; exits 1; logged "$1"; }

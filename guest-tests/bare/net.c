@@ -3,7 +3,7 @@
  * Drives virtio-net with a peer that sends each frame back: several frames are on their way all the time, of all sizes,
  * the longer ones in merged buffers. What is lost while the other end of the wire changes is sent again, as any network
  * has it. Each echo has the bytes that were sent, frames for others come between them, and whenever the
- * card asks for an announcement it is acknowledged. "intx" and "event" on the command line.
+ * card asks for an announcement it is acknowledged. mode=intx and "event" on the command line.
  */
 #include "virtio.h"
 
@@ -38,7 +38,6 @@ struct slot {
 static struct virtio_dev dev;
 static struct slot *slot;
 static uint8_t (*rx)[RX_BYTES], *whole;
-static uint16_t rx_of[VIRTQ_MAX_SIZE], slot_of[VIRTQ_MAX_SIZE]; /* by ID of the chain */
 static uint8_t mac[6];
 static uint32_t next_number = 1;
 static uint64_t echoes, resent, announced;
@@ -48,29 +47,25 @@ static uint8_t pattern(uint32_t number, uint32_t i)
 	return (uint8_t)(number * 31 + i * 7 + i / 256);
 }
 
-static void offer(uint16_t i)
+static void offer(uint8_t *data)
 {
-	const struct virtq_buffer buffer = {rx[i], RX_BYTES};
-
-	memset(rx[i], 0xee, RX_BYTES);
-	rx_of[virtq_add(&dev.queue[RX], &buffer, 0, 1)] = i;
+	memset(data, 0xee, RX_BYTES);
+	virtq_offer(&dev.queue[RX], data, RX_BYTES);
 }
 
-static void send(uint16_t i)
+static void send(struct slot *s)
 {
-	struct slot *s = slot + i;
 	const struct virtq_buffer buffer[] = {{s->header, HEADER}, {s->frame, s->bytes}};
 
 	s->in_card = true;
 	s->sent_tsc = rdtsc();
-	slot_of[virtq_add(&dev.queue[TX], buffer, 2, 0)] = i;
+	virtq_add(&dev.queue[TX], buffer, 2, 0, s);
 	virtq_kick(&dev.queue[TX]);
 }
 
-static void send_new(uint16_t i)
+static void send_new(struct slot *s)
 {
 	static const uint8_t head[14] = {2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x88, 0xb5};
-	struct slot *s = slot + i;
 
 	s->number = next_number++;
 	s->bytes = 60 + s->number * 97 % (MAX_BYTES - 60);
@@ -80,7 +75,7 @@ static void send_new(uint16_t i)
 	memcpy(s->frame + 14, &s->number, sizeof(s->number));
 	for (uint32_t at = 18; at < s->bytes; at++)
 		s->frame[at] = pattern(s->number, at);
-	send(i);
+	send(s);
 }
 
 static uint8_t control(uint8_t class, uint8_t command)
@@ -92,10 +87,10 @@ static uint8_t control(uint8_t class, uint8_t command)
 	data[0] = class;
 	data[1] = command;
 	data[4] = 0x55;
-	virtq_add(&dev.queue[CTRL], buffer, 1, 1);
+	virtq_add(&dev.queue[CTRL], buffer, 1, 1, data);
 	virtq_kick(&dev.queue[CTRL]);
 	virtq_wait(&dev.queue[CTRL], &written);
-	CHECK(written == 1, "an answer of %u bytes", (uint64_t)written);
+	CHECK(written == 1, "an answer of %u bytes", written);
 	return data[4];
 }
 
@@ -109,37 +104,37 @@ static void check_echo(uint32_t bytes)
 	CHECK(whole[12] == 0x88 && whole[13] == 0xb5, "a frame of another type came");
 	memcpy(&number, whole + 14, sizeof(number));
 	for (uint32_t at = 18; at < bytes; at++)
-		CHECK(whole[at] == pattern(number, at), "byte %u of frame %u is wrong",
-		      (uint64_t)at, (uint64_t)number);
+		CHECK(whole[at] == pattern(number, at), "byte %u of frame %u is wrong", at, number);
 	while (s < slot + SLOTS && (!s->busy || s->number != number))
 		s++;
 	if (s == slot + SLOTS) {
-		CHECK(resent, "frame %u came back twice", (uint64_t)number);
+		CHECK(resent, "frame %u came back twice", number);
 		return;
 	}
-	CHECK(bytes == s->bytes, "%u bytes of %u came back", (uint64_t)bytes, (uint64_t)s->bytes);
+	CHECK(bytes == s->bytes, "%u bytes of %u came back", bytes, s->bytes);
 	s->busy = false;
 	echoes++;
 }
 
 /* Puts the packet together that begins in this buffer. */
-static void receive(uint16_t first, uint32_t bytes)
+static void receive(uint8_t *data, uint32_t bytes)
 {
-	uint16_t id = first, n;
+	uint16_t n;
 	uint32_t total = 0;
 
-	memcpy(&n, rx[rx_of[first]] + 10, sizeof(n));
-	CHECK(n && n <= RX_BUFFERS, "%u merged buffers", (uint64_t)n);
+	memcpy(&n, data + 10, sizeof(n));
+	CHECK(n && n <= RX_BUFFERS, "%u merged buffers", n);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t from = i ? 0 : HEADER;
 
-		CHECK(!i || virtq_get(&dev.queue[RX], &id, &bytes), "buffer %u of %u is missing",
-		      (uint64_t)i, (uint64_t)n);
+		if (i)
+			data = virtq_get(&dev.queue[RX], &bytes);
+		CHECK(data, "buffer %u of %u is missing", i, n);
 		CHECK(bytes <= RX_BYTES && total + bytes <= MAX_BYTES + HEADER, "%u bytes came",
-		      (uint64_t)bytes);
-		memcpy(whole + total, rx[rx_of[id]] + from, bytes - from);
+		      bytes);
+		memcpy(whole + total, data + from, bytes - from);
 		total += bytes - from;
-		offer(rx_of[id]);
+		offer(data);
 	}
 	virtq_kick(&dev.queue[RX]);
 	check_echo(total);
@@ -147,21 +142,22 @@ static void receive(uint16_t first, uint32_t bytes)
 
 static void look(void)
 {
+	struct slot *s;
+	uint8_t *data;
 	uint32_t bytes;
-	uint16_t id;
 
-	while (virtq_get(&dev.queue[TX], &id, &bytes))
-		slot[slot_of[id]].in_card = false;
-	while (virtq_get(&dev.queue[RX], &id, &bytes))
-		receive(id, bytes);
-	for (uint16_t i = 0; i < SLOTS; i++) {
-		if (slot[i].in_card)
+	while ((s = virtq_get(&dev.queue[TX], &bytes)))
+		s->in_card = false;
+	while ((data = virtq_get(&dev.queue[RX], &bytes)))
+		receive(data, bytes);
+	for (s = slot; s < slot + SLOTS; s++) {
+		if (s->in_card)
 			continue;
-		if (!slot[i].busy) {
-			send_new(i);
-		} else if (rdtsc() - slot[i].sent_tsc > PATIENCE) {
+		if (!s->busy) {
+			send_new(s);
+		} else if (rdtsc() - s->sent_tsc > PATIENCE) {
 			resent++;
-			send(i);
+			send(s);
 		}
 	}
 	if (dev.config[6] & ANNOUNCE) {
@@ -177,29 +173,23 @@ static void look(void)
 
 void guest_main(void)
 {
-	irq_init();
-	pic_init(0x20, 0xff, 0xff);
-	CHECK(virtio_find(&dev, 1, 0), "there is no virtio-net");
-	virtio_init(&dev, WANTED | (option("event") ? VIRTIO_EVENT_IDX : 0),
-		    option("intx") ? VIRTIO_INTX : VIRTIO_MSIX);
-	CHECK((dev.features & WANTED) == WANTED, "features are %x", dev.features);
+	virtio_open(&dev, 1, WANTED);
 	slot = virtio_alloc(sizeof(*slot) * SLOTS);
 	rx = virtio_alloc(sizeof(*rx) * RX_BUFFERS);
 	whole = virtio_alloc(MAX_BYTES + HEADER);
 	for (uint32_t i = 0; i < sizeof(mac); i++)
 		mac[i] = dev.config[i];
 	for (uint16_t i = 0; i < RX_BUFFERS; i++)
-		offer(i);
+		offer(rx[i]);
 	virtq_kick(&dev.queue[RX]);
 	for (;;) {
 		for (uint64_t end = echoes + ROUNDS; echoes < end;)
 			look();
-		CHECK(dev.irq == VIRTIO_INTX ? dev.intx : dev.queue[RX].irqs, "no interrupt came");
+		CHECK(virtio_irqs(&dev), "no interrupt came");
 		CHECK(!announced || dev.config_irqs, "announcements without an interrupt");
 		CHECK(!(dev.common->status & VIRTIO_NEEDS_RESET), "it needs a reset");
 		shared.counter++;
-		guest_ok("interrupts %u %u echoes %u resent %u announced %u",
-			 dev.irq == VIRTIO_INTX ? dev.intx : dev.queue[RX].irqs, dev.config_irqs,
-			 echoes, resent, announced);
+		guest_ok("interrupts %lu %lu echoes %lu resent %lu announced %lu",
+			 virtio_irqs(&dev), dev.config_irqs, echoes, resent, announced);
 	}
 }

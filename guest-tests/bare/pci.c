@@ -34,15 +34,6 @@ static struct func {
 } funcs[MAX_FUNCS];
 static unsigned int nfuncs;
 static uint64_t round;
-static uint64_t seed = 0x9e3779b97f4a7c15;
-
-static uint32_t random32(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (uint32_t)(seed >> 16);
-}
 
 static volatile void *ecam(uint32_t slot, uint32_t offset)
 {
@@ -69,7 +60,7 @@ static uint32_t find_cap(uint32_t slot, uint8_t id)
 			return at;
 		at = read32(slot, at) >> 8 & 0xff;
 	}
-	CHECK(!at, "slot %u: its capability list has no end", (uint64_t)slot);
+	CHECK(!at, "slot %u: its capability list has no end", slot);
 	return 0;
 }
 
@@ -87,16 +78,14 @@ static void size_bars(struct func *f)
 		if (f->bar[bar].is_64bit) {
 			high = read32(f->slot, at + 4);
 			write32(f->slot, at + 4, 0xffffffff);
-			CHECK(read32(f->slot, at + 4) == 0xffffffff, "BAR %u: half a BAR",
-			      (uint64_t)bar);
+			CHECK(read32(f->slot, at + 4) == 0xffffffff, "BAR %u: half a BAR", bar);
 			write32(f->slot, at + 4, high);
-			CHECK(read32(f->slot, at + 4) == high, "BAR %u: not as it was",
-			      (uint64_t)bar);
+			CHECK(read32(f->slot, at + 4) == high, "BAR %u: not as it was", bar);
 		}
-		CHECK(read32(f->slot, at) == was, "BAR %u: not as it was", (uint64_t)bar);
+		CHECK(read32(f->slot, at) == was, "BAR %u: not as it was", bar);
 		f->bar[bar].bytes = mask << 32 ? -mask : 0;
-		CHECK(!(f->bar[bar].bytes & (f->bar[bar].bytes - 1)), "slot %u BAR %u has %x bytes",
-		      (uint64_t)f->slot, (uint64_t)bar, f->bar[bar].bytes);
+		CHECK(!(f->bar[bar].bytes & (f->bar[bar].bytes - 1)),
+		      "slot %u BAR %u has %lx bytes", f->slot, bar, f->bar[bar].bytes);
 		bar += f->bar[bar].is_64bit;
 	}
 }
@@ -107,13 +96,13 @@ static void enumerate(void)
 		uint32_t id = read32(slot, 0);
 		struct func *f = &funcs[nfuncs];
 
-		CHECK(id == pci_read(slot, 0, 4), "slot %u: %x by ECAM, %x by ports",
-		      (uint64_t)slot, (uint64_t)id, (uint64_t)pci_read(slot, 0, 4));
+		CHECK(id == pci_read(slot, 0, 4), "slot %u: %x by ECAM, %x by ports", slot, id,
+		      pci_read(slot, 0, 4));
 		if (id == 0xffffffff)
 			continue;
 		CHECK(nfuncs++ < MAX_FUNCS, "more functions than expected");
 		*f = (struct func){.slot = slot, .id = id};
-		CHECK(!(read32(slot, COMMAND) & 7), "slot %u decodes at power-on", (uint64_t)slot);
+		CHECK(!(read32(slot, COMMAND) & 7), "slot %u decodes at power-on", slot);
 		f->class_revision = read32(slot, 8);
 		f->caps = read32(slot, CAP_LIST);
 		f->msix = find_cap(slot, CAP_MSIX);
@@ -146,8 +135,7 @@ static void compare(const struct func *f)
 			words |= (uint32_t) * (volatile uint16_t *)ecam(f->slot, offset + i)
 				 << (8 * i);
 		CHECK(want == pci_read(f->slot, offset, 4) && want == bytes && want == words,
-		      "slot %u offset %x: %x, %x, %x", (uint64_t)f->slot, (uint64_t)offset,
-		      (uint64_t)want, (uint64_t)bytes, (uint64_t)words);
+		      "slot %u offset %x: %x, %x, %x", f->slot, offset, want, bytes, words);
 	}
 }
 
@@ -183,35 +171,34 @@ static void find_again(const struct func *f)
 {
 	CHECK(read32(f->slot, 0) == f->id && read32(f->slot, 8) == f->class_revision &&
 		      read32(f->slot, CAP_LIST) == f->caps,
-	      "slot %u is another function now", (uint64_t)f->slot);
+	      "slot %u is another function now", f->slot);
 	CHECK((read32(f->slot, COMMAND) & 0xffff) == (COMMAND_INTX | COMMAND_MEMORY),
-	      "slot %u: command is %x", (uint64_t)f->slot, (uint64_t)read32(f->slot, COMMAND));
+	      "slot %u: command is %x", f->slot, read32(f->slot, COMMAND));
 	CHECK(pci_read(f->slot, IRQ_LINE, 1) == (mark(f) & 0xff), "slot %u: another interrupt line",
-	      (uint64_t)f->slot);
+	      f->slot);
 	for (uint32_t bar = 0; bar < BARS; bar++)
 		CHECK(!f->bar[bar].bytes ||
 			      (read32(f->slot, BAR0 + 4 * bar) & ~0xfu) == home(f, bar),
-		      "slot %u BAR %u is at %x", (uint64_t)f->slot, (uint64_t)bar,
-		      (uint64_t)read32(f->slot, BAR0 + 4 * bar));
+		      "slot %u BAR %u is at %x", f->slot, bar, read32(f->slot, BAR0 + 4 * bar));
 	if (f->msix) {
 		volatile uint32_t *entry = (volatile uint32_t *)home(f, f->msix_bar);
 
 		CHECK(entry[0] == 0xfee00000 && entry[2] == mark(f) && entry[3] == 1,
-		      "slot %u: its MSI-X table is %x %x %x", (uint64_t)f->slot, (uint64_t)entry[0],
-		      (uint64_t)entry[2], (uint64_t)entry[3]);
+		      "slot %u: its MSI-X table is %x %x %x", f->slot, entry[0], entry[2],
+		      entry[3]);
 	}
 }
 
 static void poke(uint32_t slot, uint32_t offset)
 {
 	volatile void *at = ecam(slot, offset);
-	uint32_t value = random32() | (random32() & 1 ? 0xffffffff : 0);
+	uint32_t value = (uint32_t)random64() | (random64() & 1 ? 0xffffffff : 0);
 	uint16_t port = (uint16_t)(DATA_PORT + offset % 4);
 
 	*(volatile uint8_t *)at = (uint8_t)value;
 	*(volatile uint16_t *)at = (uint16_t)value;
 	*(volatile uint32_t *)at = value;
-	*(volatile uint64_t *)at = (uint64_t)value << 32 | random32();
+	*(volatile uint64_t *)at = (uint64_t)value << 32 | (uint32_t)random64();
 	(void)*(volatile uint8_t *)at;
 	(void)*(volatile uint16_t *)at;
 	(void)*(volatile uint32_t *)at;
@@ -219,7 +206,7 @@ static void poke(uint32_t slot, uint32_t offset)
 	outl(ADDRESS_PORT, 0x80000000u | slot << 11 | (offset & 0xff));
 	outw(ADDRESS_PORT, (uint16_t)value);
 	outb(port, (uint8_t)value);
-	outw(port, (uint16_t)random32());
+	outw(port, (uint16_t)random64());
 	outl(port, value);
 	(void)inw(port);
 	(void)inl(port);
@@ -251,7 +238,6 @@ static void reader(void)
 void guest_main(void)
 {
 	irq_init();
-	pic_init(0x20, 0xff, 0xff);
 	enumerate();
 	for (unsigned int i = 0; i < nfuncs; i++)
 		leave(&funcs[i]);
@@ -262,7 +248,7 @@ void guest_main(void)
 		outl(ADDRESS_PORT, 0x8000f8fc ^ (uint32_t)(round & 0xff) << 2);
 		spin(MOMENT);
 		CHECK(inl(ADDRESS_PORT) == (0x8000f8fc ^ (uint32_t)(round & 0xff) << 2),
-		      "the config address is %x", (uint64_t)inl(ADDRESS_PORT));
+		      "the config address is %x", inl(ADDRESS_PORT));
 		for (unsigned int i = 0; i < nfuncs; i++) {
 			find_again(&funcs[i]);
 			compare(&funcs[i]);
@@ -274,6 +260,6 @@ void guest_main(void)
 		for (unsigned int i = 0; i < nfuncs; i++)
 			leave(&funcs[i]);
 		shared.counter++;
-		guest_ok("functions %u", (uint64_t)nfuncs);
+		guest_ok("functions %u", nfuncs);
 	}
 }

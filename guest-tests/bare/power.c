@@ -68,14 +68,13 @@ static void end_button(void)
 
 	CHECK(port, "ACPI has no PM1 event block");
 	CHECK(inw((uint16_t)acpi.pm1a_control) & PM1_SCI_EN, "the machine is not in ACPI mode");
-	pic_init(0x20, 0xff, 0xff);
 	lapic_enable();
 	trap_set(VECTOR_SCI, on_sci);
 	ioapic_set_entry(acpi.sci, IOAPIC_LEVEL | VECTOR_SCI);
 	outw((uint16_t)(port + 2), PM1_PWRBTN);
 	while (!pressed) {
 		CHECK(inw((uint16_t)(port + 2)) == PM1_PWRBTN, "PM1 enable is %x",
-		      (uint64_t)inw((uint16_t)(port + 2)));
+		      inw((uint16_t)(port + 2)));
 		guest_ok("waits for the power button");
 		sti();
 		spin(MOMENT);

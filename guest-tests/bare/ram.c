@@ -35,12 +35,12 @@ static uint64_t run_pass(uint64_t pass)
 			volatile uint64_t *word = word_of(gpa);
 
 			if (pass)
-				CHECK(*word == pattern(gpa, pass), "gpa %x holds %x, not %x",
+				CHECK(*word == pattern(gpa, pass), "gpa %lx holds %lx, not %lx",
 				      (uint64_t)word, *word, pattern(gpa, pass));
 			*word = pattern(gpa, pass + 1);
 			shared.counter++;
 			if (pages % PAGES_A_LINE == 0)
-				guest_ok("pass %u gpa %x", pass, gpa);
+				guest_ok("pass %lu gpa %lx", pass, gpa);
 		}
 	}
 	return pages;
@@ -56,12 +56,12 @@ void guest_main(void)
 	for (unsigned int i = 0; i < ranges; i++) {
 		if (range[i].gpa + range[i].size > end)
 			end = range[i].gpa + range[i].size;
-		put("ram from %x size %x\n", range[i].gpa, range[i].size);
+		put("ram from %lx size %lx\n", range[i].gpa, range[i].size);
 	}
 	irq_init();
 	rt_map_ram(end);
 	pages = run_pass(0);
-	put("ram has %u pages of patterns\n", pages);
+	put("ram has %lu pages of patterns\n", pages);
 	for (uint64_t pass = 1;; pass++)
 		CHECK(run_pass(pass) == pages, "the number of pages changed");
 }

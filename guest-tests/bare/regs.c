@@ -123,15 +123,14 @@ static void check_tables(void)
 	SEGMENT("fs", segment[2]);
 	SEGMENT("gs", segment[3]);
 	for (int i = 0; i < 4; i++)
-		CHECK(segment[i] == expected[i], "segment %u holds %x", (uint64_t)i,
-		      (uint64_t)segment[i]);
+		CHECK(segment[i] == expected[i], "segment %u holds %x", i, segment[i]);
 	__asm__ volatile("str %0; sldt %1" : "=r"(tr), "=r"(ldtr));
-	CHECK(tr == SEL_TSS && ldtr == SEL_LDT, "tr is %x, ldtr %x", (uint64_t)tr, (uint64_t)ldtr);
+	CHECK(tr == SEL_TSS && ldtr == SEL_LDT, "tr is %x, ldtr %x", tr, ldtr);
 	__asm__ volatile("sgdt %0" : "=m"(gdtr));
 	__asm__ volatile("sidt %0" : "=m"(idtr));
-	CHECK(gdtr.base == (uint64_t)gdt && gdtr.limit == gdt_end - gdt - 1, "gdtr is %x:%x",
-	      gdtr.base, (uint64_t)gdtr.limit);
-	CHECK(idtr.limit == 4095, "idtr has limit %x", (uint64_t)idtr.limit);
+	CHECK(gdtr.base == (uint64_t)gdt && gdtr.limit == gdt_end - gdt - 1, "gdtr is %lx:%x",
+	      gdtr.base, gdtr.limit);
+	CHECK(idtr.limit == 4095, "idtr has limit %x", idtr.limit);
 }
 
 static void set_control(void)
@@ -167,9 +166,9 @@ static void check_control(void)
 	READ("cr2", cr2);
 	READ("cr8", cr8);
 	for (uint64_t i = 0; i < 3; i++)
-		CHECK(seen[i] == control[i], "control register %u of 0, 3, 4 is %x, not %x", i,
+		CHECK(seen[i] == control[i], "control register %lu of 0, 3, 4 is %lx, not %lx", i,
 		      seen[i], control[i]);
-	CHECK(cr2 == 0xffffdeadbeef1238 && cr8 == 9, "cr2 is %x, cr8 %x", cr2, cr8);
+	CHECK(cr2 == 0xffffdeadbeef1238 && cr8 == 9, "cr2 is %lx, cr8 %lx", cr2, cr8);
 	READ("db0", seen[0]);
 	READ("db1", seen[1]);
 	READ("db2", seen[2]);
@@ -177,7 +176,7 @@ static void check_control(void)
 	READ("db6", seen[4]);
 	READ("db7", seen[5]);
 	for (uint64_t i = 0; i < 6; i++)
-		CHECK(seen[i] == debug[i], "debug register %u of 0-3, 6, 7 is %x, not %x", i,
+		CHECK(seen[i] == debug[i], "debug register %lu of 0-3, 6, 7 is %lx, not %lx", i,
 		      seen[i], debug[i]);
 }
 
@@ -199,7 +198,7 @@ static void set_msrs(void)
 			m->name = NULL;
 			continue;
 		}
-		CHECK(rdmsr(m->index) == m->value, "MSR %s reads %x after a write of %x", m->name,
+		CHECK(rdmsr(m->index) == m->value, "MSR %s reads %lx after a write of %lx", m->name,
 		      rdmsr(m->index), m->value);
 	}
 }
@@ -213,8 +212,8 @@ static uint64_t check_msrs(void)
 
 		if (!m->name)
 			continue;
-		CHECK(rdmsr(m->index) == m->value, "MSR %s is %x, not %x", m->name, rdmsr(m->index),
-		      m->value);
+		CHECK(rdmsr(m->index) == m->value, "MSR %s is %lx, not %lx", m->name,
+		      rdmsr(m->index), m->value);
 		checked++;
 	}
 	return checked;
@@ -235,11 +234,12 @@ void guest_main(void)
 		regs_hold();
 		shared.counter++;
 		for (uint64_t i = 0; i < 16; i++)
-			CHECK(regs_seen[i] == gpr[i], "general register %u is %x", i, regs_seen[i]);
-		CHECK((regs_flags & HELD_FLAGS) == HELD_FLAGS, "rflags is %x", regs_flags);
+			CHECK(regs_seen[i] == gpr[i], "general register %lu is %lx", i,
+			      regs_seen[i]);
+		CHECK((regs_flags & HELD_FLAGS) == HELD_FLAGS, "rflags is %lx", regs_flags);
 		check_tables();
 		check_control();
 		msrs = check_msrs();
-		guest_ok("round %u msrs %u", round, msrs);
+		guest_ok("round %lu msrs %lu", round, msrs);
 	}
 }

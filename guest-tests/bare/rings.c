@@ -22,15 +22,6 @@ static uint8_t *data;
 static struct virtq_desc *table;
 static uint8_t *canary;	     /* a page around which nothing is to be written */
 static uint64_t irqs_before; /* of config changes, when all was well */
-static uint64_t seed = 0x2545f4914f6cdd1d;
-
-static uint64_t random64(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
 
 static void start(void)
 {
@@ -42,7 +33,7 @@ static void start(void)
 static void check_canary(void)
 {
 	for (uint32_t i = 0; i < 4096; i++)
-		CHECK(canary[i] == CANARY, "byte %u of the canary was written", (uint64_t)i);
+		CHECK(canary[i] == CANARY, "byte %u of the canary was written", i);
 }
 
 static void serve_one(const char *after)
@@ -51,13 +42,13 @@ static void serve_one(const char *after)
 	uint32_t bytes, changed = 0;
 
 	memset(data, 0, DATA_BYTES);
-	virtq_add(&dev.queue[0], buffer, 0, 2);
+	virtq_add(&dev.queue[0], buffer, 0, 2, data);
 	virtq_kick(&dev.queue[0]);
 	virtq_wait(&dev.queue[0], &bytes);
 	for (uint32_t i = 0; i < DATA_BYTES; i++)
 		changed += data[i] != 0;
 	CHECK(bytes == 128 && changed > 64 && changed <= 128, "after %s: %u bytes came, %u said",
-	      after, (uint64_t)changed, (uint64_t)bytes);
+	      after, changed, bytes);
 	check_canary();
 }
 
@@ -163,8 +154,8 @@ static void break_rings(void)
 		c->queue_used[0] = (uint32_t)bad[i].used;
 		c->queue_used[1] = (uint32_t)(bad[i].used >> 32);
 		c->queue_enable = 1;
-		CHECK(c->status & VIRTIO_NEEDS_RESET && !c->queue_enable, "bad rings %u are taken",
-		      (uint64_t)i);
+		CHECK(c->status & VIRTIO_NEEDS_RESET && !c->queue_enable, "bad rings %lu are taken",
+		      i);
 		virtio_ready(&dev);
 		*dev.queue[0].notify = 0;
 		start();
@@ -204,9 +195,9 @@ static void poke_registers(void)
 				if (offset > 20 || offset + width <= 20)
 					poke(common + offset, width, i & 1);
 	for (uint32_t i = 0; i < 2000; i++) {
-		uint32_t offset = 0x1000 + (uint32_t)random64() % 0x3000;
+		uint32_t offset = 0x1000 + random_below(0x3000);
 
-		poke(common + (offset & ~7u), 1u << (random64() % 4), i & 1);
+		poke(common + (offset & ~7u), 1u << random_below(4), i & 1);
 	}
 	for (uint32_t i = 0; i < 256; i++) {
 		dev.common->status = (uint8_t)i;
@@ -246,7 +237,6 @@ static void move_bars(void)
 void guest_main(void)
 {
 	irq_init();
-	pic_init(0x20, 0xff, 0xff);
 	CHECK(virtio_find(&dev, 4, 0), "there is no virtio-rng");
 	canary = virtio_alloc(4096);
 	memset(canary, CANARY, 4096);

@@ -23,19 +23,9 @@ struct request {
 
 static struct virtio_dev dev;
 static struct request *request;
-static uint16_t request_of[VIRTQ_MAX_SIZE]; /* by ID of the chain */
-static uint64_t seed = 1;
 
-static uint32_t random_below(uint32_t n)
+static void ask(struct request *r)
 {
-	seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)(seed >> 33) % n;
-}
-
-static void ask(uint16_t i)
-{
-	struct request *r = request + i;
-
 	memset(r->data, GUARD, sizeof(r->data));
 	r->nbuffers = 1 + random_below(BUFFERS);
 	r->bytes = 0;
@@ -45,7 +35,7 @@ static void ask(uint16_t i)
 			(struct virtq_buffer){r->data[b], 64 + random_below(MAX_BYTES - 128)};
 		r->bytes += r->buffer[b].bytes;
 	}
-	request_of[virtq_add(&dev.queue[0], r->buffer, 0, r->nbuffers)] = i;
+	virtq_add(&dev.queue[0], r->buffer, 0, r->nbuffers, r);
 	virtq_kick(&dev.queue[0]);
 }
 
@@ -53,13 +43,13 @@ static void ask(uint16_t i)
 static void check(const struct request *r, uint32_t bytes)
 {
 	CHECK(r->busy, "a request was answered twice");
-	CHECK(bytes == r->bytes, "%u bytes of %u", (uint64_t)bytes, (uint64_t)r->bytes);
+	CHECK(bytes == r->bytes, "%u bytes of %u", bytes, r->bytes);
 	for (uint32_t b = 0; b < BUFFERS; b++) {
 		uint32_t n = b < r->nbuffers ? r->buffer[b].bytes : 0, changed = 0;
 
 		for (uint32_t i = 0; i < n; i++)
 			changed += r->data[b][i] != GUARD;
-		CHECK(changed >= n / 2, "%u bytes of %u came", (uint64_t)changed, (uint64_t)n);
+		CHECK(changed >= n / 2, "%u bytes of %u came", changed, n);
 		for (uint32_t i = n; i < MAX_BYTES; i++)
 			CHECK(r->data[b][i] == GUARD, "a byte behind the buffer was written");
 	}
@@ -67,33 +57,22 @@ static void check(const struct request *r, uint32_t bytes)
 
 void guest_main(void)
 {
-	const char *mode = option_value("mode");
-	enum virtio_irq irq = *mode == 'm' ? VIRTIO_MSIX : *mode == 'i' ? VIRTIO_INTX : VIRTIO_POLL;
-	uint64_t wanted = (option("indirect") ? VIRTIO_INDIRECT : 0) |
-			  (option("event") ? VIRTIO_EVENT_IDX : 0);
-	uint64_t irqs;
-
-	irq_init();
-	pic_init(0x20, 0xff, 0xff);
-	CHECK(virtio_find(&dev, 4, 0), "there is no virtio-rng");
-	virtio_init(&dev, wanted, irq);
-	CHECK((dev.features & wanted) == wanted, "features are %x", dev.features);
+	virtio_open(&dev, 4, 0);
 	request = virtio_alloc(sizeof(*request) * REQUESTS);
 	for (uint16_t i = 0; i < REQUESTS; i++)
-		ask(i);
+		ask(request + i);
 	for (;;) {
 		for (uint32_t i = 0; i < ROUNDS; i++) {
 			uint32_t bytes;
-			uint16_t which = request_of[virtq_wait(&dev.queue[0], &bytes)];
+			struct request *r = virtq_wait(&dev.queue[0], &bytes);
 
-			check(request + which, bytes);
-			request[which].busy = false;
-			ask(which);
+			check(r, bytes);
+			r->busy = false;
+			ask(r);
 		}
-		irqs = irq == VIRTIO_MSIX ? dev.queue[0].irqs : dev.intx;
-		CHECK(irq == VIRTIO_POLL || irqs, "no interrupt came");
+		CHECK(dev.irq == VIRTIO_POLL || virtio_irqs(&dev), "no interrupt came");
 		CHECK(!(dev.common->status & VIRTIO_NEEDS_RESET), "it needs a reset");
 		shared.counter++;
-		guest_ok("interrupts %u", irqs);
+		guest_ok("interrupts %lu", virtio_irqs(&dev));
 	}
 }

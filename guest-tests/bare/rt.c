@@ -77,12 +77,15 @@ static void put_number(uint64_t n, unsigned int base)
 
 static void put_list(const char *format, va_list list)
 {
+	bool is_long;
+
 	for (const char *p = format; *p; p++) {
 		if (*p != '%') {
 			put_char(*p);
 			continue;
 		}
-		switch (*++p) {
+		is_long = *++p == 'l';
+		switch (*(p += is_long)) {
 		case 's':
 			for (const char *s = va_arg(list, const char *); *s; s++)
 				put_char(*s);
@@ -91,10 +94,10 @@ static void put_list(const char *format, va_list list)
 			put_char((char)va_arg(list, int));
 			break;
 		case 'u':
-			put_number(va_arg(list, uint64_t), 10);
+			put_number(is_long ? va_arg(list, uint64_t) : va_arg(list, uint32_t), 10);
 			break;
 		case 'x':
-			put_number(va_arg(list, uint64_t), 16);
+			put_number(is_long ? va_arg(list, uint64_t) : va_arg(list, uint32_t), 16);
 			break;
 		default:
 			put_char('%');
@@ -111,11 +114,47 @@ void put(const char *format, ...)
 	va_end(list);
 }
 
+static char *print_end;
+
+static void print_char(char c)
+{
+	*print_end++ = c;
+}
+
+uint32_t print_to(char *to, const char *format, ...)
+{
+	void (*sink)(char c) = put_sink;
+	va_list list;
+
+	print_end = to;
+	put_sink = print_char;
+	va_start(list, format);
+	put_list(format, list);
+	va_end(list);
+	put_sink = sink;
+	return (uint32_t)(print_end - to);
+}
+
+uint64_t random64(void)
+{
+	static uint64_t seed = 0x2545f4914f6cdd1d;
+
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed;
+}
+
+uint32_t random_below(uint32_t n)
+{
+	return (uint32_t)(random64() >> 16) % n;
+}
+
 void guest_ok(const char *format, ...)
 {
 	va_list list;
 
-	put("%s %u ok", guest_name, ++ok_lines);
+	put("%s %lu ok", guest_name, ++ok_lines);
 	va_start(list, format);
 	if (*format)
 		put_char(' ');
@@ -220,7 +259,7 @@ void rt_map_ram(uint64_t end_gpa)
 	extern uint64_t pdpt[512];
 	static uint64_t pd[MAX_PD][512] __attribute__((aligned(4096)));
 
-	CHECK(end_gpa <= (MAX_PD + 4ull) << 30, "RAM ends at %x, more than is mapped", end_gpa);
+	CHECK(end_gpa <= (MAX_PD + 4ull) << 30, "RAM ends at %lx, more than is mapped", end_gpa);
 	for (uint64_t gib = 4; gib << 30 < end_gpa; gib++) {
 		for (uint64_t i = 0; i < 512; i++)
 			pd[gib - 4][i] = (gib << 30) + (i << 21) + 0x87;
@@ -232,7 +271,7 @@ void rt_start(const struct hvm_start_info *info);
 void rt_start(const struct hvm_start_info *info)
 {
 	put("BOOT %s\n", guest_name);
-	CHECK(info->magic == START_MAGIC, "hvm_start_info has magic %x", (uint64_t)info->magic);
+	CHECK(info->magic == START_MAGIC, "hvm_start_info has magic %x", info->magic);
 	start_info = info;
 	if (info->cmdline_gpa) {
 		const char *from = (const char *)info->cmdline_gpa;

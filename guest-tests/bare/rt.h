@@ -50,11 +50,12 @@ struct ram_range {
 extern const char guest_name[];
 void guest_main(void);
 
-/* rt.c: output, command line, RAM. The formats are %s, %c, %u (64 bit), %x (64 bit) and %%. */
-void put(const char *format, ...);
-extern void (*put_sink)(char c);	/* where put() sends its bytes; at first COM1, polled */
-void guest_ok(const char *format, ...); /* "NAME N ok" and the text, N counting up */
-void guest_fail(const char *format, ...) __attribute__((noreturn));
+/* rt.c: output, command line, RAM. The formats are %s, %c, %u, %x, %lu, %lx and %%. */
+void put(const char *format, ...) __attribute__((format(printf, 1, 2)));
+extern void (*put_sink)(char c); /* where put() sends its bytes; at first COM1, polled */
+/* "NAME N ok" and the text, N counting up */
+void guest_ok(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void guest_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 #define CHECK(condition, ...) ((condition) ? (void)0 : guest_fail(__VA_ARGS__))
 bool option(const char *word);
 const char *option_value(const char *key); /* "" if the command line has no key=value */
@@ -67,10 +68,14 @@ uint64_t rt_rsdp_gpa(void);
 void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
+/* Returns the bytes; there is no NUL after them. */
+uint32_t print_to(char *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
+uint64_t random64(void); /* the same numbers in each run */
+uint32_t random_below(uint32_t n);
 
 /* irq.c: vectors, PIC, IOAPIC, LAPIC, AP. */
 typedef void (*trap_fn)(struct trap_frame *frame);
-void irq_init(void);
+void irq_init(void); /* and both PICs masked */
 void trap_set(unsigned int vector, trap_fn fn);
 void trap_set_user(unsigned int vector, trap_fn fn); /* also by int from ring 3 */
 bool wrmsr_safe(uint32_t msr, uint64_t value);

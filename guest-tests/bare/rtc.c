@@ -43,7 +43,7 @@ static uint64_t number(uint8_t reg)
 
 static void put_two(uint64_t n)
 {
-	put("%u%u", n / 10, n % 10);
+	put("%lu%lu", n / 10, n % 10);
 }
 
 /* Read again until two readings agree: the clock may step between two registers. */
@@ -84,10 +84,8 @@ void guest_main(void)
 		put_time();
 		for (unsigned int i = 0; i < 4; i++)
 			CHECK(cmos(pattern[i].reg) == pattern[i].value, "register %x is %x, not %x",
-			      (uint64_t)pattern[i].reg, (uint64_t)cmos(pattern[i].reg),
-			      (uint64_t)pattern[i].value);
-		CHECK(cmos(REG_B) == reg_b, "register b is %x, not %x", (uint64_t)cmos(REG_B),
-		      (uint64_t)reg_b);
+			      pattern[i].reg, cmos(pattern[i].reg), pattern[i].value);
+		CHECK(cmos(REG_B) == reg_b, "register b is %x, not %x", cmos(REG_B), reg_b);
 		/* the index register is state too: what was selected stays so across a save in between */
 		outb(INDEX, RAM_BYTE);
 		spin(MOMENT * 5);

@@ -55,7 +55,7 @@ static void on_serial(struct trap_frame *frame)
 
 	(void)frame;
 	while (!((iir = inb(COM1 + 2)) & 1)) {
-		CHECK((iir & 0xc0) == 0xc0, "IIR is %x: the FIFO is off", (uint64_t)iir);
+		CHECK((iir & 0xc0) == 0xc0, "IIR is %x: the FIFO is off", iir);
 		switch (iir & 0xf) {
 		case 0x4:
 		case 0xc:
@@ -65,7 +65,7 @@ static void on_serial(struct trap_frame *frame)
 			transmit();
 			break;
 		default:
-			guest_fail("IIR is %x", (uint64_t)iir);
+			guest_fail("IIR is %x", iir);
 		}
 	}
 	interrupts++;
@@ -102,16 +102,15 @@ static void check_registers(void)
 {
 	uint8_t low, high;
 
-	CHECK(inb(COM1 + 1) == ier, "IER is %x, not %x", (uint64_t)inb(COM1 + 1), (uint64_t)ier);
+	CHECK(inb(COM1 + 1) == ier, "IER is %x, not %x", inb(COM1 + 1), ier);
 	CHECK(inb(COM1 + 3) == 0x1b && inb(COM1 + 4) == 0x0b && inb(COM1 + 7) == 0xa5,
-	      "LCR is %x, MCR %x, SCR %x", (uint64_t)inb(COM1 + 3), (uint64_t)inb(COM1 + 4),
-	      (uint64_t)inb(COM1 + 7));
+	      "LCR is %x, MCR %x, SCR %x", inb(COM1 + 3), inb(COM1 + 4), inb(COM1 + 7));
 	CHECK(!(inb(COM1 + 5) & LSR_OVERRUN), "the receive FIFO ran over");
 	outb(COM1 + 3, 0x9b);
 	low = inb(COM1);
 	high = inb(COM1 + 1);
 	outb(COM1 + 3, 0x1b);
-	CHECK(low == DIVISOR && high == 0, "divisor is %x %x", (uint64_t)low, (uint64_t)high);
+	CHECK(low == DIVISOR && high == 0, "divisor is %x %x", low, high);
 }
 
 /* Input waits in the FIFO across the save; afterwards the interrupt must bring it. */
@@ -127,7 +126,7 @@ static void hold_input(void)
 		}
 		CHECK(!told || inb(COM1 + 5) & LSR_DR, "the receive FIFO lost its bytes");
 		CHECK(!in_length, "input was read without an interrupt");
-		guest_ok("interrupts %u", interrupts);
+		guest_ok("interrupts %lu", interrupts);
 		spin(MOMENT);
 	}
 	ier = IER_RDA;
@@ -137,7 +136,6 @@ static void hold_input(void)
 void guest_main(void)
 {
 	irq_init();
-	pic_init(0x20, 0xff, 0xff);
 	trap_set(VECTOR, on_serial);
 	lapic_enable();
 	setup();
@@ -157,6 +155,6 @@ void guest_main(void)
 			line_ready = false;
 		}
 		shared.counter++;
-		guest_ok("interrupts %u", interrupts);
+		guest_ok("interrupts %lu", interrupts);
 	}
 }

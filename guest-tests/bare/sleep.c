@@ -71,12 +71,12 @@ static void check_power_on(void)
 	uint64_t efer = rdmsr(MSR_EFER), apic_base = rdmsr(0x1b);
 
 	CHECK(*(volatile uint16_t *)ACPI_WAKE_CS_GPA == ACPI_WAKE_GPA >> 4, "woken with CS %x",
-	      (uint64_t) * (volatile uint16_t *)ACPI_WAKE_CS_GPA);
-	CHECK(apic_base == 0xfee00900, "the APIC base is %x", apic_base);
-	CHECK(!(efer & 1), "EFER is %x: SCE is still on", efer);
+	      *(volatile uint16_t *)ACPI_WAKE_CS_GPA);
+	CHECK(apic_base == 0xfee00900, "the APIC base is %lx", apic_base);
+	CHECK(!(efer & 1), "EFER is %lx: SCE is still on", efer);
 	CHECK(lapic_read(LAPIC_LVT_TIMER) == LVT_MASKED, "the LAPIC's timer is %x",
-	      (uint64_t)lapic_read(LAPIC_LVT_TIMER));
-	CHECK(ioapic_entry(acpi.sci) & LVT_MASKED, "the IOAPIC's pin %u is %x", (uint64_t)acpi.sci,
+	      lapic_read(LAPIC_LVT_TIMER));
+	CHECK(ioapic_entry(acpi.sci) & LVT_MASKED, "the IOAPIC's pin %u is %lx", acpi.sci,
 	      ioapic_entry(acpi.sci));
 }
 
@@ -86,9 +86,9 @@ static void check_kept(void)
 
 	if (*option_value("wake"))
 		want = PM1_WAK | PM1_RTC;
-	CHECK((status & ~1u) == want, "PM1 status is %x, not %x", (uint64_t)status, (uint64_t)want);
+	CHECK((status & ~1u) == want, "PM1 status is %x, not %x", status, want);
 	CHECK(inw((uint16_t)(acpi.pm1a_event + 2)) == PM1_RTC, "PM1 enable is %x",
-	      (uint64_t)inw((uint16_t)(acpi.pm1a_event + 2)));
+	      inw((uint16_t)(acpi.pm1a_event + 2)));
 	for (unsigned int i = 0; i < 512; i++)
 		CHECK(pattern[i] == i * 0x9e3779b97f4a7c15ull + round, "RAM has changed");
 	CHECK(rdtsc() > asleep_tsc, "the TSC went back");

@@ -34,7 +34,7 @@ static void on_pong(struct trap_frame *frame)
 static void ap_main(void)
 {
 	CHECK(lapic_read(LAPIC_ID) >> 24 == AP_APIC_ID, "the AP's APIC id is %u",
-	      (uint64_t)lapic_read(LAPIC_ID) >> 24);
+	      lapic_read(LAPIC_ID) >> 24);
 	for (;;) {
 		uint64_t before = ap_count;
 
@@ -50,7 +50,7 @@ static void ap_main(void)
 static void wait_for(volatile uint64_t *value, uint64_t wanted, const char *what)
 {
 	for (int i = 0; *value < wanted; i++) {
-		CHECK(i < MOMENTS, "%s is %u, waited for %u", what, *value, wanted);
+		CHECK(i < MOMENTS, "%s is %lu, waited for %lu", what, *value, wanted);
 		spin(MOMENT / 10);
 	}
 }
@@ -76,7 +76,6 @@ static void start_ap(void)
 void guest_main(void)
 {
 	irq_init();
-	pic_init(0x20, 0xff, 0xff);
 	trap_set(VECTOR_PING, on_ping);
 	trap_set(VECTOR_PONG, on_pong);
 	lapic_enable();
@@ -88,11 +87,11 @@ void guest_main(void)
 		ap_may_sleep = round & 1;
 		lapic_ipi(AP_APIC_ID, VECTOR_PING);
 		wait_for(&pongs, round, "the number of answers");
-		CHECK(pings == round, "%u IPIs arrived, %u were sent", pings, round);
+		CHECK(pings == round, "%lu IPIs arrived, %lu were sent", pings, round);
 		if (!ap_may_sleep)
 			wait_for(&ap_count, before + 2, "the AP's counter");
 		shared.counter++;
-		guest_ok("ap count %u ipis %u", ap_count, pongs);
+		guest_ok("ap count %lu ipis %lu", ap_count, pongs);
 		spin(MOMENT);
 	}
 }

@@ -39,7 +39,6 @@ void guest_main(void)
 	if (mode == LVT_TSC_DEADLINE)
 		CHECK(cpuid(1, 0).ecx & 1u << 24, "CPUID offers no TSC deadline timer");
 	irq_init();
-	pic_init(0x20, 0xff, 0xff);
 	trap_set(VECTOR, on_tick);
 	lapic_enable();
 	lapic_write(LAPIC_TIMER_DIVIDE, 3);
@@ -48,10 +47,10 @@ void guest_main(void)
 	for (;;) {
 		wait_for_interrupt();
 		CHECK(lapic_read(LAPIC_LVT_TIMER) == (mode | VECTOR), "LVT timer is %x",
-		      (uint64_t)lapic_read(LAPIC_LVT_TIMER));
+		      lapic_read(LAPIC_LVT_TIMER));
 		if (ticks >= told + TICKS_A_LINE) {
 			told = ticks;
-			guest_ok("ticks %u", ticks);
+			guest_ok("ticks %lu", ticks);
 		}
 	}
 }

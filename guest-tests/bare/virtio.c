@@ -99,7 +99,7 @@ void pci_move_bar(uint32_t slot, uint32_t bar, uint64_t gpa)
 	if (is_64bit(slot, bar))
 		pci_write(slot, 0x14 + 4 * bar, 4, (uint32_t)(gpa >> 32));
 	pci_write(slot, 4, 2, command);
-	CHECK(pci_bar_gpa(slot, bar) == gpa, "BAR %u is at %x, not at %x", (uint64_t)bar,
+	CHECK(pci_bar_gpa(slot, bar) == gpa, "BAR %u is at %lx, not at %lx", bar,
 	      pci_bar_gpa(slot, bar), gpa);
 }
 
@@ -145,7 +145,7 @@ static void take_pin(struct virtio_dev *dev)
 	int i = 0;
 
 	while (by_pin[pin][i] && by_pin[pin][i] != dev)
-		CHECK(++i < MAX_DEVICES, "pin %u has no room", (uint64_t)pin);
+		CHECK(++i < MAX_DEVICES, "pin %u has no room", pin);
 	by_pin[pin][i] = dev;
 	trap_set(FIRST_VECTOR + pin, on_intx);
 	ioapic_set_entry(INTX_PIN + pin, 1u << 15 | 1u << 13 | (FIRST_VECTOR + pin));
@@ -158,7 +158,7 @@ static void take_vectors(struct virtio_dev *dev)
 	uint8_t cap = find_cap(dev->slot, CAP_MSIX, 0);
 	volatile uint32_t *table;
 
-	CHECK(cap, "the device in slot %u has no MSI-X", (uint64_t)dev->slot);
+	CHECK(cap, "the device in slot %u has no MSI-X", dev->slot);
 	if (!first_vector[dev->slot]) {
 		first_vector[dev->slot] = (uint8_t)next;
 		next += dev->nqueues + 1u;
@@ -223,7 +223,7 @@ void virtio_map(struct virtio_dev *dev)
 		}
 	}
 	CHECK(dev->common && dev->isr && dev->notify_gpa && dev->cap_pci_cfg,
-	      "slot %u lacks a virtio capability", (uint64_t)dev->slot);
+	      "slot %u lacks a virtio capability", dev->slot);
 	for (uint16_t i = 0; i < dev->nqueues; i++)
 		if (dev->queue[i].notify) {
 			dev->common->queue_select = i;
@@ -269,17 +269,17 @@ void virtio_negotiate(struct virtio_dev *dev, uint64_t wanted, enum virtio_irq i
 	offered = (uint64_t)c->offered << 32;
 	c->offered_select = 0;
 	offered |= c->offered;
-	CHECK(offered & VIRTIO_VERSION_1, "no VERSION_1 in %x", offered);
+	CHECK(offered & VIRTIO_VERSION_1, "no VERSION_1 in %lx", offered);
 	dev->features = offered & (wanted | VIRTIO_VERSION_1);
 	c->accepted_select = 0;
 	c->accepted = (uint32_t)dev->features;
 	c->accepted_select = 1;
 	c->accepted = (uint32_t)(dev->features >> 32);
 	c->status = VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_FEATURES_OK;
-	CHECK(c->status & VIRTIO_FEATURES_OK, "features %x of %x are refused", dev->features,
+	CHECK(c->status & VIRTIO_FEATURES_OK, "features %lx of %lx are refused", dev->features,
 	      offered);
 	dev->nqueues = c->nqueues;
-	CHECK(dev->nqueues <= VIRTIO_MAX_QUEUES, "%u queues", (uint64_t)dev->nqueues);
+	CHECK(dev->nqueues <= VIRTIO_MAX_QUEUES, "%u queues", dev->nqueues);
 	enable_irq(dev, irq);
 	c->config_vector = irq == VIRTIO_MSIX ? dev->nqueues : VIRTIO_NO_VECTOR;
 	CHECK(irq != VIRTIO_MSIX || c->config_vector == dev->nqueues, "no vector for config");
@@ -293,6 +293,7 @@ static void clear_queue(struct virtq *q, uint16_t size)
 		q->table = virtio_alloc(sizeof(*q->table) * VIRTQ_MAX_SIZE);
 		q->avail = virtio_alloc(6 + 2 * VIRTQ_MAX_SIZE);
 		q->used = virtio_alloc(6 + 8 * VIRTQ_MAX_SIZE);
+		q->token = virtio_alloc(sizeof(*q->token) * VIRTQ_MAX_SIZE);
 	}
 	memset(q->desc, 0, sizeof(*q->desc) * VIRTQ_MAX_SIZE);
 	memset((void *)q->avail, 0, 6 + 2 * VIRTQ_MAX_SIZE);
@@ -328,12 +329,11 @@ void virtio_set_queue(struct virtio_dev *dev, uint16_t index)
 	set_address(c->queue_avail, (uint64_t)q->avail);
 	set_address(c->queue_used, (uint64_t)q->used);
 	c->queue_vector = dev->irq == VIRTIO_MSIX ? index : VIRTIO_NO_VECTOR;
-	CHECK(dev->irq != VIRTIO_MSIX || c->queue_vector == index, "no vector for queue %u",
-	      (uint64_t)index);
+	CHECK(dev->irq != VIRTIO_MSIX || c->queue_vector == index, "no vector for queue %u", index);
 	q->notify = (volatile uint16_t *)(dev->notify_gpa +
 					  dev->notify_multiplier * c->queue_notify_off);
 	c->queue_enable = 1;
-	CHECK(c->queue_enable == 1, "queue %u cannot be enabled", (uint64_t)index);
+	CHECK(c->queue_enable == 1, "queue %u cannot be enabled", index);
 }
 
 void virtio_ready(struct virtio_dev *dev)
@@ -348,6 +348,26 @@ void virtio_init(struct virtio_dev *dev, uint64_t wanted, enum virtio_irq irq)
 	for (uint16_t i = 0; i < dev->nqueues; i++)
 		virtio_set_queue(dev, i);
 	virtio_ready(dev);
+}
+
+void virtio_open(struct virtio_dev *dev, uint16_t id, uint64_t wanted)
+{
+	const char *mode = option_value("mode");
+
+	wanted |= option("indirect") ? VIRTIO_INDIRECT : 0;
+	wanted |= option("event") ? VIRTIO_EVENT_IDX : 0;
+	irq_init();
+	CHECK(virtio_find(dev, id, 0), "there is no virtio device %u", id);
+	virtio_init(dev, wanted,
+		    *mode == 'p'   ? VIRTIO_POLL
+		    : *mode == 'i' ? VIRTIO_INTX
+				   : VIRTIO_MSIX);
+	CHECK(dev->features == (wanted | VIRTIO_VERSION_1), "features are %lx", dev->features);
+}
+
+uint64_t virtio_irqs(const struct virtio_dev *dev)
+{
+	return dev->irq == VIRTIO_MSIX ? dev->queue[0].irqs : dev->intx;
 }
 
 /* --- queues */
@@ -365,7 +385,7 @@ static uint16_t take_desc(struct virtq *q)
 {
 	uint16_t i = q->free;
 
-	CHECK(q->nfree, "queue %u is full", (uint64_t)q->index);
+	CHECK(q->nfree, "queue %u is full", q->index);
 	q->nfree--;
 	q->free = q->desc[i].next;
 	return i;
@@ -380,13 +400,13 @@ static void set_desc(struct virtq_desc *d, const struct virtq_buffer *buffer, bo
 	d->next = next;
 }
 
-uint16_t virtq_add(struct virtq *q, const struct virtq_buffer *buffer, uint32_t nread,
-		   uint32_t nwrite)
+void virtq_add(struct virtq *q, const struct virtq_buffer *buffer, uint32_t nread, uint32_t nwrite,
+	       void *token)
 {
 	uint32_t n = nread + nwrite;
 	uint16_t head = take_desc(q), at = head;
 
-	CHECK(n && n <= VIRTQ_MAX_BUFFERS, "a chain of %u buffers", (uint64_t)n);
+	CHECK(n && n <= VIRTQ_MAX_BUFFERS, "a chain of %u buffers", n);
 	if (n > 1 && has(q, VIRTIO_INDIRECT)) {
 		uint16_t next = q->desc[head].next;
 
@@ -406,7 +426,14 @@ uint16_t virtq_add(struct virtq *q, const struct virtq_buffer *buffer, uint32_t 
 	}
 	q->avail->ring[(uint16_t)(q->avail->idx + q->nadded) % q->size] = head;
 	q->nadded++;
-	return head;
+	q->token[head] = token;
+}
+
+void virtq_offer(struct virtq *q, void *data, uint32_t bytes)
+{
+	struct virtq_buffer buffer = {data, bytes};
+
+	virtq_add(q, &buffer, 0, 1, data);
 }
 
 void virtq_publish(struct virtq *q)
@@ -434,32 +461,31 @@ void virtq_kick(struct virtq *q)
 		*q->notify = q->index;
 }
 
-bool virtq_get(struct virtq *q, uint16_t *id, uint32_t *bytes)
+void *virtq_get(struct virtq *q, uint32_t *bytes)
 {
 	uint16_t at = q->seen % q->size;
-	uint16_t d;
+	uint16_t head, d;
 
 	if (q->used->idx == q->seen)
-		return false;
+		return NULL;
 	__asm__ volatile("" : : : "memory");
-	d = *id = (uint16_t)q->used->ring[at].id;
+	d = head = (uint16_t)q->used->ring[at].id;
 	*bytes = q->used->ring[at].bytes;
-	CHECK(d < q->size, "queue %u: used entry %u is %u", (uint64_t)q->index, (uint64_t)at,
-	      (uint64_t)d);
+	CHECK(d < q->size, "queue %u: used entry %u is %u", q->index, at, d);
 	q->seen++;
 	q->nfree++;
 	for (; q->desc[d].flags & VIRTQ_NEXT; q->nfree++)
 		d = q->desc[d].next;
 	q->desc[d].next = q->free;
-	q->free = *id;
-	return true;
+	q->free = head;
+	return q->token[head];
 }
 
-uint16_t virtq_wait(struct virtq *q, uint32_t *bytes)
+void *virtq_wait(struct virtq *q, uint32_t *bytes)
 {
-	uint16_t id;
+	void *token;
 
-	while (!virtq_get(q, &id, bytes)) {
+	while (!(token = virtq_get(q, bytes))) {
 		if (q->dev->irq == VIRTIO_POLL) {
 			__asm__ volatile("pause");
 			continue;
@@ -471,7 +497,7 @@ uint16_t virtq_wait(struct virtq *q, uint32_t *bytes)
 			wait_for_interrupt();
 		sti();
 	}
-	return id;
+	return token;
 }
 
 void virtq_send(struct virtq *q, void *data, uint32_t bytes)
@@ -479,7 +505,7 @@ void virtq_send(struct virtq *q, void *data, uint32_t bytes)
 	struct virtq_buffer buffer = {data, bytes};
 	uint32_t written;
 
-	virtq_add(q, &buffer, 1, 0);
+	virtq_add(q, &buffer, 1, 0, data);
 	virtq_kick(q);
 	virtq_wait(q, &written);
 }

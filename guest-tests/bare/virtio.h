@@ -7,11 +7,10 @@
  * Errors: what a device may not do fails the guest.
  * Source: virtio 1.2, chapters 2, 3 and 4.1. An example:
  *
- *	virtio_find(&dev, 4, 0);
- *	virtio_init(&dev, VIRTIO_EVENT_IDX, VIRTIO_MSIX);
- *	id = virtq_add(&dev.queue[0], buffers, nread, nwrite);
+ *	virtio_open(&dev, 4, 0);
+ *	virtq_add(&dev.queue[0], buffers, nread, nwrite, request);
  *	virtq_kick(&dev.queue[0]);
- *	id = virtq_wait(&dev.queue[0], &bytes);
+ *	request = virtq_wait(&dev.queue[0], &bytes);
  */
 #ifndef BARE_VIRTIO_H
 #define BARE_VIRTIO_H
@@ -72,6 +71,7 @@ struct virtq {
 	volatile struct virtq_ring_avail *avail;
 	volatile struct virtq_ring_used *used;
 	volatile uint16_t *notify;
+	void **token;	      /* of the chain that begins with each descriptor */
 	uint16_t free, nfree; /* descriptors, linked by next */
 	uint16_t seen;	      /* of used */
 	uint16_t nadded;      /* behind avail->idx */
@@ -117,24 +117,30 @@ void virtio_reset(struct virtio_dev *dev);
 /* From reset to DRIVER_OK, with those of the wanted features that are offered; VERSION_1 always.
  * The caller has called irq_init() unless it polls. */
 void virtio_init(struct virtio_dev *dev, uint64_t wanted, enum virtio_irq irq);
+/* irq_init(), virtio_find() of the first one and virtio_init(), as the command line says: mode=poll, mode=intx or else
+ * MSI-X; "indirect" and "event". All that is wanted has to be offered. */
+void virtio_open(struct virtio_dev *dev, uint16_t id, uint64_t wanted);
+uint64_t virtio_irqs(const struct virtio_dev *dev); /* of queue 0, or of the pin */
 /* The steps of it, for those who do it in another way. */
 void virtio_negotiate(struct virtio_dev *dev, uint64_t wanted, enum virtio_irq irq);
 void virtio_set_queue(struct virtio_dev *dev, uint16_t index);
 void virtio_ready(struct virtio_dev *dev);
 
 /* Puts a chain there, in an indirect table if that was negotiated and it has several buffers. The device does not see
- * it before virtq_kick(). Returns its ID. */
-uint16_t virtq_add(struct virtq *q, const struct virtq_buffer *buffer, uint32_t nread,
-		   uint32_t nwrite);
+ * it before virtq_kick(). The token comes back from virtq_get(). */
+void virtq_add(struct virtq *q, const struct virtq_buffer *buffer, uint32_t nread, uint32_t nwrite,
+	       void *token);
+/* One buffer that the device writes to, which is its own token. */
+void virtq_offer(struct virtq *q, void *data, uint32_t bytes);
 bool virtq_room(const struct virtq *q, uint32_t nbuffers);
 /* Publishes what was added; tells the device if it wants to know. */
 void virtq_kick(struct virtq *q);
 /* The same, without telling it. */
 void virtq_publish(struct virtq *q);
-/* The next chain that the device has given back; false: none yet. */
-bool virtq_get(struct virtq *q, uint16_t *id, uint32_t *bytes);
+/* The token of the next chain that the device has given back; NULL: none yet. */
+void *virtq_get(struct virtq *q, uint32_t *bytes);
 /* The same, waiting: for the interrupt unless the device is polled. */
-uint16_t virtq_wait(struct virtq *q, uint32_t *bytes);
+void *virtq_wait(struct virtq *q, uint32_t *bytes);
 /* One buffer that the device reads, alone in its queue: returns when it has been taken. */
 void virtq_send(struct virtq *q, void *data, uint32_t bytes);
 #endif
