@@ -76,6 +76,16 @@ static void open_file(uint64_t bytes, enum disk_cache cache)
 	start();
 }
 
+static void open_file_on(const char *fs, const char *options)
+{
+	const char *path = fixture_path("fs/disk.img");
+
+	fixture_mount(fs, options);
+	fixture_make_file(path, 4 * MIB);
+	open_disk(path, DISK_CACHE_WRITEBACK);
+	start();
+}
+
 static void end(void)
 {
 	ck_assert(disk_uring_stop(&uring));
@@ -286,12 +296,7 @@ TEST(holes_in_a_file)
 /* tmpfs cannot zero in place. */
 TEST(holes_in_tmpfs)
 {
-	const char *path = fixture_path("fs/disk.img");
-
-	fixture_mount("tmpfs", "size=8m");
-	fixture_make_file(path, 4 * MIB);
-	open_disk(path, DISK_CACHE_WRITEBACK);
-	start();
+	open_file_on("tmpfs", "size=8m");
 	check_holes();
 	ck_assert_uint_eq(uring.way[DISK_ZERO], 1);
 	end();
@@ -300,13 +305,9 @@ TEST(holes_in_tmpfs)
 /* ramfs can neither zero nor make holes: then it is written to, and a discard is not done. */
 TEST(zeroes_without_holes)
 {
-	const char *path = fixture_path("fs/disk.img");
 	uint8_t *zero = calloc(3, MIB);
 
-	fixture_mount("ramfs", NULL);
-	fixture_make_file(path, 4 * MIB);
-	open_disk(path, DISK_CACHE_WRITEBACK);
-	start();
+	open_file_on("ramfs", NULL);
 	for (enum disk_op_kind kind = DISK_ZERO; kind <= DISK_ZERO_UNMAP; kind++) {
 		struct disk_op op = {.kind = kind,
 				     .is_durable = kind == DISK_ZERO,
@@ -349,12 +350,7 @@ TEST(holes_in_a_device)
 /* --- errors of the host */
 TEST(no_space)
 {
-	const char *path = fixture_path("fs/disk.img");
-
-	fixture_mount("tmpfs", "size=1m");
-	fixture_make_file(path, 4 * MIB);
-	open_disk(path, DISK_CACHE_WRITEBACK);
-	start();
+	open_file_on("tmpfs", "size=1m");
 	ck_assert_int_eq(transfer(DISK_WRITE, data, 0, 2 * MIB), -ENOSPC);
 	ck_assert_int_eq(transfer(DISK_READ, data, 0, 4096), 0);
 	end();
