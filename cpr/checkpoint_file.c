@@ -2,6 +2,7 @@
 #include "cpr/checkpoint.h"
 #include "cpr/snapshot.h"
 #include "ram/label.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/file.h"
 #include "vmm/base/uuid.h"
@@ -302,7 +303,7 @@ int checkpoint_file_check_name(const char *path, struct error *err)
 {
 	static const char *const suffix[] = {CHECKPOINT_TEMP_SUFFIX, CHECKPOINT_LOADED_SUFFIX};
 
-	for (size_t i = 0; i < sizeof(suffix) / sizeof(suffix[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(suffix); i++)
 		if (has_suffix(path, suffix[i]))
 			return error_set(err, -EINVAL,
 					 "%s: a checkpoint's name cannot end in %s, which Stasis "

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
 #include "cpr/snapshot.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/text.h"
 #include "vmm/base/uuid.h"
 #include "vmm/version.h"
@@ -24,7 +25,7 @@ static void add_table(void *ctx, const struct state_desc *desc)
 {
 	struct tables *tables = ctx;
 
-	if (tables->n < sizeof(tables->desc) / sizeof(tables->desc[0]))
+	if (tables->n < ARRAY_SIZE(tables->desc))
 		tables->desc[tables->n++] = desc;
 }
 
@@ -155,7 +156,7 @@ static void print_age(uint64_t saved_at_ns)
 
 	if (gmtime_r(&saved, &tm) && strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &tm))
 		fputs(text, stdout);
-	for (size_t i = 0; i < sizeof(unit) / sizeof(unit[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(unit); i++)
 		if (age >= 2 * unit[i].s) {
 			printf(" (%llu %s ago)", (unsigned long long)(age / unit[i].s),
 			       unit[i].name);

@@ -3,6 +3,7 @@
 #include "cpr/snapshot.h"
 #include "cpr/steps.h"
 #include "devices/devices.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
@@ -367,9 +368,8 @@ static const struct step load_step[] = {
 	{"label-running", step_label_running, undo_label_running},
 	{"late", step_late, NULL},
 };
-const struct step_table cpr_load_table = {"load", load_step,
-					  sizeof(load_step) / sizeof(load_step[0]), not_ended};
-_Static_assert(sizeof(load_step) / sizeof(load_step[0]) <= STEPS_MAX, "took_ns[]");
+const struct step_table cpr_load_table = {"load", load_step, ARRAY_SIZE(load_step), not_ended};
+_Static_assert(ARRAY_SIZE(load_step) <= STEPS_MAX, "took_ns[]");
 
 /* The steps that only look: a load that ends before it commits anything. */
 static int look(struct load *load, struct error *err)

@@ -3,6 +3,7 @@
 #include "cpr/snapshot.h"
 #include "cpr/steps.h"
 #include "devices/devices.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -344,9 +345,8 @@ static const struct step save_step[] = {
 	{"label", step_label, undo_label},
 };
 
-const struct step_table cpr_save_table = {"save", save_step,
-					  sizeof(save_step) / sizeof(save_step[0]), in_time};
-_Static_assert(sizeof(save_step) / sizeof(save_step[0]) <= STEPS_MAX, "took_ns[]");
+const struct step_table cpr_save_table = {"save", save_step, ARRAY_SIZE(save_step), in_time};
+_Static_assert(ARRAY_SIZE(save_step) <= STEPS_MAX, "took_ns[]");
 
 static void log_save(const struct save *save, uint64_t began_ns)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/devices.h"
+#include "vmm/base/bytes.h"
 
 /* One row a device. The order is that of attaching, and so of the PCI slots and BARs which a guest gets
  * that boots in a new process. A loaded guest keeps the slots that it has, over its resets too. */
@@ -24,4 +25,4 @@
 DEVICE_TABLE(ROW_EXTERN)
 
 const struct device_ops *const device_table[] = {DEVICE_TABLE(ROW_ADDRESS)};
-const uint32_t device_table_rows = sizeof(device_table) / sizeof(device_table[0]);
+const uint32_t device_table_rows = ARRAY_SIZE(device_table);

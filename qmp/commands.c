@@ -2,6 +2,7 @@
 /* The commands and their table. What a run state forbids, vm.c and cpr/ refuse by name. */
 #include "cpr/cpr.h"
 #include "qmp/command.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/uuid.h"
 #include "vmm/version.h"
 #include <errno.h>
@@ -335,12 +336,11 @@ HANDLER(cancel)
 }
 
 #define DAY_MS		  (24ll * 3600 * 1000)
-#define COUNT(array)	  (sizeof(array) / sizeof((array)[0]))
 #define ANY_STRING	  .type = QMP_STRING
 #define ANY_INTEGER	  .type = QMP_INTEGER
 #define BOOLEAN		  .type = QMP_BOOLEAN
 #define INTEGER(from, to) .type = QMP_INTEGER, .min = (from), .max = (to)
-#define ONE_OF(list)	  .type = QMP_STRING, .values = (list), .nvalues = COUNT(list)
+#define ONE_OF(list)	  .type = QMP_STRING, .values = (list), .nvalues = ARRAY_SIZE(list)
 /* A command that may run during a save or load. */
 #define QUERY(command, fn, ...)                                                           \
 	{                                                                                 \
@@ -402,4 +402,4 @@ const struct qmp_command qmp_commands[] = {
 	QUERY("cpr-cancel", cancel),
 };
 /* clang-format on */
-const uint32_t qmp_ncommands = COUNT(qmp_commands);
+const uint32_t qmp_ncommands = ARRAY_SIZE(qmp_commands);

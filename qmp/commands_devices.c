@@ -6,6 +6,7 @@
 #include "devices/virtio/virtio_console.h"
 #include "devices/virtio/virtio_net.h"
 #include "qmp/command.h"
+#include "vmm/base/bytes.h"
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <stdio.h>
@@ -74,7 +75,7 @@ static void add_inserted(struct json_out *out, const struct blk_info *info)
 	json_out_bool(out, "active", true);
 	json_out_bool(out, "encrypted", false);
 	json_out_string(out, "detect_zeroes", "off");
-	for (uint32_t i = 0; i < sizeof(no_limit) / sizeof(no_limit[0]); i++)
+	for (uint32_t i = 0; i < ARRAY_SIZE(no_limit); i++)
 		json_out_int(out, no_limit[i], 0);
 	json_out_int(out, "write_threshold", 0);
 	json_out_open(out, "image", '{');
@@ -131,7 +132,7 @@ static void add_stats(struct json_out *out, const struct blk_info *info)
 {
 	static const struct blk_counter none;
 
-	for (uint32_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
+	for (uint32_t i = 0; i < ARRAY_SIZE(counters); i++) {
 		const char *name = counters[i].name;
 		const struct blk_counter *counter =
 			counters[i].kind == BLK_KINDS ? &none : &info->counter[counters[i].kind];
@@ -278,7 +279,7 @@ static void add_class(struct json_out *out, uint32_t class)
 
 	json_out_open(out, "class_info", '{');
 	json_out_uint(out, "class", class);
-	for (uint32_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+	for (uint32_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (known[i].class == class)
 			json_out_string(out, "desc", known[i].desc);
 	json_out_close(out, '}');
@@ -378,7 +379,7 @@ static void add_chardevs_of(struct json_out *out, struct device *dev)
 {
 	struct chardev_info info;
 
-	for (size_t i = 0; i < sizeof(chardev_owners) / sizeof(chardev_owners[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(chardev_owners); i++) {
 		if (strcmp(chardev_owners[i].type, dev->ops->type) != 0)
 			continue;
 		pthread_mutex_lock(&dev->lock);

@@ -3,6 +3,7 @@
 #define XXH_INLINE_ALL
 #include "ram/backend.h"
 #include "ram/label.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"
@@ -104,7 +105,7 @@ static int check_alignment(const struct ram *ram, struct error *err)
 
 static int find_backend(struct ram *ram, const struct ram_place *place, struct error *err)
 {
-	for (size_t i = 0; i < sizeof(backend_table) / sizeof(backend_table[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(backend_table); i++) {
 		if (!backend_table[i]->claims(place))
 			continue;
 		ram->backend = backend_table[i];

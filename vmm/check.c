@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/check.h"
 #include "cpr/cpr.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/listen.h"
 #include "vmm/base/log.h"
 #include "vmm/identity.h"
@@ -90,7 +91,7 @@ static int check_host(struct options *opt, bool file_waits, bool *is_new, struct
 
 	if (!ret && opt->qmp_path)
 		ret = listen_check("--qmp", opt->qmp_path, err);
-	for (size_t i = 0; !ret && i < sizeof(chardevs) / sizeof(chardevs[0]); i++)
+	for (size_t i = 0; !ret && i < ARRAY_SIZE(chardevs); i++)
 		ret = check_chardev(chardevs[i], err);
 	for (uint32_t i = 0; i < opt->ndisks; i++)
 		opt->disk[i].only_look = true;

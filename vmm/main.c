@@ -2,6 +2,7 @@
 #include "cpr/cpr.h"
 #include "devices/host/chardev.h"
 #include "qmp/qmp.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/base/output.h"
@@ -56,7 +57,7 @@ static void handle_faults(void)
 	struct sigaction die = {.sa_handler = die_tidily};
 	struct sigaction broke = {.sa_sigaction = ram_broke, .sa_flags = SA_SIGINFO};
 
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(fatal); i++)
 		sigaction(fatal[i], &die, NULL);
 	sigaction(SIGBUS, &broke, NULL);
 	/* A closed reader and a file size limit are errors of that write alone. */
@@ -69,7 +70,7 @@ static void handle_ends(void)
 	const int ending[] = {SIGTERM, SIGINT, SIGHUP};
 	struct sigaction end = {.sa_handler = ask_to_end, .sa_flags = SA_RESTART};
 
-	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
 		sigaction(ending[i], &end, NULL);
 }
 

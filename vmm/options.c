@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/options.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
 #include "vmm/option_table.h"
@@ -106,7 +107,7 @@ static OPTION_TAKES(take_chardev)
 	struct chardev_config *config = member;
 
 	(void)err;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		size_t n = strlen(kinds[i].prefix);
 
 		if (strncmp(value, kinds[i].prefix, n) || !value[n] == kinds[i].path)

@@ -2,6 +2,7 @@
 #include "vmm/vm.h"
 #include "devices/devices.h"
 #include "devices/platform/platform.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include <errno.h>
@@ -122,7 +123,7 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 	ret = ret ? ret : open_ram(vm, err);
 	ret = ret ? ret : label_read(&vm->ram, &vm->label, err);
 	vm->awaits_guest = !ret && vm_awaits_guest(opt, &vm->label, vm->file_waits);
-	for (uint32_t i = 0; !ret && i < sizeof(stage) / sizeof(stage[0]); i++)
+	for (uint32_t i = 0; !ret && i < ARRAY_SIZE(stage); i++)
 		ret = stage[i](vm, err);
 	if (ret)
 		vm_destroy(vm);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/host/disk.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"
 #include <errno.h>
@@ -38,7 +39,7 @@ static const struct format {
 static const char *probe_format(const struct disk *disk)
 {
 
-	for (size_t i = 0; i < sizeof(format_table) / sizeof(format_table[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(format_table); i++) {
 		const struct format *f = &format_table[i];
 		off_t at = f->offset < 0 ? (off_t)disk->size_bytes + f->offset : f->offset;
 		char head[32];

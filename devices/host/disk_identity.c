@@ -2,6 +2,7 @@
 #define XXH_INLINE_ALL
 #include "devices/host/disk.h"
 #include "ram/blockdev.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +51,7 @@ static void look_name(dev_t dev, struct disk_identity *id)
 {
 	char text[sizeof(id->device)];
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (!blockdev_read(dev, names[i].file, text, sizeof(text)))
 			continue;
 		snprintf((char *)id->device, sizeof(id->device), "%s %.*s", names[i].what,
@@ -71,7 +72,7 @@ static uint64_t number_of(dev_t dev, const char *name)
 
 static bool is_foreign(const struct statfs *fs)
 {
-	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++)
 		if ((uint32_t)fs->f_type == foreign[i])
 			return true;
 	return false;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/host/disk.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/iothread.h"
 #include "vmm/base/iov.h"
@@ -352,7 +353,7 @@ static int create_ring(struct disk_uring *u, uint32_t entries, struct error *err
 					 IORING_SETUP_COOP_TASKRUN, 0};
 	int ret = -EINVAL;
 
-	for (size_t i = 0; ret == -EINVAL && i < sizeof(flags) / sizeof(flags[0]); i++) {
+	for (size_t i = 0; ret == -EINVAL && i < ARRAY_SIZE(flags); i++) {
 		struct io_uring_params params = {.flags = flags[i] | IORING_SETUP_R_DISABLED |
 							  IORING_SETUP_CLAMP};
 

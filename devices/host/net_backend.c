@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/host/net_backend.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/log.h"
@@ -133,7 +134,7 @@ static int open_tun(const struct net_backend *be, struct error *err)
 
 	if (fd >= 0)
 		return fd;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (known[i].code == code)
 			way_out = known[i].way_out;
 	return error_set(err, -code, "%s: /dev/net/tun: %s%s", be->name, strerror(code), way_out);
@@ -283,7 +284,7 @@ static int tap_set_offloads(struct net_backend *be, uint64_t features)
 	};
 	unsigned int flags = 0;
 
-	for (size_t i = 0; i < sizeof(offload) / sizeof(offload[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(offload); i++)
 		if (features >> offload[i].feature & 1)
 			flags |= offload[i].flag;
 	return ioctl(be->fd[0], TUNSETOFFLOAD, (unsigned long)flags) ? -errno : 0;
@@ -566,7 +567,7 @@ int net_backend_open(struct net_backend *be, struct error *err)
 
 	for (int i = 0; i < OPTIONS_MAX_QUEUES; i++)
 		be->fd[i] = -1;
-	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
 		if (!backends[i]->claims(be->config))
 			continue;
 		be->ops = backends[i];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/host/vhost.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -156,7 +157,7 @@ int vhost_start_ring(struct vhost *vhost, uint32_t ring, struct error *err)
 		{VHOST_SET_VRING_KICK, "VHOST_SET_VRING_KICK", &kick},
 	};
 
-	for (size_t i = 0; i < sizeof(step) / sizeof(step[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(step); i++)
 		if (ioctl(vhost->fd, step[i].request, step[i].arg))
 			return failed(vhost, step[i].name, err);
 	virtio_call_fd(vhost->virtio, vhost->first + ring, vhost->call_fd[ring]);

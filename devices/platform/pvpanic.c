@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* pvpanic: a guest's kernel reports its panic here. QEMU, docs/specs/pvpanic. */
 #include "devices/device.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 
@@ -50,7 +51,7 @@ static void pvpanic_write(void *opaque, uint64_t offset, uint32_t size, uint64_t
 	(void)offset;
 	(void)size;
 	pvpanic->s.reported |= news;
-	for (uint32_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+	for (uint32_t i = 0; i < ARRAY_SIZE(events); i++) {
 		const struct vm_event event = {.type = events[i].type, .reason = "run"};
 
 		if (!(news & events[i].bit))

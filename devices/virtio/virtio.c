@@ -2,6 +2,7 @@
 /* The virtio device core: status, features, queues, interrupts, save and load. virtio 1.2, 2 and 3. */
 #include "devices/virtio/virtio.h"
 #include "devices/virtio/virtio_pci.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
@@ -403,7 +404,7 @@ static const struct {
 
 const char *virtio_feature_name(uint16_t id, uint32_t bit)
 {
-	for (uint32_t i = 0; i < sizeof(features) / sizeof(features[0]); i++)
+	for (uint32_t i = 0; i < ARRAY_SIZE(features); i++)
 		if (features[i].bit == bit && (features[i].id == id || features[i].id == ANY))
 			return features[i].name;
 	return "unknown";

@@ -5,6 +5,7 @@
  * takes only in part stays in its queue: each byte is in the socket, in guest RAM or counted in the
  * saved state. */
 #include "devices/virtio/virtio_console.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/iov.h"
 #include "vmm/base/log.h"
@@ -366,7 +367,7 @@ static void send_control(struct console *console)
 	if (!usable_queue(console, CONTROL_RX))
 		return;
 	for_each_port (port, console)
-		for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
+		for (size_t i = 0; i < ARRAY_SIZE(messages); i++) {
 			uint8_t *tell = &s->tell[port->index];
 
 			if (!(*tell & messages[i].tell))

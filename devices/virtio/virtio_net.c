@@ -2,6 +2,7 @@
 /* Network card: features, config space, control queue, announcements. net_io.c moves its packets.
  * virtio 1.2, 5.1. */
 #include "devices/virtio/virtio_net.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include <arpa/inet.h>
@@ -208,7 +209,7 @@ static bool run_command(struct net *net, struct ctrl_data *data)
 
 	if (!take(data, &head, sizeof(head)))
 		return false;
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (commands[i].class == head.class && commands[i].command == head.cmd &&
 		    virtio_has(&net->virtio, commands[i].feature))
 			return commands[i].run(net, data);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/base/log.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/loop.h"
 #include "vmm/base/output.h"
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 static const char *const level_name[] = {"error", "warn", "info", "debug"};
-#define LEVELS ((int)(sizeof(level_name) / sizeof(level_name[0])))
+#define LEVELS ((int)ARRAY_SIZE(level_name))
 
 static enum log_level max_level = LOG_WARN;
 static char prefix[64] = "stasis";

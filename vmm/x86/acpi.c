@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/x86/acpi.h"
 #include "devices/platform/platform.h"
+#include "vmm/base/bytes.h"
 #include "vmm/options.h"
 #include "vmm/x86/layout.h"
 #include <errno.h>
@@ -314,7 +315,7 @@ int acpi_write(const struct ram *ram, uint32_t nvcpus, const struct arch_pci_lay
 	make_xsdt(&tables.xsdt, pci, s3);
 
 	ret = ram_write(ram, LAYOUT_ACPI_GPA, &tables, sizeof(tables));
-	for (size_t i = 0; !ret && i < sizeof(aml) / sizeof(aml[0]); i++)
+	for (size_t i = 0; !ret && i < ARRAY_SIZE(aml); i++)
 		ret = ram_write(ram, aml[i].gpa, aml[i].code, aml[i].bytes);
 	return ret ? error_set(err, ret, "no RAM at GPA 0x%lx for the ACPI tables", LAYOUT_ACPI_GPA)
 		   : 0;

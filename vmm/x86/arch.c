@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The x86 side of vmm/arch.h: creation and boot. Reset and saved state are in state.c. */
 #include "vmm/arch.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include "vmm/x86/acpi.h"
@@ -48,7 +49,7 @@ int arch_vm_create(struct vm *vm, struct error *err)
 {
 	int xsave_bytes;
 
-	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
 		if (ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, needed[i].cap) <= 0)
 			return error_set(err, -ENOTSUP,
 					 "this host's KVM lacks %s: Linux 5.16 has it",

@@ -4,6 +4,7 @@
  * zero-page.rst) and ELF with PVH (Xen docs/misc/pvh.pandoc, include/public/arch-x86/hvm/start_info.h).
  * Headers are hostile: every offset and length is checked before it is used, sums in a way that cannot wrap. */
 #include "vmm/x86/boot.h"
+#include "vmm/base/bytes.h"
 #include "vmm/vm.h"
 #include "vmm/x86/acpi.h"
 #include "vmm/x86/layout.h"
@@ -494,7 +495,7 @@ static int plan_parse_kernel(struct boot_plan *plan, struct error *err)
 
 	if (ret)
 		return ret;
-	for (size_t i = 0; i < sizeof(loader_table) / sizeof(loader_table[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(loader_table); i++) {
 		if (loader_table[i]->claims(head)) {
 			plan->loader = loader_table[i];
 			return plan->loader->parse(plan, head, err);

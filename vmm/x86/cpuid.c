@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/x86/cpuid.h"
+#include "vmm/base/bytes.h"
 #include "vmm/x86/cpuid_table.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Bits that code below sets or tests, by leaf and register. */
 #define L1_ECX_X2APIC	    (1U << 21)

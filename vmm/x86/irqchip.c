@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The in-kernel PIC, IOAPIC and PIT. */
 #include "vmm/arch.h"
+#include "vmm/base/bytes.h"
 #include "vmm/irq.h"
 #include "vmm/x86/layout.h"
 #include "vmm/x86/x86.h"
@@ -88,7 +89,7 @@ static const struct {
 	{KVM_IRQCHIP_IOAPIC, offsetof(struct irqchip_state, ioapic),
 	 sizeof(struct kvm_ioapic_state)},
 };
-#define NCHIPS (sizeof(chips) / sizeof(chips[0]))
+#define NCHIPS ARRAY_SIZE(chips)
 
 int irqchip_save(int vm_fd, bool pit, struct irqchip_state *state, struct error *err)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Model-specific registers: which ones exist, and how to read and write them although KVM refuses some.
  * KVM_GET_MSRS and KVM_SET_MSRS stop at the first refusal and report it by their count alone. */
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>
@@ -80,7 +81,7 @@ static enum msr_when when_of(const struct cpu_state *state, uint32_t index)
 {
 	if (index == MSR_ARCH_CAPABILITIES && !has_arch_capabilities(state))
 		return MSR_NEVER;
-	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
 		if (index >= rules[i].range.first && index <= rules[i].range.last)
 			return rules[i].when;
 	return MSR_BEFORE_LAPIC;
@@ -176,7 +177,7 @@ int msr_save(int kvm_fd, int vcpu_fd, bool model, struct cpu_state *state, struc
 	int ret = 0;
 
 	state->nmsrs = 0;
-	for (size_t i = 0; i < sizeof(unlisted) / sizeof(unlisted[0]) && !ret; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(unlisted) && !ret; i++)
 		ret = add_range(state, unlisted[i], err);
 	if (!ret)
 		ret = add_machine_check(vcpu_fd, state, err);

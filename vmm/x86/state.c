@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The x86 side of vmm/arch.h: the state of vCPUs, interrupt controllers and clock as a whole: reset, save, load. */
 #include "vmm/arch.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"
 #include "vmm/x86/acpi.h"
@@ -175,7 +176,7 @@ int arch_state_load(struct vm *vm, const struct arch_state *state, struct error 
 {
 	int ret = 0;
 
-	for (size_t i = 0; i < sizeof(load_order) / sizeof(load_order[0]) && !ret; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(load_order) && !ret; i++) {
 		if (load_order[i].vm) {
 			ret = load_order[i].vm(vm, state, err);
 			continue;
