@@ -13,7 +13,7 @@
 static const char *const golden[] = {
 	GOLDEN_DIR "/checkpoint-1.0.0",
 };
-#define GOLDENS	      (sizeof(golden) / sizeof(golden[0]))
+#define GOLDENS	      ARRAY_SIZE(golden)
 #define GOLDEN_TABLES GOLDEN_DIR "/tables"
 
 static struct snapshot *load_golden(void)

@@ -96,7 +96,7 @@ TEST(utf8)
 	char path[] = "/tmp/stasis\r-inspect.XXXXXX";
 	int fd = mkstemp(path);
 
-	for (size_t i = 0; i < sizeof(sample) / sizeof(sample[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(sample); i++) {
 		struct snapshot *snap = sections_new();
 		struct checkpoint ckpt;
 		struct json_object *tree;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/fuzz/virtio_guest.h"
 #include "tests/rig/virtio_driver.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
@@ -21,7 +22,7 @@ static uint64_t take_gpa(struct fuzz *in)
 	uint8_t what = (uint8_t)fuzz_take(in, 1);
 
 	if (what & 0x80)
-		return edge[what % (sizeof(edge) / sizeof(edge[0]))];
+		return edge[what % ARRAY_SIZE(edge)];
 	return DRIVER_BUFFERS + (uint64_t)(what & 0x7f) * DATA_BYTES / 2;
 }
 

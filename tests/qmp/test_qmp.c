@@ -168,9 +168,9 @@ TEST(query_commands)
 	client_ask(fd, "query-commands");
 	line = client_line(fd);
 	list = json_object_object_get(line, "return");
-	ck_assert_uint_eq(json_object_array_length(list), sizeof(names) / sizeof(names[0]));
+	ck_assert_uint_eq(json_object_array_length(list), ARRAY_SIZE(names));
 	text = json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN);
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		snprintf(quoted, sizeof(quoted), "{\"name\":\"%s\"", names[i]);
 		ck_assert_msg(strstr(text, quoted), "%s is not listed", names[i]);
 	}

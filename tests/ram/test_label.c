@@ -2,6 +2,7 @@
 /* The label: torn and damaged copies, on real files, and those found without opening RAM. */
 #define XXH_INLINE_ALL
 #include "tests/rig/ram_fixture.h"
+#include "vmm/base/bytes.h"
 #include <xxhash.h>
 
 #define RECORD_BYTES 128 /* label.h: one copy on media */
@@ -173,7 +174,7 @@ TEST(nonsense_is_no_label)
 
 	label_encode(media, &label);
 	memcpy(good, media, sizeof(good));
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
 		memcpy(media, good, sizeof(good));
 		media[wrong[i].at] = wrong[i].value;
 		set_sequence(0, 1);
@@ -369,13 +370,13 @@ TEST(overlap)
 
 	fixture_make_file(path, 32 * MIB);
 	put_label(path, 4 * MIB, 8 * MIB, 1);
-	for (size_t i = 0; i < sizeof(overlapping) / sizeof(overlapping[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(overlapping); i++) {
 		open_at(path, overlapping[i][0], overlapping[i][1]);
 		assert_refused(check_overlap(1, false), -EBUSY,
 			       WORDS(path, "offset=4194304", "size=8388608", "--discard-saved"));
 		ram_close(&ram);
 	}
-	for (size_t i = 0; i < sizeof(apart) / sizeof(apart[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(apart); i++) {
 		open_at(path, apart[i][0], apart[i][1]);
 		assert_ok(check_overlap(1, false));
 		assert_ok(check_overlap(2, true));

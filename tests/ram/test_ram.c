@@ -2,6 +2,7 @@
 /* Opening guest RAM on real file systems: which backend, what it survives, what is refused. */
 #include "tests/rig/loop_fixture.h"
 #include "tests/rig/sysfs_fixture.h"
+#include "vmm/base/bytes.h"
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -314,7 +315,7 @@ TEST(sizes_refused)
 	const char *path = fixture_path("ram");
 	const uint64_t wrong[] = {0, 1, 4096, MIB, 3 * MIB, 2 * MIB + 4096, UINT64_MAX, 1ull << 63};
 
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
 		assert_refused(try_open(config_of(path, wrong[i])), -EINVAL,
 			       WORDS("size=", "multiple of 2M"));
 	assert_refused(try_open(config_at(path, UINT64_MAX - 4095, 2 * MIB)), -EINVAL,
@@ -475,7 +476,7 @@ TEST(locks_between_processes)
 
 	fixture_make_file(path, 64 * MIB);
 	pid = start_holder(path);
-	for (size_t i = 0; i < sizeof(overlapping) / sizeof(overlapping[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(overlapping); i++)
 		assert_refused(try_open(config_at(path, overlapping[i][0], overlapping[i][1])),
 			       -EAGAIN,
 			       WORDS(path, "another process", "8388608", "12591104", "offset"));

@@ -2,6 +2,7 @@
 /* The gate's boundaries, hash and zero of all of RAM, and RAM that breaks under its user. */
 #define XXH_INLINE_ALL
 #include "tests/rig/ram_fixture.h"
+#include "vmm/base/bytes.h"
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -38,7 +39,7 @@ TEST(regions_refused)
 				     {8 * MIB, 6 * MIB + 1},
 				     {UINT64_MAX - MIB + 1, 2 * MIB},
 				     {8 * MIB, UINT64_MAX}};
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
 		assert_refused(ram_add_region(&ram, wrong[i][0], wrong[i][1], &fixture_err),
 			       -EINVAL, WORDS("RAM layout", "GPA"));
 	ck_assert_uint_eq(ram.nregions, 1);
@@ -81,7 +82,7 @@ TEST(gate_pointers)
 	};
 
 	open_ram(NULL);
-	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
 		uint8_t *want = row[i].at < 0 ? NULL : ram.hva + row[i].at;
 
 		ck_assert_msg(ram_ptr(&ram, row[i].gpa, row[i].size_bytes) == want, "row %zu", i);
@@ -343,7 +344,7 @@ TEST(truncated_copy)
 	catch_sigbus();
 	assert_ok(label_write(&ram, &label, &fixture_err));
 	ck_assert_int_eq(ftruncate(ram.fd, RAM_BYTES + 4096), 0);
-	for (size_t i = 0; i < sizeof(next) / sizeof(next[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(next); i++) {
 		assert_ok(label_read(&ram, &label, &fixture_err));
 		ck_assert_int_eq(label.state, i ? next[i - 1] : LABEL_RUNNING);
 		label.state = next[i];

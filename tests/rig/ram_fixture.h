@@ -49,7 +49,7 @@ static inline void fixture_teardown(void)
 	char path[512];
 	static const char *const mounted[] = {"overlay", "under", "fs"};
 
-	for (size_t i = 0; i < sizeof(mounted) / sizeof(mounted[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(mounted); i++) {
 		snprintf(path, sizeof(path), "%s/%s", fixture_folder, mounted[i]);
 		umount2(path, MNT_DETACH);
 	}

@@ -8,6 +8,7 @@
  * Source: Check's manual. Its START_TEST() wants a second list of all tests in main(). */
 #ifndef TESTS_RIG_UNIT_H
 #define TESTS_RIG_UNIT_H
+#include "vmm/base/bytes.h"
 #include <check.h>
 #include <errno.h>
 #include <stddef.h>
@@ -41,7 +42,7 @@ static inline void unit_add(struct unit_test *test)
 	}                                                                                  \
 	static void name##_fn(int _i __attribute__((unused)))
 #define TEST_RANGE(name, begin, end) TEST_SIGNAL(name, 0, begin, end)
-#define TEST_EACH(name, table)	     TEST_RANGE(name, 0, (int)(sizeof(table) / sizeof((table)[0])))
+#define TEST_EACH(name, table)	     TEST_RANGE(name, 0, (int)ARRAY_SIZE(table))
 #define TEST(name)		     TEST_RANGE(name, 0, 1)
 
 /* What main() returns. */

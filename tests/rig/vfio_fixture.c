@@ -2,6 +2,7 @@
 #include "tests/rig/vfio_fixture.h"
 #include "devices/devices.h"
 #include "tests/rig/virtio_driver.h"
+#include "vmm/base/bytes.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -78,7 +79,7 @@ static void make_regions(void)
 		   {FUNCTION_PORTS, FUNCTION_PORTS_BYTES, false},
 		   {FUNCTION_SPARSE, FUNCTION_SPARSE_BYTES, true}};
 
-	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
 		struct fake_vfio_region *region = &function->region[row[i].bar];
 
 		region->bytes = row[i].bytes;

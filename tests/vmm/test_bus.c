@@ -86,7 +86,7 @@ TEST(nothing_there)
 		    {0x60, 1, BUS_MMIO},
 		    {UINT64_MAX, 8, BUS_MMIO}};
 
-	for (size_t i = 0; i < sizeof(miss) / sizeof(miss[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(miss); i++) {
 		memset(data, 0, sizeof(data));
 		bus_access(&bus, miss[i].space, miss[i].addr, data, miss[i].size, false);
 		for (uint32_t n = 0; n < miss[i].size; n++)

@@ -93,7 +93,7 @@ TEST_EACH(row, rows)
 		{"file", "none"}, {"none", "other"}, {"/none", "none"}};
 	char path[128];
 
-	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
 		opt = (struct options){.disk = disks};
 		snprintf(path, sizeof(path), "%s%s", same[i][1] ? "" : folder,
 			 same[i][1] ? same[i][1] : "/none");
@@ -106,7 +106,7 @@ TEST_EACH(row, rows)
 					strstr(err.msg, path),
 				"%s", err.msg);
 	}
-	for (size_t i = 0; i < sizeof(apart) / sizeof(apart[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(apart); i++) {
 		opt = (struct options){.disk = disks};
 		use(rows[_i].a, apart[i][0]);
 		use(rows[_i].b, apart[i][1]);

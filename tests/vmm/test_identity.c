@@ -90,7 +90,7 @@ TEST(any_environment)
 {
 	static const char *const environment[] = {NULL, "/tmp", "/none", "relative", ""};
 
-	for (size_t i = 0; i < sizeof(environment) / sizeof(environment[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(environment); i++) {
 		ck_assert_int_eq(identity_lock(uuid, &held, &err), 0);
 		if (environment[i])
 			setenv("XDG_RUNTIME_DIR", environment[i], 1);

@@ -58,11 +58,11 @@ TEST(size)
 					  "18446744073709551616"};
 	uint64_t bytes;
 
-	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		ck_assert_msg(!option_size(good[i].text, &bytes), "%s", good[i].text);
 		ck_assert_uint_eq(bytes, good[i].bytes);
 	}
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		ck_assert_msg(option_size(bad[i], &bytes), "'%s'", bad[i]);
 }
 
@@ -93,7 +93,7 @@ TEST(identity)
 	memcpy(uuid, opt.uuid, sizeof(uuid));
 	accepts("--kernel|k");
 	ck_assert_mem_ne(opt.uuid, uuid, UUID_BYTES);
-	for (size_t i = 0; i < sizeof(nameless) / sizeof(nameless[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(nameless); i++) {
 		snprintf(words, sizeof(words), "--kernel|k|%s", nameless[i]);
 		ck_assert_msg(parse(words), "accepted: %s", words);
 		ck_assert_ptr_nonnull(strstr(err.msg, "give --name NAME or --uuid UUID"));
@@ -237,7 +237,7 @@ TEST(refusals)
 		{"--inspect-memory|f,size=3", "--inspect-memory: size=3"},
 	};
 
-	check_refusals("", bad, sizeof(bad) / sizeof(bad[0]));
+	check_refusals("", bad, ARRAY_SIZE(bad));
 }
 
 /* The devices' options, as one that is refused or accepted with a kernel. */
@@ -302,7 +302,7 @@ TEST(device_refusals)
 		{"--vsock|cid=2", "cid=2: must be N: 3 to"},
 		{"--vsock|cid=4294967295", "cid=4294967295"},
 	};
-	check_refusals("--kernel|k|--name|v|", bad, sizeof(bad) / sizeof(bad[0]));
+	check_refusals("--kernel|k|--name|v|", bad, ARRAY_SIZE(bad));
 }
 
 TEST(net_refusals)
@@ -341,7 +341,7 @@ TEST(net_refusals)
 		 "net0 and net1 have the same mac="},
 	};
 
-	check_refusals("--kernel|k|--name|v|", bad, sizeof(bad) / sizeof(bad[0]));
+	check_refusals("--kernel|k|--name|v|", bad, ARRAY_SIZE(bad));
 }
 
 TEST(too_many)

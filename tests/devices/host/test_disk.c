@@ -3,6 +3,7 @@
 #include "devices/host/disk.h"
 #include "tests/rig/loop_fixture.h"
 #include "tests/rig/ram_fixture.h"
+#include "vmm/base/bytes.h"
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
@@ -141,7 +142,7 @@ TEST(formats)
 		{"dmg", MIB - 512, "koly", 4},
 	};
 
-	for (size_t i = 0; i < sizeof(format) / sizeof(format[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(format); i++) {
 		const char *path = fixture_path("disk.img");
 		char option[64];
 
@@ -159,7 +160,7 @@ TEST(raw_that_looks_odd)
 {
 	static const char *const head[] = {"LUKS\xba\xbe", "\x7f\x45LF", "QFI", "\xeb\x3c\x90"};
 
-	for (size_t i = 0; i < sizeof(head) / sizeof(head[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(head); i++) {
 		const char *path = fixture_path("disk.img");
 
 		unlink(path);

@@ -4,6 +4,7 @@
 #include "tests/rig/blk_fixture.h"
 #include "tests/rig/loop_fixture.h"
 #include "tests/rig/sysfs_fixture.h"
+#include "vmm/base/bytes.h"
 
 static struct virtio_blk_state saved;
 
@@ -65,7 +66,7 @@ TEST(known_again)
 	static const uint64_t sizes[] = {DISK_BYTES, 512, 4096, 65536, 65536 + 512, 1536};
 	const char *path = fixture_path("disk.img");
 
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		for (int cache = 0; cache < 2; cache++) {
 			unlink(path);
 			make_image(path);
@@ -109,7 +110,7 @@ TEST(content)
 	make_image(path);
 	ck_assert_int_eq(stat(path, &st), 0);
 	save_disk(path);
-	for (size_t i = 0; i < sizeof(place) / sizeof(place[0]) + 14; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(place) + 14; i++) {
 		off_t at = i < 14 ? (off_t)((DISK_BYTES - 4096) / 15 * (i + 1) / 4096 * 4096 + 4095)
 				  : place[i - 14];
 

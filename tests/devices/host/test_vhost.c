@@ -205,7 +205,7 @@ TEST(vsock_start_that_fails)
 					      VHOST_SET_VRING_KICK, VHOST_VSOCK_SET_RUNNING};
 
 	boot_vsock();
-	for (size_t i = 0; i < sizeof(fails) / sizeof(fails[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(fails); i++) {
 		fake_vhost_errno = EFAULT;
 		fake_vhost_fails = fails[i];
 		virtio_guest_reload();
@@ -356,7 +356,7 @@ TEST(net_without_kernel)
 					      VHOST_SET_VRING_KICK, VHOST_NET_SET_BACKEND};
 
 	boot_net(1, AUTO_ON, EVERY);
-	for (size_t i = 0; i < sizeof(fails) / sizeof(fails[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(fails); i++) {
 		fake_vhost_errno = EFAULT;
 		fake_vhost_fails = fails[i];
 		driver_start(&drv, "net0", EVERY);

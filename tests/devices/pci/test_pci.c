@@ -116,12 +116,12 @@ TEST(masks)
 	};
 
 	start();
-	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
 		put(1, row[i].offset, row[i].bytes, row[i].written);
 		ck_assert_msg(get(1, row[i].offset, row[i].bytes) == row[i].read,
 			      "row %zu reads %#x", i, get(1, row[i].offset, row[i].bytes));
 	}
-	ck_assert_uint_eq(pci_fake[1].config_writes, sizeof(row) / sizeof(row[0]));
+	ck_assert_uint_eq(pci_fake[1].config_writes, ARRAY_SIZE(row));
 	ck_assert_uint_gt(pci_fake[1].config_reads, 0);
 	ck_assert_uint_eq(pci_fake[2].config_writes, 0);
 }

@@ -92,7 +92,7 @@ TEST(sizes)
 	command(PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_PIO], npio + 2);
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 4); /* with ECAM */
-	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
 		put_bar(row[i].bar, 0xffffffff);
 		ck_assert_uint_eq(get_bar(row[i].bar), row[i].reads);
 	}
@@ -243,7 +243,7 @@ TEST(pending)
 
 	start();
 	command(PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(raised); i++)
 		ME->pending[raised[i]] = true;
 	ck_assert_uint_eq(pba(0, 4), 0x80000001);
 	ck_assert_uint_eq(pba(4, 4), 0x80000001);

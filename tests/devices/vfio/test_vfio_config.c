@@ -52,7 +52,7 @@ static const struct {
 	{FUNCTION_VENDOR + 8, 4, ALL, ALL, ALL},
 	{FUNCTION_VENDOR + 12, 4, ALL, ALL, ALL},
 };
-#define NREGS (sizeof(regs) / sizeof(regs[0]))
+#define NREGS ARRAY_SIZE(regs)
 
 /* BAR addresses come from pci.c, their kinds from the function. */
 static void expect_kinds(void)

@@ -158,7 +158,7 @@ TEST(vectors_grow)
 
 	start();
 	msix_control(ON);
-	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
 		bool grows = row[i].enabled > msix()->enabled;
 
 		if (i) /* just before vectors are disabled */

@@ -2,6 +2,7 @@
 /* The virtio disk when the host fails, hangs, saves, loads and resizes. */
 #include "tests/rig/blk_fixture.h"
 #include "tests/rig/loop_fixture.h"
+#include "vmm/base/bytes.h"
 #include <linux/userfaultfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -422,7 +423,7 @@ TEST(hostile_state)
 	desc = dev->ops->state;
 	saved = pause_and_copy();
 	copy = malloc(desc->size);
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		const struct state_row *row = state_row_find(desc, bad[i].row);
 
 		ck_assert_msg(row != NULL, "%s", bad[i].row);

@@ -463,7 +463,7 @@ TEST(malformed_buffers)
 	int fd = -1;
 
 	begin(CHARDEV_NONE);
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		driver_start(&drv, "console0", MULTIPORT);
 		add(bad[i].queue, DATA_GPA, bad[i].bytes, bad[i].is_write, 1);
 		control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);

@@ -375,7 +375,7 @@ TEST(distrusts_the_peer)
 	set_up(EVERY);
 	offer_rx(0, 1526);
 	fill_frame(frame, 200, MAC_TEXT, 0);
-	for (uint32_t i = 0; i <= sizeof(bad) / sizeof(bad[0]); i++) {
+	for (uint32_t i = 0; i <= ARRAY_SIZE(bad); i++) {
 		uint32_t length = htonl(i ? bad[i - 1] : 200);
 
 		ck_assert_int_eq(send(peer, &length, sizeof(length), 0), sizeof(length));

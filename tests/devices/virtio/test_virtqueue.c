@@ -115,7 +115,7 @@ TEST(rings_are_in_ram)
 		{SIZE, 2 * MIB - 16, AVAIL, USED, "descriptor table"},
 	};
 
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		q.size = bad[i].size;
 		ck_assert_int_eq(
 			virtq_start(&q, &ram, bad[i].desc, bad[i].avail, bad[i].used, &err),
@@ -198,7 +198,7 @@ TEST(bad_chains)
 		{{{TABLE, 32, VRING_DESC_F_INDIRECT, 0}}, "not negotiated"},
 	};
 
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		put(DESC, bad[i].d, sizeof(bad[i].d));
 		put16(AVAIL + 4, 0);
 		put16(AVAIL + 2, 1);
@@ -289,7 +289,7 @@ TEST(bad_indirect)
 	};
 
 	q.indirect = true;
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		put(DESC, &bad[i].d, sizeof(bad[i].d));
 		put(TABLE, bad[i].t, sizeof(bad[i].t));
 		put16(AVAIL + 4, 0);
@@ -366,7 +366,7 @@ TEST(signals_by_event)
 	};
 
 	q.event_idx = true;
-	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
 		q.next_used = row[i].from;
 		q.signalled_valid = false;
 		put16(AVAIL + 4 + 2ull * SIZE, row[i].event);

@@ -102,7 +102,7 @@ TEST(help)
 		"--timeout", "--connect-timeout", "--agent",   "Exit status"};
 
 	ck_assert_int_eq(run("--help"), 0);
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		ck_assert_msg(strstr(output, words[i]), "%s is not explained", words[i]);
 }
 

@@ -76,7 +76,7 @@ TEST(sockets)
 
 	ck_assert_int_eq(socketpair(AF_UNIX, type[0], 0, fd), 0);
 	fill_both(fd[1], fd[0]);
-	for (size_t i = 1; i < sizeof(type) / sizeof(type[0]); i++) {
+	for (size_t i = 1; i < ARRAY_SIZE(type); i++) {
 		ck_assert_int_eq(socketpair(AF_UNIX, type[i], 0, fd), 0);
 		while (output_write(fd[1], data, 1000) == 1000)
 			;

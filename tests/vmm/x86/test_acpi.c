@@ -207,7 +207,7 @@ TEST(waking_vector)
 
 	write_tables_and(1, NULL, true);
 	facs = low + le(xsdt_table(0, "FACP", 6) + 36, 4);
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		memcpy(facs + 12, &table[i].vector, 4);
 		ck_assert_uint_eq(acpi_waking_vector(&ram), table[i].entry);
 	}

@@ -50,7 +50,7 @@ static void add_xsave(void)
 
 	add((struct kvm_cpuid_entry2){0xd, 0, INDEXED, 0x602ff, 11008, 11008, 0, {0}});
 	add((struct kvm_cpuid_entry2){0xd, 1, INDEXED, 0x1f, 11008, 0x1800, 0, {0}});
-	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(part); i++)
 		add((struct kvm_cpuid_entry2){
 			0xd, part[i].index, INDEXED, part[i].size, part[i].offset, 0, 0, {0}});
 }
@@ -159,7 +159,7 @@ TEST(withheld_leaves)
 
 	offer_all("GenuineIntel");
 	cpuid_filter(&a.cpuid, 4, true);
-	for (size_t i = 0; i < sizeof(gone) / sizeof(gone[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(gone); i++)
 		for (uint32_t n = 0; n < a.cpuid.nent; n++)
 			ck_assert_uint_ne(a.cpuid.entries[n].function, gone[i]);
 	ck_assert_ptr_null(entry(&a.cpuid, 7, 3));

@@ -21,7 +21,7 @@ static struct {
 	uint32_t index;
 	uint64_t value;
 } kvm[] = {{MSR_SYSENTER, 0x11}, {MSR_FIXED, 0x22}, {MSR_DS_AREA, 0x33}, {0x176, 0x44}};
-#define NMSRS (sizeof(kvm) / sizeof(kvm[0]))
+#define NMSRS ARRAY_SIZE(kvm)
 
 static struct cpu_state state;
 static struct error err;
