@@ -28,6 +28,8 @@ struct device_ops {
 	/* How many the command line asks for. NULL: one, always there: only for devices of the first
 	 * release, as older checkpoints do not load into a machine with a device more. */
 	uint32_t (*count)(const struct options *opt);
+	/* NULL, or the one without which it cannot be, as a bus. That one is there if any that needs it is. */
+	const struct device_ops *needs;
 	const struct state_desc *state; /* what cprsave saves; NULL: see unsaved */
 	const char *unsaved; /* why a device without state cannot be saved; cprsave says it */
 	/* May be NULL. Can it be saved as things are now? The guest may run; nothing changes.

@@ -51,11 +51,20 @@ static int device_attach(const struct device_ops *ops, uint32_t instance, struct
 	return 0;
 }
 
+static uint32_t count_of(const struct device_ops *ops, const struct options *opt)
+{
+	uint32_t count = ops->count ? ops->count(opt) : 1;
+
+	for (uint32_t i = 0; !count && i < device_table_rows; i++)
+		count = device_table[i]->needs == ops && count_of(device_table[i], opt);
+	return count;
+}
+
 int devices_attach(struct vm *vm, struct error *err)
 {
 	for (uint32_t i = 0; i < device_table_rows; i++) {
 		const struct device_ops *ops = device_table[i];
-		uint32_t count = ops->count ? ops->count(vm->opt) : 1;
+		uint32_t count = count_of(ops, vm->opt);
 
 		for (uint32_t instance = 0; instance < count; instance++) {
 			int ret = device_attach(ops, instance, vm, err);

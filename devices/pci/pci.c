@@ -4,7 +4,6 @@
 #include "devices/pci/pci.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
-#include "vmm/options.h"
 #include "vmm/vm.h"
 #include <assert.h>
 #include <errno.h>
@@ -678,10 +677,4 @@ void pci_resume(struct pci_func *func)
 	msix_update(func);
 	drive_intx(func, true);
 	pthread_mutex_unlock(&func->irq_lock);
-}
-
-bool pci_wanted(const struct options *opt)
-{
-	return opt->ndisks || opt->nnets || opt->nvfios || opt->has_console || opt->has_agent ||
-	       opt->rng || opt->vsock_cid;
 }

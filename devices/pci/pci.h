@@ -155,8 +155,8 @@ const char *pci_msix_check(const uint32_t *entry, uint32_t nwords);
 
 /* The function in this slot, or NULL. */
 struct pci_func *pci_at(struct vm *vm, uint32_t slot);
-/* Does any option ask for a PCI device? */
-bool pci_wanted(const struct options *opt);
+/* What every PCI device needs. */
+extern const struct device_ops pci_host_ops;
 
 /* --- the bus: for pci.c, msix.c and pci_host.c */
 

@@ -230,6 +230,7 @@ const struct device_ops vfio_pci_ops = {
 	.type = "vfio-pci",
 	.name = "vfio",
 	.count = vfio_count,
+	.needs = &pci_host_ops,
 	.state = &vfio_state_desc,
 	.may_save = vfio_may_save,
 	DEVICE_STRUCT(struct vfio),

@@ -705,6 +705,7 @@ const struct device_ops virtio_blk_ops = {
 	.type = "virtio-blk",
 	.name = "disk",
 	.count = count,
+	.needs = &pci_host_ops,
 	.state = &virtio_blk_state_desc,
 	.check_survives = check_survives,
 	DEVICE_STRUCT(struct blk),

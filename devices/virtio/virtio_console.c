@@ -705,6 +705,7 @@ const struct device_ops console_ops = {
 	.type = "virtio-console",
 	.name = "console",
 	.count = console_count,
+	.needs = &pci_host_ops,
 	.state = &console_state_desc,
 	DEVICE_STRUCT(struct console),
 	.attach = console_attach,

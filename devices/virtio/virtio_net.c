@@ -515,6 +515,7 @@ const struct device_ops virtio_net_ops = {
 	.type = "virtio-net",
 	.name = "net",
 	.count = net_count,
+	.needs = &pci_host_ops,
 	.state = &net_state_desc,
 	DEVICE_STRUCT(struct net),
 	.attach = net_attach,

@@ -108,6 +108,7 @@ const struct device_ops rng_ops = {
 	.type = "virtio-rng",
 	.name = "rng",
 	.count = rng_count,
+	.needs = &pci_host_ops,
 	.state = &rng_state_desc,
 	DEVICE_STRUCT(struct rng),
 	.attach = rng_attach,

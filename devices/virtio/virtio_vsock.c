@@ -208,6 +208,7 @@ const struct device_ops virtio_vsock_ops = {
 	.type = "virtio-vsock",
 	.name = "vsock",
 	.count = vsock_count,
+	.needs = &pci_host_ops,
 	.state = &vsock_state_desc,
 	DEVICE_STRUCT(struct vsock),
 	.attach = vsock_attach,

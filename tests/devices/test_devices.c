@@ -434,4 +434,22 @@ TEST(poked_state_is_loadable)
 	detach_all();
 }
 
+/* The PCI bus is there if a device needs it. */
+TEST(bus_comes_with_its_devices)
+{
+	struct ram_config config = {.size_bytes = RAM_BYTES};
+	struct error err = {""};
+
+	ck_assert_msg(!ram_open(&rig.vm.ram, &config, &err), "%s", err.msg);
+	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, RAM_BYTES, &err), 0);
+	for (int rng = 0; rng < 2; rng++) {
+		rig.opt.rng = rng;
+		ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
+		ck_assert_int_eq(!!devices_find(&rig.vm, "rng0"), rng);
+		ck_assert_int_eq(!!devices_find(&rig.vm, "pci0"), rng);
+		devices_detach(&rig.vm);
+	}
+	ram_close(&rig.vm.ram);
+}
+
 UNIT_MAIN(setup, teardown)

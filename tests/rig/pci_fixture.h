@@ -37,7 +37,6 @@ struct pci_fake {
 	uint32_t bar_changes, vector_changes, config_reads, config_writes;
 };
 extern struct pci_fake pci_fake[PCI_SLOTS];
-extern const struct device_ops pci_host_ops;
 
 /* fake[i] takes the next free slot. */
 int pci_fixture_add(uint32_t i, struct error *err) must_check;

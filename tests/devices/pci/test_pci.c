@@ -609,17 +609,4 @@ TEST(attach_fails)
 	start();
 }
 
-TEST(wanted)
-{
-	struct options opt = {.cpus = 1};
-
-	ck_assert(!pci_wanted(&opt));
-	ck_assert_uint_eq(pci_host_ops.count(&opt), 0);
-	opt.vsock_cid = 3;
-	ck_assert(pci_wanted(&opt));
-	ck_assert_uint_eq(pci_host_ops.count(&opt), 1);
-	opt = (struct options){.cpus = 1, .nvfios = 1};
-	ck_assert(pci_wanted(&opt));
-}
-
 UNIT_MAIN(rig_open, rig_close)
