@@ -363,6 +363,7 @@ static uint8_t begin(struct blk *blk, struct blk_request *req, const struct virt
 	virtq_read(chain, 0, &hdr, sizeof(hdr));
 	req->used_bytes = 1;
 	req->op.bytes = 0;
+	req->op.niov = 0; /* the last request of this struct may have failed in the middle */
 	switch (hdr.type) {
 	case VIRTIO_BLK_T_IN:
 	case VIRTIO_BLK_T_OUT:

@@ -99,6 +99,37 @@ const char *strerrordesc_np(int __err) /* NOLINT(bugprone-reserved-identifier): 
 	return no_words ? NULL : strerror(__err);
 }
 
+/* Zeroes have no buffer, not even that of a request which failed before. ramfs can neither punch nor zero, so that
+ * zeroes are written. */
+TEST(zeroes_after_a_failed_read)
+{
+	static const uint8_t zero[4096];
+	const struct virtio_blk_outhdr hdr = {.type = VIRTIO_BLK_T_IN};
+	const struct buffer chain[] = {
+		{header_gpa(0, 0), sizeof(hdr), false},
+		{data_gpa(0, 4), 2048, true},
+		{data_gpa(0, 4) + 4096, 2048, true},
+		{header_gpa(0, 0) + 32, 1, true},
+	};
+	uint16_t head;
+
+	snprintf(config.path, sizeof(config.path), "%s", fixture_path("fs/disk.img"));
+	fixture_mount("ramfs", NULL);
+	config.cache = DISK_CACHE_WRITEBACK;
+	attach_file(DISK_BYTES);
+	ck_assert(!truncate(config.path, 0));
+	memset(at(data_gpa(0, 4)), 0x55, 8192);
+	memcpy(at(header_gpa(0, 0)), &hdr, sizeof(hdr));
+	*status_of(0, 0) = NO_STATUS;
+	put_chain(0, 0, chain, 4);
+	kick(0);
+	take_used(0, &head);
+	ck_assert_uint_eq(*status_of(0, 0), VIRTIO_BLK_S_IOERR);
+	ck_assert(!truncate(config.path, DISK_BYTES));
+	ck_assert_uint_eq(range_request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 8, 0), VIRTIO_BLK_S_OK);
+	check_file(0, zero, sizeof(zero));
+}
+
 TEST(error_without_message)
 {
 	attach_file(DISK_BYTES);
