@@ -151,6 +151,27 @@ static void set_clock(struct rtc_state *s, struct moment guest)
 	s->seen_ns = guest.ns % NS_PER_S;
 }
 
+/* Days since 1970-01-01 of a date in the Gregorian calendar, and back; years start in March. Not gmtime_r(3) and
+ * timegm(3): they count leap seconds where the host's time zone does. */
+static int64_t days_from_date(int64_t year, int64_t month, int64_t day)
+{
+	int64_t y = year - (month <= 2), m = (month + 9) % 12;
+
+	return 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719468;
+}
+
+static void date_from_days(int64_t days, int64_t *year, int64_t *month, int64_t *day)
+{
+	int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097;
+	int64_t doe = z - era * 146097;
+	int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+	int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), m = (5 * doy + 2) / 153;
+
+	*day = doy - (153 * m + 2) / 5 + 1;
+	*month = m < 10 ? m + 3 : m - 9;
+	*year = yoe + era * 400 + (*month <= 2);
+}
+
 static uint8_t encode(const struct rtc_state *s, int64_t value)
 {
 	return (uint8_t)(s->cmos[REG_B] & B_BINARY ? value : value / 10 * 16 + value % 10);
@@ -180,39 +201,39 @@ static uint32_t decode_hour(const struct rtc_state *s, uint8_t byte)
 	return hour % 12 + (byte & HOUR_PM ? 12 : 0);
 }
 
+/* Division that rounds down: the clock may be set to before 1970. */
+static int64_t day_of(int64_t s)
+{
+	return (s >= 0 ? s : s - (S_PER_DAY - 1)) / S_PER_DAY;
+}
+
 /* Shows a time in the registers. */
 static void show_time(struct rtc_state *s, int64_t now_s)
 {
-	const time_t now = now_s;
-	struct tm tm;
+	int64_t days = day_of(now_s), in_day = now_s - days * S_PER_DAY, year, month, day;
 
-	gmtime_r(&now, &tm);
-	s->cmos[REG_SECOND] = encode(s, tm.tm_sec);
-	s->cmos[REG_MINUTE] = encode(s, tm.tm_min);
-	s->cmos[REG_HOUR] = encode_hour(s, tm.tm_hour);
-	s->cmos[REG_WEEKDAY] = encode(s, tm.tm_wday + 1);
-	s->cmos[REG_DAY] = encode(s, tm.tm_mday);
-	s->cmos[REG_MONTH] = encode(s, tm.tm_mon + 1);
-	s->cmos[REG_YEAR] = encode(s, (tm.tm_year % 100 + 100) % 100);
-	s->cmos[REG_CENTURY] = encode(s, ((tm.tm_year + 1900) / 100 % 100 + 100) % 100);
+	date_from_days(days, &year, &month, &day);
+	s->cmos[REG_SECOND] = encode(s, in_day % 60);
+	s->cmos[REG_MINUTE] = encode(s, in_day / 60 % 60);
+	s->cmos[REG_HOUR] = encode_hour(s, in_day / 3600);
+	s->cmos[REG_WEEKDAY] = encode(s, ((days + 4) % 7 + 7) % 7 + 1);
+	s->cmos[REG_DAY] = encode(s, day);
+	s->cmos[REG_MONTH] = encode(s, month);
+	s->cmos[REG_YEAR] = encode(s, (year % 100 + 100) % 100);
+	s->cmos[REG_CENTURY] = encode(s, (year / 100 % 100 + 100) % 100);
 }
 
 /* The time in the registers. Whatever the bytes hold, the result is some time of some year. */
 static int64_t shown_time(const struct rtc_state *s)
 {
+	int64_t year =
+		(int64_t)decode(s, s->cmos[REG_CENTURY]) * 100 + decode(s, s->cmos[REG_YEAR]);
+	int64_t days =
+		days_from_date(year, decode(s, s->cmos[REG_MONTH]), decode(s, s->cmos[REG_DAY]));
 	uint32_t hour = decode_hour(s, s->cmos[REG_HOUR]);
-	struct tm tm = {
-		.tm_sec = (int)decode(s, s->cmos[REG_SECOND]),
-		.tm_min = (int)decode(s, s->cmos[REG_MINUTE]),
-		.tm_hour = hour == UINT32_MAX ? 0 : (int)hour,
-		.tm_mday = (int)decode(s, s->cmos[REG_DAY]),
-		.tm_mon = (int)decode(s, s->cmos[REG_MONTH]) - 1,
-		.tm_year = (int)(decode(s, s->cmos[REG_CENTURY]) * 100 +
-				 decode(s, s->cmos[REG_YEAR])) -
-			   1900,
-	};
 
-	return timegm(&tm);
+	return days * S_PER_DAY + (int64_t)(hour == UINT32_MAX ? 0 : hour) * 3600 +
+	       (int64_t)decode(s, s->cmos[REG_MINUTE]) * 60 + decode(s, s->cmos[REG_SECOND]);
 }
 
 static bool divider_held(const struct rtc_state *s)
