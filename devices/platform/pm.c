@@ -240,8 +240,10 @@ static int pm_attach(struct device *dev, struct vm *vm, struct error *err)
 	if (ret)
 		return ret;
 	pm->sci = (struct irq_line){.irq = &vm->irq, .gsi = PM_SCI_GSI};
-	vm->pm = dev;
-	return timer_open(&pm->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, pm, &dev->lock, err);
+	ret = timer_open(&pm->timer, CLOCK_MONOTONIC, &vm->loop, timer_ready, pm, &dev->lock, err);
+	if (!ret)
+		vm->pm = dev;
+	return ret;
 }
 
 static void pm_detach(struct device *dev)
