@@ -187,13 +187,16 @@ static void fill(const struct state_desc *desc, uint8_t *state)
 
 	for (uint32_t i = 0; i < desc->size; i++)
 		state[i] = next = (uint8_t)(next * 5 + 17);
-	for (const struct state_row *row = desc->row; row < desc->row + desc->nrows; row++)
+	for (const struct state_row *row = desc->row; row < desc->row + desc->nrows; row++) {
 		if (row->kind == ST_VARIABLE)
 			memcpy(state + row->len_offset, &row->count, sizeof(row->count));
-		else if (row->kind == ST_STRING)
+		if (row->kind == ST_STRING)
 			memset(state + row->offset + row->count - 1, 0, 1);
-		else if (row->rules & (ST_BOOL | ST_PADDING))
+		if (row->rules & (ST_BOOL | ST_PADDING))
 			memset(state + row->offset, 0, (size_t)row->count * row->width);
+		for (uint32_t i = 0; row->rules & ST_BOOL && i < row->count; i++)
+			state[row->offset + i * row->width] = 1; /* little endian */
+	}
 }
 
 TEST(rows_are_complete)

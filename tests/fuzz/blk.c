@@ -25,13 +25,11 @@ static void start(void)
 static void load(void)
 {
 	static uint8_t saved[4096];
-	const char *why;
 
 	ck_assert_uint_le(dev->ops->state->size, sizeof(saved));
 	fixture_err.msg[0] = '\0';
 	assert_ok(dev->ops->pause(dev, UINT64_MAX, &fixture_err));
-	why = dev->ops->state->check(device_state(dev));
-	ck_assert_msg(!why, "%s", why);
+	assert_ok(state_check(dev->ops->state, device_state(dev), &fixture_err));
 	memcpy(saved, device_state(dev), dev->ops->state->size);
 	assert_ok(dev->ops->compare(dev, saved, &fixture_err));
 	dev->ops->reset(dev);

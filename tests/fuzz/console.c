@@ -177,7 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&in);
 		fuzz_serve(&rig.vm.loop);
 		take_messages();
-		ck_assert_ptr_null(drv.dev->ops->state->check(device_state(drv.dev)));
+		ck_assert_int_eq(state_check(drv.dev->ops->state, device_state(drv.dev), NULL), 0);
 	}
 	if (client >= 0)
 		close(client);

@@ -40,10 +40,10 @@ static void check(void)
 {
 	const struct device *dev = vfio_fixture_device();
 	const struct vfio *vfio = container_of(dev, struct vfio, dev);
-	const char *why = dev->ops->state->check(&vfio->s);
+	struct error err = {""};
 	uint32_t slots = 0, mapped = 0;
 
-	ck_assert_msg(!why, "%s", why);
+	ck_assert_msg(!state_check(dev->ops->state, &vfio->s, &err), "%s", err.msg);
 	for (uint32_t bar = 0; bar < PCI_BARS; bar++)
 		for (uint32_t i = 0; i < vfio->bar[bar].nareas; i++) {
 			const struct vfio_area *area = &vfio->bar[bar].area[i];

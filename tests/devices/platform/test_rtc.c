@@ -341,7 +341,7 @@ TEST(garbage)
 		put((uint8_t)(random >> 8) & 0x3f, (uint8_t)(random >> 16));
 		if (random >> 31)
 			rig_in(0x70, 2);
-		ck_assert_ptr_null(rtc_ops.state->check(device_state(rig.dev)));
+		ck_assert_int_eq(state_check(rtc_ops.state, device_state(rig.dev), NULL), 0);
 	}
 	rig_reload();
 }
