@@ -363,6 +363,9 @@ static int rename_loaded(const struct checkpoint_file *file, const struct vm *vm
 	/* An earlier one of this VM is spent, or it would not have this name. */
 	int ret = check_replaceable(file, file->loaded, check_vm, vm, err);
 
+	/* Of a format that this version does not load: by its name it is spent as well. */
+	if (ret == -ENOTSUP)
+		ret = 0;
 	if (!ret && renameat(file->dir_fd, file->name, file->dir_fd, file->loaded))
 		ret = error_set(err, -errno, "rename: %s", strerror(errno));
 	return ret;

@@ -388,6 +388,20 @@ TEST(check)
 	ck_assert_int_ne(access("FILE.new", F_OK), 0);
 }
 
+/* rev1: what 0.2.0 has left as FILE.loaded */
+TEST(retire_over_loaded_of_0_2_0)
+{
+	struct checkpoint ckpt = make(opt.uuid, 4);
+
+	ckpt.data[ckpt.size_bytes - 64 + 11] = 1;
+	reseal(&ckpt);
+	write_file("FILE.loaded", ckpt.data, ckpt.size_bytes);
+	checkpoint_free(&ckpt);
+	make_file("FILE", opt.uuid, 5);
+	checkpoint_file_retire("FILE", &vm);
+	ck_assert_int_eq(checkpoint_file_find("FILE"), CHECKPOINT_LOADED);
+}
+
 /* FILE.new is what a killed save leaves. No label ever names it, so no guest can be loaded from it. */
 TEST(leftover)
 {
