@@ -296,6 +296,13 @@ static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_b
 				 " needs %" PRIu64 " (%" PRIu64 " for the label): enlarge it",
 				 config->path, has_bytes, config->offset_bytes, config->size_bytes,
 				 need_bytes, label_bytes);
+	if (has_bytes == config->size_bytes + LABEL_PAGE_BYTES)
+		return error_set(
+			err, -EINVAL,
+			"%s: was made by a stasis before 1.0.0: load the guest that is saved "
+			"in it, if any, by that version and shut it down, then remove the "
+			"file",
+			config->path);
 	return error_set(err, -ERANGE,
 			 "%s: has %" PRIu64 " bytes, size=%" PRIu64 " needs %" PRIu64 " (%" PRIu64
 			 " for the label): %s",

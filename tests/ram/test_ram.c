@@ -337,6 +337,10 @@ TEST(other_size_refused)
 		       WORDS(path, "6299648", "4202496", "offset=0"));
 	ck_assert_uint_eq(fixture_size(path), 6 * MIB + 8192);
 	assert_ok(try_open(config_of(path, 6 * MIB)));
+	/* As versions before 1.0.0 made them: a guest saved there is not to be removed unseen. */
+	ck_assert_int_eq(truncate(path, 6 * MIB + 4096), 0);
+	assert_refused(try_open(config_of(path, 6 * MIB)), -EINVAL,
+		       WORDS(path, "before 1.0.0", "saved"));
 }
 
 TEST(things_refused)
