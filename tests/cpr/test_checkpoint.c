@@ -265,6 +265,8 @@ static void fill(const struct state_desc *desc, uint8_t *state)
 			       (size_t)(row->count - n) * row->width);
 		} else if (row->rules & (ST_BOOL | ST_PADDING)) {
 			memset(member, 0, (size_t)row->count * row->width);
+			for (uint32_t e = 0; row->rules & ST_BOOL && e < row->count; e++)
+				member[e * row->width] = (i + e) & 1; /* little endian */
 		}
 	}
 }

@@ -59,7 +59,7 @@ static inline int unit_main(void (*setup)(void), void (*teardown)(void))
 		tcase_add_loop_test_raise_signal(tcase, &t->test, t->signal, t->begin, t->end);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
+	failed = srunner_ntests_failed(runner) || !srunner_ntests_run(runner);
 	srunner_free(runner);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
