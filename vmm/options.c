@@ -403,12 +403,13 @@ static OPTION_TAKES(take_inspect_memory)
 {
 	static const struct option_row keys[] = {KEY_SIZE, KEY_OFFSET, {0}};
 	struct options *opt = member;
-	char *rest = strdup(value);
+	char *rest = opt->memory_path;
 
-	if (!rest)
-		return error_set(err, -ENOMEM, "%s: out of memory", row->name);
+	if (strlen(value) >= sizeof(opt->memory_path))
+		return -EINVAL;
+	strcpy(opt->memory_path, value);
 	opt->job = JOB_INSPECT_MEMORY;
-	opt->memory = (struct ram_config){.path = option_next(&rest)}; /* never freed */
+	opt->memory = (struct ram_config){.path = option_next(&rest)};
 	return rest ? option_list(row->name, keys, opt, rest, NULL, err) : 0;
 }
 
