@@ -51,12 +51,17 @@ static int device_attach(const struct device_ops *ops, uint32_t instance, struct
 	return 0;
 }
 
+static uint32_t asked_for(const struct device_ops *ops, const struct options *opt)
+{
+	return ops->count ? ops->count(opt) : 1;
+}
+
 static uint32_t count_of(const struct device_ops *ops, const struct options *opt)
 {
-	uint32_t count = ops->count ? ops->count(opt) : 1;
+	uint32_t count = asked_for(ops, opt);
 
 	for (uint32_t i = 0; !count && i < device_table_rows; i++)
-		count = device_table[i]->needs == ops && count_of(device_table[i], opt);
+		count = device_table[i]->needs == ops && asked_for(device_table[i], opt);
 	return count;
 }
 

@@ -266,7 +266,7 @@ static void fill(const struct state_desc *desc, uint8_t *state)
 		} else if (row->rules & (ST_BOOL | ST_PADDING)) {
 			memset(member, 0, (size_t)row->count * row->width);
 			for (uint32_t e = 0; row->rules & ST_BOOL && e < row->count; e++)
-				member[e * row->width] = (i + e) & 1; /* little endian */
+				member[(size_t)e * row->width] = (i + e) & 1; /* little endian */
 		}
 	}
 }
