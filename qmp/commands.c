@@ -1,40 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The commands and their table. What a run state forbids, vm.c and cpr/ refuse by name. */
+/* The commands and, at the end, their table. What a run state forbids, vm.c and cpr/ refuse by name. Answers have
+ * QEMU's members. */
 #include "cpr/cpr.h"
-#include "qmp/command.h"
+#include "devices/pci/pci.h"
+#include "devices/platform/platform.h"
+#include "devices/virtio/virtio_blk.h"
+#include "devices/virtio/virtio_console.h"
+#include "devices/virtio/virtio_net.h"
+#include "qmp/qmp.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/uuid.h"
 #include "vmm/version.h"
 #include <errno.h>
-#include <stdio.h>
+#include <inttypes.h>
+#include <linux/pci_regs.h>
 #include <string.h>
 #include <unistd.h>
 
-#define HANDLER(name) static QMP_HANDLER(name)
+/* Defines the handler of a command. */
+#define HANDLER(name)                                                  \
+	static int name(struct qmp_call *call __attribute__((unused)), \
+			struct error *err __attribute__((unused)))
 
-/* {"qemu": {...}, "package": ...}: QEMU's clients know the member by that name. */
-static void add_version(struct json_out *out, const char *name)
-{
-	json_out_open(out, name, '{');
-	json_out_open(out, "qemu", '{');
-	json_out_int(out, "major", STASIS_MAJOR);
-	json_out_int(out, "minor", STASIS_MINOR);
-	json_out_int(out, "micro", STASIS_MICRO);
-	json_out_close(out, '}');
-	json_out_string(out, "package", "stasis " STASIS_VERSION);
-	json_out_close(out, '}');
-}
+/* QEMU's clients know the member by that name. */
+#define VERSION                                                                              \
+	"{'qemu':{'major':%d,'minor':%d,'micro':%d},'package':'stasis " STASIS_VERSION "'}", \
+		STASIS_MAJOR, STASIS_MINOR, STASIS_MICRO
 
 void commands_greeting(struct json_out *out)
 {
-	json_out_open(out, NULL, '{');
-	json_out_open(out, "QMP", '{');
-	add_version(out, "version");
-	json_out_open(out, "capabilities", '[');
-	json_out_close(out, ']');
-	json_out_close(out, '}');
-	json_out_close(out, '}');
-	json_out_end_line(out);
+	json_out_add(out, "{'QMP':{'version':");
+	json_out_add(out, VERSION);
+	json_out_add(out, "'capabilities':[]}}\r\n");
 }
 
 HANDLER(qmp_capabilities)
@@ -50,7 +47,8 @@ HANDLER(qmp_capabilities)
 
 HANDLER(query_version)
 {
-	add_version(call->out, RETURN);
+	json_out_add(call->out, "'return':");
+	json_out_add(call->out, VERSION);
 	return 0;
 }
 
@@ -58,29 +56,22 @@ HANDLER(query_status)
 {
 	const enum runstate state = call->session->vm->runstate;
 
-	json_out_open(call->out, RETURN, '{');
-	json_out_string(call->out, "status", runstate_name[state]);
-	json_out_bool(call->out, "running", state == RUNSTATE_RUNNING);
-	json_out_close(call->out, '}');
+	json_out_add(call->out, "'return':{'status':'%s','running':%i}", runstate_name[state],
+		     state == RUNSTATE_RUNNING);
 	return 0;
 }
 
 HANDLER(query_current_machine)
 {
-	json_out_open(call->out, RETURN, '{');
-	json_out_bool(call->out, "wakeup-suspend-support", call->session->vm->opt->s3);
-	json_out_close(call->out, '}');
+	json_out_add(call->out, "'return':{'wakeup-suspend-support':%i}",
+		     call->session->vm->opt->s3);
 	return 0;
 }
 
 HANDLER(query_name)
 {
-	const char *name = call->session->vm->opt->name;
-
-	json_out_open(call->out, RETURN, '{');
-	if (name)
-		json_out_string(call->out, "name", name);
-	json_out_close(call->out, '}');
+	if (call->session->vm->opt->name)
+		json_out_add(call->out, "'return':{'name':'%s'}", call->session->vm->opt->name);
 	return 0;
 }
 
@@ -88,62 +79,66 @@ HANDLER(query_uuid)
 {
 	char text[UUID_TEXT];
 
-	json_out_open(call->out, RETURN, '{');
-	json_out_string(call->out, "UUID", uuid_format(call->session->vm->opt->uuid, text));
-	json_out_close(call->out, '}');
+	json_out_add(call->out, "'return':{'UUID':'%s'}",
+		     uuid_format(call->session->vm->opt->uuid, text));
 	return 0;
 }
 
 HANDLER(query_kvm)
 {
-	json_out_open(call->out, RETURN, '{');
-	json_out_bool(call->out, "enabled", true);
-	json_out_bool(call->out, "present", true);
-	json_out_close(call->out, '}');
+	json_out_add(call->out, "'return':{'enabled':true,'present':true}");
 	return 0;
 }
 
 HANDLER(query_cpus_fast)
 {
 	const struct vm *vm = call->session->vm;
-	struct json_out *out = call->out;
-	char path[32];
 
-	json_out_open(out, RETURN, '[');
-	for (uint32_t i = 0; i < vm->nvcpus; i++) {
-		/* QEMU's clients expect a path; here it leads nowhere. */
-		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
-		json_out_open(out, NULL, '{');
-		json_out_uint(out, "cpu-index", i);
-		json_out_string(out, "qom-path", path);
-		json_out_uint(out, "thread-id", (uint64_t)vm->vcpu[i].tid);
-		json_out_string(out, "target", arch_name);
-		json_out_open(out, "props", '{');
-		json_out_uint(out, "socket-id", 0);
-		json_out_uint(out, "core-id", i);
-		json_out_uint(out, "thread-id", 0);
-		json_out_close(out, '}');
-		json_out_close(out, '}');
-	}
-	json_out_close(out, ']');
+	json_out_add(call->out, "'return':[");
+	/* QEMU's clients expect a path; here it leads nowhere. */
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		json_out_add(call->out,
+			     "{'cpu-index':%u,'qom-path':'/machine/cpu[%u]','thread-id':%d,"
+			     "'target':'%s',"
+			     "'props':{'socket-id':0,'core-id':%u,'thread-id':0}}",
+			     i, i, vm->vcpu[i].tid, arch_name, i);
+	json_out_add(call->out, "]");
 	return 0;
 }
 
 HANDLER(query_memory_size_summary)
 {
-	json_out_open(call->out, RETURN, '{');
-	json_out_uint(call->out, "base-memory", call->session->vm->ram.config.size_bytes);
-	json_out_uint(call->out, "plugged-memory", 0);
-	json_out_close(call->out, '}');
+	json_out_add(call->out, "'return':{'base-memory':%" PRIu64 ",'plugged-memory':0}",
+		     call->session->vm->ram.config.size_bytes);
 	return 0;
+}
+
+static void add_argument(struct json_out *out, const struct qmp_arg *arg)
+{
+	json_out_add(out, "{'name':'%s','type':'%s','optional':%i", arg->name,
+		     qmp_type_name[arg->type], arg->optional);
+	if (arg->nvalues) {
+		json_out_add(out, "'values':[");
+		for (uint32_t i = 0; i < arg->nvalues; i++)
+			json_out_add(out, "'%s'", arg->values[i]);
+		json_out_add(out, "]");
+	}
+	if (arg->min || arg->max)
+		json_out_add(out, "'min':%" PRId64 ",'max':%" PRId64, arg->min, arg->max);
+	json_out_add(out, "}");
 }
 
 HANDLER(query_commands)
 {
-	json_out_open(call->out, RETURN, '[');
-	for (uint32_t i = 0; i < qmp_ncommands; i++)
-		args_describe(call->out, &qmp_commands[i]);
-	json_out_close(call->out, ']');
+	json_out_add(call->out, "'return':[");
+	for (const struct qmp_command *command = qmp_commands;
+	     command < qmp_commands + qmp_ncommands; command++) {
+		json_out_add(call->out, "{'name':'%s','arguments':[", command->name);
+		for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++)
+			add_argument(call->out, &command->arg[i]);
+		json_out_add(call->out, "]}");
+	}
+	json_out_add(call->out, "]");
 	return 0;
 }
 
@@ -182,7 +177,7 @@ HANDLER(system_reset)
 /* The path for cpr/: NULL for the file of --cpr-file. */
 static int cpr_file(const struct qmp_call *call, const char **file, struct error *err)
 {
-	*file = args_string(call, "file");
+	*file = qmp_arg_string(call, "file");
 	if (!*file && !call->session->vm->opt->cpr_file)
 		return error_set(err, -EINVAL,
 				 "Parameter 'file' is missing, and no --cpr-file says which");
@@ -198,10 +193,10 @@ static const char *const ram_check_name[RAM_CHECKS] = {"none", "full"};
 HANDLER(cprsave)
 {
 	struct cpr_save_args save = {
-		.mode = (enum cpr_mode)args_enum(call, "mode", CPR_REBOOT),
-		.ram_check = args_enum(call, "ram-check", RAM_CHECK_NONE) == RAM_CHECK_FULL,
+		.mode = (enum cpr_mode)qmp_arg_enum(call, "mode", CPR_REBOOT),
+		.ram_check = qmp_arg_enum(call, "ram-check", RAM_CHECK_NONE) == RAM_CHECK_FULL,
 		.timeout_ns =
-			(uint64_t)args_int(call, "timeout-ms", VM_PAUSE_NS / 1000000) * 1000000,
+			(uint64_t)qmp_arg_int(call, "timeout-ms", VM_PAUSE_NS / 1000000) * 1000000,
 	};
 	int ret = cpr_file(call, &save.file, err);
 
@@ -253,63 +248,47 @@ static void add_modes(struct json_out *out, struct vm *vm)
 	struct error reason[CPR_MODES];
 	int ret[CPR_MODES];
 
-	json_out_open(out, "modes", '[');
+	json_out_add(out, "'modes':[");
 	for (uint32_t mode = 0; mode < CPR_MODES; mode++) {
 		ret[mode] = cpr_possible(vm, (enum cpr_mode)mode, &reason[mode]);
 		if (!ret[mode])
-			json_out_string(out, NULL, cpr_mode_name[mode]);
+			json_out_add(out, "'%s'", cpr_mode_name[mode]);
 	}
-	json_out_close(out, ']');
-	json_out_open(out, "refused", '[');
-	for (uint32_t mode = 0; mode < CPR_MODES; mode++) {
-		if (!ret[mode])
-			continue;
-		json_out_open(out, NULL, '{');
-		json_out_string(out, "mode", cpr_mode_name[mode]);
-		json_out_string(out, "reason", reason[mode].msg);
-		if (ret[mode] == -EAGAIN)
-			json_out_bool(out, "needs-suspend", true);
-		json_out_close(out, '}');
-	}
-	json_out_close(out, ']');
-}
-
-static void add_ram(struct json_out *out, const struct ram *ram)
-{
-	json_out_open(out, "ram", '{');
-	json_out_string(out, "backend", ram->backend->name);
-	if (ram->config.path)
-		json_out_string(out, "path", ram->config.path);
-	json_out_uint(out, "offset", ram->config.offset_bytes);
-	json_out_uint(out, "size", ram->config.size_bytes);
-	json_out_close(out, '}');
+	json_out_add(out, "],'refused':[");
+	for (uint32_t mode = 0; mode < CPR_MODES; mode++)
+		if (ret[mode])
+			json_out_add(out,
+				     ret[mode] == -EAGAIN
+					     ? "{'mode':'%s','reason':'%s','needs-suspend':true}"
+					     : "{'mode':'%s','reason':'%s'}",
+				     cpr_mode_name[mode], reason[mode].msg);
+	json_out_add(out, "]");
 }
 
 /* Besides the modes: what a script must know to start this process again after a kexec. */
 HANDLER(cprinfo)
 {
 	struct vm *vm = call->session->vm;
+	const struct ram *ram = &vm->ram;
 	struct json_out *out = call->out;
 	char id[UUID_TEXT];
 
-	json_out_open(out, RETURN, '{');
+	json_out_add(out, "'return':{");
 	add_modes(out, vm);
-	add_ram(out, &vm->ram);
-	json_out_open(out, "devices", '[');
-	for (uint32_t i = 0; i < vm->ndevices; i++) {
-		json_out_open(out, NULL, '{');
-		json_out_string(out, "name", vm->device[i]->name);
-		json_out_string(out, "type", vm->device[i]->ops->type);
-		json_out_close(out, '}');
-	}
-	json_out_close(out, ']');
-	json_out_uint(out, "pid", (uint64_t)getpid());
-	json_out_string(out, "serial", chardev_name(vm->opt->serial.kind));
+	json_out_add(out, "'ram':{'backend':'%s'", ram->backend->name);
+	if (ram->config.path)
+		json_out_add(out, "'path':'%s'", ram->config.path);
+	json_out_add(out, "'offset':%" PRIu64 ",'size':%" PRIu64 "},'devices':[",
+		     ram->config.offset_bytes, ram->config.size_bytes);
+	for (uint32_t i = 0; i < vm->ndevices; i++)
+		json_out_add(out, "{'name':'%s','type':'%s'}", vm->device[i]->name,
+			     vm->device[i]->ops->type);
+	json_out_add(out, "],'pid':%d,'serial':'%s'", getpid(), chardev_name(vm->opt->serial.kind));
 	if (vm->opt->cpr_file)
-		json_out_string(out, "cpr-file", vm->opt->cpr_file);
+		json_out_add(out, "'cpr-file':'%s'", vm->opt->cpr_file);
 	if (memcmp(vm->loaded_id, (uint8_t[sizeof(vm->loaded_id)]){0}, sizeof(vm->loaded_id)))
-		json_out_string(out, "loaded", uuid_format(vm->loaded_id, id));
-	json_out_close(out, '}');
+		json_out_add(out, "'loaded':'%s'", uuid_format(vm->loaded_id, id));
+	json_out_add(out, "}");
 	return 0;
 }
 
@@ -317,16 +296,13 @@ HANDLER(query_cpr)
 {
 	struct cpr_status status;
 
-	json_out_open(call->out, RETURN, '{');
-	if (cpr_query(call->session->vm, &status)) {
-		json_out_string(call->out, "operation", status.operation);
-		json_out_string(call->out, "step", status.step);
-		json_out_uint(call->out, "done", status.done_bytes);
-		json_out_uint(call->out, "total", status.total_bytes);
-	} else {
-		json_out_string(call->out, "operation", "none");
-	}
-	json_out_close(call->out, '}');
+	if (cpr_query(call->session->vm, &status))
+		json_out_add(call->out,
+			     "'return':{'operation':'%s','step':'%s','done':%" PRIu64
+			     ",'total':%" PRIu64 "}",
+			     status.operation, status.step, status.done_bytes, status.total_bytes);
+	else
+		json_out_add(call->out, "'return':{'operation':'none'}");
 	return 0;
 }
 
@@ -334,6 +310,335 @@ HANDLER(cancel)
 {
 	return cpr_cancel(call->session->vm, err);
 }
+
+/* The next device of this type from *index on; NULL: no more. */
+static struct device *next(const struct vm *vm, bool (*is)(const struct device *), uint32_t *index)
+{
+	while (*index < vm->ndevices) {
+		struct device *dev = vm->device[(*index)++];
+
+		if (is(dev))
+			return dev;
+	}
+	return NULL;
+}
+
+/* --- disks */
+
+static bool blk_is(const struct device *dev)
+{
+	return dev->ops == &virtio_blk_ops;
+}
+
+static void query_disk(struct device *dev, struct blk_info *info)
+{
+	pthread_mutex_lock(&dev->lock);
+	blk_query(dev, info);
+	pthread_mutex_unlock(&dev->lock);
+}
+
+/* Opens the object of the next disk from *index on, with the members that every answer has; false: no more. */
+static bool next_disk(const struct qmp_call *call, uint32_t *index, struct blk_info *info)
+{
+	struct device *dev = next(call->session->vm, blk_is, index);
+
+	if (!dev)
+		return false;
+	query_disk(dev, info);
+	json_out_add(call->out, "{'device':'%s','qdev':'" QMP_DISK_PATH "'", info->config->id,
+		     info->config->id);
+	return true;
+}
+
+HANDLER(query_block)
+{
+	struct blk_info info;
+	uint32_t index = 0;
+
+	json_out_add(call->out, "'return':[");
+	while (next_disk(call, &index, &info)) {
+		const struct disk_config *config = info.config;
+
+		json_out_add(call->out,
+			     "'type':'unknown','removable':false,'locked':false,"
+			     "'inserted':{'file':'%s','node-name':'%s','ro':%i,'drv':'raw',"
+			     "'backing_file_depth':0,'active':true,'encrypted':false,"
+			     "'detect_zeroes':'off','bps':0,'bps_rd':0,'bps_wr':0,'iops':0,"
+			     "'iops_rd':0,'iops_wr':0,'write_threshold':0,"
+			     "'image':{'filename':'%s','format':'raw','virtual-size':%" PRIu64
+			     ",'dirty-flag':false},"
+			     "'cache':{'writeback':%i,'direct':%i,'no-flush':false}}}",
+			     config->path, config->id, config->readonly, config->path,
+			     info.size_bytes, info.writeback, config->cache == DISK_CACHE_NONE);
+	}
+	json_out_add(call->out, "]");
+	return 0;
+}
+
+/* QEMU's names and their counters; BLK_KINDS: always 0. */
+static const struct {
+	const char *name;
+	enum blk_kind kind;
+	bool moves_data; /* has bytes and may be merged */
+} counters[] = {
+	{"rd", BLK_READ, true},	    {"wr", BLK_WRITE, true},	      {"flush", BLK_FLUSH, false},
+	{"unmap", BLK_UNMAP, true}, {"zone_append", BLK_KINDS, true},
+};
+
+static void add_stats(struct json_out *out, const struct blk_info *info)
+{
+	static const struct blk_counter none;
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(counters); i++) {
+		const char *name = counters[i].name;
+		const struct blk_counter *counter =
+			counters[i].kind == BLK_KINDS ? &none : &info->counter[counters[i].kind];
+
+		json_out_add(out,
+			     "'%s_operations':%" PRIu64 ",'failed_%s_operations':%" PRIu64
+			     ",'invalid_%s_operations':%" PRIu64 ",'%s_total_time_ns':%" PRIu64,
+			     name, counter->operations, name, counter->failed, name,
+			     counter->invalid, name, counter->total_ns);
+		if (counters[i].moves_data)
+			json_out_add(out, "'%s_bytes':%" PRIu64 ",'%s_merged':0", name,
+				     counter->bytes, name);
+	}
+	/* Failed and invalid requests are counted. */
+	json_out_add(out,
+		     "'wr_highest_offset':%" PRIu64 ",'account_failed':true,"
+		     "'account_invalid':true,'timed_stats':[]",
+		     info->written_end);
+}
+
+HANDLER(query_blockstats)
+{
+	struct blk_info info;
+	uint32_t index = 0;
+
+	json_out_add(call->out, "'return':[");
+	while (next_disk(call, &index, &info)) {
+		json_out_add(call->out, "'node-name':'%s','stats':{", info.config->id);
+		add_stats(call->out, &info);
+		json_out_add(call->out, "}}");
+	}
+	json_out_add(call->out, "]");
+	return 0;
+}
+
+static struct device *find_disk(const struct vm *vm, const char *id)
+{
+	struct blk_info info;
+	struct device *dev;
+	uint32_t index = 0;
+
+	while ((dev = next(vm, blk_is, &index))) {
+		query_disk(dev, &info);
+		if (!strcmp(info.config->id, id))
+			return dev;
+	}
+	return NULL;
+}
+
+HANDLER(block_resize)
+{
+	const char *device = qmp_arg_string(call, "device"),
+		   *node = qmp_arg_string(call, "node-name");
+	const int64_t size_bytes = qmp_arg_int(call, "size", 0);
+	struct device *dev = NULL;
+	int ret;
+
+	if (device && node)
+		return error_set(err, -EINVAL, "Either 'device' or 'node-name', not both");
+	if (device || node)
+		dev = find_disk(call->session->vm, device ? device : node);
+	if (!dev)
+		return error_set(err, -ENODEV, "Cannot find device='%s' nor node-name='%s'",
+				 device ? device : "", node ? node : "");
+	if (size_bytes <= 0)
+		return error_set(err, -EINVAL, "Parameter 'size' expects a >0 size");
+	pthread_mutex_lock(&dev->lock);
+	ret = blk_resize(dev, (uint64_t)size_bytes, err);
+	pthread_mutex_unlock(&dev->lock);
+	return ret;
+}
+
+/* --- network cards */
+
+static struct device *find_net(const struct vm *vm, const char *id)
+{
+	struct device *dev;
+	uint32_t index = 0;
+
+	while ((dev = next(vm, net_is, &index)))
+		if (!strcmp(net_id(dev), id))
+			return dev;
+	return NULL;
+}
+
+HANDLER(set_link)
+{
+	const char *name = qmp_arg_string(call, "name");
+	struct device *dev = find_net(call->session->vm, name);
+
+	if (!dev) {
+		call->error_class = DEVICE_NOT_FOUND;
+		return error_set(err, -ENODEV, "Device '%s' not found", name);
+	}
+	pthread_mutex_lock(&dev->lock);
+	net_set_link(dev, qmp_arg_bool(call, "up", true));
+	pthread_mutex_unlock(&dev->lock);
+	return 0;
+}
+
+static void announce(struct device *dev)
+{
+	pthread_mutex_lock(&dev->lock);
+	net_announce(dev);
+	pthread_mutex_unlock(&dev->lock);
+}
+
+/* All network interfaces, or the named ones; as in QEMU, an unknown name is no error. */
+HANDLER(announce_self)
+{
+	const struct json_node *names = json_member(call->args, "interfaces");
+	const struct vm *vm = call->session->vm;
+	struct device *dev;
+	uint32_t index = 0;
+
+	for (const struct json_node *name = names ? names->first : NULL; name; name = name->next) {
+		dev = name->kind == JSON_STRING ? find_net(vm, name->text) : NULL;
+		if (dev)
+			announce(dev);
+	}
+	while (!names && (dev = next(vm, net_is, &index)))
+		announce(dev);
+	return 0;
+}
+
+/* --- the PCI bus */
+
+static uint32_t config_word(const struct pci_func *func, uint32_t offset)
+{
+	return func->state->config[offset] | (uint32_t)func->state->config[offset + 1] << 8;
+}
+
+static const char *class_desc(uint32_t class)
+{
+	switch (class) {
+	case 0x0100:
+		return "SCSI controller";
+	case 0x0200:
+		return "Ethernet controller";
+	case 0x0600:
+		return "Host bridge";
+	case 0x0601:
+		return "ISA bridge";
+	default:
+		return NULL;
+	}
+}
+
+static void add_region(struct json_out *out, const struct pci_func *func, uint32_t i)
+{
+	const struct pci_bar *bar = &func->bar[i];
+	const uint8_t low = func->state->config[PCI_BASE_ADDRESS_0 + 4 * i];
+
+	json_out_add(out, "{'bar':%u,'type':'%s','address':%" PRId64 ",'size':%" PRIu64, i,
+		     bar->is_io ? "io" : "memory", bar->mapped ? (int64_t)bar->gpa : -1,
+		     bar->size_bytes);
+	if (!bar->is_io)
+		json_out_add(out, "'prefetch':%i,'mem_type_64':%i",
+			     !!(low & PCI_BASE_ADDRESS_MEM_PREFETCH), bar->is_64bit);
+	json_out_add(out, "}");
+}
+
+static void add_function(struct json_out *out, const struct pci_func *func, uint32_t slot)
+{
+	const uint32_t pin = func->state->config[PCI_INTERRUPT_PIN];
+	const uint32_t class = config_word(func, PCI_CLASS_DEVICE);
+
+	json_out_add(out, "{'bus':0,'slot':%u,'function':0,'class_info':{'class':%u", slot, class);
+	if (class_desc(class))
+		json_out_add(out, "'desc':'%s'", class_desc(class));
+	json_out_add(out,
+		     "},'id':{'vendor':%u,'device':%u,'subsystem-vendor':%u,'subsystem':%u},"
+		     "'irq_pin':%u,'qdev_id':'%s'",
+		     config_word(func, PCI_VENDOR_ID), config_word(func, PCI_DEVICE_ID),
+		     config_word(func, PCI_SUBSYSTEM_VENDOR_ID),
+		     config_word(func, PCI_SUBSYSTEM_ID), pin, func->dev->name);
+	if (pin)
+		json_out_add(out, "'irq':%u", func->state->config[PCI_INTERRUPT_LINE]);
+	json_out_add(out, "'regions':[");
+	for (uint32_t i = 0; i < PCI_BARS; i++)
+		if (func->bar[i].size_bytes)
+			add_region(out, func, i);
+	json_out_add(out, "]}");
+}
+
+HANDLER(query_pci)
+{
+	struct vm *vm = call->session->vm;
+
+	if (!vm->pci) {
+		json_out_add(call->out, "'return':[]");
+		return 0;
+	}
+	json_out_add(call->out, "'return':[{'bus':0,'devices':[");
+	for (uint32_t slot = 0; slot < PCI_SLOTS; slot++) {
+		struct pci_func *func = pci_at(vm, slot);
+
+		if (!func)
+			continue;
+		pthread_mutex_lock(&func->dev->lock);
+		add_function(call->out, func, slot);
+		pthread_mutex_unlock(&func->dev->lock);
+	}
+	json_out_add(call->out, "]}]");
+	return 0;
+}
+
+/* --- character devices */
+
+static const struct {
+	const char *type; /* of the device */
+	bool (*query)(const struct device *dev, uint32_t i, struct chardev_info *info);
+} chardev_owners[] = {{"serial", serial_query}, {"virtio-console", console_query}};
+
+static void add_chardev(struct json_out *out, const struct chardev_info *info)
+{
+	json_out_add(out, "{'label':'%s','filename':'%s','frontend-open':%i}", info->label,
+		     info->filename, info->frontend_open);
+}
+
+static void add_chardevs_of(struct json_out *out, struct device *dev)
+{
+	struct chardev_info info;
+
+	for (size_t i = 0; i < ARRAY_SIZE(chardev_owners); i++) {
+		if (strcmp(chardev_owners[i].type, dev->ops->type) != 0)
+			continue;
+		pthread_mutex_lock(&dev->lock);
+		for (uint32_t port = 0; chardev_owners[i].query(dev, port, &info); port++)
+			add_chardev(out, &info);
+		pthread_mutex_unlock(&dev->lock);
+	}
+}
+
+/* The last one is the socket of this request. */
+HANDLER(query_chardev)
+{
+	const struct vm *vm = call->session->vm;
+
+	json_out_add(call->out, "'return':[");
+	for (uint32_t i = 0; i < vm->ndevices; i++)
+		add_chardevs_of(call->out, vm->device[i]);
+	json_out_add(call->out,
+		     "{'label':'qmp','filename':'unix:%s,server=on','frontend-open':true}]",
+		     vm->opt->qmp_path);
+	return 0;
+}
+
+/* --- the table */
 
 #define DAY_MS		  (24ll * 3600 * 1000)
 #define ANY_STRING	  .type = QMP_STRING
@@ -364,28 +669,28 @@ const struct qmp_command qmp_commands[] = {
 	QUERY("query-cpus-fast", query_cpus_fast),
 	QUERY("query-memory-size-summary", query_memory_size_summary),
 	QUERY("query-commands", query_commands),
-	QUERY("query-block", commands_query_block),
-	QUERY("query-blockstats", commands_query_blockstats),
-	QUERY("query-chardev", commands_query_chardev),
-	QUERY("query-pci", commands_query_pci),
+	QUERY("query-block", query_block),
+	QUERY("query-blockstats", query_blockstats),
+	QUERY("query-chardev", query_chardev),
+	QUERY("query-pci", query_pci),
 	COMMAND("stop", stop),
 	COMMAND("cont", cont),
 	COMMAND("quit", quit),
 	COMMAND("system_powerdown", system_powerdown),
 	COMMAND("system_wakeup", system_wakeup),
 	COMMAND("system_reset", system_reset),
-	COMMAND("set_link", commands_set_link,
+	COMMAND("set_link", set_link,
 		{"name", ANY_STRING},
 		{"up", BOOLEAN}),
 	/* QEMU's clients give a schedule; here each interface has its own. */
-	COMMAND("announce-self", commands_announce_self,
+	COMMAND("announce-self", announce_self,
 		{"initial", ANY_INTEGER, .optional = true},
 		{"max", ANY_INTEGER, .optional = true},
 		{"rounds", ANY_INTEGER, .optional = true},
 		{"step", ANY_INTEGER, .optional = true},
 		{"interfaces", .type = QMP_ARRAY, .optional = true},
 		{"id", ANY_STRING, .optional = true}),
-	COMMAND("block_resize", commands_block_resize,
+	COMMAND("block_resize", block_resize,
 		{"device", ANY_STRING, .optional = true},
 		{"node-name", ANY_STRING, .optional = true},
 		{"size", ANY_INTEGER}),

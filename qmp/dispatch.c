@@ -1,25 +1,172 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/cpr.h"
-#include "qmp/command.h"
+#include "qmp/qmp.h"
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 /* The longest error with every byte escaped, and an id of common size. */
 #define REPLY_BYTES (6 * ERROR_MAX + 1024)
 
-static void add_error(struct json_out *out, const char *class, const char *desc)
+/* --- arguments */
+
+#define VALUES_BYTES 128
+
+const char *const qmp_type_name[] = {
+	[QMP_STRING] = "string",
+	[QMP_INTEGER] = "integer",
+	[QMP_BOOLEAN] = "boolean",
+	[QMP_ARRAY] = "array",
+};
+
+static const enum json_kind kind_of[] = {
+	[QMP_STRING] = JSON_STRING,
+	[QMP_INTEGER] = JSON_NUMBER,
+	[QMP_BOOLEAN] = JSON_BOOLEAN,
+	[QMP_ARRAY] = JSON_ARRAY,
+};
+
+static bool is_known(const struct qmp_command *command, const struct json_node *node)
 {
-	json_out_open(out, "error", '{');
-	json_out_string(out, "class", class);
-	json_out_string(out, "desc", desc);
-	json_out_close(out, '}');
+	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++)
+		if (json_text_is(node->name, node->name_len, command->arg[i].name))
+			return true;
+	return false;
 }
+
+/* The index, or arg->nvalues if text is none of the values. */
+static uint32_t value_index(const struct qmp_arg *arg, const char *value)
+{
+	uint32_t i = 0;
+
+	while (i < arg->nvalues && strcmp(arg->values[i], value) != 0)
+		i++;
+	return i;
+}
+
+/* ": give reboot or restart"; empty where all values are accepted. Returns text. */
+static const char *one_of(const struct qmp_arg *arg, char text[VALUES_BYTES])
+{
+	size_t used = 0;
+
+	*text = '\0';
+	for (uint32_t i = 0; i < arg->nvalues && used < VALUES_BYTES; i++)
+		used += (size_t)snprintf(text + used, VALUES_BYTES - used, "%s%s",
+					 !i			? ": give "
+					 : i + 1 < arg->nvalues ? ", "
+								: " or ",
+					 arg->values[i]);
+	return text;
+}
+
+/* A program sees that it did not send an array; a person may want to know how to type one. */
+static int refuse_type(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
+{
+	if (arg->type == QMP_ARRAY && value->kind == JSON_STRING)
+		return error_set(err, -EINVAL,
+				 "Invalid parameter type for '%s', expected: array (stasisctl: "
+				 "%s:='[\"%s\"]')",
+				 arg->name, arg->name, value->text);
+	return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: %s", arg->name,
+			 qmp_type_name[arg->type]);
+}
+
+static int check_integer(const struct qmp_arg *arg, const struct json_node *value,
+			 struct error *err)
+{
+	int64_t number;
+
+	if (!json_int64(value, &number))
+		return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: integer",
+				 arg->name);
+	if ((!arg->min && !arg->max) || (number >= arg->min && number <= arg->max))
+		return 0;
+	return error_set(err, -EINVAL, "Parameter '%s' expects %lld to %lld", arg->name,
+			 (long long)arg->min, (long long)arg->max);
+}
+
+static int check_value(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
+{
+	char text[VALUES_BYTES];
+
+	if (value->kind != kind_of[arg->type])
+		return refuse_type(arg, value, err);
+	if (arg->type == QMP_INTEGER)
+		return check_integer(arg, value, err);
+	if (arg->type != QMP_STRING)
+		return 0;
+	if (strlen(value->text) != value->text_len)
+		return error_set(err, -EINVAL, "Parameter '%s' contains a NUL character",
+				 arg->name);
+	if (arg->nvalues && value_index(arg, value->text) == arg->nvalues)
+		return error_set(err, -EINVAL, "Parameter '%s' does not accept value '%s'%s",
+				 arg->name, value->text, one_of(arg, text));
+	return 0;
+}
+
+static int check_args(const struct qmp_call *call, struct error *err)
+{
+	const struct qmp_command *command = call->command;
+	char text[VALUES_BYTES];
+	int ret;
+
+	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++) {
+		const struct qmp_arg *arg = &command->arg[i];
+		const struct json_node *value = json_member(call->args, arg->name);
+
+		if (!value && !arg->optional)
+			return error_set(err, -EINVAL, "Parameter '%s' is missing%s", arg->name,
+					 one_of(arg, text));
+		ret = value ? check_value(arg, value, err) : 0;
+		if (ret)
+			return ret;
+	}
+	if (!call->args)
+		return 0;
+	for (const struct json_node *node = call->args->first; node; node = node->next)
+		if (!is_known(command, node))
+			return error_set(err, -EINVAL, "Parameter '%s' is unexpected", node->name);
+	return 0;
+}
+
+const char *qmp_arg_string(const struct qmp_call *call, const char *name)
+{
+	const struct json_node *value = json_member(call->args, name);
+
+	return value ? value->text : NULL;
+}
+
+int64_t qmp_arg_int(const struct qmp_call *call, const char *name, int64_t dflt)
+{
+	const struct json_node *value = json_member(call->args, name);
+	int64_t number;
+
+	return value && json_int64(value, &number) ? number : dflt;
+}
+
+bool qmp_arg_bool(const struct qmp_call *call, const char *name, bool dflt)
+{
+	const struct json_node *value = json_member(call->args, name);
+
+	return value ? value->boolean : dflt;
+}
+
+uint32_t qmp_arg_enum(const struct qmp_call *call, const char *name, uint32_t dflt)
+{
+	const char *value = qmp_arg_string(call, name);
+	const struct qmp_arg *arg = call->command->arg;
+
+	while (value && strcmp(arg->name, name) != 0)
+		arg++;
+	return value ? value_index(arg, value) : dflt;
+}
+
+/* --- requests */
 
 void dispatch_error(struct json_out *out, const char *class, const char *desc)
 {
-	json_out_open(out, NULL, '{');
-	add_error(out, class, desc);
-	json_out_close(out, '}');
-	json_out_end_line(out);
+	json_out_add(out, "{'error':{'class':'%s','desc':'%s'}}\r\n", class, desc);
 }
 
 static int check_shape(const struct json_node *request, struct error *err)
@@ -82,7 +229,7 @@ static int choose(struct qmp_call *call, const struct json_node *request, const 
 				 "a %s is under way (query-cpr): wait for its end or end it by "
 				 "cpr-cancel",
 				 status.operation);
-	return args_check(call, err);
+	return check_args(call, err);
 }
 
 static int execute(struct qmp_call *call, const struct json_node *request, const char **class,
@@ -110,18 +257,77 @@ void dispatch_request(struct qmp_session *session, const struct json_node *reque
 	/* A command whose reply has no memory is not run. */
 	if (json_out_reserve(out, REPLY_BYTES))
 		return;
-	json_out_open(out, NULL, '{');
+	json_out_add(out, "{");
 	begun = out->len;
 	if (execute(&call, request, &class, &err)) {
 		json_out_rewind(out, begun);
-		add_error(out, class, err.msg);
+		json_out_add(out, "'error':{'class':'%s','desc':'%s'}", class, err.msg);
 	} else if (out->len == begun) {
-		json_out_open(out, RETURN, '{');
-		json_out_close(out, '}');
+		json_out_add(out, "'return':{}");
 	}
 	/* null is a valid id. */
-	if (id)
-		json_out_node(out, "id", id);
-	json_out_close(out, '}');
-	json_out_end_line(out);
+	if (id) {
+		json_out_add(out, "'id':");
+		json_out_node(out, id);
+	}
+	json_out_add(out, "}\r\n");
+}
+
+/* --- events */
+
+static const char *const event_name[] = {
+	[VM_EVENT_STOP] = "STOP",
+	[VM_EVENT_RESUME] = "RESUME",
+	[VM_EVENT_SHUTDOWN] = "SHUTDOWN",
+	[VM_EVENT_RESET] = "RESET",
+	[VM_EVENT_POWERDOWN] = "POWERDOWN",
+	[VM_EVENT_SUSPEND] = "SUSPEND",
+	[VM_EVENT_WAKEUP] = "WAKEUP",
+	[VM_EVENT_BLOCK_IO_ERROR] = "BLOCK_IO_ERROR",
+	[VM_EVENT_GUEST_PANICKED] = "GUEST_PANICKED",
+	[VM_EVENT_GUEST_CRASHLOADED] = "GUEST_CRASHLOADED",
+	[VM_EVENT_VSERPORT_CHANGE] = "VSERPORT_CHANGE",
+	[VM_EVENT_VFIO_DEVICE_ERROR] = "VFIO_DEVICE_ERROR",
+};
+
+/* The members are QEMU's. */
+static void add_event_data(struct json_out *out, const struct vm_event *event)
+{
+	switch (event->type) {
+	case VM_EVENT_SHUTDOWN:
+	case VM_EVENT_RESET:
+		json_out_add(out, "'data':{'guest':%i,'reason':'%s'}", event->guest, event->reason);
+		break;
+	case VM_EVENT_BLOCK_IO_ERROR:
+		json_out_add(out,
+			     "'data':{'device':'%s','qom-path':'" QMP_DISK_PATH
+			     "','node-name':'%s','operation':'%s','action':'report',"
+			     "'nospace':%i,'reason':'%s'}",
+			     event->id, event->id, event->id, event->operation, event->on,
+			     event->reason);
+		break;
+	case VM_EVENT_GUEST_PANICKED:
+	case VM_EVENT_GUEST_CRASHLOADED:
+		json_out_add(out, "'data':{'action':'%s'}", event->reason);
+		break;
+	case VM_EVENT_VSERPORT_CHANGE:
+		json_out_add(out, "'data':{'id':'%s','open':%i}", event->id, event->on);
+		break;
+	case VM_EVENT_VFIO_DEVICE_ERROR:
+		json_out_add(out, "'data':{'id':'%s','reason':'%s'}", event->id, event->reason);
+		break;
+	default:
+		break;
+	}
+}
+
+void dispatch_event(struct json_out *out, const struct vm_event *event)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	json_out_add(out, "{'timestamp':{'seconds':%ld,'microseconds':%ld},'event':'%s'",
+		     now.tv_sec, now.tv_nsec / 1000, event_name[event->type]);
+	add_event_data(out, event);
+	json_out_add(out, "}\r\n");
 }

@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "qmp/command.h"
-#include "qmp/json_in.h"
-#include "qmp/json_out.h"
 #include "qmp/qmp.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/listen.h"
@@ -255,7 +252,7 @@ static void send_event(void *opaque, const struct vm_event *event)
 	struct qmp *qmp = opaque;
 	struct json_out line = {0};
 
-	events_line(&line, event);
+	dispatch_event(&line, event);
 	for (uint32_t i = 0; i < CLIENTS; i++) {
 		struct client *client = qmp->client[i];
 

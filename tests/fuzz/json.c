@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A QMP client that sends any bytes, in pieces of any size. However they are cut, the same values and errors come
  * out, and each value written again is the same value. */
-#include "qmp/json_in.h"
-#include "qmp/json_out.h"
+#include "qmp/json.h"
 #include "tests/fuzz/fuzz.h"
 #include "vmm/base/log.h"
 #include <check.h>
@@ -23,10 +22,10 @@ static void take_all(struct json_out *out)
 
 	while ((result = json_in_next(&in, &value, &err)) != JSON_IN_MORE) {
 		if (result == JSON_IN_VALUE)
-			json_out_node(out, NULL, value);
+			json_out_node(out, value);
 		else
-			json_out_string(out, NULL, err.msg);
-		json_out_end_line(out);
+			json_out_add(out, "'%s'", err.msg);
+		json_out_add(out, "\r\n");
 	}
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The JSON stream by itself: pieces, garbage and how it comes back from it. */
-#include "qmp/json_in.h"
-#include "qmp/json_out.h"
+#include "qmp/json.h"
 #include "tests/rig/unit.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +42,7 @@ static void feed(const char *piece, size_t len)
 		if (result == JSON_IN_ERROR) {
 			snprintf(transcript + n, size - n, "!%s;", err.msg);
 		} else if (result == JSON_IN_VALUE) {
-			json_out_node(&out, NULL, value);
+			json_out_node(&out, value);
 			snprintf(transcript + n, size - n, "%.*s;", (int)out.len, out.data);
 			json_out_free(&out);
 		}

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "qmp/json_in.h"
+#include "qmp/json.h"
+#include "vmm/base/text.h"
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define BAD(what) "JSON parse error, " what
@@ -60,7 +64,7 @@ static enum verdict bad(struct error *err, const char *what)
 	return TOLD;
 }
 
-static void put(struct json_in *in, uint32_t c)
+static void keep(struct json_in *in, uint32_t c)
 {
 	in->text[in->ntext++] = (char)c;
 }
@@ -177,7 +181,7 @@ static enum verdict begin_value(struct json_in *in, unsigned char c, struct erro
 		if (c != '-' && (c < '0' || c > '9'))
 			return bad(err, BAD("expecting value"));
 		begin_text(in, JSON_IN_NUMBER);
-		put(in, c);
+		keep(in, c);
 		return GO_ON;
 	}
 }
@@ -191,7 +195,7 @@ static enum verdict end_text(struct json_in *in, enum json_kind kind, struct err
 		return TOLD;
 	node->text = in->text + in->string_at;
 	node->text_len = in->ntext - in->string_at;
-	put(in, '\0');
+	keep(in, '\0');
 	return value_end(in);
 }
 
@@ -228,7 +232,7 @@ static enum verdict in_number(struct json_in *in, unsigned char c, struct error 
 	enum verdict verdict;
 
 	if (c && strchr("0123456789+-.eE", c)) {
-		put(in, c);
+		keep(in, c);
 		return GO_ON;
 	}
 	in->text[in->ntext] = '\0';
@@ -247,7 +251,7 @@ static enum verdict string_end(struct json_in *in, struct error *err)
 		return end_text(in, JSON_STRING, err);
 	in->name = in->text + in->string_at;
 	in->name_len = in->ntext - in->string_at;
-	put(in, '\0');
+	keep(in, '\0');
 	in->state = JSON_AT_COLON;
 	return GO_ON;
 }
@@ -290,24 +294,24 @@ static bool utf8_byte(struct json_in *in, unsigned char c)
 	return true;
 }
 
-static void put_utf8(struct json_in *in, uint32_t code)
+static void keep_utf8(struct json_in *in, uint32_t code)
 {
 	if (code < 0x80) {
-		put(in, code);
+		keep(in, code);
 		return;
 	}
 	if (code < 0x800) {
-		put(in, 0xc0 | code >> 6);
+		keep(in, 0xc0 | code >> 6);
 	} else {
 		if (code < 0x10000) {
-			put(in, 0xe0 | code >> 12);
+			keep(in, 0xe0 | code >> 12);
 		} else {
-			put(in, 0xf0 | code >> 18);
-			put(in, 0x80 | (code >> 12 & 0x3f));
+			keep(in, 0xf0 | code >> 18);
+			keep(in, 0x80 | (code >> 12 & 0x3f));
 		}
-		put(in, 0x80 | (code >> 6 & 0x3f));
+		keep(in, 0x80 | (code >> 6 & 0x3f));
 	}
-	put(in, 0x80 | (code & 0x3f));
+	keep(in, 0x80 | (code & 0x3f));
 }
 
 static enum verdict in_literal_text(struct json_in *in, unsigned char c, struct error *err)
@@ -321,7 +325,7 @@ static enum verdict in_literal_text(struct json_in *in, unsigned char c, struct 
 	if (c == '\\')
 		in->state = JSON_IN_ESCAPE;
 	else
-		put(in, c);
+		keep(in, c);
 	return GO_ON;
 }
 
@@ -339,7 +343,7 @@ static enum verdict in_escape(struct json_in *in, unsigned char c, struct error 
 		return bad(err, BAD("invalid escape sequence in string"));
 	if (in->surrogate)
 		return bad(err, BAD("lone surrogate in string"));
-	put(in, (unsigned char)meant[name - names]);
+	keep(in, (unsigned char)meant[name - names]);
 	in->state = JSON_IN_STRING;
 	return GO_ON;
 }
@@ -356,9 +360,9 @@ static enum verdict hex_end(struct json_in *in, struct error *err)
 	if (high)
 		in->surrogate = in->hex;
 	else if (low)
-		put_utf8(in, 0x10000 + ((in->surrogate - 0xd800) << 10) + (in->hex - 0xdc00));
+		keep_utf8(in, 0x10000 + ((in->surrogate - 0xd800) << 10) + (in->hex - 0xdc00));
 	else
-		put_utf8(in, in->hex);
+		keep_utf8(in, in->hex);
 	if (low)
 		in->surrogate = 0;
 	return GO_ON;
@@ -549,4 +553,235 @@ bool json_int64(const struct json_node *node, int64_t *value)
 	errno = 0;
 	*value = strtoll(node->text, &end, 10);
 	return !*end && !errno;
+}
+
+/* --- the writer */
+
+#define REPLACEMENT 0xfffd
+#define GROWTH	    1024
+
+int json_out_reserve(struct json_out *out, size_t bytes)
+{
+	const size_t need = out->len + bytes;
+	size_t size = need > 2 * out->size ? need : 2 * out->size;
+	char *data;
+
+	if (out->failed)
+		return -ENOMEM;
+	if (need <= out->size)
+		return 0;
+	data = realloc(out->data, size < GROWTH ? GROWTH : size);
+	if (!data) {
+		out->failed = true;
+		return -ENOMEM;
+	}
+	out->data = data;
+	out->size = size < GROWTH ? GROWTH : size;
+	return 0;
+}
+
+static void put(struct json_out *out, const char *text, size_t len)
+{
+	if (!len || json_out_reserve(out, len))
+		return;
+	memcpy(out->data + out->len, text, len);
+	out->len += len;
+}
+
+static void put_text(struct json_out *out, const char *text)
+{
+	put(out, text, strlen(text));
+}
+
+static void put_code(struct json_out *out, uint32_t code)
+{
+	char text[16];
+
+	if (code < 0x10000)
+		snprintf(text, sizeof(text), "\\u%04x", code);
+	else
+		snprintf(text, sizeof(text), "\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10),
+			 0xdc00 + ((code - 0x10000) & 0x3ff));
+	put_text(out, text);
+}
+
+/* What stands between the quotes of a string; what is not valid UTF-8 becomes U+FFFD. */
+static void put_escaped(struct json_out *out, const char *text, size_t len)
+{
+	static const char meant[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
+	size_t used;
+
+	for (size_t i = 0; i < len; i += used) {
+		const char *special = text[i] ? strchr(meant, text[i]) : NULL;
+		uint32_t code = REPLACEMENT;
+
+		used = 1;
+		if (special) {
+			put(out, (const char[]){'\\', names[special - meant]}, 2);
+		} else if (text[i] & 0x80) {
+			used = text_utf8(text + i, len - i, &code);
+			used = used ? used : 1;
+			put_code(out, code);
+		} else if (text[i] < 0x20 || text[i] == 0x7f) {
+			put_code(out, (uint32_t)text[i]);
+		} else {
+			put(out, text + i, 1);
+		}
+	}
+}
+
+static void put_quoted(struct json_out *out, const char *text, size_t len)
+{
+	put(out, "\"", 1);
+	put_escaped(out, text, len);
+	put(out, "\"", 1);
+}
+
+/* The value of a conversion; returns its last character. */
+static const char *put_value(struct json_out *out, const char *conversion, va_list *values)
+{
+	const bool is_long = *conversion == 'l';
+	const char *string;
+	char number[24];
+
+	conversion += is_long;
+	switch (*conversion) {
+	case 's':
+		string = va_arg(*values, const char *);
+		put_escaped(out, string, strlen(string));
+		break;
+	case 'i':
+		put_text(out, va_arg(*values, int) ? "true" : "false");
+		break;
+	case 'u':
+		snprintf(number, sizeof(number), "%lu",
+			 is_long ? va_arg(*values, unsigned long) : va_arg(*values, unsigned int));
+		put_text(out, number);
+		break;
+	default:
+		snprintf(number, sizeof(number), "%ld",
+			 is_long ? va_arg(*values, long) : va_arg(*values, int));
+		put_text(out, number);
+	}
+	return conversion;
+}
+
+void json_out_add(struct json_out *out, const char *text, ...)
+{
+	va_list values;
+
+	if (out->comma && !strchr("]}\r", *text))
+		put(out, ",", 1);
+	va_start(values, text);
+	for (; *text; text++)
+		if (*text == '%')
+			text = put_value(out, text + 1, &values);
+		else
+			put(out, *text == '\'' ? "\"" : text, 1);
+	va_end(values);
+	out->comma = !strchr("[{:\n", text[-1]);
+}
+
+static void begin_node(struct json_out *out, const struct json_node *node)
+{
+	switch (node->kind) {
+	case JSON_NULL:
+		put_text(out, "null");
+		break;
+	case JSON_BOOLEAN:
+		put_text(out, node->boolean ? "true" : "false");
+		break;
+	case JSON_NUMBER:
+		put(out, node->text, node->text_len);
+		break;
+	case JSON_STRING:
+		put_quoted(out, node->text, node->text_len);
+		break;
+	case JSON_ARRAY:
+		put_text(out, "[");
+		break;
+	case JSON_OBJECT:
+		put_text(out, "{");
+		break;
+	}
+}
+
+static void end_node(struct json_out *out, const struct json_node *node)
+{
+	if (node->kind == JSON_ARRAY || node->kind == JSON_OBJECT)
+		put_text(out, node->kind == JSON_ARRAY ? "]" : "}");
+}
+
+void json_out_node(struct json_out *out, const struct json_node *node)
+{
+	const struct json_node *open[JSON_IN_MAX_DEPTH] = {NULL};
+	uint32_t depth = 0;
+
+	if (out->comma)
+		put(out, ",", 1);
+	out->comma = true;
+	for (;;) {
+		if (depth && node->name) {
+			put_quoted(out, node->name, node->name_len);
+			put(out, ":", 1);
+		}
+		begin_node(out, node);
+		if (node->first) {
+			open[depth++] = node;
+			node = node->first;
+			continue;
+		}
+		end_node(out, node);
+		while (depth && !node->next) {
+			node = open[--depth];
+			end_node(out, node);
+		}
+		if (!depth)
+			return;
+		put(out, ",", 1);
+		node = node->next;
+	}
+}
+
+void json_out_rewind(struct json_out *out, size_t len)
+{
+	out->len = len;
+	out->comma = false;
+	out->failed = false;
+}
+
+void json_out_append(struct json_out *out, const struct json_out *from)
+{
+	if (from->failed)
+		out->failed = true;
+	put(out, from->data, from->len);
+}
+
+int json_out_send(struct json_out *out, int fd)
+{
+	size_t sent = 0;
+	ssize_t n;
+
+	while (sent < out->len) {
+		n = send(fd, out->data + sent, out->len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN)
+			return -errno;
+		if (n < 0)
+			break;
+		sent += (size_t)n;
+	}
+	out->len -= sent;
+	if (out->len)
+		memmove(out->data, out->data + sent, out->len);
+	else
+		json_out_free(out);
+	return 0;
+}
+
+void json_out_free(struct json_out *out)
+{
+	free(out->data);
+	memset(out, 0, sizeof(*out));
 }

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qmp/json_in.h - parses JSON values from a byte stream, however it is cut into pieces.
- * Owns: all its memory, in the struct: nothing is allocated while a client speaks. json-c 0.16 crashes or
- * loses text if malloc(3) fails, and cannot distinguish numbers beyond 64 bits, lone surrogates and overlong
- * UTF-8 from what it makes of them.
+/* qmp/json.h - parses JSON values from a byte stream, however it is cut into pieces, and writes JSON lines.
+ * json-c 0.16 crashes or loses text if malloc(3) fails, and cannot distinguish numbers beyond 64 bits, lone
+ * surrogates and overlong UTF-8 from what it makes of them.
+ * Owns: json_in has all its memory in the struct: nothing is allocated while a client speaks. json_out: its
+ * buffer.
  * Threads: main only.
  * Errors: invalid input is one error in QEMU's words. Then bytes are skipped to the end of the line, to the
  * end of the broken object or to a control byte, whichever comes first, and parsing starts again. RFC 8259;
- * QEMU docs/interop/qmp-spec, "Forcing the JSON parser into known-good state". */
-#ifndef QMP_JSON_IN_H
-#define QMP_JSON_IN_H
+ * QEMU docs/interop/qmp-spec, "Forcing the JSON parser into known-good state". If memory fails for output,
+ * `failed` is set and nothing more is added; the caller checks it once, at the end. */
+#ifndef QMP_JSON_H
+#define QMP_JSON_H
 #include "vmm/base/error.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -83,4 +86,27 @@ const struct json_node *json_member(const struct json_node *object, const char *
 bool json_text_is(const char *text, uint32_t len, const char *is);
 /* False: the number has a fraction or an exponent, or does not fit. */
 bool json_int64(const struct json_node *node, int64_t *value);
+
+struct json_out {
+	char *data;
+	size_t len, size;
+	bool comma;  /* a value precedes the next one */
+	bool failed; /* out of memory: the text is not complete */
+};
+
+/* Makes room: as many bytes can be added without failing. */
+int json_out_reserve(struct json_out *out, size_t bytes) must_check;
+/* Adds JSON in which ' stands for ", after a comma if one is due. Conversions: %s within quotes, where bytes that
+ * are not valid UTF-8 (a path, a truncated message) become U+FFFD; %i a boolean; %d, %u, %ld, %lu. The output
+ * is ASCII; a line ends in "\r\n". */
+void json_out_add(struct json_out *out, const char *text, ...)
+	__attribute__((format(printf, 2, 3)));
+/* A received value; numbers as they were written. */
+void json_out_node(struct json_out *out, const struct json_node *node);
+/* Drops everything that was added after out->len was this. */
+void json_out_rewind(struct json_out *out, size_t len);
+void json_out_append(struct json_out *out, const struct json_out *from);
+/* Sends without waiting. 0 even if some bytes are left. */
+int json_out_send(struct json_out *out, int fd) must_check;
+void json_out_free(struct json_out *out);
 #endif
