@@ -51,7 +51,7 @@ enum cpr_mode { CPR_REBOOT, CPR_RESTART, CPR_MODES };
 extern const char *const cpr_mode_name[CPR_MODES]; /* "reboot", "restart" */
 
 struct cpr_save_args {
-	const char *file; /* NULL: --cpr-file */
+	const char *file;
 	enum cpr_mode mode;
 	bool ram_check; /* hash all of RAM into the checkpoint */
 	/* For all steps before the label. One step may take longer: an msync cannot be broken off.
@@ -66,9 +66,9 @@ struct cpr_save_args {
 /* On success the checkpoint is durable, the run state is postmigrate and the VMM shall end with
  * vm->exit_status. */
 int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err) must_check;
-/* On success the guest runs, or is paused if it was when saved, and the file is FILE.loaded. file
- * NULL: that of --cpr-file. accept_disks: NULL, or names, up to a NULL, of disks that are taken
- * although they are not those that were saved. */
+/* On success the guest runs, or is paused if it was when saved, and the file is FILE.loaded.
+ * accept_disks: NULL, or names, up to a NULL, of disks that are taken although they are not those that
+ * were saved. */
 int cpr_load(struct vm *vm, const char *file, const char *const *accept_disks,
 	     struct error *err) must_check;
 /* 0 if a save in this mode could work now, else why not (run state, RAM, a device without state). */

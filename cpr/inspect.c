@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
-#include "cpr/snapshot.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/text.h"
 #include "vmm/base/uuid.h"

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "cpr/checkpoint.h"
-#include "cpr/snapshot.h"
 #include "cpr/steps.h"
 #include "devices/devices.h"
 #include "vmm/base/bytes.h"
@@ -9,22 +7,6 @@
 #include "vmm/vm.h"
 #include <errno.h>
 #include <string.h>
-
-struct save {
-	struct vm *vm;
-	struct cpr_job job;
-	const char *path;
-	enum cpr_mode mode;
-	bool ram_check;
-	uint64_t timeout_ns, deadline_ns;
-	enum runstate former; /* comes back if a step fails */
-	bool live;
-	struct snapshot *snap;
-	struct checkpoint ckpt;
-	struct checkpoint_file file;
-	uint64_t stopped_at_ns;
-	struct steps_done done;
-};
 
 static const enum ram_survives mode_needs[CPR_MODES] = {
 	[CPR_REBOOT] = RAM_SURVIVES_KEXEC,
@@ -61,265 +43,204 @@ static int check_requests(const struct vm *vm, struct error *err)
 	return 0;
 }
 
-static int step_check(void *ctx, struct error *err)
+static int step_check(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-	int ret = checkpoint_file_open(&save->file, save->path, err);
+	int ret = checkpoint_file_open(&job->file, job->path, err);
 
-	ret = ret ? ret : checkpoint_file_check_name(save->path, err);
-	ret = ret ? ret : cpr_possible(save->vm, save->mode, err);
-	ret = ret ? ret : check_requests(save->vm, err);
+	ret = ret ? ret : checkpoint_file_check_name(job->path, err);
+	ret = ret ? ret : cpr_possible(job->vm, job->mode, err);
+	ret = ret ? ret : check_requests(job->vm, err);
 	if (ret)
 		return ret;
-	if (ram_fd_survives(save->file.dir_fd) < mode_needs[save->mode])
+	if (ram_fd_survives(job->file.dir_fd) < mode_needs[job->mode])
 		return error_set(err, -EOPNOTSUPP,
 				 "%s: its folder does not outlive a reboot (tmpfs, ramfs, or an "
 				 "overlay or device on them): choose a file on a disk, or "
 				 "mode=restart",
-				 save->path);
+				 job->path);
 	return 0;
 }
 
 /* Before the guest stops: memory, FILE.new and its space. */
-static int step_prepare(void *ctx, struct error *err)
+static int step_prepare(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-	int ret = snapshot_new(&save->snap, save->vm, false, err);
+	int ret = snapshot_new(&job->snap, job->vm, false, err);
 
-	ret = ret ? ret : snapshot_describe(save->snap, save->vm, save->mode, err);
+	ret = ret ? ret : snapshot_describe(job->snap, job->vm, job->mode, err);
 	ret = ret ? ret
-		  : checkpoint_reserve(&save->ckpt, save->snap->section, save->snap->nsections,
-				       err);
-	return ret ? ret
-		   : checkpoint_file_create(&save->file, save->vm, save->ckpt.buffer_bytes, err);
+		  : checkpoint_reserve(&job->ckpt, job->snap->section, job->snap->nsections, err);
+	return ret ? ret : checkpoint_file_create(&job->file, job->vm, job->ckpt.buffer_bytes, err);
 }
 
-static void undo_prepare(void *ctx)
+static void undo_prepare(struct cpr_job *job)
 {
-	struct save *save = ctx;
-
-	checkpoint_file_remove(&save->file);
+	checkpoint_file_remove(&job->file);
 }
 
-static int in_time(void *ctx, struct error *err)
+static int in_time(struct cpr_job *job, struct error *err)
 {
-	const struct save *save = ctx;
-
-	if (clock_now_ns() <= save->deadline_ns)
+	if (clock_now_ns() <= job->deadline_ns)
 		return 0;
 	return error_set(err, -ETIMEDOUT,
 			 "time limit of %llu ms passed in step %s: give more by timeout-ms",
-			 (unsigned long long)save->timeout_ns / 1000000, save->done.step);
-}
-
-/* Within a walk through RAM. */
-static int go_on(void *ctx, uint64_t done_bytes, struct error *err)
-{
-	struct save *save = ctx;
-	int ret = job_go_on(&save->job, done_bytes, err);
-
-	return ret ? ret : in_time(save, err);
-}
-
-static struct ram_watch walk(struct save *save)
-{
-	job_walk(&save->job, save->done.step);
-	return (struct ram_watch){go_on, save};
+			 (unsigned long long)job->timeout_ns / 1000000, job->step);
 }
 
 /* Most of RAM is clean on the disk before the guest stops; the rest follows in sync-ram. */
-static int step_presync(void *ctx, struct error *err)
+static int step_presync(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
 	struct ram_watch watch;
 
-	if (save->mode != CPR_REBOOT || !save->live)
+	if (job->mode != CPR_REBOOT || !job->live)
 		return 0;
-	watch = walk(save);
-	return ram_sync(&save->vm->ram, &watch, err);
+	watch = steps_walk(job);
+	return ram_sync(&job->vm->ram, &watch, err);
 }
 
 /* Names the limit, once. */
-static int late(const struct save *save, int ret, struct error *err)
+static int late(const struct cpr_job *job, int ret, struct error *err)
 {
 	return ret == -ETIMEDOUT ? error_join(err, ret, "the time limit was %llu ms (timeout-ms)",
-					      (unsigned long long)save->timeout_ns / 1000000)
+					      (unsigned long long)job->timeout_ns / 1000000)
 				 : ret;
 }
 
 /* What the guest was told is written is on the disks. With mode=restart the page cache, which has
  * it, outlives this process. */
-static int flush(struct save *save, struct error *err)
+static int step_flush(struct cpr_job *job, struct error *err)
 {
-	if (save->mode != CPR_REBOOT)
+	if (job->mode != CPR_REBOOT)
 		return 0;
-	return late(save, devices_flush(save->vm, save->deadline_ns, err), err);
+	return late(job, devices_flush(job->vm, job->deadline_ns, err), err);
 }
 
-/* What a load recognizes the disks by. */
-static int identify(struct save *save, struct error *err)
+/* What a load recognizes the disks by. After the flush, the last thing that changes a file's mtime. */
+static int step_identify(struct cpr_job *job, struct error *err)
 {
-	return late(save, devices_identify(save->vm, save->deadline_ns, err), err);
+	return late(job, devices_identify(job->vm, job->deadline_ns, err), err);
 }
 
 /* Most of what the disks have to write, so that little is left when the guest stands still; and what is
  * to be read of them then is in a cache, be it the drive's. */
-static int step_preflush(void *ctx, struct error *err)
+static int step_preflush(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-	int ret = save->live ? flush(save, err) : 0;
+	int ret = job->live ? step_flush(job, err) : 0;
 
-	return ret || !save->live ? ret : identify(save, err);
+	return ret || !job->live ? ret : step_identify(job, err);
 }
 
-static int step_stop_vcpus(void *ctx, struct error *err)
+static int step_stop_vcpus(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
 	int ret;
 
-	save->stopped_at_ns = clock_now_ns();
-	if (save->live)
-		vm_pause_vcpus(save->vm);
-	vm_set_runstate(save->vm, RUNSTATE_SAVE_VM);
-	ret = check_requests(save->vm, err);
+	job->stopped_at_ns = clock_now_ns();
+	if (job->live)
+		vm_pause_vcpus(job->vm);
+	vm_set_runstate(job->vm, RUNSTATE_SAVE_VM);
+	ret = check_requests(job->vm, err);
 	if (!ret)
 		return 0;
-	vm_set_runstate(save->vm, save->former);
-	if (save->live)
-		vm_resume_vcpus(save->vm);
+	vm_set_runstate(job->vm, job->former);
+	if (job->live)
+		vm_resume_vcpus(job->vm);
 	return ret;
 }
 
-static void undo_stop_vcpus(void *ctx)
+static void undo_stop_vcpus(struct cpr_job *job)
 {
-	struct save *save = ctx;
-
-	vm_set_runstate(save->vm, save->former);
-	if (save->live)
-		vm_resume_vcpus(save->vm);
+	vm_set_runstate(job->vm, job->former);
+	if (job->live)
+		vm_resume_vcpus(job->vm);
 }
 
-static int step_pause_devices(void *ctx, struct error *err)
+static int step_pause_devices(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-
-	if (!save->live)
+	if (!job->live)
 		return 0;
-	return late(save, devices_pause(save->vm, save->deadline_ns, err), err);
+	return late(job, devices_pause(job->vm, job->deadline_ns, err), err);
 }
 
-static void undo_pause_devices(void *ctx)
+static void undo_pause_devices(struct cpr_job *job)
 {
-	struct save *save = ctx;
-
-	if (save->live)
-		devices_resume(save->vm);
+	if (job->live)
+		devices_resume(job->vm);
 }
 
-static int step_flush(void *ctx, struct error *err)
+static int step_collect(struct cpr_job *job, struct error *err)
 {
-	return flush(ctx, err);
-}
-
-/* After the flush, the last thing that changes a file's mtime. */
-static int step_identify(void *ctx, struct error *err)
-{
-	return identify(ctx, err);
-}
-
-static int step_collect(void *ctx, struct error *err)
-{
-	struct save *save = ctx;
-
-	return arch_state_save(save->vm, save->snap->arch, err);
+	return arch_state_save(job->vm, job->snap->arch, err);
 }
 
 /* A step of its own: it reads all of RAM, and can be cancelled. */
-static int step_hash(void *ctx, struct error *err)
+static int step_hash(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-	struct memory_state *memory = &save->snap->memory;
+	struct memory_state *memory = &job->snap->memory;
 	struct ram_watch watch;
 
-	if (!save->ram_check)
+	if (!job->ram_check)
 		return 0;
-	watch = walk(save);
+	watch = steps_walk(job);
 	memory->nhash = sizeof(memory->hash);
-	return ram_hash(&save->vm->ram, &watch, memory->hash, err);
+	return ram_hash(&job->vm->ram, &watch, memory->hash, err);
 }
 
-static int step_build(void *ctx, struct error *err)
+static int step_build(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-
-	return checkpoint_build(&save->ckpt, save->snap->section, save->snap->nsections, err);
+	return checkpoint_build(&job->ckpt, job->snap->section, job->snap->nsections, err);
 }
 
-static int step_write(void *ctx, struct error *err)
+static int step_write(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-
-	return checkpoint_file_write(&save->file, save->ckpt.data, save->ckpt.size_bytes, err);
+	return checkpoint_file_write(&job->file, job->ckpt.data, job->ckpt.size_bytes, err);
 }
 
 /* Before the guest runs on: should the label still say saved, what was written here cannot be loaded over
  * RAM that has changed. The file itself goes when the guest runs again. */
-static void undo_write(void *ctx)
+static void undo_write(struct cpr_job *job)
 {
-	struct save *save = ctx;
-
-	checkpoint_file_void(&save->file);
+	checkpoint_file_void(&job->file);
 }
 
-static int step_sync_ram(void *ctx, struct error *err)
+static int step_sync_ram(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-	struct ram_watch watch = walk(save);
-	int ret = save->mode == CPR_REBOOT ? ram_sync(&save->vm->ram, &watch, err) : 0;
+	struct ram_watch watch = steps_walk(job);
+	int ret = job->mode == CPR_REBOOT ? ram_sync(&job->vm->ram, &watch, err) : 0;
 
 	/* RAM may have lost a page since the first look. */
-	return ret ? ret : ram_check_survives(&save->vm->ram, mode_needs[save->mode], err);
+	return ret ? ret : ram_check_survives(&job->vm->ram, mode_needs[job->mode], err);
 }
 
-static int step_fsync(void *ctx, struct error *err)
+static int step_fsync(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-
-	return checkpoint_file_sync(&save->file, err);
+	return checkpoint_file_sync(&job->file, err);
 }
 
-static int step_rename(void *ctx, struct error *err)
+static int step_rename(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-
-	return checkpoint_file_publish(&save->file, err);
+	return checkpoint_file_publish(&job->file, err);
 }
 
-static int step_fsync_folder(void *ctx, struct error *err)
+static int step_fsync_folder(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-
-	return checkpoint_file_sync_folder(&save->file, err);
+	return checkpoint_file_sync_folder(&job->file, err);
 }
 
-static void undo_label(void *ctx)
+static void undo_label(struct cpr_job *job)
 {
-	struct save *save = ctx;
 	struct error err;
 
-	if (label_set(&save->vm->ram, &save->vm->label, NULL, &err))
+	if (label_set(&job->vm->ram, &job->vm->label, NULL, &err))
 		log_error("cprsave: the label cannot be set back to running (%s): the next start "
 			  "will need --discard-saved",
 			  err.msg);
 }
 
-static int step_label(void *ctx, struct error *err)
+static int step_label(struct cpr_job *job, struct error *err)
 {
-	struct save *save = ctx;
-	int ret = label_set(&save->vm->ram, &save->vm->label, save->snap->root.id, err);
+	int ret = label_set(&job->vm->ram, &job->vm->label, job->snap->root.id, err);
 
 	if (ret) /* it may be half written */
-		undo_label(ctx);
+		undo_label(job);
 	return ret;
 }
 
@@ -345,53 +266,46 @@ static const struct step save_step[] = {
 	{"label", step_label, undo_label},
 };
 
-const struct step_table cpr_save_table = {"save", save_step, ARRAY_SIZE(save_step), in_time};
+const struct step_table cpr_save_table = {"save", "cprsave", save_step, ARRAY_SIZE(save_step),
+					  in_time};
 _Static_assert(ARRAY_SIZE(save_step) <= STEPS_MAX, "took_ns[]");
 
-static void log_save(const struct save *save, uint64_t began_ns)
+static void log_save(const struct cpr_job *job)
 {
 	uint64_t end_ns = clock_now_ns();
 	char times[400];
 
 	log_info("cprsave: %s to %s, %zu bytes: stopped " CLOCK_MS " (%s), before that " CLOCK_MS,
-		 cpr_mode_name[save->mode], save->path, save->ckpt.size_bytes,
-		 CLOCK_MS_OF(end_ns - save->stopped_at_ns),
-		 steps_times(&cpr_save_table, "stop-vcpus", &save->done, times, sizeof(times)),
-		 CLOCK_MS_OF(save->stopped_at_ns - began_ns));
+		 cpr_mode_name[job->mode], job->path, job->ckpt.size_bytes,
+		 CLOCK_MS_OF(end_ns - job->stopped_at_ns),
+		 steps_times(&cpr_save_table, "stop-vcpus", job, times, sizeof(times)),
+		 CLOCK_MS_OF(job->stopped_at_ns - job->began_ns));
 }
 
 int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 {
-	struct save save = {
+	struct cpr_job job = {
 		.vm = vm,
-		.path = args->file ? args->file : vm->opt->cpr_file,
+		.path = args->file,
 		.mode = args->mode,
 		.ram_check = args->ram_check,
 		.timeout_ns = args->timeout_ns,
+		.deadline_ns = clock_now_ns() + args->timeout_ns,
 		.former = vm->runstate,
 		.live = vm_is_live(vm),
 		.file = {.dir_fd = -1, .fd = -1},
 	};
-	uint64_t began_ns = clock_now_ns();
-	int ret = -EINVAL;
+	int ret = steps_run(&cpr_save_table, &job, err);
 
-	if (!save.path)
-		return error_set(err, ret,
-				 "no file: give the argument 'file', or start "
-				 "with --cpr-file");
-	save.deadline_ns = began_ns + save.timeout_ns;
-	job_begin(&save.job, vm, "cprsave");
-	ret = steps_run(&cpr_save_table, &save, &save.done, err);
-	job_end(&save.job);
 	if (!ret) {
 		/* Report I/O that failed while it was drained: the main loop will not run again. */
 		vm_report_posted(vm);
 		vm_set_runstate(vm, RUNSTATE_POSTMIGRATE);
 		vm->exit_status = args->mode == CPR_REBOOT ? CPR_EXIT_REBOOT : 0;
-		log_save(&save, began_ns);
+		log_save(&job);
 	}
-	checkpoint_file_close(&save.file);
-	checkpoint_free(&save.ckpt);
-	snapshot_free(save.snap);
+	checkpoint_file_close(&job.file);
+	checkpoint_free(&job.ckpt);
+	snapshot_free(job.snap);
 	return ret;
 }

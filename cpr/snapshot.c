@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
-#include "cpr/snapshot.h"
 #include "devices/devices.h"
 #include "vmm/base/uuid.h"
 #include "vmm/version.h"

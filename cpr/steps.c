@@ -2,13 +2,15 @@
 #include "cpr/steps.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/log.h"
-#include "vmm/vm.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Seldom enough to cost nothing, often enough for a client that waits for an answer. */
+#define SERVE_NS (CLOCK_NS_PER_S / 100)
 
 #ifdef STASIS_FAULT_INJECTION
 /* Does STASIS_FAULT name this step and this kind of fault next? Its faults strike in turn, each once. */
@@ -55,8 +57,8 @@ static int made_to_fail(const struct step_table *table, const struct step *step,
 }
 
 /* is_done: the step itself succeeded, so that its undo is due if the procedure fails. */
-static int run_one(const struct step_table *table, uint32_t index, void *ctx, bool *is_done,
-		   struct error *err)
+static int run_one(const struct step_table *table, uint32_t index, struct cpr_job *job,
+		   bool *is_done, struct error *err)
 {
 	const struct step *step = &table->step[index];
 	int ret;
@@ -66,7 +68,7 @@ static int run_one(const struct step_table *table, uint32_t index, void *ctx, bo
 		kill(getpid(), SIGKILL);
 	if (fault(table, step, "fail"))
 		return made_to_fail(table, step, err);
-	ret = step->run(ctx, err);
+	ret = step->run(job, err);
 	if (ret)
 		return ret;
 	*is_done = true;
@@ -74,36 +76,63 @@ static int run_one(const struct step_table *table, uint32_t index, void *ctx, bo
 		kill(getpid(), SIGKILL);
 	if (fault(table, step, "fail-after"))
 		return made_to_fail(table, step, err);
-	return table->may_go_on && index + 1 < table->nsteps ? table->may_go_on(ctx, err) : 0;
+	return table->may_go_on && index + 1 < table->nsteps ? table->may_go_on(job, err) : 0;
 }
 
-int steps_run(const struct step_table *table, void *ctx, struct steps_done *done, struct error *err)
+int steps_run(const struct step_table *table, struct cpr_job *job, struct error *err)
 {
 	uint64_t start_ns = clock_now_ns();
+	int ret = 0;
 
-	for (uint32_t i = 0; i < table->nsteps; i++) {
+	job->table = table;
+	job->began_ns = start_ns;
+	job->next_serve_ns = start_ns + SERVE_NS;
+	job->status = (struct cpr_status){.operation = table->operation, .step = ""};
+	job->vm->cpr = job;
+	for (uint32_t i = 0; i < table->nsteps && !ret; i++) {
 		bool is_done;
 		uint64_t end_ns;
-		int ret;
 
-		done->step = table->step[i].name;
-		ret = run_one(table, i, ctx, &is_done, err);
+		job->step = table->step[i].name;
+		ret = run_one(table, i, job, &is_done, err);
 		end_ns = clock_now_ns();
-		done->took_ns[i] = end_ns - start_ns;
+		job->took_ns[i] = end_ns - start_ns;
 		start_ns = end_ns;
-		log_debug("%s/%s: %s, " CLOCK_MS, table->name, table->step[i].name,
-			  ret ? "failed" : "done", CLOCK_MS_OF(done->took_ns[i]));
-		if (!ret)
-			continue;
-		for (i += is_done; i-- > 0;)
-			if (table->step[i].undo)
-				table->step[i].undo(ctx);
-		return ret;
+		log_debug("%s/%s: %s, " CLOCK_MS, table->name, job->step, ret ? "failed" : "done",
+			  CLOCK_MS_OF(job->took_ns[i]));
+		for (uint32_t k = ret ? i + is_done : 0; k-- > 0;)
+			if (table->step[k].undo)
+				table->step[k].undo(job);
 	}
-	return 0;
+	job->vm->cpr = NULL;
+	return ret;
 }
 
-char *steps_times(const struct step_table *table, const char *first, const struct steps_done *done,
+static int go_on(void *opaque, uint64_t done_bytes, struct error *err)
+{
+	struct cpr_job *job = opaque;
+	struct vm *vm = job->vm;
+
+	job->status.done_bytes = done_bytes;
+	if (vm->serve && clock_now_ns() >= job->next_serve_ns) {
+		vm->serve(vm->event_opaque);
+		job->next_serve_ns = clock_now_ns() + SERVE_NS;
+	}
+	if (job->cancelled)
+		return error_set(err, -ECANCELED, "%s was cancelled by cpr-cancel in step %s",
+				 job->status.operation, job->status.step);
+	return job->table->may_go_on(job, err);
+}
+
+struct ram_watch steps_walk(struct cpr_job *job)
+{
+	job->status.step = job->step;
+	job->status.done_bytes = 0;
+	job->status.total_bytes = job->vm->ram.config.size_bytes;
+	return (struct ram_watch){go_on, job};
+}
+
+char *steps_times(const struct step_table *table, const char *first, const struct cpr_job *job,
 		  char *text, size_t size)
 {
 	size_t used = 0;
@@ -115,7 +144,7 @@ char *steps_times(const struct step_table *table, const char *first, const struc
 	for (; i < table->nsteps && used < size; i++)
 		used += (size_t)snprintf(text + used, size - used, "%s%s " CLOCK_MS,
 					 used ? ", " : "", table->step[i].name,
-					 CLOCK_MS_OF(done->took_ns[i]));
+					 CLOCK_MS_OF(job->took_ns[i]));
 	return text;
 }
 
@@ -123,45 +152,6 @@ void steps_list(const struct step_table *table)
 {
 	for (uint32_t i = 0; i < table->nsteps; i++)
 		printf("%s/%s\n", table->name, table->step[i].name);
-}
-
-/* --- a save or load under way */
-
-/* Seldom enough to cost nothing, often enough for a client that waits for an answer. */
-#define SERVE_NS (CLOCK_NS_PER_S / 100)
-
-void job_begin(struct cpr_job *job, struct vm *vm, const char *operation)
-{
-	*job = (struct cpr_job){.vm = vm, .status.operation = operation, .status.step = ""};
-	job->next_serve_ns = clock_now_ns() + SERVE_NS;
-	vm->cpr = job;
-}
-
-void job_end(struct cpr_job *job)
-{
-	job->vm->cpr = NULL;
-}
-
-void job_walk(struct cpr_job *job, const char *step)
-{
-	job->status.step = step;
-	job->status.done_bytes = 0;
-	job->status.total_bytes = job->vm->ram.config.size_bytes;
-}
-
-int job_go_on(struct cpr_job *job, uint64_t done_bytes, struct error *err)
-{
-	struct vm *vm = job->vm;
-
-	job->status.done_bytes = done_bytes;
-	if (vm->serve && clock_now_ns() >= job->next_serve_ns) {
-		vm->serve(vm->event_opaque);
-		job->next_serve_ns = clock_now_ns() + SERVE_NS;
-	}
-	if (job->cancelled)
-		return error_set(err, -ECANCELED, "%s was cancelled by cpr-cancel in step %s",
-				 job->status.operation, job->status.step);
-	return 0;
 }
 
 bool cpr_query(const struct vm *vm, struct cpr_status *status)

@@ -174,14 +174,16 @@ HANDLER(system_reset)
 	return vm_reset(call->session->vm, false, "host-qmp-system-reset", err);
 }
 
-/* The path for cpr/: NULL for the file of --cpr-file. */
+/* The path of the argument, or of --cpr-file. */
 static int cpr_file(const struct qmp_call *call, const char **file, struct error *err)
 {
 	*file = qmp_arg_string(call, "file");
-	if (!*file && !call->session->vm->opt->cpr_file)
+	if (!*file)
+		*file = call->session->vm->opt->cpr_file;
+	if (!*file)
 		return error_set(err, -EINVAL,
 				 "Parameter 'file' is missing, and no --cpr-file says which");
-	if (*file && !**file)
+	if (!**file)
 		return error_set(err, -EINVAL,
 				 "Parameter 'file' is empty: give the path of a checkpoint");
 	return 0;

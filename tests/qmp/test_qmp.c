@@ -404,7 +404,7 @@ TEST(cprsave_defaults)
 	json_object_put(client_line(fd));
 	ck_assert_ptr_null(client_line(fd));
 	close(fd);
-	ck_assert_str_eq(fake_cpr.file, "(default)");
+	ck_assert_str_eq(fake_cpr.file, "/var/lib/vm1.cpr");
 	ck_assert_int_eq(fake_cpr.mode, CPR_REBOOT);
 	ck_assert(!fake_cpr.ram_check);
 	ck_assert_uint_eq(fake_cpr.timeout_ns, 10000000000);

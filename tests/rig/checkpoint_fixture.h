@@ -7,7 +7,6 @@
 #ifndef TESTS_RIG_CHECKPOINT_FIXTURE_H
 #define TESTS_RIG_CHECKPOINT_FIXTURE_H
 #include "cpr/checkpoint.h"
-#include "cpr/snapshot.h"
 
 /* device_scratch is that of all devices in device_table[], named as one of each would be. */
 struct snapshot *sections_new(void);

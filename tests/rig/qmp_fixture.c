@@ -121,7 +121,7 @@ int cpr_save(struct vm *vm, const struct cpr_save_args *args, struct error *err)
 		return ret;
 	if (fake_cpr.save_fails)
 		return error_set(err, -ENOSPC, "cprsave: %s: No space left on device", args->file);
-	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", args->file ? args->file : "(default)");
+	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", args->file);
 	fake_cpr.mode = (int)args->mode;
 	fake_cpr.ram_check = args->ram_check;
 	fake_cpr.timeout_ns = args->timeout_ns;
@@ -134,7 +134,7 @@ int cpr_load(struct vm *vm, const char *file, const char *const *accept, struct 
 {
 	if (vm->has_run)
 		return error_set(err, -EBUSY, "cprload: the guest has run in this process");
-	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", file ? file : "(default)");
+	snprintf(fake_cpr.file, sizeof(fake_cpr.file), "%s", file);
 	for (; accept && *accept; accept++) {
 		size_t used = strlen(fake_cpr.accepted);
 
