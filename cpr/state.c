@@ -6,48 +6,21 @@
 #include <libfdt.h>
 #include <string.h>
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "get() and put() are for such a host");
+
 /* Host integer <-> the big-endian cells that the devicetree specification wants. */
 static uint64_t get(const uint8_t *p, uint32_t width, bool is_be)
 {
-	uint16_t half;
-	uint32_t word;
-	uint64_t quad;
+	uint64_t value = 0;
 
-	switch (width) {
-	case 1:
-		return *p;
-	case 2:
-		memcpy(&half, p, sizeof(half));
-		return is_be ? be16toh(half) : half;
-	case 4:
-		memcpy(&word, p, sizeof(word));
-		return is_be ? be32toh(word) : word;
-	default:
-		memcpy(&quad, p, sizeof(quad));
-		return is_be ? be64toh(quad) : quad;
-	}
+	memcpy(&value, p, width);
+	return is_be ? be64toh(value) >> (64 - 8 * width) : value;
 }
 
 static void put(uint8_t *p, uint32_t width, uint64_t value, bool to_be)
 {
-	uint16_t half = to_be ? htobe16((uint16_t)value) : (uint16_t)value;
-	uint32_t word = to_be ? htobe32((uint32_t)value) : (uint32_t)value;
-	uint64_t quad = to_be ? htobe64(value) : value;
-
-	switch (width) {
-	case 1:
-		*p = (uint8_t)value;
-		break;
-	case 2:
-		memcpy(p, &half, sizeof(half));
-		break;
-	case 4:
-		memcpy(p, &word, sizeof(word));
-		break;
-	default:
-		memcpy(p, &quad, sizeof(quad));
-		break;
-	}
+	value = to_be ? htobe64(value << (64 - 8 * width)) : value;
+	memcpy(p, &value, width);
 }
 
 /* Swapping is its own inverse: one copy serves both ways. */
