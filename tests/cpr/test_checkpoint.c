@@ -14,12 +14,8 @@ static const char *const golden[] = {
 	GOLDEN_DIR "/checkpoint-1.0.0",
 };
 #define GOLDENS	      ARRAY_SIZE(golden)
+#define LAST	      golden[GOLDENS - 1]
 #define GOLDEN_TABLES GOLDEN_DIR "/tables"
-
-static struct snapshot *load_golden(void)
-{
-	return sections_load(golden[GOLDENS - 1]);
-}
 
 /* The same sections, to be loaded into. */
 static struct snapshot *blank(const char *path)
@@ -31,9 +27,19 @@ static struct snapshot *blank(const char *path)
 	return snap;
 }
 
-static struct snapshot *blank_golden(void)
+/* The last golden checkpoint, and where to load one like it. */
+static struct snapshot *last, *into_last;
+
+static void setup(void)
 {
-	return blank(golden[GOLDENS - 1]);
+	last = sections_load(LAST);
+	into_last = blank(LAST);
+}
+
+static void teardown(void)
+{
+	sections_free(last);
+	sections_free(into_last);
 }
 
 static void build(struct checkpoint *ckpt, const struct snapshot *snap)
@@ -138,18 +144,17 @@ TEST(golden_tables)
  * to be had by hand; the bed loads such ones. */
 TEST(golden_has_all_devices)
 {
-	struct snapshot *all = sections_new(), *snap = load_golden();
+	struct snapshot *all = sections_new();
 
 	for (uint32_t i = all->first_device; i < all->nsections; i++) {
 		bool found = !strcmp(all->section[i].desc->type, "vfio-pci");
 
-		for (uint32_t k = snap->first_device; k < snap->nsections; k++)
-			found |= !strcmp(snap->section[k].name, all->section[i].name);
-		ck_assert_msg(found, "%s has no %s: see tests/golden/README", golden[GOLDENS - 1],
+		for (uint32_t k = last->first_device; k < last->nsections; k++)
+			found |= !strcmp(last->section[k].name, all->section[i].name);
+		ck_assert_msg(found, "%s has no %s: see tests/golden/README", LAST,
 			      all->section[i].name);
 	}
 	sections_free(all);
-	sections_free(snap);
 }
 
 #define LATER_DEFAULT 7
@@ -191,8 +196,8 @@ static void put_later(struct snapshot *snap, uint32_t i, const struct later *lat
  * field is not in use. */
 static void cross_versions(uint32_t i)
 {
-	struct snapshot *snap = load_golden(), *new = blank_golden(), *old = blank_golden();
-	const struct state_section *section = &snap->section[i];
+	struct snapshot *new = blank(LAST);
+	const struct state_section *section = &last->section[i];
 	struct checkpoint ckpt;
 	struct later later;
 	struct error err = {""};
@@ -200,7 +205,7 @@ static void cross_versions(uint32_t i)
 
 	make_later(&later, section);
 	put_later(new, i, &later);
-	build(&ckpt, snap);
+	build(&ckpt, last);
 	ck_assert_msg(!load_bytes(ckpt.data, ckpt.size_bytes, new, &err), "%s", err.msg);
 	ck_assert_mem_eq(later.state, section->state, section->desc->size);
 	memcpy(&value, later.state + later.offset, sizeof(value));
@@ -208,28 +213,23 @@ static void cross_versions(uint32_t i)
 	checkpoint_free(&ckpt);
 
 	build(&ckpt, new);
-	ck_assert_msg(!load_bytes(ckpt.data, ckpt.size_bytes, old, &err), "%s", err.msg);
-	ck_assert_mem_eq(old->section[i].state, section->state, section->desc->size);
+	ck_assert_msg(!load_bytes(ckpt.data, ckpt.size_bytes, into_last, &err), "%s", err.msg);
+	ck_assert_mem_eq(into_last->section[i].state, section->state, section->desc->size);
 	checkpoint_free(&ckpt);
 
 	memset(later.state + later.offset, 1, sizeof(value));
 	build(&ckpt, new);
-	ck_assert_int_lt(load_bytes(ckpt.data, ckpt.size_bytes, old, &err), 0);
+	ck_assert_int_lt(load_bytes(ckpt.data, ckpt.size_bytes, into_last, &err), 0);
 	ck_assert_msg(strstr(err.msg, "'of_a_release_to_come' is not known here"), "%s", err.msg);
 	checkpoint_free(&ckpt);
 	free(later.state);
-	sections_free(snap);
 	sections_free(new);
-	sections_free(old);
 }
 
 TEST(field_of_a_release_to_come)
 {
-	struct snapshot *snap = load_golden();
-
-	for (uint32_t i = snap->first_device; i < snap->nsections; i++)
+	for (uint32_t i = last->first_device; i < last->nsections; i++)
 		cross_versions(i);
-	sections_free(snap);
 }
 
 /* --- every table there is */
@@ -348,22 +348,22 @@ TEST(every_bit)
  * saving gives the same bytes, or those from before if the bit was one of padding. */
 TEST(every_bit_resealed)
 {
-	struct snapshot *snap = load_golden(), *into = blank_golden();
 	struct checkpoint base, ckpt, again;
 	struct error err;
 	size_t loaded = 0, refused = 0;
 
-	build(&base, snap);
-	build_exact(&ckpt, snap);
-	build(&again, snap);
+	build(&base, last);
+	build_exact(&ckpt, last);
+	build(&again, last);
 	/* Every third: over the bytes that are all of their bits, in a third of the time. */
 	for (size_t bit = 0; bit < 8 * (ckpt.size_bytes - 16); bit += 3) {
 		ckpt.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		reseal(&ckpt);
-		if (load_in_place(&ckpt, into, &err)) {
+		if (load_in_place(&ckpt, into_last, &err)) {
 			refused++;
 		} else {
-			if (checkpoint_build(&again, into->section, into->nsections, &err) ||
+			if (checkpoint_build(&again, into_last->section, into_last->nsections,
+					     &err) ||
 			    again.size_bytes != ckpt.size_bytes ||
 			    (memcmp(again.data, ckpt.data, ckpt.size_bytes) &&
 			     memcmp(again.data, base.data, base.size_bytes)))
@@ -379,8 +379,6 @@ TEST(every_bit_resealed)
 	checkpoint_free(&base);
 	checkpoint_free(&ckpt);
 	checkpoint_free(&again);
-	sections_free(snap);
-	sections_free(into);
 }
 
 /* --- nodes */
@@ -417,28 +415,22 @@ static struct checkpoint edited(const struct snapshot *snap, const char *what, c
 
 static void refused(const char *what, const char *node, const char *word)
 {
-	struct snapshot *snap = load_golden(), *into = blank_golden();
-	struct checkpoint ckpt = edited(snap, what, node);
+	struct checkpoint ckpt = edited(last, what, node);
 	struct error err;
 
-	ck_assert_int_lt(load_bytes(ckpt.data, ckpt.size_bytes, into, &err), 0);
+	ck_assert_int_lt(load_bytes(ckpt.data, ckpt.size_bytes, into_last, &err), 0);
 	ck_assert_msg(strstr(err.msg, word), "'%s' does not say '%s'", err.msg, word);
 	checkpoint_free(&ckpt);
-	sections_free(snap);
-	sections_free(into);
 }
 
 TEST(nodes)
 {
-	struct snapshot *snap = load_golden();
-
-	for (uint32_t i = 1; i < snap->nsections; i++) {
+	for (uint32_t i = 1; i < last->nsections; i++) {
 		char word[40];
 
-		snprintf(word, sizeof(word), "no '%s'", snap->section[i].name);
-		refused("drop", snap->section[i].name, word);
+		snprintf(word, sizeof(word), "no '%s'", last->section[i].name);
+		refused("drop", last->section[i].name, word);
 	}
-	sections_free(snap);
 	refused("add", "disk7", "'disk7', which is not known here");
 	refused("nest", "serial0", "serial0: a node within it");
 	refused("compatible", "linux,dummy-virt", "not compatible");
@@ -450,23 +442,20 @@ TEST(nodes)
 
 TEST(not_a_checkpoint)
 {
-	struct snapshot *snap = load_golden(), *into = blank_golden();
 	struct checkpoint ckpt;
 	uint8_t text[200] = "just some text";
 	struct error err;
 
-	ck_assert_int_lt(load_bytes(text, sizeof(text), into, &err), 0);
+	ck_assert_int_lt(load_bytes(text, sizeof(text), into_last, &err), 0);
 	ck_assert_str_eq(err.msg, "not a checkpoint");
-	build(&ckpt, snap);
-	ck_assert_int_lt(load_bytes(ckpt.data, ckpt.size_bytes - 64, into, &err), 0);
+	build(&ckpt, last);
+	ck_assert_int_lt(load_bytes(ckpt.data, ckpt.size_bytes - 64, into_last, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "truncated"));
 	ckpt.data[ckpt.size_bytes - 64 + 11] = 3; /* of a format to come */
 	reseal(&ckpt);
-	ck_assert_int_eq(load_bytes(ckpt.data, ckpt.size_bytes, into, &err), -ENOTSUP);
+	ck_assert_int_eq(load_bytes(ckpt.data, ckpt.size_bytes, into_last, &err), -ENOTSUP);
 	ck_assert_str_eq(err.msg, "format 3, this build reads format 2");
 	checkpoint_free(&ckpt);
-	sections_free(snap);
-	sections_free(into);
 }
 
 /* No machine of this version is the one that it was saved from. */
@@ -554,5 +543,5 @@ int main(int argc, char **argv)
 		return write_neutral(argv[2], argv[3]);
 	if (argc == 2 && !strcmp(argv[1], "--tables"))
 		return fputs(dump_tables(), stdout) < 0;
-	return unit_main(NULL, NULL);
+	return unit_main(setup, teardown);
 }

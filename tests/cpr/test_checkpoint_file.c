@@ -140,15 +140,25 @@ static void create_refused(const char *path, const char *word)
 	ck_assert_msg(strstr(err.msg, path), "'%s' does not name %s", err.msg, path);
 }
 
+/* FILE.new, with what a save has written so far. */
+static struct checkpoint_file begun(const char *text)
+{
+	struct checkpoint_file file;
+	struct error err = {""};
+
+	ck_assert_msg(!checkpoint_file_open(&file, "FILE", &err), "%s", err.msg);
+	ck_assert_msg(!checkpoint_file_create(&file, &vm, 65536, &err), "%s", err.msg);
+	ck_assert_int_eq(checkpoint_file_write(&file, text, strlen(text), &err), 0);
+	return file;
+}
+
 TEST(protocol)
 {
 	struct checkpoint ckpt = make(opt.uuid, 9), back;
-	struct checkpoint_file file;
+	struct checkpoint_file file = begun("");
 	struct error err = {""};
 	struct stat st;
 
-	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
-	ck_assert_msg(!checkpoint_file_create(&file, &vm, 65536, &err), "%s", err.msg);
 	ck_assert_int_eq(stat("FILE.new", &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0600);
 	ck_assert_int_eq(st.st_size, 0); /* room is kept, not shown */
@@ -169,13 +179,10 @@ TEST(protocol)
 
 TEST(undo)
 {
-	struct checkpoint_file file;
+	struct checkpoint_file file = begun("x");
 	struct error err = {""};
 	struct stat st;
 
-	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
-	ck_assert_int_eq(checkpoint_file_create(&file, &vm, 8192, &err), 0);
-	ck_assert_int_eq(checkpoint_file_write(&file, "x", 1, &err), 0);
 	checkpoint_file_void(&file);
 	ck_assert_int_eq(stat("FILE.new", &st), 0);
 	ck_assert_int_eq(st.st_size, 0);
@@ -260,6 +267,13 @@ TEST(ram_of_another_path)
 	create_ok("FILE");
 }
 
+static void make_file_or_empty(const char *path, bool whole)
+{
+	write_file(path, "", 0);
+	if (whole)
+		make_file(path, opt.uuid, 5);
+}
+
 /* Neither to be replaced nor, as FILE.new, to be removed. */
 TEST(owner)
 {
@@ -270,13 +284,9 @@ TEST(owner)
 	make_ram(LABEL_RUNNING, 0);
 	for (int i = 0; i < 2; i++) {
 		for (int whole = 0; whole < 2; whole++) {
-			write_file(path[i], "", 0);
-			if (whole)
-				make_file(path[i], opt.uuid, 5);
+			make_file_or_empty(path[i], whole);
 			create_ok("FILE");
-			write_file(path[i], "", 0);
-			if (whole)
-				make_file(path[i], opt.uuid, 5);
+			make_file_or_empty(path[i], whole);
 			if (!getuid())
 				ck_assert_int_eq(chown(path[i], 12345, 0), 0);
 			else
@@ -293,12 +303,9 @@ TEST(owner)
 /* Nothing is left behind that would be in the way of the next save. */
 TEST(rename_that_reports_an_error)
 {
-	struct checkpoint_file file;
+	struct checkpoint_file file = begun("x");
 	struct error err = {""};
 
-	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
-	ck_assert_int_eq(checkpoint_file_create(&file, &vm, 8192, &err), 0);
-	ck_assert_int_eq(checkpoint_file_write(&file, "x", 1, &err), 0);
 	rename_reports_error = true;
 	ck_assert_int_eq(checkpoint_file_publish(&file, &err), -EIO);
 	ck_assert_int_eq(access("FILE", F_OK), 0);
@@ -315,11 +322,9 @@ TEST(rename_that_reports_an_error)
 TEST(remove)
 {
 	struct checkpoint_file file;
-	struct error err = {""};
 
 	write_file("FILE", "", 0);
-	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
-	ck_assert_int_eq(checkpoint_file_create(&file, &vm, 8192, &err), 0);
+	file = begun("");
 	checkpoint_file_remove(&file);
 	checkpoint_file_close(&file);
 	ck_assert_int_eq(access("FILE", F_OK), 0);
@@ -432,11 +437,8 @@ TEST(leftover)
 
 TEST(two_at_a_time)
 {
-	struct checkpoint_file file;
-	struct error err = {""};
+	struct checkpoint_file file = begun("");
 
-	ck_assert_int_eq(checkpoint_file_open(&file, "FILE", &err), 0);
-	ck_assert_int_eq(checkpoint_file_create(&file, &vm, 8192, &err), 0);
 	create_refused("FILE", "another cprsave");
 	ck_assert_int_eq(access("FILE.new", F_OK), 0);
 	checkpoint_file_remove(&file);
