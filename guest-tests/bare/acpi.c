@@ -25,7 +25,6 @@ struct table {
 #define FADT_X_PM1A_CONTROL 172
 #define FADT_X_PM_TIMER	    208
 #define FACS_WAKING_VECTOR  12
-#define PM1_SLP_EN	    (1u << 13)
 
 /* Tables need not be aligned: read by bytes. */
 static uint64_t field(const struct table *t, unsigned int offset, unsigned int bytes)

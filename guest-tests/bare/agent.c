@@ -6,38 +6,15 @@
  */
 #include "virtio.h"
 
-#define MULTIPORT    2
 #define BUFFERS	     8
 #define BUFFER_BYTES 128
 #define TEXT_BYTES   256
-
-enum { CONSOLE_RX, CONSOLE_TX, CONTROL_RX, CONTROL_TX, AGENT_RX, AGENT_TX };
-enum { DEVICE_READY, PORT_READY = 3, PORT_OPEN = 6 };
-
-struct control {
-	uint32_t id;
-	uint16_t event, value;
-};
 
 const char guest_name[] = "agent";
 
 static struct virtio_dev dev;
 static struct acpi_facts acpi;
 static char (*control)[BUFFER_BYTES], (*input)[BUFFER_BYTES], *output;
-
-static void say(uint32_t id, uint16_t event)
-{
-	static struct control message;
-
-	message = (struct control){id, event, 1};
-	virtq_send(&dev.queue[CONTROL_TX], &message, sizeof(message));
-}
-
-static void give(uint32_t queue, char *data)
-{
-	virtq_offer(&dev.queue[queue], data, BUFFER_BYTES);
-	virtq_kick(&dev.queue[queue]);
-}
 
 /* What follows the word; NULL: it is not in the text. */
 static const char *behind(const char *text, const char *word)
@@ -136,10 +113,10 @@ static void take_input(void)
 	uint32_t bytes;
 
 	while ((from = virtq_get(&dev.queue[CONTROL_RX], &bytes)))
-		give(CONTROL_RX, from);
+		virtq_give(&dev.queue[CONTROL_RX], from, BUFFER_BYTES);
 	while ((from = virtq_get(&dev.queue[AGENT_RX], &bytes))) {
 		memcpy(data, from, bytes);
-		give(AGENT_RX, from);
+		virtq_give(&dev.queue[AGENT_RX], from, BUFFER_BYTES);
 		for (uint32_t i = 0; i < bytes; i++)
 			take_byte(data[i]);
 	}
@@ -161,16 +138,16 @@ void guest_main(void)
 	irq_init();
 	CHECK(acpi_parse(&acpi), "no FADT");
 	CHECK(virtio_find(&dev, 3, 0), "there is no virtio-console");
-	virtio_init(&dev, MULTIPORT, VIRTIO_POLL);
+	virtio_init(&dev, CONSOLE_MULTIPORT, VIRTIO_POLL);
 	control = virtio_alloc(sizeof(*control) * BUFFERS);
 	input = virtio_alloc(sizeof(*input) * BUFFERS);
 	output = virtio_alloc(TEXT_BYTES);
 	for (uint16_t i = 0; i < BUFFERS; i++) {
-		give(CONTROL_RX, control[i]);
-		give(AGENT_RX, input[i]);
+		virtq_give(&dev.queue[CONTROL_RX], control[i], BUFFER_BYTES);
+		virtq_give(&dev.queue[AGENT_RX], input[i], BUFFER_BYTES);
 	}
-	say(0, DEVICE_READY);
-	say(1, PORT_READY);
-	say(1, PORT_OPEN);
+	console_say(&dev, 0, DEVICE_READY);
+	console_say(&dev, 1, PORT_READY);
+	console_say(&dev, 1, PORT_OPEN);
 	serve();
 }

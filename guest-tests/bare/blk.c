@@ -166,7 +166,7 @@ static void rest(void)
 
 	for (int i = 0; i < 2; i++)
 		dev.queue[i].avail->ring[dev.queue[i].size] = dev.queue[i].seen;
-	__asm__ volatile("lock; addl $0, (%%rsp)" : : : "memory");
+	memory_barrier();
 	for (int i = 0; i < 2; i++)
 		empty &= dev.queue[i].used->idx == dev.queue[i].seen;
 	if (empty)

@@ -7,7 +7,6 @@
  */
 #include "virtio.h"
 
-#define MULTIPORT	2
 #define CONTROL_BUFFERS 8
 #define CONTROL_BYTES	128
 #define INPUT_BUFFERS	4
@@ -18,14 +17,6 @@
 #define RECORD_BYTES	250 /* "r%08x", dots, "\n": few numbers, for the CPU may be a slow one */
 #define PVPANIC		0x505
 
-enum { CONSOLE_RX, CONSOLE_TX, CONTROL_RX, CONTROL_TX, AGENT_RX, AGENT_TX };
-enum { DEVICE_READY, PORT_ADD, PORT_READY = 3, CONSOLE_PORT, PORT_OPEN = 6, PORT_NAME };
-
-struct control {
-	uint32_t id;
-	uint16_t event, value;
-};
-
 const char guest_name[] = "console";
 
 static struct virtio_dev dev;
@@ -35,20 +26,6 @@ static char *line_out, *pong;
 static bool chunk_busy[CHUNKS + 1]; /* the last one is the pong */
 static bool agent_open, has_console;
 static uint64_t next_record, next_line = 1, pings, opens, closes;
-
-static void say(uint32_t id, uint16_t event, uint16_t value)
-{
-	static struct control message;
-
-	message = (struct control){id, event, value};
-	virtq_send(&dev.queue[CONTROL_TX], &message, sizeof(message));
-}
-
-static void give(uint32_t queue, void *data, uint32_t bytes)
-{
-	virtq_offer(&dev.queue[queue], data, bytes);
-	virtq_kick(&dev.queue[queue]);
-}
 
 static void on_open(uint32_t id, bool open)
 {
@@ -64,18 +41,18 @@ static void on_open(uint32_t id, bool open)
 static void on_control(const char *data, uint32_t bytes)
 {
 	static const char name[] = "org.qemu.guest_agent.0";
-	struct control message;
+	struct console_control message;
 
 	CHECK(bytes >= sizeof(message), "a message of %u bytes", bytes);
 	memcpy(&message, data, sizeof(message));
 	CHECK(message.id < 2, "port %u", message.id);
 	if (message.event == PORT_ADD) {
-		say(message.id, PORT_READY, 1);
+		console_say(&dev, message.id, PORT_READY);
 		if (message.id == 1)
-			say(1, PORT_OPEN, 1);
+			console_say(&dev, 1, PORT_OPEN);
 	} else if (message.event == CONSOLE_PORT) {
 		CHECK(message.id == 0, "port %u is a console", message.id);
-		say(0, PORT_OPEN, 1);
+		console_say(&dev, 0, PORT_OPEN);
 		has_console = true;
 	} else if (message.event == PORT_NAME) {
 		CHECK(message.id == 1 && bytes >= sizeof(message) + sizeof(name) - 1 &&
@@ -95,7 +72,7 @@ static void take_control(void)
 
 	while ((data = virtq_get(&dev.queue[CONTROL_RX], &bytes))) {
 		on_control(data, bytes);
-		give(CONTROL_RX, data, CONTROL_BYTES);
+		virtq_give(&dev.queue[CONTROL_RX], data, CONTROL_BYTES);
 	}
 }
 
@@ -165,7 +142,7 @@ static void take_input(void)
 			on_line(line);
 			length = 0;
 		}
-		give(AGENT_RX, data, INPUT_BYTES);
+		virtq_give(&dev.queue[AGENT_RX], data, INPUT_BYTES);
 	}
 }
 
@@ -191,17 +168,17 @@ static void setup(void)
 	line_out = virtio_alloc(64);
 	pong = virtio_alloc(64);
 	for (uint16_t i = 0; i < CONTROL_BUFFERS; i++)
-		give(CONTROL_RX, control[i], CONTROL_BYTES);
+		virtq_give(&dev.queue[CONTROL_RX], control[i], CONTROL_BYTES);
 	for (uint16_t i = 0; i < INPUT_BUFFERS; i++)
-		give(AGENT_RX, input[i], INPUT_BYTES);
-	say(0, DEVICE_READY, 1);
+		virtq_give(&dev.queue[AGENT_RX], input[i], INPUT_BYTES);
+	console_say(&dev, 0, DEVICE_READY);
 	while (!has_console)
 		take_control();
 }
 
 void guest_main(void)
 {
-	virtio_open(&dev, 3, MULTIPORT | VIRTIO_INDIRECT | VIRTIO_EVENT_IDX);
+	virtio_open(&dev, 3, CONSOLE_MULTIPORT | VIRTIO_INDIRECT | VIRTIO_EVENT_IDX);
 	CHECK(inb(PVPANIC) == 3, "pvpanic reads %x", inb(PVPANIC));
 	setup();
 	for (;;) {

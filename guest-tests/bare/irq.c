@@ -124,13 +124,13 @@ void pic_init(unsigned int base_vector, uint8_t mask0, uint8_t mask1)
 	outb(0xa1, mask1);
 }
 
-uint32_t ioapic_read(unsigned int index)
+static uint32_t ioapic_read(unsigned int index)
 {
 	*(volatile uint32_t *)IOAPIC_GPA = index;
 	return *(volatile uint32_t *)(IOAPIC_GPA + 0x10);
 }
 
-void ioapic_write(unsigned int index, uint32_t value)
+static void ioapic_write(unsigned int index, uint32_t value)
 {
 	*(volatile uint32_t *)IOAPIC_GPA = index;
 	*(volatile uint32_t *)(IOAPIC_GPA + 0x10) = value;

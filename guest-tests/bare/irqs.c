@@ -23,8 +23,7 @@ void guest_main(void)
 			uint32_t bytes;
 
 			dev.queue[0].avail->ring[dev.queue[0].size] = dev.queue[0].seen;
-			virtq_offer(&dev.queue[0], data, 64);
-			virtq_kick(&dev.queue[0]);
+			virtq_give(&dev.queue[0], data, 64);
 			cli();
 			while (virtio_irqs(&dev) == before)
 				wait_for_interrupt();

@@ -6,9 +6,6 @@
  */
 #include "rt.h"
 
-#define PM1_PWRBTN   (1u << 8)
-#define PM1_SCI_EN   1u
-#define PM1_SLP_EN   (1u << 13)
 #define VECTOR_SCI   0x59
 #define IOAPIC_LEVEL (1u << 15)
 

@@ -133,21 +133,23 @@ static void check_tables(void)
 	CHECK(idtr.limit == 4095, "idtr has limit %x", idtr.limit);
 }
 
+/* cr0, cr3, cr4 */
+static void read_control(uint64_t at[3])
+{
+	READ("cr0", at[0]);
+	READ("cr3", at[1]);
+	READ("cr4", at[2]);
+}
+
 static void set_control(void)
 {
-	uint64_t cr0, cr3, cr4;
-
-	READ("cr0", cr0);
-	READ("cr3", cr3);
-	READ("cr4", cr4);
-	WRITE("cr0", cr0 | 1u << 18);		       /* AM */
-	WRITE("cr3", cr3 | 0x18);		       /* PWT, PCD */
-	WRITE("cr4", cr4 | 0x8 | 0x40 | 0x80 | 0x600); /* DE, MCE, PGE, OSFXSR, OSXMMEXCPT */
+	read_control(control);
+	WRITE("cr0", control[0] | 1u << 18);		      /* AM */
+	WRITE("cr3", control[1] | 0x18);		      /* PWT, PCD */
+	WRITE("cr4", control[2] | 0x8 | 0x40 | 0x80 | 0x600); /* DE, MCE, PGE, OSFXSR, OSXMMEXCPT */
 	WRITE("cr2", 0xffffdeadbeef1238);
 	WRITE("cr8", 9ul);
-	READ("cr0", control[0]);
-	READ("cr3", control[1]);
-	READ("cr4", control[2]);
+	read_control(control);
 	WRITE("db0", debug[0]);
 	WRITE("db1", debug[1]);
 	WRITE("db2", debug[2]);
@@ -160,9 +162,7 @@ static void check_control(void)
 {
 	uint64_t seen[6], cr2, cr8;
 
-	READ("cr0", seen[0]);
-	READ("cr3", seen[1]);
-	READ("cr4", seen[2]);
+	read_control(seen);
 	READ("cr2", cr2);
 	READ("cr8", cr8);
 	for (uint64_t i = 0; i < 3; i++)

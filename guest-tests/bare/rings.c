@@ -57,7 +57,7 @@ static void needs_reset(const char *what)
 	for (uint64_t begin = rdtsc(); !(dev.common->status & VIRTIO_NEEDS_RESET);)
 		CHECK(rdtsc() - begin < 20000000000ull, "%s: no reset is asked for", what);
 	while (dev.config_irqs == irqs_before)
-		__asm__ volatile("pause");
+		cpu_pause();
 	*dev.queue[0].notify = 0; /* as if nothing had been */
 	start();
 	serve_one(what);
@@ -147,12 +147,7 @@ static void break_rings(void)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		virtio_negotiate(&dev, 0, VIRTIO_MSIX);
 		c->queue_select = 0;
-		c->queue_desc[0] = (uint32_t)bad[i].desc;
-		c->queue_desc[1] = (uint32_t)(bad[i].desc >> 32);
-		c->queue_avail[0] = (uint32_t)bad[i].avail;
-		c->queue_avail[1] = (uint32_t)(bad[i].avail >> 32);
-		c->queue_used[0] = (uint32_t)bad[i].used;
-		c->queue_used[1] = (uint32_t)(bad[i].used >> 32);
+		virtio_set_rings(&dev, bad[i].desc, bad[i].avail, bad[i].used);
 		c->queue_enable = 1;
 		CHECK(c->status & VIRTIO_NEEDS_RESET && !c->queue_enable, "bad rings %lu are taken",
 		      i);

@@ -175,7 +175,7 @@ void guest_fail(const char *format, ...)
 	va_end(list);
 	put_char('\n');
 	for (;;)
-		__asm__ volatile("pause");
+		cpu_pause();
 }
 
 /* The value of the word that begins with key, or NULL. */
@@ -230,7 +230,7 @@ void spin(uint64_t cycles)
 	uint64_t start = rdtsc();
 
 	while (rdtsc() - start < cycles)
-		__asm__ volatile("pause");
+		cpu_pause();
 }
 
 uint64_t rt_rsdp_gpa(void)

@@ -81,8 +81,6 @@ void trap_set_user(unsigned int vector, trap_fn fn); /* also by int from ring 3 
 bool wrmsr_safe(uint32_t msr, uint64_t value);
 bool rdmsr_safe(uint32_t msr, uint64_t *value);
 void pic_init(unsigned int base_vector, uint8_t mask0, uint8_t mask1);
-uint32_t ioapic_read(unsigned int index);
-void ioapic_write(unsigned int index, uint32_t value);
 uint64_t ioapic_entry(unsigned int pin);
 void ioapic_set_entry(unsigned int pin, uint64_t entry);
 void lapic_enable(void);
@@ -101,6 +99,11 @@ struct acpi_facts {
 	uint16_t sci;
 	uint64_t reset_port, facs_gpa;
 };
+#define PM1_SCI_EN 1u
+#define PM1_PWRBTN (1u << 8)
+#define PM1_RTC	   (1u << 10)
+#define PM1_SLP_EN (1u << 13)
+#define PM1_WAK	   (1u << 15)
 bool acpi_parse(struct acpi_facts *facts);
 /* Where a guest that sleeps wakes up: fn is called in long mode on the AP's stack, the APICs are as after a
  * reset. The vector is not on a 16-byte boundary, so that CS and IP both count; the code puts CS where
@@ -165,6 +168,19 @@ DEFINE_PORT(b, uint8_t)
 DEFINE_PORT(w, uint16_t)
 DEFINE_PORT(l, uint32_t)
 
+/* A register or a byte of the CMOS clock. */
+static inline uint8_t cmos(uint8_t reg)
+{
+	outb(0x70, reg);
+	return inb(0x71);
+}
+
+static inline void set_cmos(uint8_t reg, uint8_t value)
+{
+	outb(0x70, reg);
+	outb(0x71, value);
+}
+
 static inline uint64_t rdtsc(void)
 {
 	uint32_t low, high;
@@ -201,6 +217,17 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 			 : "=a"(c.eax), "=b"(c.ebx), "=c"(c.ecx), "=d"(c.edx)
 			 : "a"(leaf), "c"(subleaf));
 	return c;
+}
+
+/* What was written before is seen by all before anything after it is read. */
+static inline void memory_barrier(void)
+{
+	__asm__ volatile("lock; addl $0, (%%rsp)" : : : "memory");
+}
+
+static inline void cpu_pause(void)
+{
+	__asm__ volatile("pause");
 }
 
 static inline void sti(void)

@@ -22,18 +22,6 @@
 
 const char guest_name[] = "rtc";
 
-static uint8_t cmos(uint8_t reg)
-{
-	outb(INDEX, reg);
-	return inb(DATA);
-}
-
-static void set_cmos(uint8_t reg, uint8_t value)
-{
-	outb(INDEX, reg);
-	outb(DATA, value);
-}
-
 static uint64_t number(uint8_t reg)
 {
 	uint8_t value = cmos(reg);

@@ -6,10 +6,6 @@
  */
 #include "rt.h"
 
-#define PM1_PWRBTN (1u << 8)
-#define PM1_RTC	   (1u << 10)
-#define PM1_WAK	   (1u << 15)
-
 const char guest_name[] = "sleep";
 
 static struct acpi_facts acpi;
@@ -20,18 +16,6 @@ static unsigned int round;
 static bool has_ap;
 
 static void go_round(void);
-
-static uint8_t cmos(uint8_t reg)
-{
-	outb(0x70, reg);
-	return inb(0x71);
-}
-
-static void set_cmos(uint8_t reg, uint8_t value)
-{
-	outb(0x70, reg);
-	outb(0x71, value);
-}
 
 /* By the seconds alone: the clock may be about to count. */
 static void set_alarm(unsigned int seconds)

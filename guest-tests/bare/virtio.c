@@ -254,7 +254,7 @@ void virtio_reset(struct virtio_dev *dev)
 {
 	dev->common->status = 0;
 	while (dev->common->status)
-		__asm__ volatile("pause");
+		cpu_pause();
 }
 
 void virtio_negotiate(struct virtio_dev *dev, uint64_t wanted, enum virtio_irq irq)
@@ -312,7 +312,14 @@ static void set_address(volatile uint32_t *half, uint64_t gpa)
 	half[1] = (uint32_t)(gpa >> 32);
 }
 
-void virtio_set_queue(struct virtio_dev *dev, uint16_t index)
+void virtio_set_rings(struct virtio_dev *dev, uint64_t desc, uint64_t avail, uint64_t used)
+{
+	set_address(dev->common->queue_desc, desc);
+	set_address(dev->common->queue_avail, avail);
+	set_address(dev->common->queue_used, used);
+}
+
+static void set_queue(struct virtio_dev *dev, uint16_t index)
 {
 	volatile struct virtio_common *c = dev->common;
 	struct virtq *q = &dev->queue[index];
@@ -325,9 +332,7 @@ void virtio_set_queue(struct virtio_dev *dev, uint16_t index)
 	if (c->queue_size > VIRTQ_MAX_SIZE)
 		c->queue_size = VIRTQ_MAX_SIZE;
 	clear_queue(q, c->queue_size);
-	set_address(c->queue_desc, (uint64_t)q->desc);
-	set_address(c->queue_avail, (uint64_t)q->avail);
-	set_address(c->queue_used, (uint64_t)q->used);
+	virtio_set_rings(dev, (uint64_t)q->desc, (uint64_t)q->avail, (uint64_t)q->used);
 	c->queue_vector = dev->irq == VIRTIO_MSIX ? index : VIRTIO_NO_VECTOR;
 	CHECK(dev->irq != VIRTIO_MSIX || c->queue_vector == index, "no vector for queue %u", index);
 	q->notify = (volatile uint16_t *)(dev->notify_gpa +
@@ -346,7 +351,7 @@ void virtio_init(struct virtio_dev *dev, uint64_t wanted, enum virtio_irq irq)
 {
 	virtio_negotiate(dev, wanted, irq);
 	for (uint16_t i = 0; i < dev->nqueues; i++)
-		virtio_set_queue(dev, i);
+		set_queue(dev, i);
 	virtio_ready(dev);
 }
 
@@ -374,11 +379,6 @@ uint64_t virtio_irqs(const struct virtio_dev *dev)
 static bool has(const struct virtq *q, uint64_t feature)
 {
 	return q->dev->features & feature;
-}
-
-bool virtq_room(const struct virtq *q, uint32_t nbuffers)
-{
-	return q->nfree >= (has(q, VIRTIO_INDIRECT) && nbuffers > 1 ? 1 : nbuffers);
 }
 
 static uint16_t take_desc(struct virtq *q)
@@ -436,21 +436,16 @@ void virtq_offer(struct virtq *q, void *data, uint32_t bytes)
 	virtq_add(q, &buffer, 0, 1, data);
 }
 
-void virtq_publish(struct virtq *q)
-{
-	__asm__ volatile("" : : : "memory");
-	q->avail->idx = (uint16_t)(q->avail->idx + q->nadded);
-	q->nadded = 0;
-	__asm__ volatile("lock; addl $0, (%%rsp)" : : : "memory");
-}
-
 void virtq_kick(struct virtq *q)
 {
 	uint16_t now, event, before = q->kicked;
 	bool wanted;
 
-	virtq_publish(q);
-	now = q->avail->idx;
+	__asm__ volatile("" : : : "memory");
+	now = (uint16_t)(q->avail->idx + q->nadded);
+	q->avail->idx = now;
+	q->nadded = 0;
+	memory_barrier();
 	event = *(volatile uint16_t *)((uint64_t)q->used + 4 + 8ul * q->size);
 	if (has(q, VIRTIO_EVENT_IDX))
 		wanted = (uint16_t)(now - event - 1) < (uint16_t)(now - before);
@@ -487,17 +482,23 @@ void *virtq_wait(struct virtq *q, uint32_t *bytes)
 
 	while (!(token = virtq_get(q, bytes))) {
 		if (q->dev->irq == VIRTIO_POLL) {
-			__asm__ volatile("pause");
+			cpu_pause();
 			continue;
 		}
 		q->avail->ring[q->size] = q->seen;
-		__asm__ volatile("lock; addl $0, (%%rsp)" : : : "memory");
+		memory_barrier();
 		cli();
 		if (q->used->idx == q->seen)
 			wait_for_interrupt();
 		sti();
 	}
 	return token;
+}
+
+void virtq_give(struct virtq *q, void *data, uint32_t bytes)
+{
+	virtq_offer(q, data, bytes);
+	virtq_kick(q);
 }
 
 void virtq_send(struct virtq *q, void *data, uint32_t bytes)
@@ -508,4 +509,12 @@ void virtq_send(struct virtq *q, void *data, uint32_t bytes)
 	virtq_add(q, &buffer, 1, 0, data);
 	virtq_kick(q);
 	virtq_wait(q, &written);
+}
+
+void console_say(struct virtio_dev *dev, uint32_t id, uint16_t event)
+{
+	static struct console_control message;
+
+	message = (struct console_control){id, event, 1};
+	virtq_send(&dev->queue[CONTROL_TX], &message, sizeof(message));
 }

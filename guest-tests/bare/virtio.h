@@ -123,8 +123,21 @@ void virtio_open(struct virtio_dev *dev, uint16_t id, uint64_t wanted);
 uint64_t virtio_irqs(const struct virtio_dev *dev); /* of queue 0, or of the pin */
 /* The steps of it, for those who do it in another way. */
 void virtio_negotiate(struct virtio_dev *dev, uint64_t wanted, enum virtio_irq irq);
-void virtio_set_queue(struct virtio_dev *dev, uint16_t index);
 void virtio_ready(struct virtio_dev *dev);
+
+/* Where the rings of the selected queue are. */
+void virtio_set_rings(struct virtio_dev *dev, uint64_t desc, uint64_t avail, uint64_t used);
+
+/* virtio-console: its queues with an agent's port, and its control messages. */
+#define CONSOLE_MULTIPORT 2
+enum { CONSOLE_RX, CONSOLE_TX, CONTROL_RX, CONTROL_TX, AGENT_RX, AGENT_TX };
+enum { DEVICE_READY, PORT_ADD, PORT_READY = 3, CONSOLE_PORT, PORT_OPEN = 6, PORT_NAME };
+struct console_control {
+	uint32_t id;
+	uint16_t event, value;
+};
+/* With the value 1. */
+void console_say(struct virtio_dev *dev, uint32_t id, uint16_t event);
 
 /* Puts a chain there, in an indirect table if that was negotiated and it has several buffers. The device does not see
  * it before virtq_kick(). The token comes back from virtq_get(). */
@@ -132,15 +145,14 @@ void virtq_add(struct virtq *q, const struct virtq_buffer *buffer, uint32_t nrea
 	       void *token);
 /* One buffer that the device writes to, which is its own token. */
 void virtq_offer(struct virtq *q, void *data, uint32_t bytes);
-bool virtq_room(const struct virtq *q, uint32_t nbuffers);
 /* Publishes what was added; tells the device if it wants to know. */
 void virtq_kick(struct virtq *q);
-/* The same, without telling it. */
-void virtq_publish(struct virtq *q);
 /* The token of the next chain that the device has given back; NULL: none yet. */
 void *virtq_get(struct virtq *q, uint32_t *bytes);
 /* The same, waiting: for the interrupt unless the device is polled. */
 void *virtq_wait(struct virtq *q, uint32_t *bytes);
+/* virtq_offer() and virtq_kick(). */
+void virtq_give(struct virtq *q, void *data, uint32_t bytes);
 /* One buffer that the device reads, alone in its queue: returns when it has been taken. */
 void virtq_send(struct virtq *q, void *data, uint32_t bytes);
 #endif
