@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Commands typed on the serial console, one a line. */
+/* What the guest is told: commands typed on the serial console, one a line, and the power button. */
 #include "guest.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
+#include <linux/input.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/reboot.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -116,7 +119,7 @@ static void obey(char *line)
 		print("GUEST no command '%s'", line);
 }
 
-static void *run(void *argument)
+static void *run_console(void *argument)
 {
 	char line[1024];
 
@@ -138,5 +141,53 @@ void console_start(void)
 		t.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
 		tcsetattr(STDIN_FILENO, TCSANOW, &t);
 	}
-	thread_start(run, NULL);
+	thread_start(run_console, NULL);
+}
+
+/* The ACPI power button is an input device of the kernel's button driver. */
+
+static void *run_button(void *argument)
+{
+	int fd = (int)(intptr_t)argument;
+	struct input_event event;
+
+	while (read(fd, &event, sizeof(event)) == (ssize_t)sizeof(event)) {
+		if (event.type != EV_KEY || event.code != KEY_POWER || !event.value)
+			continue;
+		print("POWER BUTTON");
+		power_off();
+	}
+	return NULL;
+}
+
+static bool has_power_key(int fd)
+{
+	unsigned long keys[KEY_CNT / (8 * sizeof(long)) + 1] = {0};
+
+	if (ioctl(fd, EVIOCGBIT(EV_KEY, sizeof(keys)), keys) < 0)
+		return false;
+	return keys[KEY_POWER / (8 * sizeof(long))] >> KEY_POWER % (8 * sizeof(long)) & 1;
+}
+
+void button_start(void)
+{
+	unsigned int found = 0;
+	glob_t list;
+
+	if (!glob("/dev/input/event*", 0, NULL, &list)) {
+		for (size_t i = 0; i < list.gl_pathc; i++) {
+			int fd = open(list.gl_pathv[i], O_RDONLY | O_CLOEXEC);
+
+			if (fd < 0)
+				continue;
+			if (has_power_key(fd)) {
+				thread_start(run_button, (void *)(intptr_t)fd);
+				found++;
+			} else {
+				close(fd);
+			}
+		}
+		globfree(&list);
+	}
+	print("GUEST power buttons: %u", found);
 }

@@ -41,20 +41,16 @@ bool fpu_good(void);
 void kmsg_start(void);
 void kmsg_poll(void);
 
-/* console.c: commands typed on the serial console */
+/* console.c: commands typed on the serial console, and the ACPI power button */
 void console_start(void);
-
-/* button.c: the ACPI power button */
 void button_start(void);
 
 /* What lives on virtio devices; without its setting each does nothing. The polls say how far they are,
  * for the line before the tick's. */
-/* root.c: the root disk */
-void root_switch(void);
-/* fio.c: fio --verify on a disk, pass by pass until told to finish */
+/* disks.c: fio --verify on a disk, pass by pass until told to finish; */
 void fio_start(const char *path);
 size_t fio_poll(char *text, size_t size);
-/* journal.c: the last write that each of the disks has acknowledged */
+/* and the last write that each of the disks has acknowledged */
 void journal_start(const char *disks);
 size_t journal_poll(char *text, size_t size);
 /* net.c: a TCP connection to a peer outside the host */

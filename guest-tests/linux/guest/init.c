@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* /init: mounts, modules, and the tick loop. Settings come from the kernel command line through
  * the environment: MEM_MIB= size of the checked block, TICK_MS= time between two ticks; ROOT= and
- * INIT= see root.c; FIO= a disk, JOURNAL= disks with commas between; NET= the peer's port and
+ * INIT= see root_switch(); FIO= a disk, JOURNAL= disks with commas between; NET= the peer's port and
  * NET_MS= time between two frames; ECHO=1, VSOCK= the host's port. */
 #include "guest.h"
 #include <dirent.h>
@@ -20,7 +20,9 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define MODULES "/modules"
+#define MODULES	 "/modules"
+#define NEW_ROOT "/root"
+#define WAIT_US	 10000
 
 static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_ulong bad_count;
@@ -151,6 +153,38 @@ static void load_modules(void)
 		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
 			bad("module %s: %s", list[i]->d_name, strerror(errno));
 		close(fd);
+	}
+}
+
+/* Waits for the disk for ever: how long is too long is for the scenario to say. */
+static bool mount_root(const char *disk)
+{
+	while (access(disk, F_OK))
+		usleep(WAIT_US);
+	mkdir(NEW_ROOT, 0755);
+	return !mount(disk, NEW_ROOT, "ext4", 0, NULL) &&
+	       !mount("/proc", NEW_ROOT "/proc", NULL, MS_MOVE, NULL) &&
+	       !mount("/sys", NEW_ROOT "/sys", NULL, MS_MOVE, NULL) &&
+	       !mount("/dev", NEW_ROOT "/dev", NULL, MS_MOVE, NULL) && !chdir(NEW_ROOT) &&
+	       !mount(".", "/", NULL, MS_MOVE, NULL) && !chroot(".");
+}
+
+/* Goes over to a root disk, ROOT=. With INIT= that program becomes process 1, and the payload
+ * goes on beside it as a process that no service manager knows of; with ALONE= it does not. */
+static void root_switch(void)
+{
+	const char *disk = getenv("ROOT"), *init = getenv("INIT");
+
+	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	if (!disk)
+		return;
+	if (!mount_root(disk)) {
+		bad("root disk %s: %s", disk, strerror(errno));
+		return;
+	}
+	if (init && (getenv("ALONE") || fork() > 0)) {
+		execl(init, init, NULL);
+		bad("%s: %s", init, strerror(errno));
 	}
 }
 
