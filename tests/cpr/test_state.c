@@ -87,18 +87,28 @@ static struct full_state pattern(void)
 
 static char tree[8192];
 
+static void begin_tree(size_t room)
+{
+	ck_assert_int_eq(fdt_create(tree, (int)room), 0);
+	ck_assert_int_eq(fdt_finish_reservemap(tree), 0);
+	ck_assert_int_eq(fdt_begin_node(tree, ""), 0);
+}
+
+static void end_tree(void)
+{
+	ck_assert_int_eq(fdt_end_node(tree), 0);
+	ck_assert_int_eq(fdt_finish(tree), 0);
+}
+
 static int save(const struct state_desc *desc, const void *state, struct error *err)
 {
 	int ret;
 
-	ck_assert_int_eq(fdt_create(tree, sizeof(tree)), 0);
-	ck_assert_int_eq(fdt_finish_reservemap(tree), 0);
-	ck_assert_int_eq(fdt_begin_node(tree, ""), 0);
+	begin_tree(sizeof(tree));
 	ret = state_save(tree, desc, state, err);
 	if (ret)
 		return ret;
-	ck_assert_int_eq(fdt_end_node(tree), 0);
-	ck_assert_int_eq(fdt_finish(tree), 0);
+	end_tree();
 	ck_assert_int_eq(fdt_check_full(tree, sizeof(tree)), 0);
 	return 0;
 }
@@ -380,13 +390,10 @@ TEST(constants)
 
 TEST(twice)
 {
-	ck_assert_int_eq(fdt_create(tree, sizeof(tree)), 0);
-	ck_assert_int_eq(fdt_finish_reservemap(tree), 0);
-	ck_assert_int_eq(fdt_begin_node(tree, ""), 0);
+	begin_tree(sizeof(tree));
 	ck_assert_int_eq(fdt_property_u64(tree, "quad", 1), 0);
 	ck_assert_int_eq(fdt_property_u64(tree, "quad", 2), 0);
-	ck_assert_int_eq(fdt_end_node(tree), 0);
-	ck_assert_int_eq(fdt_finish(tree), 0);
+	end_tree();
 	load_refused(&full_state_desc, -EINVAL, "'quad' comes twice");
 }
 
@@ -405,12 +412,9 @@ TEST(room)
 			ck_assert_ptr_nonnull(strstr(err.msg, "full"));
 		free(small);
 	}
-	ck_assert_int_eq(fdt_create(tree, (int)room), 0);
-	ck_assert_int_eq(fdt_finish_reservemap(tree), 0);
-	ck_assert_int_eq(fdt_begin_node(tree, ""), 0);
+	begin_tree(room);
 	ck_assert_int_eq(state_save(tree, &full_state_desc, &full, &err), 0);
-	ck_assert_int_eq(fdt_end_node(tree), 0);
-	ck_assert_int_eq(fdt_finish(tree), 0);
+	end_tree();
 }
 
 TEST(dump)
