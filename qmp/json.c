@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp/json.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/text.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -229,8 +230,6 @@ static bool is_number(const char *text)
 
 static enum verdict in_number(struct json_in *in, unsigned char c, struct error *err)
 {
-	enum verdict verdict;
-
 	if (c && strchr("0123456789+-.eE", c)) {
 		keep(in, c);
 		return GO_ON;
@@ -238,9 +237,8 @@ static enum verdict in_number(struct json_in *in, unsigned char c, struct error 
 	in->text[in->ntext] = '\0';
 	if (!is_number(in->text + in->string_at))
 		return bad(err, BAD("invalid number"));
-	verdict = end_text(in, JSON_NUMBER, err);
 	/* The byte after a number belongs to the next token. */
-	return verdict == GO_ON ? COMPLETE_BEFORE : verdict == COMPLETE ? COMPLETE_BEFORE : verdict;
+	return end_text(in, JSON_NUMBER, err) == TOLD ? TOLD : COMPLETE_BEFORE;
 }
 
 /* --- strings: RFC 8259, 7; RFC 3629, 4 */
@@ -259,25 +257,24 @@ static enum verdict string_end(struct json_in *in, struct error *err)
 /* First byte of a character of several bytes; false: invalid. */
 static bool utf8_begin(struct json_in *in, unsigned char c)
 {
-	in->utf8_low = 0x80;
-	in->utf8_high = 0xbf;
-	if (c >= 0xc2 && c <= 0xdf) {
-		in->utf8_more = 1;
-	} else if (c >= 0xe0 && c <= 0xef) {
-		in->utf8_more = 2;
-		if (c == 0xe0)
-			in->utf8_low = 0xa0; /* below: overlong */
-		else if (c == 0xed)
-			in->utf8_high = 0x9f; /* above: surrogates */
-	} else if (c >= 0xf0 && c <= 0xf4) {
-		in->utf8_more = 3;
-		if (c == 0xf0)
-			in->utf8_low = 0x90; /* below: overlong */
-		else if (c == 0xf4)
-			in->utf8_high = 0x8f; /* above: beyond Unicode */
-	} else {
+	/* What is left out would be overlong, a surrogate, or beyond Unicode. */
+	static const struct {
+		uint8_t first, last, more, low, high;
+	} lead[] = {
+		{0xc2, 0xdf, 1, 0x80, 0xbf}, {0xe0, 0xe0, 2, 0xa0, 0xbf},
+		{0xe1, 0xec, 2, 0x80, 0xbf}, {0xed, 0xed, 2, 0x80, 0x9f},
+		{0xee, 0xef, 2, 0x80, 0xbf}, {0xf0, 0xf0, 3, 0x90, 0xbf},
+		{0xf1, 0xf3, 3, 0x80, 0xbf}, {0xf4, 0xf4, 3, 0x80, 0x8f},
+	};
+	size_t i = 0;
+
+	while (i < ARRAY_SIZE(lead) && (c < lead[i].first || c > lead[i].last))
+		i++;
+	if (i == ARRAY_SIZE(lead))
 		return false;
-	}
+	in->utf8_more = lead[i].more;
+	in->utf8_low = lead[i].low;
+	in->utf8_high = lead[i].high;
 	return true;
 }
 
