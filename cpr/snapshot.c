@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
 #include "devices/devices.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/uuid.h"
 #include "vmm/version.h"
 #include <errno.h>
@@ -107,19 +108,6 @@ void machine_describe(struct machine_state *machine, const struct vm *vm)
 	}
 }
 
-static void compare_identity(const struct machine_state *saved, const struct machine_state *now,
-			     struct error *err, int *ret)
-{
-	char was[STATE_SHOWN_BYTES], was_uuid[UUID_TEXT], now_uuid[UUID_TEXT];
-
-	if (memcmp(saved->uuid, now->uuid, sizeof(now->uuid)))
-		*ret = error_join(
-			err, -EINVAL,
-			"checkpoint is of VM '%s' (uuid %s), the command line gives '%s' (uuid %s)",
-			state_shown(saved->vm_name, was), uuid_format(saved->uuid, was_uuid),
-			now->vm_name, uuid_format(now->uuid, now_uuid));
-}
-
 /* The PCI host comes with the PCI devices: a message about these is enough. */
 #define PCI_HOST "pci0"
 
@@ -162,6 +150,7 @@ static void compare_devices(const struct machine_state *saved, const struct mach
 int machine_compare(const struct machine_state *saved, bool sleeps, const struct vm *vm,
 		    struct error *err)
 {
+	char was[STATE_SHOWN_BYTES], was_uuid[UUID_TEXT], now_uuid[UUID_TEXT];
 	struct machine_state machine, *now = &machine;
 	struct error local = {.msg = ""};
 	int ret = 0;
@@ -169,7 +158,12 @@ int machine_compare(const struct machine_state *saved, bool sleeps, const struct
 	machine_describe(now, vm);
 	err = err ? err : &local;
 	err->msg[0] = '\0';
-	compare_identity(saved, now, err, &ret);
+	if (memcmp(saved->uuid, now->uuid, sizeof(now->uuid)))
+		ret = error_join(
+			err, -EINVAL,
+			"checkpoint is of VM '%s' (uuid %s), the command line gives '%s' (uuid %s)",
+			state_shown(saved->vm_name, was), uuid_format(saved->uuid, was_uuid),
+			now->vm_name, uuid_format(now->uuid, now_uuid));
 	ret = state_compare(&machine_state_desc, saved, now, err) ? -EINVAL : ret;
 	if (saved->ram_size_bytes == now->ram_size_bytes &&
 	    (saved->nram_region != now->nram_region ||
@@ -451,29 +445,23 @@ int snapshot_read_head(struct snapshot **out, int dir_fd, const char *path, stru
 int snapshot_tables(void (*fn)(void *ctx, const struct state_desc *desc), void *ctx,
 		    struct error *err)
 {
+	static const struct state_desc *const head[] = {&root_state_desc, &vmm_state_desc,
+							&machine_state_desc, &memory_state_desc};
 	struct state_section section[32];
 	struct arch_state *arch;
-	struct snapshot *head;
 	uint32_t n;
 	int ret = arch_state_new(&arch, 1, err);
 
 	if (ret)
 		return ret;
-	head = calloc(1, sizeof(*head));
-	if (!head) {
-		arch_state_free(arch);
-		return error_set(err, -ENOMEM, "checkpoint: out of memory");
-	}
-	snapshot_head_sections(head);
-	for (uint32_t i = 0; i < head->nsections; i++)
-		fn(ctx, head->section[i].desc);
+	for (uint32_t i = 0; i < ARRAY_SIZE(head); i++)
+		fn(ctx, head[i]);
 	n = arch_state_sections(arch, section, 32);
 	for (uint32_t i = 0; i < n && i < 32; i++)
 		fn(ctx, section[i].desc);
 	for (uint32_t i = 0; i < device_table_rows; i++)
 		if (device_table[i]->state)
 			fn(ctx, device_table[i]->state);
-	free(head);
 	arch_state_free(arch);
 	return 0;
 }

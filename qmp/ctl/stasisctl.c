@@ -77,9 +77,7 @@ struct client {
 	size_t pos, len;
 };
 
-static void die(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
-
-static void die(int status, const char *fmt, ...)
+__attribute__((format(printf, 2, 3), noreturn)) static void die(int status, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -111,11 +109,6 @@ static double now_s(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static void start_limit(struct limit *limit)
-{
-	limit->deadline_s = now_s() + limit->s;
 }
 
 static bool is_sooner(const struct limit *limit, const struct limit *than)
@@ -282,10 +275,8 @@ static void put_text(const struct client *client, FILE *out, enum text_kind kind
 	putc('\n', out);
 }
 
-static void die_refused(const struct client *client, const char *command, struct json_object *error)
-	__attribute__((noreturn));
-
-static void die_refused(const struct client *client, const char *command, struct json_object *error)
+__attribute__((noreturn)) static void die_refused(const struct client *client, const char *command,
+						  struct json_object *error)
 {
 	const char *desc = json_object_get_string(json_object_object_get(error, "desc"));
 
@@ -433,12 +424,11 @@ static void connect_to(struct client *client, const char *path)
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (client->fd < 0)
 		die(EXIT_FAILED, "socket: %s", strerror(errno));
-	start_limit(&client->total);
-	start_limit(&client->connect);
+	client->total.deadline_s = now_s() + client->total.s;
+	client->connect.deadline_s = now_s() + client->connect.s;
 	limit_blocking(client);
-	if (!connect(client->fd, (struct sockaddr *)&addr, sizeof(addr)))
-		return;
-	die_unconnected(client, errno);
+	if (connect(client->fd, (struct sockaddr *)&addr, sizeof(addr)))
+		die_unconnected(client, errno);
 }
 
 /* The main thread serves all clients, but none while it waits for a device or clears RAM. */
