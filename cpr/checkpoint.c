@@ -239,8 +239,8 @@ static int read_fd(struct checkpoint *ckpt, int fd, bool any_owner, struct error
 	return read_all(fd, ckpt->data, size, err);
 }
 
-static int read_path(struct checkpoint *ckpt, int dir_fd, const char *path, bool any_owner,
-		     struct error *err)
+int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path, bool any_owner,
+		    struct error *err)
 {
 	/* O_NONBLOCK: a FIFO must not hold us up. */
 	int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -259,16 +259,6 @@ static int read_path(struct checkpoint *ckpt, int dir_fd, const char *path, bool
 		checkpoint_free(ckpt);
 	}
 	return ret;
-}
-
-int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path, struct error *err)
-{
-	return read_path(ckpt, dir_fd, path, false, err);
-}
-
-int checkpoint_read_to_inspect(struct checkpoint *ckpt, const char *path, struct error *err)
-{
-	return read_path(ckpt, AT_FDCWD, path, true, err);
 }
 
 static uint32_t find_section(const struct state_section *section, uint32_t n, const char *name)
@@ -636,31 +626,16 @@ int checkpoint_file_check_name(const char *path, struct error *err)
 	return 0;
 }
 
-static int open_writable(struct checkpoint_file *file, const char *path, struct error *err)
-{
-	int ret = checkpoint_file_open(file, path, err);
-
-	if (!ret && faccessat(file->dir_fd, ".", W_OK | X_OK, AT_EACCESS))
-		ret = error_set(err, -errno, "%s: its folder cannot be written to: %s", path,
-				strerror(errno));
-	return ret;
-}
-
-int checkpoint_file_check_folder(const char *path, struct error *err)
-{
-	struct checkpoint_file file;
-	int ret = open_writable(&file, path, err);
-
-	checkpoint_file_close(&file);
-	return ret;
-}
-
 int checkpoint_file_check(const char *path, const struct vm *vm, struct error *err)
 {
 	struct checkpoint_file file;
-	int ret = open_writable(&file, path, err);
+	int ret = checkpoint_file_open(&file, path, err);
 
-	ret = ret ? ret : check_replaceable(&file, file.name, check_spent, vm, err);
+	if (!ret && faccessat(file.dir_fd, ".", W_OK | X_OK, AT_EACCESS))
+		ret = error_set(err, -errno, "%s: its folder cannot be written to: %s", path,
+				strerror(errno));
+	if (!ret && vm)
+		ret = check_replaceable(&file, file.name, check_spent, vm, err);
 	checkpoint_file_close(&file);
 	return ret;
 }

@@ -140,13 +140,10 @@ int checkpoint_build(struct checkpoint *ckpt, const struct state_section *sectio
 		     struct error *err) must_check;
 void checkpoint_free(struct checkpoint *ckpt);
 
-/* Reads a file and verifies it. path is relative to dir_fd. Follows no symbolic link, and takes only
- * what root or the user of this process owns. */
-int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path,
+/* Reads a file and verifies it. path is relative to dir_fd. Follows no symbolic link, and takes only what root or the
+ * user of this process owns. any_owner: only to be shown. */
+int checkpoint_read(struct checkpoint *ckpt, int dir_fd, const char *path, bool any_owner,
 		    struct error *err) must_check;
-/* The same of any owner: only to be shown. */
-int checkpoint_read_to_inspect(struct checkpoint *ckpt, const char *path,
-			       struct error *err) must_check;
 /* -EPERM: neither root nor the user of this process owns the file. */
 int checkpoint_check_owner(const struct stat *st, struct error *err) must_check;
 /* Trailer, hash and the tree's structure. */
@@ -191,9 +188,8 @@ void checkpoint_file_remove(struct checkpoint_file *file);
 
 /* Names that end as those of the files beside FILE are refused: what they hold could not be told. */
 int checkpoint_file_check_name(const char *path, struct error *err) must_check;
-/* For a start: could a save write to this path? Its folder is there and writable. */
-int checkpoint_file_check_folder(const char *path, struct error *err) must_check;
-/* And may what is there be replaced? */
+/* For a start: could a save write to this path? Its folder is there and writable. vm: and what is there may be
+ * replaced by this VM. */
 int checkpoint_file_check(const char *path, const struct vm *vm, struct error *err) must_check;
 
 enum checkpoint_found {

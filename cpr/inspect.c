@@ -281,7 +281,7 @@ int cpr_inspect(const char *path, bool json, struct error *err)
 {
 	struct checkpoint ckpt;
 	struct json_object *tree;
-	int ret = checkpoint_read_to_inspect(&ckpt, path, err);
+	int ret = checkpoint_read(&ckpt, AT_FDCWD, path, true, err);
 
 	if (ret)
 		return ret;

@@ -37,7 +37,7 @@ static int join_loaded(const struct cpr_job *job, int ret, struct error *err)
 
 static int step_open(struct cpr_job *job, struct error *err)
 {
-	int ret = checkpoint_read(&job->ckpt, AT_FDCWD, job->path, err);
+	int ret = checkpoint_read(&job->ckpt, AT_FDCWD, job->path, false, err);
 
 	if (ret == -ENOENT && checkpoint_file_find(job->path) == CHECKPOINT_LOADED)
 		return join_loaded(job, ret, err);
@@ -508,10 +508,7 @@ static int check_cpr_file(const struct vm *vm, bool boots, struct error *err)
 	ret = checkpoint_file_check_name(file, &why);
 	if (ret)
 		return error_set(err, ret, "--cpr-file %s", why.msg);
-	if (boots && !vm->opt->discard_saved)
-		ret = checkpoint_file_check(file, vm, &why);
-	else
-		ret = checkpoint_file_check_folder(file, &why);
+	ret = checkpoint_file_check(file, boots && !vm->opt->discard_saved ? vm : NULL, &why);
 	if (!ret)
 		return 0;
 	if (boots)

@@ -431,7 +431,7 @@ int snapshot_read_head(struct snapshot **out, int dir_fd, const char *path, stru
 	if (!head)
 		return error_set(err, -ENOMEM, "out of memory");
 	snapshot_head_sections(head);
-	ret = checkpoint_read(&ckpt, dir_fd, path, err);
+	ret = checkpoint_read(&ckpt, dir_fd, path, false, err);
 	if (!ret)
 		ret = checkpoint_load(&ckpt, head->section, head->nsections, false, err);
 	checkpoint_free(&ckpt);

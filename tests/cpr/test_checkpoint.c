@@ -464,8 +464,9 @@ TEST(before_the_first_release)
 	struct checkpoint ckpt;
 	struct error err;
 
-	ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, GOLDEN_DIR "/checkpoint-0.2.0", &err),
-			 -ENOTSUP);
+	ck_assert_int_eq(
+		checkpoint_read(&ckpt, AT_FDCWD, GOLDEN_DIR "/checkpoint-0.2.0", false, &err),
+		-ENOTSUP);
 	ck_assert_ptr_nonnull(strstr(err.msg, "checkpoint-0.2.0: was saved by stasis 0.2.0: "
 					      "checkpoints from before 1.0.0 are loaded by"));
 }

@@ -171,7 +171,7 @@ TEST(protocol)
 	ck_assert_int_ne(access("FILE.new", F_OK), 0);
 	ck_assert_int_eq(stat("FILE", &st), 0);
 	ck_assert_int_eq(st.st_size, (off_t)ckpt.size_bytes);
-	ck_assert_msg(!checkpoint_read(&back, AT_FDCWD, "FILE", &err), "%s", err.msg);
+	ck_assert_msg(!checkpoint_read(&back, AT_FDCWD, "FILE", false, &err), "%s", err.msg);
 	ck_assert_mem_eq(back.data, ckpt.data, ckpt.size_bytes);
 	checkpoint_free(&ckpt);
 	checkpoint_free(&back);
@@ -292,7 +292,8 @@ TEST(owner)
 			else
 				user = 12345;
 			create_refused("FILE", "neither to root nor to user");
-			ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, path[i], &err), -EPERM);
+			ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, path[i], false, &err),
+					 -EPERM);
 			ck_assert_int_eq(access(path[i], F_OK), 0);
 			user = getuid();
 			ck_assert_int_eq(unlink(path[i]), 0);
@@ -377,14 +378,14 @@ TEST(check)
 	struct error err;
 
 	ck_assert_int_eq(checkpoint_file_check("FILE", &vm, &err), 0);
-	ck_assert_int_eq(checkpoint_file_check_folder("FILE", &err), 0);
-	ck_assert_int_eq(checkpoint_file_check_folder("no/FILE", &err), -ENOENT);
+	ck_assert_int_eq(checkpoint_file_check("FILE", NULL, &err), 0);
+	ck_assert_int_eq(checkpoint_file_check("no/FILE", NULL, &err), -ENOENT);
 	ck_assert_ptr_nonnull(strstr(err.msg, "no/FILE: folder no: "));
-	ck_assert_int_ne(checkpoint_file_check_folder("/proc/self/FILE", &err), 0);
+	ck_assert_int_ne(checkpoint_file_check("/proc/self/FILE", NULL, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "/proc/self/FILE: its folder cannot be written to"));
 	write_file("FILE", "a letter", 8);
 	ck_assert_int_lt(checkpoint_file_check("FILE", &vm, &err), 0);
-	ck_assert_int_eq(checkpoint_file_check_folder("FILE", &err), 0);
+	ck_assert_int_eq(checkpoint_file_check("FILE", NULL, &err), 0);
 	make_file("FILE", opt.uuid, 5);
 	make_ram(LABEL_SAVED, 5);
 	ck_assert_int_eq(checkpoint_file_check("FILE", &vm, &err), -EEXIST);
@@ -451,7 +452,7 @@ static void read_refused(const char *path, const char *word)
 	struct checkpoint ckpt;
 	struct error err = {""};
 
-	ck_assert_int_lt(checkpoint_read(&ckpt, AT_FDCWD, path, &err), 0);
+	ck_assert_int_lt(checkpoint_read(&ckpt, AT_FDCWD, path, false, &err), 0);
 	ck_assert_msg(strstr(err.msg, word), "'%s' does not say '%s'", err.msg, word);
 	ck_assert_ptr_null(ckpt.data);
 }

@@ -162,7 +162,7 @@ TEST(hostile)
 
 	for (int c = ' '; c <= '~'; c++)
 		harmless[strlen(harmless)] = (char)c;
-	ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, GOLDEN_CHECKPOINT, &err), 0);
+	ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, GOLDEN_CHECKPOINT, false, &err), 0);
 	for (size_t bit = 0; bit < 8 * ckpt.size_bytes; bit += 151) {
 		ckpt.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		reseal(&ckpt);

@@ -63,7 +63,7 @@ struct snapshot *sections_load(const char *path)
 	struct snapshot *snap = sections_new();
 	struct checkpoint ckpt;
 	struct error err = {""};
-	int ret = checkpoint_read(&ckpt, AT_FDCWD, path, &err);
+	int ret = checkpoint_read(&ckpt, AT_FDCWD, path, false, &err);
 
 	if (!ret) {
 		drop_missing(snap, ckpt.data);
