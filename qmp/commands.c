@@ -17,10 +17,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Defines the handler of a command. */
+/* Defines the handler of a command, or of one that only tells something. */
 #define HANDLER(name)                                                  \
 	static int name(struct qmp_call *call __attribute__((unused)), \
 			struct error *err __attribute__((unused)))
+#define ANSWER(name) static void name(struct vm *vm __attribute__((unused)), struct json_out *out)
 
 /* QEMU's clients know the member by that name. */
 #define VERSION                                                                              \
@@ -45,72 +46,58 @@ HANDLER(qmp_capabilities)
 	return 0;
 }
 
-HANDLER(query_version)
+ANSWER(query_version)
 {
-	json_out_add(call->out, "'return':");
-	json_out_add(call->out, VERSION);
-	return 0;
+	json_out_add(out, VERSION);
 }
 
-HANDLER(query_status)
+ANSWER(query_status)
 {
-	const enum runstate state = call->session->vm->runstate;
+	const enum runstate state = vm->runstate;
 
-	json_out_add(call->out, "'return':{'status':'%s','running':%i}", runstate_name[state],
+	json_out_add(out, "{'status':'%s','running':%i}", runstate_name[state],
 		     state == RUNSTATE_RUNNING);
-	return 0;
 }
 
-HANDLER(query_current_machine)
+ANSWER(query_current_machine)
 {
-	json_out_add(call->out, "'return':{'wakeup-suspend-support':%i}",
-		     call->session->vm->opt->s3);
-	return 0;
+	json_out_add(out, "{'wakeup-suspend-support':%i}", vm->opt->s3);
 }
 
-HANDLER(query_name)
+ANSWER(query_name)
 {
-	if (call->session->vm->opt->name)
-		json_out_add(call->out, "'return':{'name':'%s'}", call->session->vm->opt->name);
-	return 0;
+	json_out_add(out, vm->opt->name ? "{'name':'%s'}" : "{}", vm->opt->name);
 }
 
-HANDLER(query_uuid)
+ANSWER(query_uuid)
 {
 	char text[UUID_TEXT];
 
-	json_out_add(call->out, "'return':{'UUID':'%s'}",
-		     uuid_format(call->session->vm->opt->uuid, text));
-	return 0;
+	json_out_add(out, "{'UUID':'%s'}", uuid_format(vm->opt->uuid, text));
 }
 
-HANDLER(query_kvm)
+ANSWER(query_kvm)
 {
-	json_out_add(call->out, "'return':{'enabled':true,'present':true}");
-	return 0;
+	json_out_add(out, "{'enabled':true,'present':true}");
 }
 
-HANDLER(query_cpus_fast)
+ANSWER(query_cpus_fast)
 {
-	const struct vm *vm = call->session->vm;
-
-	json_out_add(call->out, "'return':[");
+	json_out_add(out, "[");
 	/* QEMU's clients expect a path; here it leads nowhere. */
 	for (uint32_t i = 0; i < vm->nvcpus; i++)
-		json_out_add(call->out,
+		json_out_add(out,
 			     "{'cpu-index':%u,'qom-path':'/machine/cpu[%u]','thread-id':%d,"
 			     "'target':'%s',"
 			     "'props':{'socket-id':0,'core-id':%u,'thread-id':0}}",
 			     i, i, vm->vcpu[i].tid, arch_name, i);
-	json_out_add(call->out, "]");
-	return 0;
+	json_out_add(out, "]");
 }
 
-HANDLER(query_memory_size_summary)
+ANSWER(query_memory_size_summary)
 {
-	json_out_add(call->out, "'return':{'base-memory':%" PRIu64 ",'plugged-memory':0}",
-		     call->session->vm->ram.config.size_bytes);
-	return 0;
+	json_out_add(out, "{'base-memory':%" PRIu64 ",'plugged-memory':0}",
+		     vm->ram.config.size_bytes);
 }
 
 static void add_argument(struct json_out *out, const struct qmp_arg *arg)
@@ -128,28 +115,17 @@ static void add_argument(struct json_out *out, const struct qmp_arg *arg)
 	json_out_add(out, "}");
 }
 
-HANDLER(query_commands)
+ANSWER(query_commands)
 {
-	json_out_add(call->out, "'return':[");
+	json_out_add(out, "[");
 	for (const struct qmp_command *command = qmp_commands;
 	     command < qmp_commands + qmp_ncommands; command++) {
-		json_out_add(call->out, "{'name':'%s','arguments':[", command->name);
+		json_out_add(out, "{'name':'%s','arguments':[", command->name);
 		for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++)
-			add_argument(call->out, &command->arg[i]);
-		json_out_add(call->out, "]}");
+			add_argument(out, &command->arg[i]);
+		json_out_add(out, "]}");
 	}
-	json_out_add(call->out, "]");
-	return 0;
-}
-
-HANDLER(stop)
-{
-	return vm_stop(call->session->vm, err);
-}
-
-HANDLER(cont)
-{
-	return vm_cont(call->session->vm, err);
+	json_out_add(out, "]");
 }
 
 /* The SHUTDOWN event comes before the reply, as in QEMU. */
@@ -157,16 +133,6 @@ HANDLER(quit)
 {
 	vm_quit(call->session->vm, false, "host-qmp-quit", 0);
 	return 0;
-}
-
-HANDLER(system_powerdown)
-{
-	return vm_powerdown(call->session->vm, err);
-}
-
-HANDLER(system_wakeup)
-{
-	return vm_wakeup(call->session->vm, err);
 }
 
 HANDLER(system_reset)
@@ -230,20 +196,12 @@ HANDLER(cprload)
 	return ret ? ret : cpr_load(call->session->vm, file, accept, err);
 }
 
-static const char *chardev_name(enum chardev_kind kind)
-{
-	switch (kind) {
-	case CHARDEV_STDIO:
-		return "stdio";
-	case CHARDEV_UNIX:
-		return "unix";
-	case CHARDEV_FILE:
-		return "file";
-	case CHARDEV_NONE:
-		break;
-	}
-	return "none";
-}
+static const char *const chardev_name[] = {
+	[CHARDEV_NONE] = "none",
+	[CHARDEV_STDIO] = "stdio",
+	[CHARDEV_UNIX] = "unix",
+	[CHARDEV_FILE] = "file",
+};
 
 static void add_modes(struct json_out *out, struct vm *vm)
 {
@@ -268,14 +226,12 @@ static void add_modes(struct json_out *out, struct vm *vm)
 }
 
 /* Besides the modes: what a script must know to start this process again after a kexec. */
-HANDLER(cprinfo)
+ANSWER(cprinfo)
 {
-	struct vm *vm = call->session->vm;
 	const struct ram *ram = &vm->ram;
-	struct json_out *out = call->out;
 	char id[UUID_TEXT];
 
-	json_out_add(out, "'return':{");
+	json_out_add(out, "{");
 	add_modes(out, vm);
 	json_out_add(out, "'ram':{'backend':'%s'", ram->backend->name);
 	if (ram->config.path)
@@ -285,32 +241,25 @@ HANDLER(cprinfo)
 	for (uint32_t i = 0; i < vm->ndevices; i++)
 		json_out_add(out, "{'name':'%s','type':'%s'}", vm->device[i]->name,
 			     vm->device[i]->ops->type);
-	json_out_add(out, "],'pid':%d,'serial':'%s'", getpid(), chardev_name(vm->opt->serial.kind));
+	json_out_add(out, "],'pid':%d,'serial':'%s'", getpid(), chardev_name[vm->opt->serial.kind]);
 	if (vm->opt->cpr_file)
 		json_out_add(out, "'cpr-file':'%s'", vm->opt->cpr_file);
 	if (memcmp(vm->loaded_id, (uint8_t[sizeof(vm->loaded_id)]){0}, sizeof(vm->loaded_id)))
 		json_out_add(out, "'loaded':'%s'", uuid_format(vm->loaded_id, id));
 	json_out_add(out, "}");
-	return 0;
 }
 
-HANDLER(query_cpr)
+ANSWER(query_cpr)
 {
 	struct cpr_status status;
 
-	if (cpr_query(call->session->vm, &status))
-		json_out_add(call->out,
-			     "'return':{'operation':'%s','step':'%s','done':%" PRIu64
-			     ",'total':%" PRIu64 "}",
+	if (cpr_query(vm, &status))
+		json_out_add(out,
+			     "{'operation':'%s','step':'%s','done':%" PRIu64 ",'total':%" PRIu64
+			     "}",
 			     status.operation, status.step, status.done_bytes, status.total_bytes);
 	else
-		json_out_add(call->out, "'return':{'operation':'none'}");
-	return 0;
-}
-
-HANDLER(cancel)
-{
-	return cpr_cancel(call->session->vm, err);
+		json_out_add(out, "{'operation':'none'}");
 }
 
 /* The next device of this type from *index on; NULL: no more. */
@@ -340,28 +289,29 @@ static void query_disk(struct device *dev, struct blk_info *info)
 }
 
 /* Opens the object of the next disk from *index on, with the members that every answer has; false: no more. */
-static bool next_disk(const struct qmp_call *call, uint32_t *index, struct blk_info *info)
+static bool next_disk(const struct vm *vm, struct json_out *out, uint32_t *index,
+		      struct blk_info *info)
 {
-	struct device *dev = next(call->session->vm, blk_is, index);
+	struct device *dev = next(vm, blk_is, index);
 
 	if (!dev)
 		return false;
 	query_disk(dev, info);
-	json_out_add(call->out, "{'device':'%s','qdev':'" QMP_DISK_PATH "'", info->config->id,
+	json_out_add(out, "{'device':'%s','qdev':'" QMP_DISK_PATH "'", info->config->id,
 		     info->config->id);
 	return true;
 }
 
-HANDLER(query_block)
+ANSWER(query_block)
 {
 	struct blk_info info;
 	uint32_t index = 0;
 
-	json_out_add(call->out, "'return':[");
-	while (next_disk(call, &index, &info)) {
+	json_out_add(out, "[");
+	while (next_disk(vm, out, &index, &info)) {
 		const struct disk_config *config = info.config;
 
-		json_out_add(call->out,
+		json_out_add(out,
 			     "'type':'unknown','removable':false,'locked':false,"
 			     "'inserted':{'file':'%s','node-name':'%s','ro':%i,'drv':'raw',"
 			     "'backing_file_depth':0,'active':true,'encrypted':false,"
@@ -373,8 +323,7 @@ HANDLER(query_block)
 			     config->path, config->id, config->readonly, config->path,
 			     info.size_bytes, info.writeback, config->cache == DISK_CACHE_NONE);
 	}
-	json_out_add(call->out, "]");
-	return 0;
+	json_out_add(out, "]");
 }
 
 /* QEMU's names and their counters; BLK_KINDS: always 0. */
@@ -412,19 +361,18 @@ static void add_stats(struct json_out *out, const struct blk_info *info)
 		     info->written_end);
 }
 
-HANDLER(query_blockstats)
+ANSWER(query_blockstats)
 {
 	struct blk_info info;
 	uint32_t index = 0;
 
-	json_out_add(call->out, "'return':[");
-	while (next_disk(call, &index, &info)) {
-		json_out_add(call->out, "'node-name':'%s','stats':{", info.config->id);
-		add_stats(call->out, &info);
-		json_out_add(call->out, "}}");
+	json_out_add(out, "[");
+	while (next_disk(vm, out, &index, &info)) {
+		json_out_add(out, "'node-name':'%s','stats':{", info.config->id);
+		add_stats(out, &info);
+		json_out_add(out, "}}");
 	}
-	json_out_add(call->out, "]");
-	return 0;
+	json_out_add(out, "]");
 }
 
 static struct device *find_disk(const struct vm *vm, const char *id)
@@ -577,26 +525,23 @@ static void add_function(struct json_out *out, const struct pci_func *func, uint
 	json_out_add(out, "]}");
 }
 
-HANDLER(query_pci)
+ANSWER(query_pci)
 {
-	struct vm *vm = call->session->vm;
-
 	if (!vm->pci) {
-		json_out_add(call->out, "'return':[]");
-		return 0;
+		json_out_add(out, "[]");
+		return;
 	}
-	json_out_add(call->out, "'return':[{'bus':0,'devices':[");
+	json_out_add(out, "[{'bus':0,'devices':[");
 	for (uint32_t slot = 0; slot < PCI_SLOTS; slot++) {
 		struct pci_func *func = pci_at(vm, slot);
 
 		if (!func)
 			continue;
 		pthread_mutex_lock(&func->dev->lock);
-		add_function(call->out, func, slot);
+		add_function(out, func, slot);
 		pthread_mutex_unlock(&func->dev->lock);
 	}
-	json_out_add(call->out, "]}]");
-	return 0;
+	json_out_add(out, "]}]");
 }
 
 /* --- character devices */
@@ -627,17 +572,13 @@ static void add_chardevs_of(struct json_out *out, struct device *dev)
 }
 
 /* The last one is the socket of this request. */
-HANDLER(query_chardev)
+ANSWER(query_chardev)
 {
-	const struct vm *vm = call->session->vm;
-
-	json_out_add(call->out, "'return':[");
+	json_out_add(out, "[");
 	for (uint32_t i = 0; i < vm->ndevices; i++)
-		add_chardevs_of(call->out, vm->device[i]);
-	json_out_add(call->out,
-		     "{'label':'qmp','filename':'unix:%s,server=on','frontend-open':true}]",
+		add_chardevs_of(out, vm->device[i]);
+	json_out_add(out, "{'label':'qmp','filename':'unix:%s,server=on','frontend-open':true}]",
 		     vm->opt->qmp_path);
-	return 0;
 }
 
 /* --- the table */
@@ -648,17 +589,11 @@ HANDLER(query_chardev)
 #define BOOLEAN		  .type = QMP_BOOLEAN
 #define INTEGER(from, to) .type = QMP_INTEGER, .min = (from), .max = (to)
 #define ONE_OF(list)	  .type = QMP_STRING, .values = (list), .nvalues = ARRAY_SIZE(list)
-/* A command that may run during a save or load. */
-#define QUERY(command, fn, ...)                                                           \
-	{                                                                                 \
-		.name = (command), .run = (fn), .meanwhile = true, .arg = { __VA_ARGS__ } \
-	}
-#define COMMAND(command, fn, ...)                                      \
-	{                                                              \
-		.name = (command), .run = (fn), .arg = { __VA_ARGS__ } \
-	}
-
 /* clang-format off */
+#define QUERY(command, fn)	  {.name = (command), .answer = (fn), .meanwhile = true}
+#define OF_VM(command, fn)	  {.name = (command), .of_vm = (fn)}
+#define COMMAND(command, fn, ...) {.name = (command), .run = (fn), .arg = {__VA_ARGS__}}
+
 const struct qmp_command qmp_commands[] = {
 	{.name = "qmp_capabilities", .run = qmp_capabilities, .negotiates = true, .meanwhile = true,
 	 .arg = {{"enable", .type = QMP_ARRAY, .optional = true}}},
@@ -675,11 +610,11 @@ const struct qmp_command qmp_commands[] = {
 	QUERY("query-blockstats", query_blockstats),
 	QUERY("query-chardev", query_chardev),
 	QUERY("query-pci", query_pci),
-	COMMAND("stop", stop),
-	COMMAND("cont", cont),
+	OF_VM("stop", vm_stop),
+	OF_VM("cont", vm_cont),
 	COMMAND("quit", quit),
-	COMMAND("system_powerdown", system_powerdown),
-	COMMAND("system_wakeup", system_wakeup),
+	OF_VM("system_powerdown", vm_powerdown),
+	OF_VM("system_wakeup", vm_wakeup),
 	COMMAND("system_reset", system_reset),
 	COMMAND("set_link", set_link,
 		{"name", ANY_STRING},
@@ -706,7 +641,7 @@ const struct qmp_command qmp_commands[] = {
 		{"accept-disks", .type = QMP_ARRAY, .optional = true}),
 	QUERY("cprinfo", cprinfo),
 	QUERY("query-cpr", query_cpr),
-	QUERY("cpr-cancel", cancel),
+	{.name = "cpr-cancel", .of_vm = cpr_cancel, .meanwhile = true},
 };
 /* clang-format on */
 const uint32_t qmp_ncommands = ARRAY_SIZE(qmp_commands);

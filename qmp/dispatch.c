@@ -239,7 +239,14 @@ static int execute(struct qmp_call *call, const struct json_node *request, const
 
 	if (ret)
 		return ret;
-	ret = call->command->run(call, err);
+	if (call->command->answer) {
+		json_out_add(call->out, "'return':");
+		call->command->answer(call->session->vm, call->out);
+	} else if (call->command->of_vm) {
+		ret = call->command->of_vm(call->session->vm, err);
+	} else {
+		ret = call->command->run(call, err);
+	}
 	if (call->error_class)
 		*class = call->error_class;
 	return ret;

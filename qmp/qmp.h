@@ -59,13 +59,15 @@ struct qmp_call {
 	struct qmp_session *session;
 	const struct qmp_command *command;
 	const struct json_node *args; /* checked against the table; NULL: none */
-	/* The handler adds its answer as member "return"; none means {}. */
-	struct json_out *out;
+	struct json_out *out; /* of the reply, whose "return" is {} unless the handler adds one */
 	const char *error_class; /* of the handler's error; NULL: GENERIC_ERROR */
 };
 
 struct qmp_command {
 	const char *name;
+	/* One of three: it tells something, does what vm.h or cpr.h have, or is of another kind. */
+	void (*answer)(struct vm *vm, struct json_out *out); /* adds the value of "return" */
+	int (*of_vm)(struct vm *vm, struct error *err);
 	int (*run)(struct qmp_call *call, struct error *err);
 	struct qmp_arg arg[QMP_MAX_ARGS];
 	bool negotiates; /* allowed before negotiation, and only then */
