@@ -38,17 +38,8 @@ static void setup(void)
 
 static void teardown(void)
 {
-	sections_free(last);
-	sections_free(into_last);
-}
-
-static void build(struct checkpoint *ckpt, const struct snapshot *snap)
-{
-	struct error err = {""};
-
-	ck_assert_msg(!checkpoint_reserve(ckpt, snap->section, snap->nsections, &err), "%s",
-		      err.msg);
-	ck_assert_msg(!checkpoint_build(ckpt, snap->section, snap->nsections, &err), "%s", err.msg);
+	snapshot_free(last);
+	snapshot_free(into_last);
 }
 
 static int load_in_place(const struct checkpoint *ckpt, struct snapshot *into, struct error *err)
@@ -76,11 +67,13 @@ static int load_bytes(const uint8_t *data, size_t size, struct snapshot *into, s
 }
 
 /* The same for a checkpoint that is looked at many times. */
-static void build_exact(struct checkpoint *ckpt, const struct snapshot *snap)
+static struct checkpoint build_exact(const struct snapshot *snap)
 {
-	build(ckpt, snap);
-	ckpt->data = realloc(ckpt->data, ckpt->size_bytes);
-	ckpt->buffer_bytes = ckpt->size_bytes;
+	struct checkpoint ckpt = sections_build(snap);
+
+	ckpt.data = realloc(ckpt.data, ckpt.size_bytes);
+	ckpt.buffer_bytes = ckpt.size_bytes;
+	return ckpt;
 }
 
 /* --- golden files */
@@ -94,14 +87,14 @@ TEST_EACH(golden_checkpoint, golden)
 
 	ck_assert_str_eq(snap->machine.vm_name, "vm1");
 	ck_assert_str_eq(snap->root.mode, "reboot");
-	build(&ckpt, snap);
+	ckpt = sections_build(snap);
 	ck_assert_msg(!load_bytes(ckpt.data, ckpt.size_bytes, back, &err), "%s", err.msg);
 	for (uint32_t i = 0; i < snap->nsections; i++)
 		ck_assert_mem_eq(snap->section[i].state, back->section[i].state,
 				 snap->section[i].desc->size);
 	checkpoint_free(&ckpt);
-	sections_free(snap);
-	sections_free(back);
+	snapshot_free(snap);
+	snapshot_free(back);
 }
 
 static void dump(void *ctx, const struct state_desc *desc)
@@ -154,7 +147,7 @@ TEST(golden_has_all_devices)
 		ck_assert_msg(found, "%s has no %s: see tests/golden/README", LAST,
 			      all->section[i].name);
 	}
-	sections_free(all);
+	snapshot_free(all);
 }
 
 #define LATER_DEFAULT 7
@@ -205,25 +198,25 @@ static void cross_versions(uint32_t i)
 
 	make_later(&later, section);
 	put_later(new, i, &later);
-	build(&ckpt, last);
+	ckpt = sections_build(last);
 	ck_assert_msg(!load_bytes(ckpt.data, ckpt.size_bytes, new, &err), "%s", err.msg);
 	ck_assert_mem_eq(later.state, section->state, section->desc->size);
 	memcpy(&value, later.state + later.offset, sizeof(value));
 	ck_assert_uint_eq(value, LATER_DEFAULT);
 	checkpoint_free(&ckpt);
 
-	build(&ckpt, new);
+	ckpt = sections_build(new);
 	ck_assert_msg(!load_bytes(ckpt.data, ckpt.size_bytes, into_last, &err), "%s", err.msg);
 	ck_assert_mem_eq(into_last->section[i].state, section->state, section->desc->size);
 	checkpoint_free(&ckpt);
 
 	memset(later.state + later.offset, 1, sizeof(value));
-	build(&ckpt, new);
+	ckpt = sections_build(new);
 	ck_assert_int_lt(load_bytes(ckpt.data, ckpt.size_bytes, into_last, &err), 0);
 	ck_assert_msg(strstr(err.msg, "'of_a_release_to_come' is not known here"), "%s", err.msg);
 	checkpoint_free(&ckpt);
 	free(later.state);
-	sections_free(new);
+	snapshot_free(new);
 }
 
 TEST(field_of_a_release_to_come)
@@ -317,13 +310,13 @@ TEST(truncated)
 	struct checkpoint ckpt;
 	struct error err;
 
-	build(&ckpt, snap);
+	ckpt = sections_build(snap);
 	for (size_t size = 0; size < ckpt.size_bytes; size++)
 		ck_assert_int_lt(load_bytes(ckpt.data, size, into, &err), 0);
 	ck_assert_int_eq(load_bytes(ckpt.data, ckpt.size_bytes, into, &err), 0);
 	checkpoint_free(&ckpt);
-	sections_free(snap);
-	sections_free(into);
+	snapshot_free(snap);
+	snapshot_free(into);
 }
 
 TEST(every_bit)
@@ -332,7 +325,7 @@ TEST(every_bit)
 	struct checkpoint ckpt;
 	struct error err;
 
-	build_exact(&ckpt, snap);
+	ckpt = build_exact(snap);
 	for (size_t bit = 0; bit < 8 * ckpt.size_bytes; bit++) {
 		ckpt.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		if (!load_in_place(&ckpt, into, &err))
@@ -340,8 +333,8 @@ TEST(every_bit)
 		ckpt.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
 	checkpoint_free(&ckpt);
-	sections_free(snap);
-	sections_free(into);
+	snapshot_free(snap);
+	snapshot_free(into);
 }
 
 /* Someone who can make the checksum right again: refused by name, or loaded as what it says. Then
@@ -352,9 +345,9 @@ TEST(every_bit_resealed)
 	struct error err;
 	size_t loaded = 0, refused = 0;
 
-	build(&base, last);
-	build_exact(&ckpt, last);
-	build(&again, last);
+	base = sections_build(last);
+	ckpt = build_exact(last);
+	again = sections_build(last);
 	/* Every third: over the bytes that are all of their bits, in a third of the time. */
 	for (size_t bit = 0; bit < 8 * (ckpt.size_bytes - 16); bit += 3) {
 		ckpt.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
@@ -390,7 +383,7 @@ static struct checkpoint edited(const struct snapshot *snap, const char *what, c
 	size_t tree_bytes;
 	void *fdt = ckpt.data;
 
-	build(&base, snap);
+	base = sections_build(snap);
 	ck_assert_int_eq(fdt_open_into(base.data, fdt, 60000), 0);
 	if (!strcmp(what, "drop"))
 		ck_assert_int_eq(fdt_del_node(fdt, fdt_subnode_offset(fdt, 0, node)), 0);
@@ -448,7 +441,7 @@ TEST(not_a_checkpoint)
 
 	ck_assert_int_lt(load_bytes(text, sizeof(text), into_last, &err), 0);
 	ck_assert_str_eq(err.msg, "not a checkpoint");
-	build(&ckpt, last);
+	ckpt = sections_build(last);
 	ck_assert_int_lt(load_bytes(ckpt.data, ckpt.size_bytes - 64, into_last, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "truncated"));
 	ckpt.data[ckpt.size_bytes - 64 + 11] = 3; /* of a format to come */
@@ -497,33 +490,23 @@ TEST(device_tree_tools)
 {
 	char path[] = "/tmp/stasis-test.XXXXXX";
 	struct snapshot *snap = sections_new();
-	struct checkpoint ckpt;
-	int fd = mkstemp(path);
 
 	for (size_t i = 0; i < GOLDENS; i++)
 		tools_take(golden[i]);
 	/* With each table, those that no golden file has too. */
 	sections_fill_head(snap);
-	build(&ckpt, snap);
-	ck_assert_int_eq(write(fd, ckpt.data, ckpt.size_bytes), (ssize_t)ckpt.size_bytes);
-	close(fd);
+	close(mkstemp(path));
+	sections_write(snap, path);
 	tools_take(path);
 	unlink(path);
-	checkpoint_free(&ckpt);
-	sections_free(snap);
+	snapshot_free(snap);
 }
 
 /* For tests/golden/README: a real checkpoint without the names of the host it was made on. */
 static int write_neutral(const char *from, const char *to)
 {
 	struct snapshot *snap = sections_load(from);
-	struct checkpoint ckpt;
-	FILE *out = fopen(to, "wb");
 
-	if (!out) {
-		perror(to);
-		return EXIT_FAILURE;
-	}
 	memset(snap->vmm.host_kernel, 0, sizeof(snap->vmm.host_kernel));
 	memset(snap->vmm.host_boot_id, 0, sizeof(snap->vmm.host_boot_id));
 	memset(snap->memory.path, 0, sizeof(snap->memory.path));
@@ -531,11 +514,8 @@ static int write_neutral(const char *from, const char *to)
 	strcpy(snap->vmm.host_kernel, "6.1.0-50-cloud-amd64");
 	strcpy(snap->memory.path, "/dev/dax0.0");
 	strcpy(snap->memory.backend, "devdax");
-	if (checkpoint_reserve(&ckpt, snap->section, snap->nsections, NULL) ||
-	    checkpoint_build(&ckpt, snap->section, snap->nsections, NULL))
-		abort();
-	fwrite(ckpt.data, ckpt.size_bytes, 1, out);
-	return fclose(out) ? EXIT_FAILURE : EXIT_SUCCESS;
+	sections_write(snap, to);
+	return EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)

@@ -60,31 +60,18 @@ static void teardown(void)
 	memcpy(folder + strlen(folder) - 6, "XXXXXX", 6);
 }
 
-static void write_file(const char *path, const void *data, size_t size)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(write(fd, data, size), (ssize_t)size);
-	close(fd);
-}
-
 /* A checkpoint of VM `uuid` with this id, whose RAM is ram_path. */
 static struct checkpoint make(const uint8_t uuid[16], uint8_t id)
 {
 	struct snapshot *snap = sections_new();
 	struct checkpoint ckpt;
-	struct error err = {""};
 
 	sections_fill_head(snap);
 	memset(snap->root.id, id, sizeof(snap->root.id));
 	memcpy(snap->machine.uuid, uuid, 16);
 	strcpy(snap->memory.path, ram_path);
-	ck_assert_msg(!checkpoint_reserve(&ckpt, snap->section, snap->nsections, &err), "%s",
-		      err.msg);
-	ck_assert_msg(!checkpoint_build(&ckpt, snap->section, snap->nsections, &err), "%s",
-		      err.msg);
-	sections_free(snap);
+	ckpt = sections_build(snap);
+	snapshot_free(snap);
 	return ckpt;
 }
 
@@ -92,7 +79,7 @@ static void make_file(const char *path, const uint8_t uuid[16], uint8_t id)
 {
 	struct checkpoint ckpt = make(uuid, id);
 
-	write_file(path, ckpt.data, ckpt.size_bytes);
+	file_write(path, ckpt.data, ckpt.size_bytes);
 	checkpoint_free(&ckpt);
 }
 
@@ -198,7 +185,7 @@ TEST(wrong_paths)
 	create_refused("/", "is a folder");
 	create_refused("./", "is a folder");
 	create_refused("..", "is a folder");
-	write_file("plain", "x", 1);
+	file_write("plain", "x", 1);
 	create_refused("plain/FILE", "Not a directory");
 	ck_assert_int_eq(mkdir("inner", 0700), 0);
 	create_refused("inner", "not a regular file");
@@ -210,9 +197,9 @@ TEST(existing_file)
 {
 	const uint8_t other[16] = {9, 9};
 
-	write_file("FILE", "a letter", 8);
+	file_write("FILE", "a letter", 8);
 	create_refused("FILE", "exists and is not replaced");
-	write_file("FILE", "", 0); /* mktemp */
+	file_write("FILE", "", 0); /* mktemp */
 	create_ok("FILE");
 	ck_assert_int_eq(unlink("FILE"), 0);
 	ck_assert_int_eq(symlink("elsewhere", "FILE"), 0);
@@ -269,7 +256,7 @@ TEST(ram_of_another_path)
 
 static void make_file_or_empty(const char *path, bool whole)
 {
-	write_file(path, "", 0);
+	file_write(path, "", 0);
 	if (whole)
 		make_file(path, opt.uuid, 5);
 }
@@ -324,7 +311,7 @@ TEST(remove)
 {
 	struct checkpoint_file file;
 
-	write_file("FILE", "", 0);
+	file_write("FILE", "", 0);
 	file = begun("");
 	checkpoint_file_remove(&file);
 	checkpoint_file_close(&file);
@@ -343,7 +330,7 @@ TEST(retire)
 	const uint8_t other[16] = {9, 9};
 
 	found(CHECKPOINT_NONE);
-	write_file("FILE", "", 0);
+	file_write("FILE", "", 0);
 	found(CHECKPOINT_NONE);
 	for (uint8_t id = 1; id < 3; id++) {
 		make_file("FILE", opt.uuid, id);
@@ -358,7 +345,7 @@ TEST(retire)
 	make_file("FILE.loaded", other, 5);
 	checkpoint_file_retire("FILE", &vm);
 	ck_assert_int_eq(access("FILE", F_OK), 0);
-	write_file("FILE.loaded", "a letter", 8);
+	file_write("FILE.loaded", "a letter", 8);
 	checkpoint_file_retire("FILE", &vm);
 	ck_assert_int_eq(access("FILE", F_OK), 0);
 	ck_assert_int_eq(unlink("FILE.loaded"), 0);
@@ -383,7 +370,7 @@ TEST(check)
 	ck_assert_ptr_nonnull(strstr(err.msg, "no/FILE: folder no: "));
 	ck_assert_int_ne(checkpoint_file_check("/proc/self/FILE", NULL, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "/proc/self/FILE: its folder cannot be written to"));
-	write_file("FILE", "a letter", 8);
+	file_write("FILE", "a letter", 8);
 	ck_assert_int_lt(checkpoint_file_check("FILE", &vm, &err), 0);
 	ck_assert_int_eq(checkpoint_file_check("FILE", NULL, &err), 0);
 	make_file("FILE", opt.uuid, 5);
@@ -401,7 +388,7 @@ TEST(retire_over_loaded_of_0_2_0)
 
 	ckpt.data[ckpt.size_bytes - 64 + 11] = 1;
 	reseal(&ckpt);
-	write_file("FILE.loaded", ckpt.data, ckpt.size_bytes);
+	file_write("FILE.loaded", ckpt.data, ckpt.size_bytes);
 	checkpoint_free(&ckpt);
 	make_file("FILE", opt.uuid, 5);
 	checkpoint_file_retire("FILE", &vm);
@@ -414,11 +401,11 @@ TEST(leftover)
 	struct checkpoint ckpt = make(opt.uuid, 5);
 	const uint8_t other[16] = {9, 9};
 
-	write_file("FILE.new", "", 0);
+	file_write("FILE.new", "", 0);
 	create_ok("FILE");
-	write_file("FILE.new", ckpt.data, 1000);
+	file_write("FILE.new", ckpt.data, 1000);
 	create_ok("FILE");
-	write_file("FILE.new", "a letter", 8);
+	file_write("FILE.new", "a letter", 8);
 	create_refused("FILE", "FILE.new: is in the way");
 	ck_assert_int_eq(unlink("FILE.new"), 0);
 	ck_assert_int_eq(symlink("elsewhere", "FILE.new"), 0);
@@ -429,7 +416,7 @@ TEST(leftover)
 	ck_assert_int_eq(rmdir("FILE.new"), 0);
 
 	make_ram(LABEL_RUNNING, 0);
-	write_file("FILE.new", ckpt.data, ckpt.size_bytes);
+	file_write("FILE.new", ckpt.data, ckpt.size_bytes);
 	create_ok("FILE");
 	make_file("FILE.new", other, 5);
 	create_ok("FILE");
@@ -466,7 +453,7 @@ TEST(read_refuses)
 	read_refused("/dev/null", "not a regular file");
 	ck_assert_int_eq(mkfifo("fifo", 0600), 0);
 	read_refused("fifo", "not a regular file");
-	write_file("empty", "", 0);
+	file_write("empty", "", 0);
 	read_refused("empty", "only 0 bytes");
 	ck_assert_int_eq(symlink("empty", "link"), 0);
 	read_refused("link", "symbolic link");

@@ -78,10 +78,7 @@ static void make_checkpoint(const char *host_kernel)
 {
 	struct snapshot *snap = sections_load(GOLDEN_CHECKPOINT);
 	struct label label = {.state = LABEL_SAVED, .ram_size_bytes = RAM_BYTES};
-	struct checkpoint ckpt;
-	FILE *out = fopen("checkpoint", "wb");
 
-	ck_assert_ptr_nonnull(out);
 	machine_describe(&snap->machine, &vm);
 	snap->nsections = snap->first_device;
 	for (uint32_t i = 0; i < vm.ndevices; i++) {
@@ -98,16 +95,11 @@ static void make_checkpoint(const char *host_kernel)
 	strcpy(snap->root.mode, "reboot");
 	memset(snap->vmm.host_kernel, 0, sizeof(snap->vmm.host_kernel));
 	strcpy(snap->vmm.host_kernel, host_kernel);
-	ck_assert_int_eq(checkpoint_reserve(&ckpt, snap->section, snap->nsections, &err), 0);
-	ck_assert_msg(!checkpoint_build(&ckpt, snap->section, snap->nsections, &err), "%s",
-		      err.msg);
-	ck_assert_uint_eq(fwrite(ckpt.data, ckpt.size_bytes, 1, out), 1);
-	fclose(out);
+	sections_write(snap, "checkpoint");
 	memcpy(label.vm_id, opt.uuid, sizeof(label.vm_id));
 	memcpy(label.checkpoint_id, snap->root.id, sizeof(label.checkpoint_id));
 	ck_assert_msg(!label_write(&vm.ram, &label, &err), "%s", err.msg);
-	checkpoint_free(&ckpt);
-	sections_free(snap);
+	snapshot_free(snap);
 }
 
 /* Without KVM nothing that the guest has in use is on offer. */
@@ -162,7 +154,7 @@ TEST(names_of_ram)
 	memset(memory.kept_fd, 'x', sizeof(memory.kept_fd));
 	ck_assert_int_eq(state_check(desc, &memory, &err), -EINVAL);
 	says("memory: 'kept_fd' or 'session' is not a name");
-	sections_free(snap);
+	snapshot_free(snap);
 }
 
 /* A process that is about to end takes no guest with it. */

@@ -94,22 +94,16 @@ TEST(utf8)
 		{"\xe2\x80\xa8\xe2\x80\xac", "??????"}, /* ends a line, a direction */
 	};
 	char path[] = "/tmp/stasis\r-inspect.XXXXXX";
-	int fd = mkstemp(path);
 
+	close(mkstemp(path));
 	for (size_t i = 0; i < ARRAY_SIZE(sample); i++) {
 		struct snapshot *snap = sections_new();
-		struct checkpoint ckpt;
 		struct json_object *tree;
 		struct error err;
 
 		sections_fill_head(snap);
 		strcpy(snap->memory.path, sample[i].text);
-		ck_assert_int_eq(checkpoint_reserve(&ckpt, snap->section, snap->nsections, &err),
-				 0);
-		ck_assert_int_eq(checkpoint_build(&ckpt, snap->section, snap->nsections, &err), 0);
-		ck_assert_int_eq(ftruncate(fd, 0), 0);
-		ck_assert_int_eq(pwrite(fd, ckpt.data, ckpt.size_bytes, 0),
-				 (ssize_t)ckpt.size_bytes);
+		sections_write(snap, path);
 		ck_assert_int_eq(inspect(path, true, &err), 0);
 		tree = json_tokener_parse(output);
 		ck_assert_str_eq(json_object_get_string(member(member(tree, "memory"), "path")),
@@ -118,10 +112,8 @@ TEST(utf8)
 		ck_assert_int_eq(inspect(path, false, &err), 0);
 		for (const char *c = output; *c; c++)
 			ck_assert(*c == '\n' || *c >= ' ');
-		checkpoint_free(&ckpt);
-		sections_free(snap);
+		snapshot_free(snap);
 	}
-	close(fd);
 	unlink(path);
 }
 
@@ -131,43 +123,37 @@ TEST(newer)
 	struct snapshot *snap = sections_new();
 	struct state_row row = {"colour", 0, 4, 0, 0, 1, ST_REQUIRED, 0};
 	struct state_desc desc = {"lamp", &row, 1, 4, NULL};
-	struct checkpoint ckpt;
 	struct error err;
 	char path[] = "/tmp/stasis-inspect.XXXXXX";
-	int fd = mkstemp(path);
 
+	close(mkstemp(path));
 	sections_fill_head(snap);
 	snap->section[snap->nsections++] =
 		(struct state_section){"lamp0", &desc, (uint8_t[]){1, 2, 3, 255}};
-	ck_assert_int_eq(checkpoint_reserve(&ckpt, snap->section, snap->nsections, &err), 0);
-	ck_assert_int_eq(checkpoint_build(&ckpt, snap->section, snap->nsections, &err), 0);
-	ck_assert_int_eq(write(fd, ckpt.data, ckpt.size_bytes), (ssize_t)ckpt.size_bytes);
+	sections_write(snap, path);
 	ck_assert_int_eq(inspect(path, false, &err), 0);
 	says("\nlamp0\n    type                 lamp\n    colour               010203ff\n");
-	close(fd);
 	unlink(path);
-	checkpoint_free(&ckpt);
-	sections_free(snap);
+	snapshot_free(snap);
 }
 
 /* A sample of all flipped bits, made to pass the checksum. */
 TEST(hostile)
 {
 	char path[] = "/tmp/stasis-inspect.XXXXXX";
-	int fd = mkstemp(path);
 	struct checkpoint ckpt;
 	struct error err;
 	size_t shown = 0;
 	char harmless[100] = "\n";
 
+	close(mkstemp(path));
 	for (int c = ' '; c <= '~'; c++)
 		harmless[strlen(harmless)] = (char)c;
 	ck_assert_int_eq(checkpoint_read(&ckpt, AT_FDCWD, GOLDEN_CHECKPOINT, false, &err), 0);
 	for (size_t bit = 0; bit < 8 * ckpt.size_bytes; bit += 151) {
 		ckpt.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		reseal(&ckpt);
-		ck_assert_int_eq(pwrite(fd, ckpt.data, ckpt.size_bytes, 0),
-				 (ssize_t)ckpt.size_bytes);
+		file_write(path, ckpt.data, ckpt.size_bytes);
 		shown += !inspect(path, bit & 1, &err);
 		ck_assert_msg(output[strspn(output, harmless)] == '\0',
 			      "byte %#x reaches the terminal",
@@ -175,7 +161,6 @@ TEST(hostile)
 		ckpt.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
 	ck_assert_uint_gt(shown, 700);
-	close(fd);
 	unlink(path);
 	checkpoint_free(&ckpt);
 }

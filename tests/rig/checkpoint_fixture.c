@@ -6,6 +6,7 @@
 #include <libfdt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -38,13 +39,6 @@ struct snapshot *sections_new(void)
 		snap->nsections++;
 	}
 	return snap;
-}
-
-void sections_free(struct snapshot *snap)
-{
-	arch_state_free(snap->arch);
-	free(snap->device_scratch);
-	free(snap);
 }
 
 /* No golden guest has a function passed through. */
@@ -99,6 +93,37 @@ void sections_fill_head(struct snapshot *snap)
 	snap->machine.device_gsi[0] = 4;
 	snap->machine.device_gsi[1] = 8;
 	snap->machine.ndevice_gsi = 2;
+}
+
+struct checkpoint sections_build(const struct snapshot *snap)
+{
+	struct checkpoint ckpt;
+	struct error err = {""};
+
+	if (!checkpoint_reserve(&ckpt, snap->section, snap->nsections, &err) &&
+	    !checkpoint_build(&ckpt, snap->section, snap->nsections, &err))
+		return ckpt;
+	fprintf(stderr, "%s\n", err.msg);
+	abort();
+}
+
+void file_write(const char *path, const void *data, size_t bytes)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0 || write(fd, data, bytes) != (ssize_t)bytes) {
+		perror(path);
+		abort();
+	}
+	close(fd);
+}
+
+void sections_write(const struct snapshot *snap, const char *path)
+{
+	struct checkpoint ckpt = sections_build(snap);
+
+	file_write(path, ckpt.data, ckpt.size_bytes);
+	checkpoint_free(&ckpt);
 }
 
 void reseal(struct checkpoint *ckpt)
