@@ -129,6 +129,13 @@ static int step_preflush(struct cpr_job *job, struct error *err)
 	return ret || !job->live ? ret : step_identify(job, err);
 }
 
+static void undo_stop_vcpus(struct cpr_job *job)
+{
+	vm_set_runstate(job->vm, job->former);
+	if (job->live)
+		vm_resume_vcpus(job->vm);
+}
+
 static int step_stop_vcpus(struct cpr_job *job, struct error *err)
 {
 	int ret;
@@ -138,19 +145,9 @@ static int step_stop_vcpus(struct cpr_job *job, struct error *err)
 		vm_pause_vcpus(job->vm);
 	vm_set_runstate(job->vm, RUNSTATE_SAVE_VM);
 	ret = check_requests(job->vm, err);
-	if (!ret)
-		return 0;
-	vm_set_runstate(job->vm, job->former);
-	if (job->live)
-		vm_resume_vcpus(job->vm);
+	if (ret)
+		undo_stop_vcpus(job);
 	return ret;
-}
-
-static void undo_stop_vcpus(struct cpr_job *job)
-{
-	vm_set_runstate(job->vm, job->former);
-	if (job->live)
-		vm_resume_vcpus(job->vm);
 }
 
 static int step_pause_devices(struct cpr_job *job, struct error *err)

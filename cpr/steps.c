@@ -12,12 +12,21 @@
 /* Seldom enough to cost nothing, often enough for a client that waits for an answer. */
 #define SERVE_NS (CLOCK_NS_PER_S / 100)
 
+/* What the build with fault injection shall do. */
+static const char *wanted_fault(void)
+{
 #ifdef STASIS_FAULT_INJECTION
+	return getenv("STASIS_FAULT");
+#else
+	return NULL;
+#endif
+}
+
 /* Does STASIS_FAULT name this step and this kind of fault next? Its faults strike in turn, each once. */
 static bool fault(const struct step_table *table, const struct step *step, const char *how)
 {
 	static size_t struck; /* characters of the list that are done with */
-	const char *wanted = getenv("STASIS_FAULT");
+	const char *wanted = wanted_fault();
 	char name[128];
 	size_t len;
 
@@ -34,22 +43,10 @@ static bool fault(const struct step_table *table, const struct step *step, const
 
 bool steps_list_asked(void)
 {
-	const char *wanted = getenv("STASIS_FAULT");
+	const char *wanted = wanted_fault();
 
 	return wanted && !strcmp(wanted, "list");
 }
-#else
-static bool fault(const struct step_table *table, const struct step *step, const char *how)
-{
-	(void)table, (void)step, (void)how;
-	return false;
-}
-
-bool steps_list_asked(void)
-{
-	return false;
-}
-#endif
 
 static int made_to_fail(const struct step_table *table, const struct step *step, struct error *err)
 {

@@ -200,18 +200,16 @@ static const struct qmp_command *find(const struct json_node *name)
 	return NULL;
 }
 
-/* Finds the command. On failure *class is the error's class. */
-static int choose(struct qmp_call *call, const struct json_node *request, const char **class,
-		  struct error *err)
+/* Finds the command. */
+static int choose(struct qmp_call *call, const struct json_node *request, struct error *err)
 {
 	const bool negotiated = call->session->negotiated;
 	const struct json_node *name;
 	struct cpr_status status;
 
-	*class = GENERIC_ERROR;
 	if (check_shape(request, err))
 		return -EINVAL;
-	*class = COMMAND_NOT_FOUND;
+	call->error_class = COMMAND_NOT_FOUND;
 	name = json_member(request, "execute");
 	call->command = find(name);
 	if (!negotiated && !(call->command && call->command->negotiates))
@@ -222,7 +220,7 @@ static int choose(struct qmp_call *call, const struct json_node *request, const 
 	if (negotiated && call->command->negotiates)
 		return error_set(err, -EALREADY,
 				 "Capabilities negotiation is already complete, command ignored");
-	*class = GENERIC_ERROR;
+	call->error_class = GENERIC_ERROR;
 	call->args = json_member(request, "arguments");
 	if (!call->command->meanwhile && cpr_query(call->session->vm, &status))
 		return error_set(err, -EBUSY,
@@ -232,33 +230,25 @@ static int choose(struct qmp_call *call, const struct json_node *request, const 
 	return check_args(call, err);
 }
 
-static int execute(struct qmp_call *call, const struct json_node *request, const char **class,
-		   struct error *err)
+static int execute(struct qmp_call *call, struct error *err)
 {
-	int ret = choose(call, request, class, err);
+	struct vm *vm = call->session->vm;
 
-	if (ret)
-		return ret;
-	if (call->command->answer) {
-		json_out_add(call->out, "'return':");
-		call->command->answer(call->session->vm, call->out);
-	} else if (call->command->of_vm) {
-		ret = call->command->of_vm(call->session->vm, err);
-	} else {
-		ret = call->command->run(call, err);
-	}
-	if (call->error_class)
-		*class = call->error_class;
-	return ret;
+	if (call->command->run)
+		return call->command->run(call, err);
+	if (call->command->of_vm)
+		return call->command->of_vm(vm, err);
+	json_out_add(call->out, "'return':");
+	call->command->answer(vm, call->out);
+	return 0;
 }
 
 void dispatch_request(struct qmp_session *session, const struct json_node *request,
 		      struct json_out *out)
 {
-	struct qmp_call call = {.session = session, .out = out};
+	struct qmp_call call = {.session = session, .out = out, .error_class = GENERIC_ERROR};
 	const struct json_node *id = json_member(request, "id");
 	struct error err = {""};
-	const char *class;
 	size_t begun;
 
 	/* A command whose reply has no memory is not run. */
@@ -266,9 +256,9 @@ void dispatch_request(struct qmp_session *session, const struct json_node *reque
 		return;
 	json_out_add(out, "{");
 	begun = out->len;
-	if (execute(&call, request, &class, &err)) {
+	if (choose(&call, request, &err) || execute(&call, &err)) {
 		json_out_rewind(out, begun);
-		json_out_add(out, "'error':{'class':'%s','desc':'%s'}", class, err.msg);
+		json_out_add(out, "'error':{'class':'%s','desc':'%s'}", call.error_class, err.msg);
 	} else if (out->len == begun) {
 		json_out_add(out, "'return':{}");
 	}

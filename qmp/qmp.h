@@ -60,7 +60,7 @@ struct qmp_call {
 	const struct qmp_command *command;
 	const struct json_node *args; /* checked against the table; NULL: none */
 	struct json_out *out; /* of the reply, whose "return" is {} unless the handler adds one */
-	const char *error_class; /* of the handler's error; NULL: GENERIC_ERROR */
+	const char *error_class; /* of an error, unless the handler sets another */
 };
 
 struct qmp_command {

@@ -42,13 +42,6 @@ static bool is_piled_up(const struct client *client)
 	return client->out.len >= PILED_UP_BYTES;
 }
 
-static void client_free(struct client *client)
-{
-	close(client->fd);
-	json_out_free(&client->out);
-	free(client);
-}
-
 static void client_close(struct client *client)
 {
 	struct qmp *qmp = client->qmp;
@@ -57,7 +50,9 @@ static void client_close(struct client *client)
 		if (qmp->client[i] == client)
 			qmp->client[i] = NULL;
 	loop_del(&qmp->vm->loop, client->fd);
-	client_free(client);
+	close(client->fd);
+	json_out_free(&client->out);
+	free(client);
 }
 
 /* Closed when the hang-up reaches the loop: the caller may be working for this very client. */
