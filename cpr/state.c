@@ -154,22 +154,12 @@ const char *state_shown(const char *name, char text[STATE_SHOWN_BYTES])
 	return text;
 }
 
-/* Rows are written in order, so the row after the last hit is nearly always the one. */
-static uint32_t find_row(const struct state_desc *desc, const char *name, uint32_t hint)
-{
-	if (hint < desc->nrows && !strcmp(desc->row[hint].name, name))
-		return hint;
-	for (uint32_t i = 0; i < desc->nrows; i++)
-		if (!strcmp(desc->row[i].name, name))
-			return i;
-	return UINT32_MAX;
-}
-
 const struct state_row *state_row_find(const struct state_desc *desc, const char *name)
 {
-	uint32_t i = find_row(desc, name, 0);
-
-	return i == UINT32_MAX ? NULL : &desc->row[i];
+	for (uint32_t i = 0; i < desc->nrows; i++)
+		if (!strcmp(desc->row[i].name, name))
+			return &desc->row[i];
+	return NULL;
 }
 
 static int load_type(const char *prop, uint32_t len, const struct state_desc *desc,
@@ -189,8 +179,8 @@ static int load_type(const char *prop, uint32_t len, const struct state_desc *de
 static int load_properties(const void *fdt, int node, const struct state_desc *desc, uint8_t *state,
 			   bool *seen, struct error *err)
 {
+	const struct state_row *row = desc->row;
 	char shown[STATE_SHOWN_BYTES];
-	uint32_t next = 0;
 	int prop;
 
 	fdt_for_each_property_offset (prop, fdt, node) {
@@ -203,20 +193,21 @@ static int load_properties(const void *fdt, int node, const struct state_desc *d
 		if (!value || !name || len < 0)
 			return error_set(err, -EINVAL, "%s: a property cannot be read", desc->type);
 		is_type = !strcmp(name, "type");
-		i = is_type ? desc->nrows : find_row(desc, name, next);
-		if (i == UINT32_MAX)
+		/* Rows are written in order: the one after the last is nearly always it. */
+		if (!is_type && (row == desc->row + desc->nrows || strcmp(row->name, name)))
+			row = state_row_find(desc, name);
+		if (!row)
 			return error_set(err, -ENOTSUP,
 					 "%s: '%s' is not known here: written by a newer version",
 					 desc->type, state_shown(name, shown));
+		i = is_type ? desc->nrows : (uint32_t)(row - desc->row);
 		if (seen[i])
 			return error_set(err, -EINVAL, "%s: '%s' comes twice", desc->type, name);
 		seen[i] = true;
-		if (is_type) {
+		if (is_type)
 			ret = load_type(value, (uint32_t)len, desc, err);
-		} else {
-			next = i + 1;
-			ret = load_row(&desc->row[i], value, (uint32_t)len, state, desc->type, err);
-		}
+		else
+			ret = load_row(row++, value, (uint32_t)len, state, desc->type, err);
 		if (ret)
 			return ret;
 	}
