@@ -328,6 +328,26 @@ free_seen:
 	return ret;
 }
 
+int checkpoint_read_head(struct snapshot **out, int dir_fd, const char *path, struct error *err)
+{
+	struct snapshot *head = calloc(1, sizeof(*head));
+	struct checkpoint ckpt;
+	int ret;
+
+	if (!head)
+		return error_set(err, -ENOMEM, "out of memory");
+	snapshot_head_sections(head);
+	ret = checkpoint_read(&ckpt, dir_fd, path, false, err);
+	if (!ret)
+		ret = checkpoint_load(&ckpt, head->section, head->nsections, false, err);
+	checkpoint_free(&ckpt);
+	if (ret)
+		snapshot_free(head);
+	else
+		*out = head;
+	return ret;
+}
+
 /* --- its way to the disk */
 
 /* For a name that gets the longest suffix. */
@@ -435,7 +455,7 @@ static int check_replaceable(const struct checkpoint_file *file, const char *nam
 						   strerror(errno));
 	if (S_ISREG(st.st_mode) && !st.st_size && !checkpoint_check_owner(&st, err))
 		return 0;
-	ret = snapshot_read_head(&head, file->dir_fd, name, err);
+	ret = checkpoint_read_head(&head, file->dir_fd, name, err);
 	if (ret) {
 		error_prefix(err,
 			     "%s%s exists and is not replaced; remove it or choose another file",

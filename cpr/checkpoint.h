@@ -111,9 +111,6 @@ void snapshot_real_ram_path(const struct ram *ram, char path[PATH_MAX]);
 
 /* The head alone, for looking at a checkpoint without a VM: SNAPSHOT_HEAD_SECTIONS sections. */
 void snapshot_head_sections(struct snapshot *snap);
-/* That of a file, as checkpoint_read() takes it. snapshot_free() it. */
-int snapshot_read_head(struct snapshot **out, int dir_fd, const char *path,
-		       struct error *err) must_check;
 /* Calls fn for the table of every kind of node a checkpoint may have. */
 int snapshot_tables(void (*fn)(void *ctx, const struct state_desc *desc), void *ctx,
 		    struct error *err) must_check;
@@ -152,6 +149,9 @@ int checkpoint_verify(const struct checkpoint *ckpt, struct error *err) must_che
  * be no other. */
 int checkpoint_load(const struct checkpoint *ckpt, const struct state_section *section, uint32_t n,
 		    bool all, struct error *err) must_check;
+/* The head alone of a file that may be loaded. snapshot_free() it. */
+int checkpoint_read_head(struct snapshot **out, int dir_fd, const char *path,
+			 struct error *err) must_check;
 
 /* --- its way to the disk: FILE.new beside FILE, renamed when it is whole; and FILE.loaded, which FILE
  * becomes once it was loaded. FILE.new is locked (flock) from its creation on: of several VMs that save

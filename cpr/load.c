@@ -23,7 +23,7 @@ static int join_loaded(const struct cpr_job *job, int ret, struct error *err)
 	bool is_earlier = false;
 
 	snprintf(path, sizeof(path), "%s" CHECKPOINT_LOADED_SUFFIX, job->path);
-	if (label->state == LABEL_SAVED && !snapshot_read_head(&head, AT_FDCWD, path, NULL)) {
+	if (label->state == LABEL_SAVED && !checkpoint_read_head(&head, AT_FDCWD, path, NULL)) {
 		is_earlier = memcmp(head->root.id, label->checkpoint_id, sizeof(head->root.id));
 		snapshot_free(head);
 	}
@@ -442,7 +442,7 @@ static bool is_for_next_boot(const char *path)
 	char now[sizeof(head->vmm.host_boot_id)];
 	bool ret;
 
-	if (snapshot_read_head(&head, AT_FDCWD, path, NULL))
+	if (checkpoint_read_head(&head, AT_FDCWD, path, NULL))
 		return false; /* the load says why */
 	/* Without a boot id of the host, the operator decides by cprload. */
 	ret = !strcmp(head->root.mode, cpr_mode_name[CPR_REBOOT]) &&

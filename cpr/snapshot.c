@@ -422,26 +422,6 @@ int snapshot_describe(struct snapshot *snap, struct vm *vm, enum cpr_mode mode, 
 	return ret ? ret : describe_memory(&snap->memory, &vm->ram, err);
 }
 
-int snapshot_read_head(struct snapshot **out, int dir_fd, const char *path, struct error *err)
-{
-	struct snapshot *head = calloc(1, sizeof(*head));
-	struct checkpoint ckpt;
-	int ret;
-
-	if (!head)
-		return error_set(err, -ENOMEM, "out of memory");
-	snapshot_head_sections(head);
-	ret = checkpoint_read(&ckpt, dir_fd, path, false, err);
-	if (!ret)
-		ret = checkpoint_load(&ckpt, head->section, head->nsections, false, err);
-	checkpoint_free(&ckpt);
-	if (ret)
-		snapshot_free(head);
-	else
-		*out = head;
-	return ret;
-}
-
 int snapshot_tables(void (*fn)(void *ctx, const struct state_desc *desc), void *ctx,
 		    struct error *err)
 {
