@@ -17,6 +17,163 @@
 #include <string.h>
 #include <unistd.h>
 
+/* --- arguments */
+
+#define VALUES_BYTES 128
+
+static const char *const type_name[] = {
+	[QMP_STRING] = "string",
+	[QMP_INTEGER] = "integer",
+	[QMP_BOOLEAN] = "boolean",
+	[QMP_ARRAY] = "array",
+};
+
+static const enum json_kind kind_of[] = {
+	[QMP_STRING] = JSON_STRING,
+	[QMP_INTEGER] = JSON_NUMBER,
+	[QMP_BOOLEAN] = JSON_BOOLEAN,
+	[QMP_ARRAY] = JSON_ARRAY,
+};
+
+static bool is_known(const struct qmp_command *command, const struct json_node *node)
+{
+	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++)
+		if (json_text_is(node->name, node->name_len, command->arg[i].name))
+			return true;
+	return false;
+}
+
+/* The index, or arg->nvalues if text is none of the values. */
+static uint32_t value_index(const struct qmp_arg *arg, const char *value)
+{
+	uint32_t i = 0;
+
+	while (i < arg->nvalues && strcmp(arg->values[i], value) != 0)
+		i++;
+	return i;
+}
+
+/* ": give reboot or restart"; empty where all values are accepted. Returns text. */
+static const char *one_of(const struct qmp_arg *arg, char text[VALUES_BYTES])
+{
+	size_t used = 0;
+
+	*text = '\0';
+	for (uint32_t i = 0; i < arg->nvalues && used < VALUES_BYTES; i++)
+		used += (size_t)snprintf(text + used, VALUES_BYTES - used, "%s%s",
+					 !i			? ": give "
+					 : i + 1 < arg->nvalues ? ", "
+								: " or ",
+					 arg->values[i]);
+	return text;
+}
+
+/* A program sees that it did not send an array; a person may want to know how to type one. */
+static int refuse_type(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
+{
+	if (arg->type == QMP_ARRAY && value->kind == JSON_STRING)
+		return error_set(err, -EINVAL,
+				 "Invalid parameter type for '%s', expected: array (stasisctl: "
+				 "%s:='[\"%s\"]')",
+				 arg->name, arg->name, value->text);
+	return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: %s", arg->name,
+			 type_name[arg->type]);
+}
+
+static int check_integer(const struct qmp_arg *arg, const struct json_node *value,
+			 struct error *err)
+{
+	int64_t number;
+
+	if (!json_int64(value, &number))
+		return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: integer",
+				 arg->name);
+	if ((!arg->min && !arg->max) || (number >= arg->min && number <= arg->max))
+		return 0;
+	return error_set(err, -EINVAL, "Parameter '%s' expects %lld to %lld", arg->name,
+			 (long long)arg->min, (long long)arg->max);
+}
+
+static int check_value(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
+{
+	char text[VALUES_BYTES];
+
+	if (value->kind != kind_of[arg->type])
+		return refuse_type(arg, value, err);
+	if (arg->type == QMP_INTEGER)
+		return check_integer(arg, value, err);
+	if (arg->type != QMP_STRING)
+		return 0;
+	if (strlen(value->text) != value->text_len)
+		return error_set(err, -EINVAL, "Parameter '%s' contains a NUL character",
+				 arg->name);
+	if (arg->nvalues && value_index(arg, value->text) == arg->nvalues)
+		return error_set(err, -EINVAL, "Parameter '%s' does not accept value '%s'%s",
+				 arg->name, value->text, one_of(arg, text));
+	return 0;
+}
+
+int commands_check_args(const struct qmp_call *call, struct error *err)
+{
+	const struct qmp_command *command = call->command;
+	char text[VALUES_BYTES];
+	int ret;
+
+	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++) {
+		const struct qmp_arg *arg = &command->arg[i];
+		const struct json_node *value = json_member(call->args, arg->name);
+
+		if (!value && !arg->optional)
+			return error_set(err, -EINVAL, "Parameter '%s' is missing%s", arg->name,
+					 one_of(arg, text));
+		ret = value ? check_value(arg, value, err) : 0;
+		if (ret)
+			return ret;
+	}
+	if (!call->args)
+		return 0;
+	for (const struct json_node *node = call->args->first; node; node = node->next)
+		if (!is_known(command, node))
+			return error_set(err, -EINVAL, "Parameter '%s' is unexpected", node->name);
+	return 0;
+}
+
+/* A checked argument; NULL or dflt if it is absent. */
+static const char *arg_string(const struct qmp_call *call, const char *name)
+{
+	const struct json_node *value = json_member(call->args, name);
+
+	return value ? value->text : NULL;
+}
+
+static int64_t arg_int(const struct qmp_call *call, const char *name, int64_t dflt)
+{
+	const struct json_node *value = json_member(call->args, name);
+	int64_t number;
+
+	return value && json_int64(value, &number) ? number : dflt;
+}
+
+static bool arg_bool(const struct qmp_call *call, const char *name, bool dflt)
+{
+	const struct json_node *value = json_member(call->args, name);
+
+	return value ? value->boolean : dflt;
+}
+
+/* Index of its value. */
+static uint32_t arg_enum(const struct qmp_call *call, const char *name, uint32_t dflt)
+{
+	const char *value = arg_string(call, name);
+	const struct qmp_arg *arg = call->command->arg;
+
+	while (value && strcmp(arg->name, name) != 0)
+		arg++;
+	return value ? value_index(arg, value) : dflt;
+}
+
+/* --- the VM */
+
 /* Defines the handler of a command, or of one that only tells something. */
 #define HANDLER(name)                                                  \
 	static int name(struct qmp_call *call __attribute__((unused)), \
@@ -102,8 +259,8 @@ ANSWER(query_memory_size_summary)
 
 static void add_argument(struct json_out *out, const struct qmp_arg *arg)
 {
-	json_out_add(out, "{'name':'%s','type':'%s','optional':%i", arg->name,
-		     qmp_type_name[arg->type], arg->optional);
+	json_out_add(out, "{'name':'%s','type':'%s','optional':%i", arg->name, type_name[arg->type],
+		     arg->optional);
 	if (arg->nvalues) {
 		json_out_add(out, "'values':[");
 		for (uint32_t i = 0; i < arg->nvalues; i++)
@@ -143,7 +300,7 @@ HANDLER(system_reset)
 /* The path of the argument, or of --cpr-file. */
 static int cpr_file(const struct qmp_call *call, const char **file, struct error *err)
 {
-	*file = qmp_arg_string(call, "file");
+	*file = arg_string(call, "file");
 	if (!*file)
 		*file = call->session->vm->opt->cpr_file;
 	if (!*file)
@@ -161,10 +318,10 @@ static const char *const ram_check_name[RAM_CHECKS] = {"none", "full"};
 HANDLER(cprsave)
 {
 	struct cpr_save_args save = {
-		.mode = (enum cpr_mode)qmp_arg_enum(call, "mode", CPR_REBOOT),
-		.ram_check = qmp_arg_enum(call, "ram-check", RAM_CHECK_NONE) == RAM_CHECK_FULL,
+		.mode = (enum cpr_mode)arg_enum(call, "mode", CPR_REBOOT),
+		.ram_check = arg_enum(call, "ram-check", RAM_CHECK_NONE) == RAM_CHECK_FULL,
 		.timeout_ns =
-			(uint64_t)qmp_arg_int(call, "timeout-ms", VM_PAUSE_NS / 1000000) * 1000000,
+			(uint64_t)arg_int(call, "timeout-ms", VM_PAUSE_NS / 1000000) * 1000000,
 	};
 	int ret = cpr_file(call, &save.file, err);
 
@@ -391,9 +548,8 @@ static struct device *find_disk(const struct vm *vm, const char *id)
 
 HANDLER(block_resize)
 {
-	const char *device = qmp_arg_string(call, "device"),
-		   *node = qmp_arg_string(call, "node-name");
-	const int64_t size_bytes = qmp_arg_int(call, "size", 0);
+	const char *device = arg_string(call, "device"), *node = arg_string(call, "node-name");
+	const int64_t size_bytes = arg_int(call, "size", 0);
 	struct device *dev = NULL;
 	int ret;
 
@@ -427,7 +583,7 @@ static struct device *find_net(const struct vm *vm, const char *id)
 
 HANDLER(set_link)
 {
-	const char *name = qmp_arg_string(call, "name");
+	const char *name = arg_string(call, "name");
 	struct device *dev = find_net(call->session->vm, name);
 
 	if (!dev) {
@@ -435,7 +591,7 @@ HANDLER(set_link)
 		return error_set(err, -ENODEV, "Device '%s' not found", name);
 	}
 	pthread_mutex_lock(&dev->lock);
-	net_set_link(dev, qmp_arg_bool(call, "up", true));
+	net_set_link(dev, arg_bool(call, "up", true));
 	pthread_mutex_unlock(&dev->lock);
 	return 0;
 }

@@ -2,167 +2,10 @@
 #include "cpr/cpr.h"
 #include "qmp/qmp.h"
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 /* The longest error with every byte escaped, and an id of common size. */
 #define REPLY_BYTES (6 * ERROR_MAX + 1024)
-
-/* --- arguments */
-
-#define VALUES_BYTES 128
-
-const char *const qmp_type_name[] = {
-	[QMP_STRING] = "string",
-	[QMP_INTEGER] = "integer",
-	[QMP_BOOLEAN] = "boolean",
-	[QMP_ARRAY] = "array",
-};
-
-static const enum json_kind kind_of[] = {
-	[QMP_STRING] = JSON_STRING,
-	[QMP_INTEGER] = JSON_NUMBER,
-	[QMP_BOOLEAN] = JSON_BOOLEAN,
-	[QMP_ARRAY] = JSON_ARRAY,
-};
-
-static bool is_known(const struct qmp_command *command, const struct json_node *node)
-{
-	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++)
-		if (json_text_is(node->name, node->name_len, command->arg[i].name))
-			return true;
-	return false;
-}
-
-/* The index, or arg->nvalues if text is none of the values. */
-static uint32_t value_index(const struct qmp_arg *arg, const char *value)
-{
-	uint32_t i = 0;
-
-	while (i < arg->nvalues && strcmp(arg->values[i], value) != 0)
-		i++;
-	return i;
-}
-
-/* ": give reboot or restart"; empty where all values are accepted. Returns text. */
-static const char *one_of(const struct qmp_arg *arg, char text[VALUES_BYTES])
-{
-	size_t used = 0;
-
-	*text = '\0';
-	for (uint32_t i = 0; i < arg->nvalues && used < VALUES_BYTES; i++)
-		used += (size_t)snprintf(text + used, VALUES_BYTES - used, "%s%s",
-					 !i			? ": give "
-					 : i + 1 < arg->nvalues ? ", "
-								: " or ",
-					 arg->values[i]);
-	return text;
-}
-
-/* A program sees that it did not send an array; a person may want to know how to type one. */
-static int refuse_type(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
-{
-	if (arg->type == QMP_ARRAY && value->kind == JSON_STRING)
-		return error_set(err, -EINVAL,
-				 "Invalid parameter type for '%s', expected: array (stasisctl: "
-				 "%s:='[\"%s\"]')",
-				 arg->name, arg->name, value->text);
-	return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: %s", arg->name,
-			 qmp_type_name[arg->type]);
-}
-
-static int check_integer(const struct qmp_arg *arg, const struct json_node *value,
-			 struct error *err)
-{
-	int64_t number;
-
-	if (!json_int64(value, &number))
-		return error_set(err, -EINVAL, "Invalid parameter type for '%s', expected: integer",
-				 arg->name);
-	if ((!arg->min && !arg->max) || (number >= arg->min && number <= arg->max))
-		return 0;
-	return error_set(err, -EINVAL, "Parameter '%s' expects %lld to %lld", arg->name,
-			 (long long)arg->min, (long long)arg->max);
-}
-
-static int check_value(const struct qmp_arg *arg, const struct json_node *value, struct error *err)
-{
-	char text[VALUES_BYTES];
-
-	if (value->kind != kind_of[arg->type])
-		return refuse_type(arg, value, err);
-	if (arg->type == QMP_INTEGER)
-		return check_integer(arg, value, err);
-	if (arg->type != QMP_STRING)
-		return 0;
-	if (strlen(value->text) != value->text_len)
-		return error_set(err, -EINVAL, "Parameter '%s' contains a NUL character",
-				 arg->name);
-	if (arg->nvalues && value_index(arg, value->text) == arg->nvalues)
-		return error_set(err, -EINVAL, "Parameter '%s' does not accept value '%s'%s",
-				 arg->name, value->text, one_of(arg, text));
-	return 0;
-}
-
-static int check_args(const struct qmp_call *call, struct error *err)
-{
-	const struct qmp_command *command = call->command;
-	char text[VALUES_BYTES];
-	int ret;
-
-	for (uint32_t i = 0; i < QMP_MAX_ARGS && command->arg[i].name; i++) {
-		const struct qmp_arg *arg = &command->arg[i];
-		const struct json_node *value = json_member(call->args, arg->name);
-
-		if (!value && !arg->optional)
-			return error_set(err, -EINVAL, "Parameter '%s' is missing%s", arg->name,
-					 one_of(arg, text));
-		ret = value ? check_value(arg, value, err) : 0;
-		if (ret)
-			return ret;
-	}
-	if (!call->args)
-		return 0;
-	for (const struct json_node *node = call->args->first; node; node = node->next)
-		if (!is_known(command, node))
-			return error_set(err, -EINVAL, "Parameter '%s' is unexpected", node->name);
-	return 0;
-}
-
-const char *qmp_arg_string(const struct qmp_call *call, const char *name)
-{
-	const struct json_node *value = json_member(call->args, name);
-
-	return value ? value->text : NULL;
-}
-
-int64_t qmp_arg_int(const struct qmp_call *call, const char *name, int64_t dflt)
-{
-	const struct json_node *value = json_member(call->args, name);
-	int64_t number;
-
-	return value && json_int64(value, &number) ? number : dflt;
-}
-
-bool qmp_arg_bool(const struct qmp_call *call, const char *name, bool dflt)
-{
-	const struct json_node *value = json_member(call->args, name);
-
-	return value ? value->boolean : dflt;
-}
-
-uint32_t qmp_arg_enum(const struct qmp_call *call, const char *name, uint32_t dflt)
-{
-	const char *value = qmp_arg_string(call, name);
-	const struct qmp_arg *arg = call->command->arg;
-
-	while (value && strcmp(arg->name, name) != 0)
-		arg++;
-	return value ? value_index(arg, value) : dflt;
-}
-
-/* --- requests */
 
 void dispatch_error(struct json_out *out, const char *class, const char *desc)
 {
@@ -227,7 +70,7 @@ static int choose(struct qmp_call *call, const struct json_node *request, struct
 				 "a %s is under way (query-cpr): wait for its end or end it by "
 				 "cpr-cancel",
 				 status.operation);
-	return check_args(call, err);
+	return commands_check_args(call, err);
 }
 
 static int execute(struct qmp_call *call, struct error *err)

@@ -9,8 +9,8 @@
  * error class. If memory fails, the reply's json_out says so and the client is disconnected; memory for a
  * command's reply is reserved before the command runs.
  *
- * A request: server.c reads it, dispatch.c finds its row in the table of commands.c and checks the arguments,
- * the row's handler runs and adds its answer, dispatch.c ends the reply. */
+ * A request: server.c reads it, dispatch.c finds its row in the table of commands.c, which checks the
+ * arguments; the row's handler runs and adds its answer, dispatch.c ends the reply. */
 #ifndef QMP_QMP_H
 #define QMP_QMP_H
 #include "qmp/json.h"
@@ -43,7 +43,6 @@ struct qmp_session {
 };
 
 enum qmp_type { QMP_STRING, QMP_INTEGER, QMP_BOOLEAN, QMP_ARRAY };
-extern const char *const qmp_type_name[];
 
 struct qmp_arg {
 	const char *name; /* NULL ends the list */
@@ -79,13 +78,8 @@ void commands_greeting(struct json_out *out);
 extern const struct qmp_command qmp_commands[];
 extern const uint32_t qmp_ncommands;
 
-/* A checked argument; NULL or dflt if it is absent. */
-const char *qmp_arg_string(const struct qmp_call *call, const char *name);
-int64_t qmp_arg_int(const struct qmp_call *call, const char *name, int64_t dflt);
-bool qmp_arg_bool(const struct qmp_call *call, const char *name, bool dflt);
-/* Index of an enum argument's value. */
-uint32_t qmp_arg_enum(const struct qmp_call *call, const char *name, uint32_t dflt);
-
+/* Refuses arguments that do not match the command's row. */
+int commands_check_args(const struct qmp_call *call, struct error *err) must_check;
 /* QEMU's clients expect a path to a disk; here it leads nowhere. For json_out_add(), with the disk's id. */
 #define QMP_DISK_PATH "/machine/peripheral/%s/virtio-backend"
 
