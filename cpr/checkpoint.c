@@ -222,7 +222,7 @@ static int read_fd(struct checkpoint *ckpt, int fd, bool any_owner, struct error
 	int ret;
 
 	if (fstat(fd, &st))
-		return error_set(err, -errno, "%s", strerror(errno));
+		return error_set(err, -EIO, "%s", strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return error_set(err, -EINVAL, "not a regular file");
 	ret = any_owner ? 0 : checkpoint_check_owner(&st, err);
