@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* devices/virtio/virtio.h - the virtio device core over modern virtio-pci: features, status, queues, device
- * config, notifications. A device is its config, its features and its queue handlers.
+/* devices/virtio/virtio.h - virtio devices over PCI: features, status, queues, device config, notifications.
+ * A device is its config, its features and its queue handlers.
  *
  * Life of a device:
  *	attach: the device fills struct virtio, virtio_attach() makes eventfds and the PCI function
@@ -33,7 +33,7 @@
 #define VIRTIO_MAX_QUEUES 18
 #define VIRTIO_NAME_BYTES 16
 
-/* Everything the driver can observe of the transport. */
+/* Everything the driver can observe of virtio itself. */
 struct virtio_state {
 	uint64_t offered;  /* features of the device, as this guest was offered them */
 	uint64_t accepted; /* features that the driver took */
@@ -94,16 +94,6 @@ struct virtio_ops {
 	void (*config_write)(struct virtio *v, uint32_t offset, uint32_t bytes, uint32_t value);
 };
 
-/* How the core reaches the transport, which calls the core directly (devices/virtio/virtio_pci.h). */
-struct virtio_transport {
-	int (*attach)(struct virtio *v, struct vm *vm, struct error *err);
-	void (*detach)(struct virtio *v);
-	void (*sync_kicks)(struct virtio *v); /* ioeventfds follow the BAR and the running queues */
-	void (*sync_calls)(
-		struct virtio *v); /* call_fds follow vectors, their masks and messages */
-};
-extern const struct virtio_transport virtio_pci;
-
 struct virtio_queue {
 	struct virtq q;
 	uint16_t max_size; /* filled by the device: what is offered */
@@ -123,7 +113,6 @@ struct virtio {
 	void *config; /* device config, little endian, as the driver reads it. May be NULL */
 	uint32_t config_bytes;
 
-	const struct virtio_transport *transport;
 	struct virtio_queue queue[VIRTIO_MAX_QUEUES];
 	struct irq_vector call[VIRTIO_MAX_QUEUES]; /* fd: of virtio_call_fd() */
 	struct irq_vectors calls;
@@ -138,11 +127,8 @@ struct virtio {
 		isr_lock; /* keeps ISR and pin consistent; the pin's own lock is taken inside */
 };
 
-/* The core's part of device_ops: the device's own functions call these, or are these. s: the first member of
- * the device's state. */
-int virtio_attach(struct virtio *v, struct virtio_state *s,
-		  const struct virtio_transport *transport, struct vm *vm,
-		  struct error *err) must_check;
+/* The core's part of device_ops: the device's own functions call these, or are these. */
+int virtio_attach(struct virtio *v, struct vm *vm, struct error *err) must_check;
 /* Stops if nothing is in flight, and closes the kick_fds: a thread that waits for them has ended
  * before. */
 void virtio_detach(struct device *dev);

@@ -583,7 +583,7 @@ static int attach(struct device *dev, struct vm *vm, struct error *err)
 	set_virtio(&blk->virtio, config);
 	blk->virtio.config = &blk->config;
 	blk->virtio.config_bytes = offsetof(struct virtio_blk_config, max_secure_erase_sectors);
-	ret = virtio_attach(&blk->virtio, &blk->s.virtio, &virtio_pci, vm, err);
+	ret = virtio_attach(&blk->virtio, vm, err);
 	if (ret)
 		goto close_disk;
 	ret = start_thread(blk, err);

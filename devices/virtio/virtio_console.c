@@ -596,7 +596,7 @@ static int console_attach(struct device *dev, struct vm *vm, struct error *err)
 	ret = open_ports(console, vm, err);
 	if (ret)
 		goto close_report;
-	ret = virtio_attach(v, &console->s.virtio, &virtio_pci, vm, err);
+	ret = virtio_attach(v, vm, err);
 	if (ret)
 		goto close_ports;
 	return 0;

@@ -428,7 +428,7 @@ static int net_attach(struct device *dev, struct vm *vm, struct error *err)
 			 err);
 	if (!ret) {
 		fill_virtio(net);
-		ret = virtio_attach(&net->virtio, &net->s.virtio, &virtio_pci, vm, err);
+		ret = virtio_attach(&net->virtio, vm, err);
 	}
 	if (ret)
 		close_host(net);

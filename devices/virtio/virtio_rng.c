@@ -101,7 +101,7 @@ static int rng_attach(struct device *dev, struct vm *vm, struct error *err)
 	rng->virtio.ops = &rng_virtio_ops;
 	rng->virtio.nqueues = 1;
 	rng->virtio.queue[QUEUE].max_size = QUEUE_SIZE;
-	return virtio_attach(&rng->virtio, &rng->s.virtio, &virtio_pci, vm, err);
+	return virtio_attach(&rng->virtio, vm, err);
 }
 
 const struct device_ops rng_ops = {

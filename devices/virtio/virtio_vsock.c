@@ -173,7 +173,7 @@ static int vsock_attach(struct device *dev, struct vm *vm, struct error *err)
 		v->queue[i].max_size = QUEUE_SIZE;
 		v->queue[i].by_fd = i != EVENT_QUEUE;
 	}
-	ret = virtio_attach(v, &vsock->s.virtio, &virtio_pci, vm, err);
+	ret = virtio_attach(v, vm, err);
 	if (ret)
 		goto close_vhost;
 	return 0;

@@ -6,7 +6,6 @@
 #ifndef TESTS_RIG_BLK_FIXTURE_H
 #define TESTS_RIG_BLK_FIXTURE_H
 #include "devices/virtio/virtio_blk.h"
-#include "devices/virtio/virtio_pci.h"
 #include "tests/rig/ram_fixture.h"
 #include "tests/rig/virtio_driver.h"
 #include "vmm/base/clock.h"

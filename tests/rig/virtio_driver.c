@@ -90,7 +90,7 @@ static uint64_t structure_gpa(const struct virtio *v, uint8_t type, uint32_t *ex
 	return 0;
 }
 
-static void set_status(const struct driver *drv, uint32_t status)
+void driver_set_status(const struct driver *drv, uint32_t status)
 {
 	rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_STATUS, 1, status);
 }
@@ -102,7 +102,7 @@ uint32_t driver_status(const struct driver *drv)
 
 void driver_reset(struct driver *drv)
 {
-	set_status(drv, 0);
+	driver_set_status(drv, 0);
 	for (int i = 0; driver_status(drv); i++) {
 		ck_assert_int_lt(i, 3000);
 		rig_spin();
@@ -155,7 +155,7 @@ void driver_start(struct driver *drv, const char *device, uint64_t features)
 		drv->config = structure_gpa(v, VIRTIO_PCI_CAP_DEVICE_CFG, &unused);
 	drv->notify = structure_gpa(v, VIRTIO_PCI_CAP_NOTIFY_CFG, &drv->notify_step);
 	driver_reset(drv);
-	set_status(drv, status);
+	driver_set_status(drv, status);
 	features = driver_offered(drv) & (features | 1ull << VIRTIO_F_VERSION_1);
 	for (uint32_t half = 0; half < 2; half++) {
 		rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_GFSELECT, 4, half);
@@ -163,12 +163,12 @@ void driver_start(struct driver *drv, const char *device, uint64_t features)
 			       (uint32_t)(features >> (32 * half)));
 	}
 	status |= VIRTIO_CONFIG_S_FEATURES_OK;
-	set_status(drv, status);
+	driver_set_status(drv, status);
 	ck_assert_uint_eq(driver_status(drv), status);
 	n = (uint32_t)rig_mmio_read(drv->common + VIRTIO_PCI_COMMON_NUMQ, 2);
 	for (uint32_t i = 0; i < n; i++)
 		set_up_queue(drv, i);
-	set_status(drv, status | VIRTIO_CONFIG_S_DRIVER_OK);
+	driver_set_status(drv, status | VIRTIO_CONFIG_S_DRIVER_OK);
 	ck_assert_uint_eq(driver_status(drv), status | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 

@@ -57,5 +57,6 @@ uint64_t driver_config(const struct driver *drv, uint32_t offset, uint32_t bytes
 /* ISR, which the read clears: 1 queues, 2 config. */
 uint32_t driver_isr(const struct driver *drv);
 uint32_t driver_status(const struct driver *drv);
+void driver_set_status(const struct driver *drv, uint32_t status);
 void *driver_ram(uint64_t gpa);
 #endif

@@ -109,7 +109,7 @@ static int fake_attach(struct device *dev, struct vm *vm, struct error *err)
 	v->queue[1].by_fd = true;
 	v->config = fake.config;
 	v->config_bytes = CONFIG;
-	return virtio_attach(v, &d->s.virtio, &virtio_pci, vm, err);
+	return virtio_attach(v, vm, err);
 }
 
 static const struct device_ops fake_ops = {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The virtio core around a fake device: status, features, queues, save and load. */
-#include "devices/virtio/virtio_pci.h"
 #include "tests/rig/unit.h"
 #include "tests/rig/virtio_fixture.h"
 #include "vmm/base/clock.h"

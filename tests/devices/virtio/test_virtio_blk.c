@@ -62,7 +62,7 @@ TEST_EACH(requests, cache_modes)
 	/* The last sector, and no more than it. */
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, DISK_BYTES / 512 - 1, 512), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(rig.nevents, 0);
-	ck_assert(virtio_take_isr(virtio_of(dev)) & 1);
+	ck_assert(driver_isr(&drv) & 1);
 }
 
 /* Header, data and status in pieces at odd addresses; both queues. */
@@ -201,12 +201,7 @@ TEST(readonly)
 
 static bool needs_reset(void)
 {
-	bool broken;
-
-	pthread_mutex_lock(&dev->lock);
-	broken = virtio_status(virtio_of(dev)) & VIRTIO_CONFIG_S_NEEDS_RESET;
-	pthread_mutex_unlock(&dev->lock);
-	return broken;
+	return driver_status(&drv) & VIRTIO_CONFIG_S_NEEDS_RESET;
 }
 
 static void check_breaks(const struct buffer *buffer, uint32_t n)

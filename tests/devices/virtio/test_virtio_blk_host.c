@@ -240,23 +240,13 @@ TEST(reset_with_hanging_io)
 {
 	attach_file(DISK_BYTES);
 	hang();
-	pthread_mutex_lock(&dev->lock);
-	virtio_set_status(virtio_of(dev), 0);
-	ck_assert_uint_ne(virtio_status(virtio_of(dev)), 0);
-	pthread_mutex_unlock(&dev->lock);
+	driver_set_status(&drv, 0);
+	ck_assert_uint_ne(driver_status(&drv), 0);
 	put_request(1, 0, VIRTIO_BLK_T_IN, 8, 4096);
 	kick(1);
 	give_page(data_gpa(0, 0));
-	for (int i = 0; i < 5000; i++) {
-		uint8_t status;
-
-		pthread_mutex_lock(&dev->lock);
-		status = virtio_status(virtio_of(dev));
-		pthread_mutex_unlock(&dev->lock);
-		if (!status)
-			break;
+	for (int i = 0; i < 5000 && driver_status(&drv); i++)
 		usleep(1000);
-	}
 	ck_assert_uint_eq(used_idx(1), 0); /* that one came too late */
 	drive(ALL);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
@@ -571,12 +561,12 @@ TEST(resize)
 	attach_file(DISK_BYTES);
 	s = device_state(dev);
 	generation = s->generation;
-	(void)virtio_take_isr(virtio_of(dev));
+	driver_isr(&drv);
 	assert_ok(resize(DISK_BYTES * 2));
 	ck_assert_uint_eq(fixture_size(config.path), DISK_BYTES * 2);
 	ck_assert_uint_eq(device_config().capacity, DISK_BYTES * 2 / 512);
 	ck_assert_uint_ne(s->generation, generation);
-	ck_assert_uint_eq(virtio_take_isr(virtio_of(dev)), 2);
+	ck_assert_uint_eq(driver_isr(&drv), 2);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, DISK_BYTES * 2 / 512 - 8, 4096),
 			  VIRTIO_BLK_S_OK);
 	assert_ok(resize(DISK_BYTES / 2));
@@ -632,9 +622,7 @@ TEST(resize_within_a_reset)
 
 	attach_file(DISK_BYTES);
 	hang();
-	pthread_mutex_lock(&dev->lock);
-	virtio_set_status(virtio_of(dev), 0);
-	pthread_mutex_unlock(&dev->lock);
+	driver_set_status(&drv, 0);
 	put_request(1, 0, VIRTIO_BLK_T_IN, 8, 4096);
 	kick(1);
 	give_page(data_gpa(0, 0));
