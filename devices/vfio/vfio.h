@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/vfio/vfio.h - pass-through of a PCI function of the host: vfio_pci.c (the device), vfio_config.c
- * (config space), vfio_region.c (BARs), vfio_irq.c (interrupts), vfio_kernel.c (the host's kernel).
+ * (config space and BARs), vfio_irq.c (interrupts), vfio_kernel.c (the host's kernel).
  * "Function" means the PCI function here.
  *
  * Life of the device. attach: vfio_kernel_open() checks the function in sysfs, opens it and maps guest RAM
@@ -14,7 +14,7 @@
  * from bus mastering until a reset works. detach: the reverse of attach; memslots go before the
  * mappings that they use.
  *
- * Files call each other in this order only: pci, config, region, irq; vfio_kernel.c is called by vfio_pci.c.
+ * Files call each other in this order only: pci, config, irq; vfio_kernel.c is called by vfio_pci.c.
  *
  * Threads: as devices/device.h says; config and BAR accesses come with the device's lock held. Locks: see
  *	devices/pci/pci.h.
@@ -25,7 +25,66 @@
 #include "devices/pci/pci.h"
 #include "vmm/irq_vector.h"
 #include "vmm/options.h"
+#include <linux/kvm.h>
 #include <linux/vfio.h>
+
+/* What the kernel headers of older distributions lack: iommufd (Linux 6.2) and VFIO device cdevs (6.6).
+ * Documentation/userspace-api/iommufd.rst, driver-api/vfio.rst. */
+#if __has_include(<linux/iommufd.h>)
+#include <linux/iommufd.h>
+#else
+#define IOMMU_IOAS_ALLOC       _IO(';', 0x81)
+#define IOMMU_IOAS_IOVA_RANGES _IO(';', 0x84)
+#define IOMMU_IOAS_MAP	       _IO(';', 0x85)
+#define IOMMU_IOAS_UNMAP       _IO(';', 0x86)
+
+enum {
+	IOMMU_IOAS_MAP_FIXED_IOVA = 1,
+	IOMMU_IOAS_MAP_WRITEABLE = 2,
+	IOMMU_IOAS_MAP_READABLE = 4,
+};
+
+/* size: of the structure, in each of them */
+struct iommu_ioas_alloc {
+	__u32 size, flags, out_ioas_id;
+};
+struct iommu_iova_range {
+	__aligned_u64 start, last;
+};
+struct iommu_ioas_iova_ranges {
+	__u32 size, ioas_id, num_iovas, __reserved;
+	__aligned_u64 allowed_iovas, out_iova_alignment;
+};
+struct iommu_ioas_map {
+	__u32 size, flags, ioas_id, __reserved;
+	__aligned_u64 user_va, length, iova;
+};
+struct iommu_ioas_unmap {
+	__u32 size, ioas_id;
+	__aligned_u64 iova, length;
+};
+#endif
+
+#ifndef VFIO_DEVICE_BIND_IOMMUFD
+#define VFIO_DEVICE_BIND_IOMMUFD      _IO(VFIO_TYPE, VFIO_BASE + 18)
+#define VFIO_DEVICE_ATTACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 19)
+
+struct vfio_device_bind_iommufd {
+	__u32 argsz, flags;
+	__s32 iommufd;
+	__u32 out_devid;
+};
+struct vfio_device_attach_iommufd_pt {
+	__u32 argsz, flags, pt_id;
+};
+#endif
+
+#ifndef KVM_DEV_VFIO_FILE
+/* The newer name of KVM_DEV_VFIO_GROUP; takes device files as well. */
+#define KVM_DEV_VFIO_FILE     KVM_DEV_VFIO_GROUP
+#define KVM_DEV_VFIO_FILE_ADD KVM_DEV_VFIO_GROUP_ADD
+#define KVM_DEV_VFIO_FILE_DEL KVM_DEV_VFIO_GROUP_DEL
+#endif
 
 #define VFIO_VECTORS_MAX   2048 /* the limit of MSI-X */
 #define VFIO_ADDRESS_BYTES 16	/* "0000:01:00.0": domain, bus, slot, function */
@@ -96,10 +155,11 @@ int vfio_kernel_open(struct vm *vm, const char *address, int *fd, struct error *
 void vfio_kernel_close(struct vm *vm, const char *address, int fd);
 extern const char *vfio_kernel_sysfs_root; /* "/sys"; tests have their own */
 
-/* What the guest sees: identity and capabilities go into vfio->pci. After vfio_region_open(). */
+/* What the guest sees: fills vfio->pci with identity, BARs and capabilities, and maps what can be mapped of the
+ * BARs. */
 int vfio_config_open(struct vfio *vfio, struct error *err) must_check;
-void vfio_config_read(struct device *dev, uint32_t offset, uint32_t bytes);
-void vfio_config_written(struct device *dev, uint32_t offset, uint32_t bytes);
+/* Idempotent. After pci_remove(): memslots go before their mappings. */
+void vfio_config_close(struct vfio *vfio);
 /* Passes the guest's command register on. */
 void vfio_config_command(struct vfio *vfio);
 /* Bus mastering off, whatever the guest wants. */
@@ -108,18 +168,6 @@ int vfio_config_isolate(struct vfio *vfio, struct error *err) must_check;
 void vfio_config_power(struct vfio *vfio);
 /* Reads the bits that are the function's into the saved config space. */
 void vfio_config_refresh(struct vfio *vfio);
-
-/* Sizes and kinds of the BARs. */
-int vfio_region_open(struct vfio *vfio, struct error *err) must_check;
-/* Maps the areas, except the pages of the MSI-X table and pending bits. After vfio_config_open(). */
-void vfio_region_map(struct vfio *vfio);
-void vfio_region_close(struct vfio *vfio);
-void vfio_region_bar_changed(struct device *dev, uint32_t bar);
-/* False: a BAR is still mapped that should not be. */
-bool vfio_region_power(struct vfio *vfio, bool on);
-/* Access the VFIO device at an offset of its descriptor; false: it failed. */
-bool vfio_region_pread(const struct vfio *vfio, uint64_t at, void *data, uint32_t bytes);
-bool vfio_region_pwrite(const struct vfio *vfio, uint64_t at, const void *data, uint32_t bytes);
 
 /* Interrupts, and the eventfds of errors and of the host's requests to release the function. */
 int vfio_irq_open(struct vfio *vfio, struct error *err) must_check;

@@ -2,7 +2,6 @@
 /* The kernel's side of pass-through: what sysfs says of a PCI device, the IOMMU address space, and the
  * two interfaces to it: device cdevs with iommufd, and IOMMU groups in a container of type1v2. */
 #include "devices/vfio/vfio.h"
-#include "devices/vfio/vfio_uapi.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/vm.h"

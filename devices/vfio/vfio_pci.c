@@ -34,46 +34,6 @@ static uint32_t vfio_count(const struct options *opt)
 
 /* --- attach */
 
-static bool msix_pending(struct device *dev, uint32_t vector)
-{
-	const struct vfio *vfio = container_of(dev, struct vfio, dev);
-
-	return vfio->irq_mode == VFIO_IRQ_MSIX && irq_vector_pending(&vfio->vector[vector]);
-}
-
-static int find_config(struct vfio *vfio, struct error *err)
-{
-	struct vfio_region_info config = {.argsz = sizeof(config),
-					  .index = VFIO_PCI_CONFIG_REGION_INDEX};
-
-	if (ioctl(vfio->fd, VFIO_DEVICE_GET_REGION_INFO, &config))
-		return error_set(err, -errno, "VFIO_DEVICE_GET_REGION_INFO of config space: %s",
-				 strerror(errno));
-	vfio->config_offset = config.offset;
-	return 0;
-}
-
-static int open_parts(struct vfio *vfio, struct error *err)
-{
-	int ret = find_config(vfio, err);
-
-	vfio->pci = (struct pci_func){
-		.dev = &vfio->dev,
-		.state = &vfio->s.pci,
-		.msix_pending = msix_pending,
-		.bar_changed = vfio_region_bar_changed,
-		.config_read = vfio_config_read,
-		.config_written = vfio_config_written,
-	};
-	ret = ret ? ret : vfio_region_open(vfio, err);
-	ret = ret ? ret : vfio_config_open(vfio, err);
-	if (ret)
-		return ret;
-	vfio->s.nvector_words = ENTRY_WORDS * vfio->pci.nvectors;
-	vfio_region_map(vfio);
-	return vfio_irq_open(vfio, err);
-}
-
 static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
 {
 	struct vfio *vfio = container_of(dev, struct vfio, dev);
@@ -86,7 +46,9 @@ static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
 	ret = vfio_kernel_open(vm, vfio->config->host, &vfio->fd, err);
 	if (ret)
 		return ret;
-	ret = open_parts(vfio, err);
+	ret = vfio_config_open(vfio, err);
+	vfio->s.nvector_words = ENTRY_WORDS * vfio->pci.nvectors;
+	ret = ret ? ret : vfio_irq_open(vfio, err);
 	if (ret) {
 		error_prefix(err, "%s", vfio->name);
 		goto close;
@@ -102,7 +64,7 @@ static int vfio_attach(struct device *dev, struct vm *vm, struct error *err)
 	return 0;
 close:
 	vfio_irq_close(vfio);
-	vfio_region_close(vfio);
+	vfio_config_close(vfio);
 	vfio_kernel_close(vm, vfio->config->host, vfio->fd);
 	return ret;
 }
@@ -113,7 +75,7 @@ static void vfio_detach(struct device *dev)
 
 	vfio_irq_close(vfio);
 	pci_remove(&vfio->pci); /* memslots go before their mappings */
-	vfio_region_close(vfio);
+	vfio_config_close(vfio);
 	vfio_kernel_close(dev->vm, vfio->config->host, vfio->fd);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/fakes/fake_vfio.h"
 #include "devices/vfio/vfio.h"
-#include "devices/vfio/vfio_uapi.h"
 #include "vmm/base/bytes.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* PCI functions of the host are checked in sysfs, opened, given guest RAM, and closed, by both interfaces. */
 #include "devices/vfio/vfio.h"
-#include "devices/vfio/vfio_uapi.h"
 #include "ram/backend.h"
 #include "tests/fakes/fake_vfio.h"
 #include "tests/rig/unit.h"
