@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* devices/host/disk.h - a disk image: the file or block device (disk.c), the thread that does its I/O
- * (disk_uring.c), and how a load knows it again (disk_identity.c).
+/* devices/host/disk.h - a disk image: the file or block device and how a load knows it again (disk.c), and
+ * the thread that does its I/O (disk_uring.c).
  * Units: bytes; deadlines are clock_now_ns().
  * Errors: 0 or -errno with one message that names the path and the way out. */
 #ifndef DEVICES_HOST_DISK_H
@@ -154,7 +154,7 @@ static inline bool disk_uring_is_full(const struct disk_uring *u)
 	return u->busy_bytes >= DISK_URING_BUSY_BYTES;
 }
 
-/* --- disk_identity.c: which disk a guest was saved with, so that a load does not take another one for it.
+/* --- disk.c: which disk a guest was saved with, so that a load does not take another one for it.
  * Main thread only; differences are joined by error_join().
  *
  * What is compared must be stable over a boot of the host into another kernel: device numbers and names
