@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The PCI bus. Where BARs are mapped and which line a pin drives depends only on the saved state of all
+/* The PCI bus and its host bridge. Where BARs are mapped and which line a pin drives depends only on the saved state of all
  * functions, so a load gives the same result in any order. */
 #include "devices/pci/pci.h"
 #include "vmm/base/bytes.h"
@@ -409,7 +409,8 @@ static bool write_config(struct pci_func *func, uint32_t offset, uint32_t bytes,
 	return offset < PCI_CARDBUS_CIS;
 }
 
-uint64_t pci_config_read(struct pci *pci, uint64_t address, uint32_t bytes)
+/* With pci->lock held. address: as in ECAM, slot << 15 | function << 12 | register. */
+static uint64_t access_read(struct pci *pci, uint64_t address, uint32_t bytes)
 {
 	struct pci_func *func = find(pci, address, bytes);
 	uint64_t value;
@@ -422,7 +423,7 @@ uint64_t pci_config_read(struct pci *pci, uint64_t address, uint32_t bytes)
 	return value;
 }
 
-void pci_config_write(struct pci *pci, uint64_t address, uint32_t bytes, uint32_t value)
+static void access_write(struct pci *pci, uint64_t address, uint32_t bytes, uint32_t value)
 {
 	struct pci_func *func = find(pci, address, bytes);
 	bool moves;
@@ -439,29 +440,6 @@ void pci_config_write(struct pci *pci, uint64_t address, uint32_t bytes, uint32_
 }
 
 /* --- add and remove */
-
-int pci_create(struct vm *vm, struct error *err)
-{
-	struct pci *pci = calloc(1, sizeof(*pci));
-
-	if (!pci)
-		return error_set(err, -ENOMEM, "PCI: out of memory");
-	arch_pci_layout(vm, &pci->layout);
-	pthread_mutex_init(&pci->lock, NULL);
-	pthread_mutex_init(&pci->line_lock, NULL);
-	for (uint32_t i = 0; i < pci->layout.nintx_gsis; i++)
-		pci->line[i] = (struct irq_line){.irq = &vm->irq, .gsi = pci->layout.intx_gsi + i};
-	vm->pci = pci;
-	return 0;
-}
-
-void pci_destroy(struct vm *vm)
-{
-	pthread_mutex_destroy(&vm->pci->line_lock);
-	pthread_mutex_destroy(&vm->pci->lock);
-	free(vm->pci);
-	vm->pci = NULL;
-}
 
 int pci_add(struct pci_func *func, struct vm *vm, struct error *err)
 {
@@ -678,3 +656,227 @@ void pci_resume(struct pci_func *func)
 	drive_intx(func, true);
 	pthread_mutex_unlock(&func->irq_lock);
 }
+
+/* --- the host bridge and the two interfaces to config space: ECAM (PCI Express Base 3.0, 7.2.2) and
+ * mechanism #1 (PCI Local Bus 3.0, 3.2.2.3.2) */
+
+#define ADDRESS_PORT   0xcf8
+#define DATA_PORT      0xcfc
+#define ADDRESS_ENABLE 0x80000000u
+#define ADDRESS_KEPT   0x80fffffcu
+
+/* The generic PCI Express host bridge, which needs no driver. */
+#define BRIDGE_VENDOR 0x1b36
+#define BRIDGE_DEVICE 0x0008
+#define BRIDGE_CLASS  0x060000
+
+struct pci_host_state {
+	uint32_t address; /* of mechanism #1 */
+	struct pci_state pci;
+};
+#define PCI_HOST_STATE(F, A, V, T) F(T, address) PCI_STATE_ROWS(F, A, V, T, pci)
+
+struct pci_host {
+	struct device dev;
+	struct pci_host_state s;
+	struct pci_func func;
+};
+
+static const char *pci_host_check(const void *state)
+{
+	const struct pci_host_state *s = state;
+
+	if (s->address & ~ADDRESS_KEPT)
+		return "reserved bits of the config address are set";
+	return pci_check(&s->pci);
+}
+STATE_DEFINE(pci_host_state, PCI_HOST_STATE, "pci-host", pci_host_check);
+
+static uint64_t ecam_read(void *opaque, uint64_t offset, uint32_t size)
+{
+	const struct pci_host *host = opaque;
+
+	return access_read(host->dev.vm->pci, offset, size);
+}
+
+static void ecam_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+{
+	const struct pci_host *host = opaque;
+
+	access_write(host->dev.vm->pci, offset, size, (uint32_t)value);
+}
+
+static uint64_t address_read(void *opaque, uint64_t offset, uint32_t size)
+{
+	const struct pci_host *host = opaque;
+
+	(void)offset;
+	(void)size;
+	return host->s.address;
+}
+
+static void address_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+{
+	struct pci_host *host = opaque;
+
+	(void)offset;
+	(void)size;
+	host->s.address = (uint32_t)value & ADDRESS_KEPT;
+}
+
+/* 0xcf8 has bus, slot and function from bit 8 on, ECAM from bit 12 on. False: not enabled. */
+static bool ecam_offset(const struct pci_host *host, uint64_t offset, uint64_t *ecam)
+{
+	uint32_t address = host->s.address;
+
+	*ecam = (uint64_t)(address >> 8 & 0xffff) << 12 | (address & 0xff) | offset;
+	return address & ADDRESS_ENABLE;
+}
+
+static uint64_t data_read(void *opaque, uint64_t offset, uint32_t size)
+{
+	const struct pci_host *host = opaque;
+	uint64_t ecam;
+
+	return ecam_offset(host, offset, &ecam) ? access_read(host->dev.vm->pci, ecam, size)
+						: UINT64_MAX;
+}
+
+static void data_write(void *opaque, uint64_t offset, uint32_t size, uint64_t value)
+{
+	const struct pci_host *host = opaque;
+	uint64_t ecam;
+
+	if (ecam_offset(host, offset, &ecam))
+		access_write(host->dev.vm->pci, ecam, size, (uint32_t)value);
+}
+
+static const struct bus_ops ecam_ops = {.read = ecam_read, .write = ecam_write};
+static const struct bus_ops address_ops = {
+	.read = address_read, .write = address_write, .width = 4};
+static const struct bus_ops data_ops = {.read = data_read, .write = data_write};
+
+static void del_regions(const struct device *dev)
+{
+	bus_del_all(&dev->vm->bus, &dev->vm->pci->lock);
+}
+
+static int create_bus(struct vm *vm, struct error *err)
+{
+	struct pci *pci = calloc(1, sizeof(*pci));
+
+	if (!pci)
+		return error_set(err, -ENOMEM, "PCI: out of memory");
+	arch_pci_layout(vm, &pci->layout);
+	pthread_mutex_init(&pci->lock, NULL);
+	pthread_mutex_init(&pci->line_lock, NULL);
+	for (uint32_t i = 0; i < pci->layout.nintx_gsis; i++)
+		pci->line[i] = (struct irq_line){.irq = &vm->irq, .gsi = pci->layout.intx_gsi + i};
+	vm->pci = pci;
+	return 0;
+}
+
+static void destroy_bus(struct vm *vm)
+{
+	pthread_mutex_destroy(&vm->pci->line_lock);
+	pthread_mutex_destroy(&vm->pci->lock);
+	free(vm->pci);
+	vm->pci = NULL;
+}
+
+static int add_regions(struct pci_host *host, struct error *err)
+{
+	const char *name = host->dev.name;
+	struct vm *vm = host->dev.vm;
+	pthread_mutex_t *lock = &vm->pci->lock;
+	const struct arch_pci_layout *layout = &vm->pci->layout;
+	const struct bus_region ecam = {
+		layout->ecam_gpa, layout->ecam_bytes, &ecam_ops, host, lock, name};
+	const struct bus_region address = {ADDRESS_PORT, 1, &address_ops, host, lock, name};
+	const struct bus_region data = {DATA_PORT, 4, &data_ops, host, lock, name};
+	int ret = bus_add(&vm->bus, BUS_MMIO, &ecam, err);
+
+	if (!ret)
+		ret = bus_add(&vm->bus, BUS_PIO, &address, err);
+	return ret ? ret : bus_add(&vm->bus, BUS_PIO, &data, err);
+}
+
+static int pci_host_attach(struct device *dev, struct vm *vm, struct error *err)
+{
+	struct pci_host *host = container_of(dev, struct pci_host, dev);
+	struct pci_func *func = &host->func;
+	int ret = create_bus(vm, err);
+
+	if (ret)
+		return ret;
+	func->dev = dev;
+	func->state = &host->s.pci;
+	func->vendor = BRIDGE_VENDOR;
+	func->device = BRIDGE_DEVICE;
+	func->class_code = BRIDGE_CLASS;
+	ret = pci_add(func, vm, err);
+	if (ret)
+		goto destroy_bus;
+	ret = add_regions(host, err);
+	if (ret)
+		goto remove_func;
+	return 0;
+remove_func:
+	del_regions(dev);
+	pci_remove(func);
+destroy_bus:
+	destroy_bus(vm);
+	return ret;
+}
+
+static void pci_host_detach(struct device *dev)
+{
+	del_regions(dev);
+	pci_remove(&container_of(dev, struct pci_host, dev)->func);
+	destroy_bus(dev->vm);
+}
+
+static void pci_host_reset(struct device *dev)
+{
+	struct pci_host *host = container_of(dev, struct pci_host, dev);
+
+	host->s.address = 0;
+	pci_reset(&host->func);
+}
+
+static int pci_host_compare(struct device *dev, const void *saved, struct error *err)
+{
+	const struct pci_host_state *was = saved;
+
+	return pci_compare(&container_of(dev, struct pci_host, dev)->func, &was->pci, err);
+}
+
+static int pci_host_post_load(struct device *dev, struct error *err)
+{
+	return pci_post_load(&container_of(dev, struct pci_host, dev)->func, err);
+}
+
+static void pci_host_resume(struct device *dev)
+{
+	pci_resume(&container_of(dev, struct pci_host, dev)->func);
+}
+
+static uint32_t pci_host_count(const struct options *opt)
+{
+	(void)opt;
+	return 0; /* only for devices that need it */
+}
+
+const struct device_ops pci_host_ops = {
+	.type = "pci-host",
+	.name = "pci",
+	.count = pci_host_count,
+	.state = &pci_host_state_desc,
+	DEVICE_STRUCT(struct pci_host),
+	.attach = pci_host_attach,
+	.detach = pci_host_detach,
+	.reset = pci_host_reset,
+	.compare = pci_host_compare,
+	.post_load = pci_host_post_load,
+	.resume = pci_host_resume,
+};

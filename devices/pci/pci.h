@@ -158,7 +158,7 @@ struct pci_func *pci_at(struct vm *vm, uint32_t slot);
 /* What every PCI device needs. */
 extern const struct device_ops pci_host_ops;
 
-/* --- the bus: for pci.c, msix.c and pci_host.c */
+/* --- the bus: for pci.c and msix.c */
 
 #define MSIX_BAR_BYTES	4096
 #define MSIX_PBA_OFFSET 2048
@@ -171,12 +171,6 @@ struct pci {
 	uint32_t nfuncs;
 	struct irq_line line[PCI_SLOTS];
 };
-
-int pci_create(struct vm *vm, struct error *err) must_check;
-void pci_destroy(struct vm *vm);
-/* With pci->lock held. address: as in ECAM, slot << 15 | function << 12 | register. */
-uint64_t pci_config_read(struct pci *pci, uint64_t address, uint32_t bytes);
-void pci_config_write(struct pci *pci, uint64_t address, uint32_t bytes, uint32_t value);
 
 extern const struct bus_ops msix_bus_ops; /* of msix_bar; opaque is the struct pci_func */
 void msix_reset(struct pci_func *func);

@@ -140,8 +140,7 @@ static void step(struct fuzz *in)
 	case LOAD:
 		if (client >= 0)
 			toggle_client();
-		virtio_guest_reload();
-		drv.dev = devices_find(&rig.vm, "console0");
+		rig_reload();
 		break;
 	case START:
 		start_driver(op & 0x10 ? 0 : 1u << VIRTIO_CONSOLE_F_MULTIPORT);
@@ -177,7 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&in);
 		fuzz_serve(&rig.vm.loop);
 		take_messages();
-		ck_assert_int_eq(state_check(drv.dev->ops->state, device_state(drv.dev), NULL), 0);
+		ck_assert_int_eq(state_check(rig.dev->ops->state, device_state(rig.dev), NULL), 0);
 	}
 	if (client >= 0)
 		close(client);

@@ -113,22 +113,21 @@ static void step(struct fuzz *in)
 		set_link(op & 0x80);
 		break;
 	case ANNOUNCE:
-		net_announce(drv.dev);
+		net_announce(rig.dev);
 		break;
 	case LOAD:
 		close(peer);
 		connect_card();
-		virtio_guest_reload();
-		drv.dev = devices_find(&rig.vm, "net0");
+		rig_reload();
 		break;
 	default:
 		driver_start(&drv, "net0", fuzz_take(in, 4) | fuzz_take(in, 1) << 28);
 	}
-	fuzz_serve(&net_of(drv.dev)->io.loop);
+	fuzz_serve(&net_of(rig.dev)->io.loop);
 	while (recv(peer, sink, sizeof(sink), MSG_DONTWAIT) > 0)
 		;
-	desc = drv.dev->ops->state;
-	ck_assert_int_eq(state_check(desc, device_state(drv.dev), NULL), 0);
+	desc = rig.dev->ops->state;
+	ck_assert_int_eq(state_check(desc, device_state(rig.dev), NULL), 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -67,7 +67,7 @@ static void chain(struct fuzz *in, struct driver *drv, uint32_t queue)
 static void step(struct fuzz *in, struct driver *drv)
 {
 	uint8_t op = (uint8_t)fuzz_take(in, 1);
-	const struct virtio *v = virtio_of(drv->dev);
+	const struct virtio *v = virtio_of(rig.dev);
 	uint32_t queue = (op >> 4) % v->nqueues;
 	struct vring_avail *avail = driver_avail(queue);
 	uint64_t gpa, value;
@@ -106,8 +106,7 @@ static void step(struct fuzz *in, struct driver *drv)
 		fuzz_serve(&rig.vm.loop);
 		break;
 	case RELOAD:
-		virtio_guest_reload();
-		drv->dev = devices_find(&rig.vm, DEVICE);
+		rig_reload();
 		break;
 	case START:
 		driver_start(drv, DEVICE, fuzz_take(in, 8));
@@ -131,7 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&in, &drv);
 	fuzz_serve(&rig.vm.loop);
 	/* Whatever it was, after a reset all is well again. */
-	virtio_guest_reload();
+	rig_reload();
 	driver_start(&drv, DEVICE, 0);
 	virtio_guest_end();
 	rig_close();

@@ -284,21 +284,14 @@ void rig_attach(const struct device_ops *ops)
 	ck_assert_msg(!ops->attach(dev, &rig.vm, &err), "%s", err.msg);
 	ops->reset(dev);
 	rig.dev = rig.vm.device[rig.vm.ndevices++] = dev;
-}
-
-static void attach_again(const struct device_ops *ops)
-{
-	struct error err = {""};
-
-	if (ops)
-		rig_attach(ops);
-	else
-		ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
+	rig.alone = true;
 }
 
 /* The steps of CPR, by the functions that CPR calls. */
-static void reload(const struct device_ops *ops)
+void rig_reload(void)
 {
+	const struct device_ops *ops = rig.alone ? rig.dev->ops : NULL;
+	char name[sizeof(rig.dev->name)] = "";
 	const void *saved[DEVICES_MAX] = {NULL};
 	uint8_t *copy[DEVICES_MAX] = {NULL};
 	uint32_t n = rig.vm.ndevices;
@@ -312,9 +305,15 @@ static void reload(const struct device_ops *ops)
 		memcpy(copy[i], device_state(rig.vm.device[i]), desc->size);
 		ck_assert_msg(!state_check(desc, copy[i], &err), "saved, but refused: %s", err.msg);
 	}
+	if (rig.dev)
+		strcpy(name, rig.dev->name);
 	detach();
 	memset(rig.line, 0, sizeof(rig.line));
-	attach_again(ops);
+	if (ops)
+		rig_attach(ops);
+	else
+		ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
+	rig.dev = devices_find(&rig.vm, name);
 	ck_assert_uint_eq(rig.vm.ndevices, n);
 	ck_assert_msg(!devices_compare(&rig.vm, saved, true, NULL, &err), "%s", err.msg);
 	devices_commit(&rig.vm, saved);
@@ -322,16 +321,6 @@ static void reload(const struct device_ops *ops)
 		free(copy[i]);
 	ck_assert_msg(!devices_post_load(&rig.vm, &err), "%s", err.msg);
 	devices_resume(&rig.vm);
-}
-
-void rig_reload(void)
-{
-	reload(rig.dev->ops);
-}
-
-void rig_reload_all(void)
-{
-	reload(NULL);
 }
 
 static void deadline(void *opaque, uint32_t events)

@@ -26,7 +26,9 @@
 struct rig {
 	struct vm vm;
 	struct options opt;
-	struct device *dev; /* of rig_attach() */
+	struct device *
+		dev; /* the one that is tested: of rig_attach() or driver_start(); a reload renews it */
+	bool alone; /* of rig_attach() */
 	bool line[RIG_GSIS];
 	uint32_t rises[RIG_GSIS];
 	struct irq_msi msi[RIG_MSIS]; /* the last of them, oldest first */
@@ -66,11 +68,9 @@ void rig_open(void);
 void rig_close(void);
 /* What devices_attach() does, for this device alone; the device is paused. */
 void rig_attach(const struct device_ops *ops);
-/* Pauses, and puts the state into a new device in the place of this one, as a load does; all
- * interrupt lines are low until the new device says otherwise. */
+/* Pauses, and puts the states into new devices in the place of these, as a load does; all interrupt lines
+ * are low until the new devices say otherwise. */
 void rig_reload(void);
-/* The same of all devices that devices_attach() gave the rig. */
-void rig_reload_all(void);
 /* Both clocks go on; timers that expire on the way fire at their time. */
 void rig_advance(uint64_t ns);
 /* Serves the event loop for about a millisecond of real time. */

@@ -156,7 +156,7 @@ void vfio_fixture_close(void)
 void vfio_fixture_reload(void)
 {
 	rig.vm.suspended = true;
-	virtio_guest_reload();
+	rig_reload();
 	rig.vm.suspended = false;
 }
 

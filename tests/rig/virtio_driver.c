@@ -31,11 +31,6 @@ void virtio_guest_detach(void)
 	memset(rig.timer, 0, sizeof(rig.timer));
 }
 
-void virtio_guest_reload(void)
-{
-	rig_reload_all();
-}
-
 void virtio_guest_end(void)
 {
 	devices_detach(&rig.vm);
@@ -144,9 +139,9 @@ void driver_start(struct driver *drv, const char *device, uint64_t features)
 	uint32_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER, unused, n;
 	const struct virtio *v;
 
-	drv->dev = devices_find(&rig.vm, device);
-	ck_assert_ptr_nonnull(drv->dev);
-	v = virtio_of(drv->dev);
+	rig.dev = devices_find(&rig.vm, device);
+	ck_assert_ptr_nonnull(rig.dev);
+	v = virtio_of(rig.dev);
 	rig_mmio_write(RIG_ECAM + ((uint64_t)v->pci.state->slot << 15) + PCI_COMMAND, 2,
 		       PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	drv->common = structure_gpa(v, VIRTIO_PCI_CAP_COMMON_CFG, &unused);

@@ -15,7 +15,6 @@
 #define DRIVER_BUFFERS	  0x200000u /* RAM from here on is the test's */
 
 struct driver {
-	struct device *dev;
 	uint64_t common, isr, config, notify;
 	uint32_t notify_step;
 	uint16_t added[VIRTIO_MAX_QUEUES]; /* descriptors ever used: they go round */
@@ -28,13 +27,11 @@ struct driver_buffer {
 };
 
 void virtio_guest_boot(void);
-/* All devices anew from their saved states, as a load does; the driver knows nothing of it. */
-void virtio_guest_reload(void);
 void virtio_guest_end(void);
 /* Without RAM's end: for tests of devices_attach() that fails. */
 void virtio_guest_detach(void);
 
-/* From reset to DRIVER_OK with those of these features that are offered, and VERSION_1. */
+/* The device becomes rig.dev. From reset to DRIVER_OK with those of these features that are offered, and VERSION_1. */
 void driver_start(struct driver *drv, const char *device, uint64_t features);
 void driver_reset(struct driver *drv);
 uint64_t driver_offered(struct driver *drv);

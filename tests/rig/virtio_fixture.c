@@ -114,6 +114,7 @@ static int fake_attach(struct device *dev, struct vm *vm, struct error *err)
 
 static const struct device_ops fake_ops = {
 	.type = "fake",
+	.needs = &pci_host_ops,
 	.state = &fake_state_desc,
 	DEVICE_STRUCT(struct fake_device),
 	.attach = fake_attach,
@@ -124,6 +125,10 @@ static const struct device_ops fake_ops = {
 	.post_load = virtio_post_load,
 	.resume = virtio_resume,
 };
+
+/* The rig's own table: the others are not linked. */
+const struct device_ops *const device_table[] = {&pci_host_ops, &fake_ops};
+const uint32_t device_table_rows = 2;
 
 struct virtio *virtio(void)
 {
@@ -138,12 +143,12 @@ struct virtio_state *state(void)
 /* --- the driver */
 uint32_t config_read(uint32_t offset, uint32_t bytes)
 {
-	return (uint32_t)pci_config_read(rig.vm.pci, offset, bytes);
+	return (uint32_t)rig_mmio_read(RIG_ECAM + (SLOT << 15) + offset, bytes);
 }
 
 void config_write(uint32_t offset, uint32_t bytes, uint32_t value)
 {
-	pci_config_write(rig.vm.pci, offset, bytes, value);
+	rig_mmio_write(RIG_ECAM + (SLOT << 15) + offset, bytes, value);
 }
 
 void map_bars(bool on)
@@ -279,9 +284,9 @@ void virtio_fixture_open(void)
 	rig_open();
 	ck_assert_int_eq(ram_open(&rig.vm.ram, &config, &err), 0);
 	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, 2 * MIB, &err), 0);
-	ck_assert_int_eq(pci_create(&rig.vm, &err), 0);
-	rig_attach(&fake_ops);
-	virtio_resume(rig.dev);
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), 0);
+	devices_resume(&rig.vm);
+	rig.dev = devices_find(&rig.vm, "fake0");
 	map_bars(true);
 	bar = config_read(PCI_BASE_ADDRESS_2, 4) & ~0xfull;
 	bar |= (uint64_t)config_read(PCI_BASE_ADDRESS_3, 4) << 32;
@@ -293,6 +298,5 @@ void virtio_fixture_close(void)
 	rig_close();
 	for (uint32_t i = 0; i < QUEUES; i++)
 		ck_assert_uint_eq(assigned[i].gpa, 0); /* KVM has no ioeventfd of it any more */
-	pci_destroy(&rig.vm);
 	ram_close(&rig.vm.ram);
 }

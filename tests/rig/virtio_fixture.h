@@ -15,7 +15,9 @@
 #include <string.h>
 
 #define MIB	(1ull << 20)
-#define QUEUES	3 /* 0 by ops->kick, 1 by its eventfd, 2 is not there */
+#define SLOT	1u /* of the device */
+#define GSI	17 /* of that slot */
+#define QUEUES	3  /* 0 by ops->kick, 1 by its eventfd, 2 is not there */
 #define SIZE	16
 #define RING(q) (0x10000ull * ((q) + 1)) /* table; avail at + 0x1000, used at + 0x2000 */
 #define FEATURE 7

@@ -210,8 +210,7 @@ TEST(large_packets_in)
 	expect_segments();
 	/* What was chosen is chosen after a load too. */
 	close(wire);
-	virtio_guest_reload();
-	drv.dev = devices_find(&rig.vm, "net0");
+	rig_reload();
 	raise_tap();
 	expect_segments();
 	ck_assert_uint_eq(control(VIRTIO_NET_CTRL_GUEST_OFFLOADS,
@@ -221,7 +220,7 @@ TEST(large_packets_in)
 	ck_assert_uint_eq(control(VIRTIO_NET_CTRL_GUEST_OFFLOADS,
 				  VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET, &nonsense, 8),
 			  VIRTIO_NET_ERR);
-	ck_assert_uint_eq(net_of(drv.dev)->s.offloads, both);
+	ck_assert_uint_eq(net_of(rig.dev)->s.offloads, both);
 	driver_start(&drv, "net0", EVERY);
 	offer_many();
 	expect_large();
@@ -297,10 +296,10 @@ TEST(queue_pairs)
 	ck_assert_uint_eq(set_pairs(0), VIRTIO_NET_ERR);
 	ck_assert_uint_eq(set_pairs(3), VIRTIO_NET_ERR);
 	ck_assert_uint_eq(set_pairs(2), VIRTIO_NET_OK);
-	bad = net_of(drv.dev)->s;
-	ck_assert_ptr_null(drv.dev->ops->state->check(&bad));
+	bad = net_of(rig.dev)->s;
+	ck_assert_ptr_null(rig.dev->ops->state->check(&bad));
 	bad.virtio.status = 11; /* and yet nobody can have asked for the second pair */
-	ck_assert_ptr_nonnull(drv.dev->ops->state->check(&bad));
+	ck_assert_ptr_nonnull(rig.dev->ops->state->check(&bad));
 	spread(30, came);
 	ck_assert_uint_gt(came[0], 0);
 	ck_assert_uint_gt(came[1], 0);
@@ -309,7 +308,7 @@ TEST(queue_pairs)
 	driver_kick(&drv, 3);
 	ck_assert_uint_eq(on_wire(&header), 60);
 	close(wire);
-	virtio_guest_reload();
+	rig_reload();
 	raise_tap();
 	spread(20, came);
 	ck_assert_uint_gt(came[0], 0);
@@ -343,7 +342,7 @@ TEST(interface_goes)
 	message.info.ifi_index = (int)if_nametoindex(TAP);
 	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	ck_assert_int_eq(send(fd, &message, sizeof(message), 0), sizeof(message));
-	RIG_WAIT_FOR(net_of(drv.dev)->backend.fd[0] < 0);
+	RIG_WAIT_FOR(net_of(rig.dev)->backend.fd[0] < 0);
 	fill_frame(packet, 60, MAC_TEXT, 0);
 	send_frame(1, &header, packet, 60);
 	driver_wait(&drv, TX);

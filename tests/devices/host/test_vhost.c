@@ -56,7 +56,7 @@ TEST(kernel_is_told)
 	ck_assert_uint_eq(in->memory.region[0].memory_size, DRIVER_RAM_BYTES);
 	ck_assert_uint_eq(in->memory.region[0].userspace_addr, (uintptr_t)driver_ram(0));
 	for (uint32_t i = 0; i < 2; i++) {
-		const struct virtio_queue *queue = &virtio_of(drv.dev)->queue[i];
+		const struct virtio_queue *queue = &virtio_of(rig.dev)->queue[i];
 
 		ck_assert_uint_eq(in->ring[i].size, DRIVER_QUEUE_SIZE);
 		ck_assert_uint_eq(in->ring[i].addr.desc_user_addr, (uintptr_t)queue->q.desc);
@@ -86,8 +86,7 @@ TEST(rings_go_on)
 		offer(TX, i);
 	ck_assert_uint_eq(fake_vhost_serve(fake_vhost, TX, 3, 0), 3);
 	for (uint32_t round = 0; round < 3; round++) {
-		virtio_guest_reload();
-		drv.dev = devices_find(&rig.vm, "vsock0");
+		rig_reload();
 		ck_assert(fake_vhost->runs);
 		ck_assert_uint_eq(fake_vhost->ring[TX].base, 3 + round);
 		ck_assert_uint_eq(fake_vhost_serve(fake_vhost, TX, 1, 0), round < 2);
@@ -100,9 +99,8 @@ TEST(rings_go_on)
 		ck_assert_uint_eq(fake_vhost_serve(fake_vhost, TX, 1, 0), 1);
 		driver_wait(&drv, TX);
 	}
-	virtio_guest_reload();
-	drv.dev = devices_find(&rig.vm, "vsock0");
-	s = device_state(drv.dev);
+	rig_reload();
+	s = device_state(rig.dev);
 	ck_assert_uint_eq(fake_vhost->ring[TX].base, (70005) % 65536);
 	ck_assert_uint_eq(s->queue_next_used[TX], 70005 % 65536);
 	virtio_guest_end();
@@ -115,9 +113,9 @@ TEST(vsock_checks)
 	uint8_t *bad;
 
 	boot_vsock();
-	desc = drv.dev->ops->state;
+	desc = rig.dev->ops->state;
 	bad = malloc(desc->size);
-	memcpy(bad, device_state(drv.dev), desc->size);
+	memcpy(bad, device_state(rig.dev), desc->size);
 	ck_assert_int_eq(state_check(desc, bad, NULL), 0);
 	bad[desc->size - 1] = 1;
 	ck_assert_int_eq(state_check(desc, bad, NULL), -EINVAL);
@@ -141,14 +139,14 @@ TEST(guest_hears_of_the_break)
 	offer(EVENTS, 0);
 	offer(EVENTS, 1);
 	ck_assert(!driver_get(&drv, EVENTS, &head, &bytes));
-	virtio_guest_reload();
+	rig_reload();
 	expect_reset_event(0);
 	ck_assert(!driver_get(&drv, EVENTS, &head, &bytes));
-	virtio_guest_reload();
+	rig_reload();
 	expect_reset_event(1);
 	/* No buffer: it waits for one, over another load too, and comes once. */
-	virtio_guest_reload();
-	virtio_guest_reload();
+	rig_reload();
+	rig_reload();
 	ck_assert(!driver_get(&drv, EVENTS, &head, &bytes));
 	offer(EVENTS, 2);
 	expect_reset_event(2);
@@ -188,12 +186,12 @@ TEST(vsock_refusals)
 	virtio_guest_detach();
 	fake_vhost_fails = 0;
 	boot_vsock();
-	desc = drv.dev->ops->state;
+	desc = rig.dev->ops->state;
 	saved = malloc(desc->size);
-	memcpy(saved, device_state(drv.dev), desc->size);
+	memcpy(saved, device_state(rig.dev), desc->size);
 	memcpy(saved + state_row_find(desc, "cid")->offset, &other, sizeof(other));
 	err.msg[0] = 0;
-	ck_assert_int_eq(state_compare(desc, saved, device_state(drv.dev), &err), -EINVAL);
+	ck_assert_int_eq(state_compare(desc, saved, device_state(rig.dev), &err), -EINVAL);
 	ck_assert_str_eq(err.msg, "checkpoint has cid=78, this VM has 77");
 	free(saved);
 	virtio_guest_end();
@@ -208,7 +206,7 @@ TEST(vsock_start_that_fails)
 	for (size_t i = 0; i < ARRAY_SIZE(fails); i++) {
 		fake_vhost_errno = EFAULT;
 		fake_vhost_fails = fails[i];
-		virtio_guest_reload();
+		rig_reload();
 		ck_assert_uint_eq(driver_status(&drv) & 0x40, 0x40);
 		ck_assert(!fake_vhost->runs);
 		fake_vhost_fails = 0;
@@ -240,16 +238,16 @@ TEST(net_by_kernel)
 	ck_assert(!(fake_vhost[0].features >> VHOST_NET_F_VIRTIO_NET_HDR & 1));
 	ck_assert(fake_vhost[0].features & VERSION);
 	for (uint32_t ring = 0; ring < 2; ring++) {
-		ck_assert_int_eq(fake_vhost[0].ring[ring].backend, net_of(drv.dev)->backend.fd[0]);
+		ck_assert_int_eq(fake_vhost[0].ring[ring].backend, net_of(rig.dev)->backend.fd[0]);
 		ck_assert_int_eq(fake_vhost[1].ring[ring].backend, -1);
 	}
 	ck_assert_uint_eq(
 		control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\2\0", 2),
 		VIRTIO_NET_OK);
-	ck_assert_int_eq(fake_vhost[0].ring[1].backend, net_of(drv.dev)->backend.fd[0]);
-	ck_assert_int_eq(fake_vhost[1].ring[1].backend, net_of(drv.dev)->backend.fd[1]);
+	ck_assert_int_eq(fake_vhost[0].ring[1].backend, net_of(rig.dev)->backend.fd[0]);
+	ck_assert_int_eq(fake_vhost[1].ring[1].backend, net_of(rig.dev)->backend.fd[1]);
 	ck_assert_uint_eq(fake_vhost[1].ring[0].addr.desc_user_addr,
-			  (uintptr_t)net_of(drv.dev)->virtio.queue[2].q.desc);
+			  (uintptr_t)net_of(rig.dev)->virtio.queue[2].q.desc);
 	ck_assert_uint_eq(
 		control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\1\0", 2),
 		VIRTIO_NET_OK);
@@ -273,9 +271,8 @@ TEST(net_changes_hands)
 	send_some(5);
 	ck_assert_uint_eq(fake_vhost_serve(fake_vhost, TX, 2, 0), 2);
 	card.vhost = AUTO_OFF;
-	virtio_guest_reload();
-	drv.dev = devices_find(&rig.vm, "net0");
-	ck_assert(!net_of(drv.dev)->has_vhost);
+	rig_reload();
+	ck_assert(!net_of(rig.dev)->has_vhost);
 	for (int i = 0; i < 5; i++)
 		driver_wait(&drv, TX);
 	for (uint32_t i = 0; i < 4; i++)
@@ -283,9 +280,8 @@ TEST(net_changes_hands)
 	for (int i = 0; i < 20; i++)
 		rig_spin(); /* buffers are popped ahead */
 	card.vhost = AUTO_AUTO;
-	virtio_guest_reload();
-	drv.dev = devices_find(&rig.vm, "net0");
-	ck_assert(net_of(drv.dev)->vhost_runs);
+	rig_reload();
+	ck_assert(net_of(rig.dev)->vhost_runs);
 	ck_assert_uint_eq(fake_vhost->ring[TX].base, 5);
 	ck_assert_uint_eq(fake_vhost->ring[RX].base, 0);
 	ck_assert_uint_eq(fake_vhost_serve(fake_vhost, RX, 9, 72), 4);
@@ -332,7 +328,7 @@ TEST(net_pairs)
 	add_set_pairs(0, 1);
 	driver_kick(&drv, 4);
 	driver_wait(&drv, 4);
-	ck_assert(net_of(drv.dev)->vhost_runs);
+	ck_assert(net_of(rig.dev)->vhost_runs);
 	fake_vhost_fails = 0;
 	add_set_pairs(0, 2);
 	add_set_pairs(1, 1);
@@ -360,13 +356,13 @@ TEST(net_without_kernel)
 		fake_vhost_errno = EFAULT;
 		fake_vhost_fails = fails[i];
 		driver_start(&drv, "net0", EVERY);
-		ck_assert(!net_of(drv.dev)->vhost_runs);
+		ck_assert(!net_of(rig.dev)->vhost_runs);
 		send_some(2);
 		driver_wait(&drv, TX);
 		driver_wait(&drv, TX);
 		fake_vhost_fails = 0;
 		driver_start(&drv, "net0", EVERY);
-		ck_assert(net_of(drv.dev)->vhost_runs);
+		ck_assert(net_of(rig.dev)->vhost_runs);
 	}
 	virtio_guest_end();
 }

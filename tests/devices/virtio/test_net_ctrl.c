@@ -29,7 +29,7 @@ static void add_late(void)
 /* Adds the command after the device has found the control queue empty, before it asks for kicks. */
 bool __wrap_virtq_want_kicks(struct virtq *q)
 {
-	if (is_late && q == &net_of(drv.dev)->virtio.queue[CTRL].q) {
+	if (is_late && q == &net_of(rig.dev)->virtio.queue[CTRL].q) {
 		is_late = false;
 		add_late();
 	}
@@ -97,12 +97,12 @@ TEST(comes_late)
 	set_up(EVERY);
 	memcpy(driver_ram(buffer_gpa(60)), set_mac, sizeof(set_mac));
 	for (uint32_t n = DRIVER_QUEUE_SIZE - 2; n < DRIVER_QUEUE_SIZE; n++) {
-		pthread_mutex_lock(&drv.dev->lock);
+		pthread_mutex_lock(&rig.dev->lock);
 		is_late = true;
 		/* The same one over and over: so are the descriptors that they share. */
 		for (uint32_t i = 0; i < n; i++)
 			add_late();
-		pthread_mutex_unlock(&drv.dev->lock);
+		pthread_mutex_unlock(&rig.dev->lock);
 		driver_kick(&drv, CTRL);
 		for (uint32_t i = 0; i <= n; i++)
 			ck_assert_uint_eq(driver_wait(&drv, CTRL), 1);
@@ -132,7 +132,7 @@ TEST(odd_chains)
 	driver_kick(&drv, CTRL);
 	ck_assert_uint_eq(driver_wait(&drv, CTRL), 1);
 	ck_assert_uint_eq(*(uint8_t *)driver_ram(buffer_gpa(1)), OK);
-	ck_assert_mem_eq(net_of(drv.dev)->s.mac, set_mac + 2, 6);
+	ck_assert_mem_eq(net_of(rig.dev)->s.mac, set_mac + 2, 6);
 	virtio_guest_end();
 }
 
@@ -142,8 +142,7 @@ TEST(survives_a_load)
 	control(VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, set_mac + 2, 6);
 	close(peer);
 	connect_card();
-	virtio_guest_reload();
-	drv.dev = devices_find(&rig.vm, "net0");
+	rig_reload();
 	ck_assert_uint_eq(driver_config(&drv, 0, 6), 0x990000005452);
 	virtio_guest_end();
 }
@@ -167,8 +166,8 @@ TEST(checks_states)
 	struct net_state good, bad;
 
 	set_up(EVERY);
-	desc = drv.dev->ops->state;
-	memcpy(&good, device_state(drv.dev), sizeof(good));
+	desc = rig.dev->ops->state;
+	memcpy(&good, device_state(rig.dev), sizeof(good));
 	ck_assert_int_eq(state_check(desc, &good, NULL), 0);
 #define REFUSES(change)                                   \
 	do {                                              \

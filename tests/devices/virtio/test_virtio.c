@@ -257,7 +257,7 @@ TEST(reload_early)
 	ck_assert(virtio()->queue[1].running);
 	virtio_signal(virtio(), 1);
 	rig_reload();
-	ck_assert(rig.line[16]);
+	ck_assert(rig.line[GSI]);
 	ck_assert_uint_eq(get(ISR, 1), 1);
 }
 

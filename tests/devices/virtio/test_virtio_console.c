@@ -28,7 +28,7 @@ static char console_path[64], agent_path[64];
 /* --- the driver */
 static struct console *console(void)
 {
-	return container_of(drv.dev, struct console, virtio.dev);
+	return container_of(rig.dev, struct console, virtio.dev);
 }
 
 static struct console_state *state(void)
@@ -114,13 +114,7 @@ static void begin(enum chardev_kind console)
 	rig.opt.has_console = rig.opt.has_agent = true;
 	rig.opt.serial.kind = CHARDEV_NONE;
 	virtio_guest_boot();
-	drv.dev = devices_find(&rig.vm, "console0");
-}
-
-static void reload(void)
-{
-	virtio_guest_reload();
-	drv.dev = devices_find(&rig.vm, "console0");
+	rig.dev = devices_find(&rig.vm, "console0");
 }
 
 static void end(void)
@@ -224,7 +218,7 @@ TEST(handshake)
 	/* Nothing is left to the next process. */
 	control(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
 	ck_assert_uint_eq(rig.nevents, 4);
-	reload();
+	rig_reload();
 	ck_assert_uint_eq(rig.nevents, 5);
 	ck_assert(!rig.event.on);
 	rig_advance(2000000000);
@@ -341,8 +335,8 @@ TEST(load_in_a_long_write)
 		read_all(fd, back + n, 4096);
 		rig_spin();
 	}
-	reload();
-	reload(); /* and nobody came in between */
+	rig_reload();
+	rig_reload(); /* and nobody came in between */
 	/* What the old process had put into the socket is still there. */
 	for (ssize_t ret; (ret = read(fd, back + n, bytes - (size_t)n)) > 0; n += ret)
 		;
@@ -379,15 +373,15 @@ TEST(pause_and_resume)
 	begin(CHARDEV_NONE);
 	ports_open();
 	fd = agent_client();
-	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, 0, &err), 0);
+	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, 0, &err), 0);
 	ck_assert_int_eq(write(fd, "later", 5), 5);
 	add(AGENT_RX, DATA_GPA, 100, true, 1);
 	driver_kick(&drv, AGENT_RX);
 	for (int i = 0; i < 5; i++)
 		rig_spin();
 	ck_assert_int_eq(got(AGENT_RX), -1);
-	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, 0, &err), 0);
-	drv.dev->ops->resume(drv.dev);
+	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, 0, &err), 0);
+	rig.dev->ops->resume(rig.dev);
 	data = driver_ram(DATA_GPA);
 	RIG_WAIT_FOR(!memcmp(data, "later", 5));
 	ck_assert_int_eq(got(CONTROL_RX), -1);
@@ -416,7 +410,7 @@ TEST(control_storm)
 	}
 	fd = client(agent_path);
 	RIG_WAIT_FOR(state()->host_open[AGENT_PORT]);
-	reload(); /* and they go on to wait */
+	rig_reload(); /* and they go on to wait */
 	close(fd);
 	give_control_buffers(2);
 	expect(0, VIRTIO_CONSOLE_PORT_ADD, 1);
@@ -545,7 +539,7 @@ TEST(console_to_a_file)
 	driver_kick(&drv, CONSOLE_TX);
 	ck_assert_int_eq(got(CONSOLE_TX), -1);
 	ck_assert_uint_gt(state()->tx_done[CONSOLE_PORT], 0);
-	reload();
+	rig_reload();
 	rig_advance(1000);
 	ck_assert_int_eq(got(CONSOLE_TX), 0);
 	file = fopen(console_path, "r");
@@ -611,21 +605,21 @@ TEST(query)
 	char filename[128];
 
 	begin(CHARDEV_NONE);
-	ck_assert(console_query(drv.dev, 0, &info));
+	ck_assert(console_query(rig.dev, 0, &info));
 	ck_assert_str_eq(info.label, "console0");
 	ck_assert_str_eq(info.filename, "null");
 	ck_assert(!info.frontend_open);
 	ports_open();
-	ck_assert(console_query(drv.dev, 1, &info));
+	ck_assert(console_query(rig.dev, 1, &info));
 	ck_assert_str_eq(info.label, "agent0");
 	snprintf(filename, sizeof(filename), "disconnected:unix:%s,server=on", agent_path);
 	ck_assert_str_eq(info.filename, filename);
 	ck_assert(info.frontend_open);
-	ck_assert(!console_query(drv.dev, 2, &info));
+	ck_assert(!console_query(rig.dev, 2, &info));
 	row = set_row(CONSOLE_PORT, NULL);
-	ck_assert(console_query(drv.dev, 0, &info));
+	ck_assert(console_query(rig.dev, 0, &info));
 	ck_assert_str_eq(info.label, "agent0");
-	ck_assert(!console_query(drv.dev, 1, &info));
+	ck_assert(!console_query(rig.dev, 1, &info));
 	set_row(CONSOLE_PORT, row);
 	end();
 }
@@ -638,14 +632,14 @@ TEST(other_ports_than_saved)
 
 	begin(CHARDEV_NONE);
 	saved = *state();
-	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), 0);
+	ck_assert_int_eq(rig.dev->ops->compare(rig.dev, &saved, &err), 0);
 	saved.ports = 2;
-	ck_assert_int_ne(drv.dev->ops->compare(drv.dev, &saved, &err), 0);
+	ck_assert_int_ne(rig.dev->ops->compare(rig.dev, &saved, &err), 0);
 	ck_assert_str_eq(err.msg, "checkpoint has no --console, the command line has one");
 	err.msg[0] = '\0';
 	saved.ports = 3;
 	row = set_row(AGENT_PORT, NULL);
-	ck_assert_int_ne(drv.dev->ops->compare(drv.dev, &saved, &err), 0);
+	ck_assert_int_ne(rig.dev->ops->compare(rig.dev, &saved, &err), 0);
 	ck_assert_str_eq(err.msg, "checkpoint has --agent, the command line has none");
 	set_row(AGENT_PORT, row);
 	end();
@@ -655,13 +649,13 @@ TEST(other_ports_than_saved)
 	do {                                                                         \
 		struct console_state s_ = *state();                                  \
 		s_.member = value;                                                   \
-		ck_assert_msg(state_check(drv.dev->ops->state, &s_, NULL), #member); \
+		ck_assert_msg(state_check(rig.dev->ops->state, &s_, NULL), #member); \
 	} while (0)
 TEST(hostile_states)
 {
 	begin(CHARDEV_NONE);
 	ports_open();
-	ck_assert_int_eq(state_check(drv.dev->ops->state, state(), NULL), 0);
+	ck_assert_int_eq(state_check(rig.dev->ops->state, state(), NULL), 0);
 	HOSTILE(ports, 7);
 	HOSTILE(ports, 1u << 31);
 	HOSTILE(ports, 1); /* and yet port 1 is in use */
@@ -674,7 +668,7 @@ TEST(hostile_states)
 	HOSTILE(host_open[0], 0);
 	HOSTILE(host_open[1], 2);
 	state()->hold[1] = 1;
-	ck_assert_int_eq(state_check(drv.dev->ops->state, state(), NULL), 0);
+	ck_assert_int_eq(state_check(rig.dev->ops->state, state(), NULL), 0);
 	HOSTILE(host_open[1], 1); /* the client that is waited for */
 	state()->hold[1] = 0;
 	HOSTILE(ready[2], 1);

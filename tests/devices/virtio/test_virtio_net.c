@@ -86,9 +86,9 @@ static bool is_disconnected(void)
 {
 	bool ret;
 
-	pthread_mutex_lock(&drv.dev->lock);
-	ret = net_of(drv.dev)->backend.fd[0] < 0;
-	pthread_mutex_unlock(&drv.dev->lock);
+	pthread_mutex_lock(&rig.dev->lock);
+	ret = net_of(rig.dev)->backend.fd[0] < 0;
+	pthread_mutex_unlock(&rig.dev->lock);
 	return ret;
 }
 
@@ -111,8 +111,7 @@ static void peer_send(const uint8_t *data, uint32_t bytes)
 
 static void reload(void)
 {
-	virtio_guest_reload();
-	drv.dev = devices_find(&rig.vm, "net0");
+	rig_reload();
 	close(peer);
 	peer = -1;
 	await_peer();
@@ -150,8 +149,8 @@ TEST(shows_itself)
 	ck_assert_uint_eq(driver_offered(&drv) & (NET_FEATURE(CTRL_RX) | NET_FEATURE(CTRL_VLAN)),
 			  0);
 	ck_assert(!(driver_offered(&drv) & NET_FEATURE(MQ)));
-	ck_assert(net_is(drv.dev));
-	ck_assert_str_eq(net_id(drv.dev), "net0");
+	ck_assert(net_is(rig.dev));
+	ck_assert_str_eq(net_id(rig.dev), "net0");
 	tear_down();
 }
 
@@ -325,12 +324,12 @@ TEST(stops_half_sent)
 	}
 	for (int i = 0; i < 50; i++)
 		rig_spin();
-	pthread_mutex_lock(&drv.dev->lock);
-	ck_assert(net_of(drv.dev)->backend.unsent);
-	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, UINT64_MAX, &err), 0);
-	ck_assert(net_of(drv.dev)->backend.unsent);
-	drv.dev->ops->resume(drv.dev);
-	pthread_mutex_unlock(&drv.dev->lock);
+	pthread_mutex_lock(&rig.dev->lock);
+	ck_assert(net_of(rig.dev)->backend.unsent);
+	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, UINT64_MAX, &err), 0);
+	ck_assert(net_of(rig.dev)->backend.unsent);
+	rig.dev->ops->resume(rig.dev);
+	pthread_mutex_unlock(&rig.dev->lock);
 	for (uint32_t i = 0; i < 30; i++) {
 		fill_frame(frame, 60000, MAC_TEXT, i);
 		ck_assert_uint_eq(peer_frame(), 60000);
@@ -445,15 +444,15 @@ TEST(load_that_fails)
 	struct error err;
 
 	set_up(EVERY);
-	pthread_mutex_lock(&drv.dev->lock);
-	ck_assert_int_eq(drv.dev->ops->pause(drv.dev, UINT64_MAX, &err), 0);
-	net_of(drv.dev)->s.link_down = 1;
-	ck_assert_int_eq(drv.dev->ops->post_load(drv.dev, &err), 0);
-	drv.dev->ops->reset(drv.dev);
-	drv.dev->ops->resume(drv.dev);
-	pthread_mutex_unlock(&drv.dev->lock);
+	pthread_mutex_lock(&rig.dev->lock);
+	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, UINT64_MAX, &err), 0);
+	net_of(rig.dev)->s.link_down = 1;
+	ck_assert_int_eq(rig.dev->ops->post_load(rig.dev, &err), 0);
+	rig.dev->ops->reset(rig.dev);
+	rig.dev->ops->resume(rig.dev);
+	pthread_mutex_unlock(&rig.dev->lock);
 	ck_assert(peer_has_nothing());
-	ck_assert_uint_eq(net_of(drv.dev)->s.link_down, 0);
+	ck_assert_uint_eq(net_of(rig.dev)->s.link_down, 0);
 	tear_down();
 }
 
@@ -473,12 +472,12 @@ TEST(kicks_after_a_load)
 {
 	set_up(EVERY & ~(1ull << VIRTIO_RING_F_EVENT_IDX));
 	for (uint32_t queue = RX; queue <= TX; queue++) {
-		uint16_t *flags = (void *)net_of(drv.dev)->virtio.queue[queue].q.used;
+		uint16_t *flags = (void *)net_of(rig.dev)->virtio.queue[queue].q.used;
 
 		RIG_WAIT_FOR(!__atomic_load_n(flags, __ATOMIC_RELAXED));
-		pthread_mutex_lock(&drv.dev->lock);
+		pthread_mutex_lock(&rig.dev->lock);
 		*flags = VRING_USED_F_NO_NOTIFY;
-		pthread_mutex_unlock(&drv.dev->lock);
+		pthread_mutex_unlock(&rig.dev->lock);
 		reload();
 		RIG_WAIT_FOR(!__atomic_load_n(flags, __ATOMIC_RELAXED));
 	}
@@ -508,7 +507,7 @@ TEST(announces_itself)
 	rig_advance(10000 * NS_PER_MS);
 	ck_assert(peer_has_nothing());
 	/* The driver has not acknowledged the last one: over a load too it is still asked. */
-	virtio_guest_reload();
+	rig_reload();
 	ck_assert_uint_eq(driver_config(&drv, 6, 2), VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
 	tear_down();
 }
@@ -518,9 +517,9 @@ TEST(announces_for_the_driver)
 {
 	set_up(EVERY & ~NET_FEATURE(GUEST_ANNOUNCE));
 	driver_isr(&drv);
-	pthread_mutex_lock(&drv.dev->lock);
-	net_announce(drv.dev);
-	pthread_mutex_unlock(&drv.dev->lock);
+	pthread_mutex_lock(&rig.dev->lock);
+	net_announce(rig.dev);
+	pthread_mutex_unlock(&rig.dev->lock);
 	check_rarp();
 	ck_assert_uint_eq(driver_isr(&drv) & 2, 0);
 	ck_assert_uint_eq(driver_config(&drv, 6, 2), VIRTIO_NET_S_LINK_UP);
@@ -580,20 +579,20 @@ TEST(compares)
 	struct error err = {""};
 
 	set_up(EVERY);
-	memcpy(&saved, device_state(drv.dev), sizeof(saved));
-	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), 0);
+	memcpy(&saved, device_state(rig.dev), sizeof(saved));
+	ck_assert_int_eq(rig.dev->ops->compare(rig.dev, &saved, &err), 0);
 	saved.hardware_mac[5]++;
-	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), -EINVAL);
+	ck_assert_int_eq(rig.dev->ops->compare(rig.dev, &saved, &err), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err.msg, "52:54:00:01:02:04"));
 	ck_assert_ptr_nonnull(strstr(err.msg, "52:54:00:01:02:03"));
 	err.msg[0] = 0;
 	saved.max_pairs = 2;
-	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), -EINVAL);
+	ck_assert_int_eq(rig.dev->ops->compare(rig.dev, &saved, &err), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err.msg, "queues=2"));
 	err.msg[0] = 0;
-	memcpy(&saved, device_state(drv.dev), sizeof(saved));
+	memcpy(&saved, device_state(rig.dev), sizeof(saved));
 	saved.virtio.offered |= NET_FEATURE(HOST_TSO4);
-	ck_assert_int_eq(drv.dev->ops->compare(drv.dev, &saved, &err), -EINVAL);
+	ck_assert_int_eq(rig.dev->ops->compare(rig.dev, &saved, &err), -EINVAL);
 	ck_assert(*err.msg);
 	tear_down();
 }

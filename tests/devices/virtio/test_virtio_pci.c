@@ -93,22 +93,20 @@ TEST(ioeventfds_follow_the_bar)
 
 TEST(intx)
 {
-	uint32_t gsi = 16;
-
 	virtio_config_changed(virtio()); /* nobody is ready for it */
-	ck_assert(!rig.line[gsi]);
+	ck_assert(!rig.line[GSI]);
 	go();
 	virtio_signal(virtio(), 1);
-	ck_assert(rig.line[gsi]);
+	ck_assert(rig.line[GSI]);
 	virtio_config_changed(virtio());
 	ck_assert_uint_eq(get(VIRTIO_PCI_COMMON_CFGGENERATION, 1), 2);
 	ck_assert_uint_eq(get(ISR + 1, 1), 0);
 	ck_assert_uint_eq(get(ISR, 1), 3);
-	ck_assert(!rig.line[gsi]);
+	ck_assert(!rig.line[GSI]);
 	ck_assert_uint_eq(get(ISR, 1), 0);
 	virtio_signal(virtio(), 0);
 	set_status(0);
-	ck_assert(!rig.line[gsi]);
+	ck_assert(!rig.line[GSI]);
 	ck_assert_uint_eq(get(ISR, 1), 0);
 	ck_assert_uint_eq(rig.nmsis, 0);
 }
@@ -126,7 +124,7 @@ TEST(msix)
 	set(VIRTIO_PCI_COMMON_Q_MSIX, 2, 0xffff);
 	virtio_signal(virtio(), 1);
 	ck_assert_uint_eq(rig.nmsis, 2);
-	ck_assert(!rig.line[16]);
+	ck_assert(!rig.line[GSI]);
 	rig_mmio_write(msix_entry(0) + 12, 4, 1);
 	virtio_signal(virtio(), 0);
 	ck_assert_uint_eq(rig.nmsis, 2);
@@ -204,7 +202,7 @@ TEST(call_fds)
 	go();
 	ck_assert_uint_eq(stray_routes(), 0); /* no MSI-X yet */
 	(void)seen_by((uint32_t)fd);
-	ck_assert(rig.line[16]);
+	ck_assert(rig.line[GSI]);
 	use_msix();
 	ck_assert_uint_eq(stray_routes(), 1);
 	ck_assert(rig.route[0].committed);
