@@ -761,8 +761,8 @@ int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err)
 	in_flight = shrinks ? disk_uring_hold(&blk->io) : 0;
 	if (in_flight)
 		ret = error_set(err, -EBUSY,
-				"%s: the guest has %u request%s in flight: try again, or shrink it "
-				"while the guest is stopped",
+				"%s: %u request%s in flight: try again, or shrink it while the "
+				"guest is stopped",
 				blk->disk.config->id, in_flight, in_flight == 1 ? "" : "s");
 	if (!ret)
 		ret = disk_resize(&blk->disk, size_bytes, err);
