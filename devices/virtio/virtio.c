@@ -737,9 +737,12 @@ void virtio_detach(struct device *dev)
 	struct error err;
 
 	(void)!stop(v, 0, &err);
-	for (uint32_t i = 0; i < v->nqueues; i++)
+	for (uint32_t i = 0; i < v->nqueues; i++) {
 		irq_vector_release(&v->calls, i);
-	pci_remove(&v->pci); /* unmaps the BAR, which removes the ioeventfds */
+		v->queue[i].kick_gpa =
+			0; /* KVM drops the ioeventfds with the VM; one by one it is slow */
+	}
+	pci_remove(&v->pci);
 	close_fds(v);
 }
 
