@@ -123,16 +123,7 @@ void vhost_close(struct vhost *vhost)
 	*vhost = VHOST_CLOSED;
 }
 
-int vhost_set_features(struct vhost *vhost, uint64_t accepted, struct error *err)
-{
-	uint64_t features = accepted & vhost->features;
-
-	return ioctl(vhost->fd, VHOST_SET_FEATURES, &features)
-		       ? failed(vhost, "VHOST_SET_FEATURES", err)
-		       : 0;
-}
-
-int vhost_start_ring(struct vhost *vhost, uint32_t ring, struct error *err)
+static int start_ring(struct vhost *vhost, uint32_t ring, struct error *err)
 {
 	const struct virtio_queue *queue = &vhost->virtio->queue[vhost->first + ring];
 	struct vhost_vring_state size = {ring, queue->q.size}, base = {ring, queue->q.last_avail};
@@ -165,7 +156,19 @@ int vhost_start_ring(struct vhost *vhost, uint32_t ring, struct error *err)
 	return 0;
 }
 
-void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
+int vhost_start(struct vhost *vhost, struct error *err)
+{
+	uint64_t features = vhost->virtio->s->accepted & vhost->features;
+	int ret = ioctl(vhost->fd, VHOST_SET_FEATURES, &features)
+			  ? failed(vhost, "VHOST_SET_FEATURES", err)
+			  : 0;
+
+	for (uint32_t ring = 0; !ret && ring < VHOST_RINGS; ring++)
+		ret = start_ring(vhost, ring, err);
+	return ret;
+}
+
+static void stop_ring(struct vhost *vhost, uint32_t ring)
 {
 	struct virtq *q = &vhost->virtio->queue[vhost->first + ring].q;
 	struct vhost_vring_file none = {ring, VHOST_FILE_UNBIND};
@@ -187,4 +190,10 @@ void vhost_stop_ring(struct vhost *vhost, uint32_t ring)
 	}
 	q->last_avail = (uint16_t)base.num;
 	virtio_call_fd(vhost->virtio, vhost->first + ring, -1);
+}
+
+void vhost_stop(struct vhost *vhost)
+{
+	for (uint32_t ring = 0; ring < VHOST_RINGS; ring++)
+		stop_ring(vhost, ring);
 }

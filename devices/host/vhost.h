@@ -28,11 +28,10 @@ int vhost_open(struct vhost *vhost, struct virtio *virtio, uint32_t first, const
 	       const char *module, struct error *err) must_check;
 /* Idempotent. */
 void vhost_close(struct vhost *vhost);
-/* Sets those of the accepted features that the kernel handles. Before the first ring starts. */
-int vhost_set_features(struct vhost *vhost, uint64_t accepted, struct error *err) must_check;
-/* The ring starts at the indices of the device's queue. The device then makes it run, by a back end or
- * SET_RUNNING. */
-int vhost_start_ring(struct vhost *vhost, uint32_t ring, struct error *err) must_check;
-/* After the device has stopped it: the device's queue takes over the ring's indices. */
-void vhost_stop_ring(struct vhost *vhost, uint32_t ring);
+/* Both rings, at the indices of the device's queues, with those of the accepted features that the kernel
+ * handles. The device then makes them run, by a back end or SET_RUNNING. */
+int vhost_start(struct vhost *vhost, struct error *err) must_check;
+/* After the device has stopped them, and after a start that failed: the device's queues take over the
+ * rings' indices. */
+void vhost_stop(struct vhost *vhost);
 #endif

@@ -47,6 +47,28 @@ static bool is_broken(const struct net_pair *pair)
  * is always ready and would keep the loop spinning. */
 static void watch(struct net_pair *pair);
 
+/* A batch of steps: 1: go on, 0: nothing more to do now, -errno: the ring is broken. */
+static void turn(struct net_pair *pair, uint32_t queue, bool *waits,
+		 int (*step)(struct net_pair *pair, struct error *err))
+{
+	struct virtio *v = &pair->net->virtio;
+	struct error err;
+	int ret = 1;
+
+	if (is_broken(pair) || !v->queue[queue].running)
+		return;
+	*waits = false;
+	virtq_no_kicks(&v->queue[queue].q);
+	for (int i = 0; i < BATCH && ret > 0; i++)
+		ret = step(pair, &err);
+	virtio_used(v, queue);
+	if (ret > 0)
+		virtio_kick(v, queue);
+	if (ret < 0)
+		virtio_broken(v, queue, err.msg);
+	watch(pair);
+}
+
 /* --- receive */
 
 static void rx_compact(struct net_rx *rx)
@@ -194,33 +216,19 @@ static int rx_one(struct net_pair *pair, struct error *err)
 }
 
 /* No carrier: frames that come are lost. */
-static int rx_lose(struct net_pair *pair)
+static int rx_lose(struct net_pair *pair, struct error *err)
 {
 	struct net_backend *be = &pair->net->backend;
 	const struct iovec all = {pair->rx.spill, sizeof(pair->rx.spill)};
 
+	(void)err;
 	pair->rx.held = 0;
 	return be->ops->receive(be, pair->index, &all, 1) >= 0;
 }
 
 static void rx_turn(struct net_pair *pair)
 {
-	struct net *net = pair->net;
-	struct error err;
-	int ret = 1;
-
-	if (is_broken(pair) || !net->virtio.queue[rx_queue(pair)].running)
-		return;
-	pair->rx.waits = false;
-	virtq_no_kicks(&net->virtio.queue[rx_queue(pair)].q);
-	for (int i = 0; i < BATCH && ret > 0; i++)
-		ret = net->s.link_down ? rx_lose(pair) : rx_one(pair, &err);
-	virtio_used(&net->virtio, rx_queue(pair));
-	if (ret > 0)
-		virtio_kick(&net->virtio, rx_queue(pair));
-	if (ret < 0)
-		virtio_broken(&net->virtio, rx_queue(pair), err.msg);
-	watch(pair);
+	turn(pair, rx_queue(pair), &pair->rx.waits, pair->net->s.link_down ? rx_lose : rx_one);
 }
 
 /* --- transmit */
@@ -268,22 +276,7 @@ static int tx_next(struct net_pair *pair, struct error *err)
 
 static void tx_turn(struct net_pair *pair)
 {
-	struct net *net = pair->net;
-	struct error err;
-	int ret = 1;
-
-	if (is_broken(pair) || !net->virtio.queue[tx_queue(pair)].running)
-		return;
-	pair->tx_waits = false;
-	virtq_no_kicks(&net->virtio.queue[tx_queue(pair)].q);
-	for (int i = 0; i < BATCH && ret > 0; i++)
-		ret = tx_next(pair, &err);
-	virtio_used(&net->virtio, tx_queue(pair));
-	if (ret > 0)
-		virtio_kick(&net->virtio, tx_queue(pair));
-	if (ret < 0)
-		virtio_broken(&net->virtio, tx_queue(pair), err.msg);
-	watch(pair);
+	turn(pair, tx_queue(pair), &pair->tx_waits, tx_next);
 }
 
 /* --- descriptors */
@@ -399,17 +392,14 @@ static void stop_vhost_pair(struct net_pair *pair)
 {
 	/* On return the kernel uses none of the pair's buffers; this cannot fail. */
 	(void)!set_vhost_backend(pair, NULL, NULL);
-	for (uint32_t ring = 0; ring < VHOST_RINGS; ring++)
-		vhost_stop_ring(&pair->vhost, ring);
+	vhost_stop(&pair->vhost);
 }
 
 static int start_vhost_pair(struct net_pair *pair, struct error *err)
 {
 	struct net *net = pair->net;
-	int ret = vhost_set_features(&pair->vhost, net->s.virtio.accepted, err);
+	int ret = vhost_start(&pair->vhost, err);
 
-	for (uint32_t ring = 0; !ret && ring < VHOST_RINGS; ring++)
-		ret = vhost_start_ring(&pair->vhost, ring, err);
 	if (!ret)
 		ret = set_vhost_backend(pair, &net->backend, err);
 	if (ret)

@@ -61,8 +61,7 @@ static void stop_rings(struct vsock *vsock)
 	if (ret)
 		log_error("%s: VHOST_VSOCK_SET_RUNNING: %s", vsock->virtio.dev.name,
 			  strerror(-ret));
-	for (uint32_t ring = 0; ring < VHOST_RINGS; ring++)
-		vhost_stop_ring(&vsock->vhost, ring);
+	vhost_stop(&vsock->vhost);
 }
 
 static void vsock_start(struct virtio *v)
@@ -73,9 +72,7 @@ static void vsock_start(struct virtio *v)
 
 	if (!v->queue[0].running || !v->queue[1].running)
 		return;
-	ret = vhost_set_features(&vsock->vhost, v->s->accepted, &err);
-	for (uint32_t ring = 0; !ret && ring < VHOST_RINGS; ring++)
-		ret = vhost_start_ring(&vsock->vhost, ring, &err);
+	ret = vhost_start(&vsock->vhost, &err);
 	if (!ret) {
 		ret = set_running(vsock, 1);
 		if (ret)
