@@ -15,20 +15,6 @@ static void device_free(struct device *dev)
 	free(dev);
 }
 
-static struct device *device_new(const struct device_ops *ops, uint32_t instance, struct vm *vm)
-{
-	struct device *dev = calloc(1, ops->bytes);
-
-	if (!dev)
-		return NULL;
-	pthread_mutex_init(&dev->lock, NULL);
-	dev->ops = ops;
-	dev->vm = vm;
-	dev->instance = instance;
-	snprintf(dev->name, sizeof(dev->name), "%s%u", ops->name ? ops->name : ops->type, instance);
-	return dev;
-}
-
 static int device_attach(const struct device_ops *ops, uint32_t instance, struct vm *vm,
 			 struct error *err)
 {
@@ -38,9 +24,12 @@ static int device_attach(const struct device_ops *ops, uint32_t instance, struct
 	if (vm->ndevices == DEVICES_MAX)
 		return error_set(err, -ENOSPC, "%s: a machine takes at most %d devices", ops->type,
 				 DEVICES_MAX);
-	dev = device_new(ops, instance, vm);
+	dev = calloc(1, ops->bytes);
 	if (!dev)
 		return error_set(err, -ENOMEM, "%s: out of memory", ops->type);
+	*dev = (struct device){.ops = ops, .instance = instance, .vm = vm};
+	pthread_mutex_init(&dev->lock, NULL);
+	snprintf(dev->name, sizeof(dev->name), "%s%u", ops->name ? ops->name : ops->type, instance);
 	ret = ops->attach(dev, vm, err);
 	if (ret) {
 		device_free(dev);

@@ -440,19 +440,11 @@ static int open_unix(struct chardev *chr, struct error *err)
 	return listen_open(&chr->listen, chr->config->option, chr->config->path, err);
 }
 
-static int open_none(struct chardev *chr, struct error *err)
-{
-	(void)chr;
-	(void)err;
-	return 0;
-}
-
 int chardev_open(struct chardev *chr, const struct chardev_config *config, struct vm *vm,
 		 const struct chardev_ops *ops, void *opaque, pthread_mutex_t *lock,
 		 struct error *err)
 {
 	static int (*const open_kind[])(struct chardev * chr, struct error * err) = {
-		[CHARDEV_NONE] = open_none,
 		[CHARDEV_STDIO] = open_stdio,
 		[CHARDEV_UNIX] = open_unix,
 		[CHARDEV_FILE] = open_file,
@@ -474,7 +466,7 @@ int chardev_open(struct chardev *chr, const struct chardev_config *config, struc
 	for (int role = 0; role < CHARDEV_ROLES; role++)
 		chr->watch[role].fd = -1;
 	ret = timer_open(&chr->stall, CLOCK_MONOTONIC, &vm->loop, on_stall, chr, lock, err);
-	if (!ret)
+	if (!ret && config->kind != CHARDEV_NONE)
 		ret = open_kind[config->kind](chr, err);
 	if (ret)
 		chardev_close(chr);

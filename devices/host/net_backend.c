@@ -46,11 +46,6 @@ static void disconnected(struct net_backend *be, uint32_t pair)
 
 #define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
 
-struct net_tap {
-	bool is_multi_queue;
-	uint32_t npairs; /* the kernel delivers to the first of them */
-};
-
 static bool tap_claims(const struct net_config *config)
 {
 	struct ifreq ifr = {0};
@@ -211,41 +206,21 @@ static void warn_if_down(const struct net_backend *be)
 
 static int tap_open(struct net_backend *be, struct error *err)
 {
-	struct net_tap *tap = calloc(1, sizeof(*tap));
-	int header_bytes = NET_HDR_BYTES, ret = -ENOMEM;
+	int header_bytes = NET_HDR_BYTES, ret = 0;
 
-	be->own = tap;
-	if (!tap) {
-		error_set(err, ret, "%s: out of memory", be->name);
-		goto close_backend;
-	}
-	tap->is_multi_queue = be->config->kind == NET_TAP && be->config->queues > 1;
-	tap->npairs = be->config->queues;
+	be->npairs = be->config->queues;
 	if (be->config->kind == NET_FD)
 		ret = adopt_tap(be, err);
 	else
-		for (uint32_t i = 0; i < be->config->queues; i++) {
+		for (uint32_t i = 0; !ret && i < be->config->queues; i++)
 			ret = open_queue(be, i, err);
-			if (ret)
-				break;
-		}
-	if (ret)
-		goto close_backend;
-	if (ioctl(be->fd[0], TUNSETVNETHDRSZ, &header_bytes)) {
+	if (!ret && ioctl(be->fd[0], TUNSETVNETHDRSZ, &header_bytes))
 		ret = error_set(err, -errno, "%s: TUNSETVNETHDRSZ: %s", be->name, strerror(errno));
-		goto close_backend;
-	}
-	warn_if_down(be);
-	return 0;
-
-close_backend:
-	net_backend_close(be);
+	if (ret)
+		net_backend_close(be);
+	else
+		warn_if_down(be);
 	return ret;
-}
-
-static void tap_close(struct net_backend *be)
-{
-	free(be->own);
 }
 
 static ssize_t tap_receive(struct net_backend *be, uint32_t pair, const struct iovec *iov,
@@ -293,15 +268,15 @@ static int tap_set_offloads(struct net_backend *be, uint64_t features)
 /* The kernel spreads packets over the attached queues: none may go to one that is not served. */
 static void tap_set_pairs(struct net_backend *be, uint32_t n)
 {
-	struct net_tap *tap = be->own;
+	bool is_multi_queue = be->config->kind == NET_TAP && be->config->queues > 1;
 
-	for (uint32_t i = 0; tap->is_multi_queue && i < be->config->queues; i++) {
+	for (uint32_t i = 0; is_multi_queue && i < be->config->queues; i++) {
 		struct ifreq ifr = {.ifr_flags = i < n ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
 
-		if ((i < n) != (i < tap->npairs) && ioctl(be->fd[i], TUNSETQUEUE, &ifr))
+		if ((i < n) != (i < be->npairs) && ioctl(be->fd[i], TUNSETQUEUE, &ifr))
 			log_error("%s: TUNSETQUEUE: %s", be->name, strerror(errno));
 	}
-	tap->npairs = n;
+	be->npairs = n;
 }
 
 static const struct net_backend_ops tap_ops = {
@@ -313,7 +288,6 @@ static const struct net_backend_ops tap_ops = {
 	.has_vhost = true,
 	.claims = tap_claims,
 	.open = tap_open,
-	.close = tap_close,
 	.receive = tap_receive,
 	.send = tap_send,
 	.set_offloads = tap_set_offloads,
@@ -585,7 +559,8 @@ void net_backend_close(struct net_backend *be)
 {
 	if (!be->ops)
 		return;
-	be->ops->close(be);
+	if (be->ops->close)
+		be->ops->close(be);
 	for (int i = 0; i < OPTIONS_MAX_QUEUES; i++)
 		if (be->fd[i] >= 0)
 			close(be->fd[i]);

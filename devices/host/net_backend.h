@@ -25,7 +25,7 @@ struct net_backend_ops {
 	uint64_t offloads; /* virtio-net features that its packets can carry in their headers */
 	bool (*claims)(const struct net_config *config);
 	int (*open)(struct net_backend *be, struct error *err);
-	void (*close)(struct net_backend *be);
+	void (*close)(struct net_backend *be); /* frees `own`. May be NULL */
 	/* Returns the bytes of the next packet, or -EAGAIN. Bytes that iov has no room for are lost.
 	 * -EFAULT: iov is not accessible, the packet is lost; the same for send(). */
 	ssize_t (*receive)(struct net_backend *be, uint32_t pair, const struct iovec *iov,
@@ -55,6 +55,7 @@ struct net_backend {
 
 	const struct net_backend_ops *ops;
 	int fd[OPTIONS_MAX_QUEUES]; /* of each pair; -1: not connected */
+	uint32_t npairs;	    /* tap: the kernel delivers to the first of them */
 	bool unsent;		    /* flush() when fd[0] is writable */
 	void *own;
 };

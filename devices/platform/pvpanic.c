@@ -72,11 +72,6 @@ static int pvpanic_attach(struct device *dev, struct vm *vm, struct error *err)
 	return bus_add(&vm->bus, BUS_PIO, &region, err);
 }
 
-static void pvpanic_detach(struct device *dev)
-{
-	bus_del(&dev->vm->bus, BUS_PIO, PVPANIC_PORT);
-}
-
 static void pvpanic_reset(struct device *dev)
 {
 	container_of(dev, struct pvpanic, dev)->s.reported = 0;
@@ -87,6 +82,5 @@ const struct device_ops pvpanic_ops = {
 	.state = &pvpanic_state_desc,
 	DEVICE_STRUCT(struct pvpanic),
 	.attach = pvpanic_attach,
-	.detach = pvpanic_detach,
 	.reset = pvpanic_reset,
 };

@@ -38,17 +38,6 @@ TEST(told_once_across_a_load)
 	ck_assert_uint_eq(rig.nevents, 2);
 }
 
-TEST(detach)
-{
-	rig_attach(&pvpanic_ops);
-	rig.dev->ops->detach(rig.dev);
-	ck_assert_uint_eq(inb(PORT), 0xff);
-	outb(PORT, PANICKED);
-	ck_assert_uint_eq(rig.nevents, 0);
-	ck_assert_int_eq(rig.dev->ops->attach(rig.dev, &rig.vm, NULL), 0);
-	ck_assert_uint_eq(inb(PORT), PANICKED | CRASHLOADED);
-}
-
 TEST(hostile_state)
 {
 	const uint8_t good = 3, bad = 4;
