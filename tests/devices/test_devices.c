@@ -133,12 +133,10 @@ static bool has_device(const struct device_ops *ops)
 
 static void attach_all(void)
 {
-	struct ram_config config = {.size_bytes = RAM_BYTES};
 	struct error err = {""};
 
 	everything_asked_for();
-	ck_assert_msg(!ram_open(&rig.vm.ram, &config, &err), "%s", err.msg);
-	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, RAM_BYTES, &err), 0);
+	rig_ram(RAM_BYTES);
 	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
 	for (uint32_t i = 0; i < device_table_rows; i++)
 		ck_assert_msg(has_device(device_table[i]),
@@ -152,7 +150,6 @@ static void detach_all(void)
 	ck_assert_uint_eq(rig.vm.ndevices, 0);
 	for (int space = 0; space < BUS_SPACES; space++)
 		ck_assert_uint_eq(rig.vm.bus.nregions[space], 0);
-	ram_close(&rig.vm.ram);
 	fake_vfio_end();
 }
 
@@ -440,11 +437,9 @@ TEST(poked_state_is_loadable)
 /* The PCI bus is there if a device needs it. */
 TEST(bus_comes_with_its_devices)
 {
-	struct ram_config config = {.size_bytes = RAM_BYTES};
 	struct error err = {""};
 
-	ck_assert_msg(!ram_open(&rig.vm.ram, &config, &err), "%s", err.msg);
-	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, RAM_BYTES, &err), 0);
+	rig_ram(RAM_BYTES);
 	for (int rng = 0; rng < 2; rng++) {
 		rig.opt.rng = rng;
 		ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
@@ -452,7 +447,6 @@ TEST(bus_comes_with_its_devices)
 		ck_assert_int_eq(!!devices_find(&rig.vm, "pci0"), rng);
 		devices_detach(&rig.vm);
 	}
-	ram_close(&rig.vm.ram);
 }
 
 UNIT_MAIN(setup, teardown)

@@ -36,11 +36,8 @@ static struct driver drv;
 /* --- the machine */
 static inline void open_machine(void)
 {
-	const struct ram_config ram = {.size_bytes = RAM_BYTES};
-
 	rig_open();
-	assert_ok(ram_open(&rig.vm.ram, &ram, &fixture_err));
-	assert_ok(ram_add_region(&rig.vm.ram, 0, RAM_BYTES, &fixture_err));
+	rig_ram(RAM_BYTES);
 	config = (struct disk_config){
 		.id = "root", .serial = "SERIAL", .queues = QUEUES, .queue_size = QUEUE_SIZE};
 	snprintf(config.path, sizeof(config.path), "%s", fixture_path("disk.img"));
@@ -56,13 +53,6 @@ static inline void attach(void)
 	ck_assert_ptr_nonnull(dev);
 }
 
-static inline void close_machine(void)
-{
-	devices_detach(&rig.vm);
-	ram_close(&rig.vm.ram);
-	rig_close();
-}
-
 static inline void setup(void)
 {
 	fixture_setup();
@@ -71,7 +61,7 @@ static inline void setup(void)
 
 static inline void teardown(void)
 {
-	close_machine();
+	rig_close();
 	fixture_teardown();
 }
 

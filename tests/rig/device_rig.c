@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/rig/device_rig.h"
+#include "tests/rig/unit.h"
 #include "vmm/base/clock.h"
 #include <errno.h>
 #include <stdio.h>
@@ -250,6 +251,7 @@ void rig_open(void)
 
 	memset(&rig, 0, sizeof(rig));
 	rig.vm.opt = &rig.opt;
+	rig.vm.ram.fd = -1;
 	bus_init(&rig.vm.bus);
 	rig.monotonic_ns = 1000 * NS_PER_S;
 	rig.realtime_ns = 1700000000 * NS_PER_S; /* 2023-11-14 22:13:20, a Tuesday */
@@ -268,7 +270,27 @@ static void detach(void)
 void rig_close(void)
 {
 	detach();
+	ram_close(&rig.vm.ram);
 	loop_close(&rig.vm.loop);
+}
+
+void rig_ram(uint64_t bytes)
+{
+	const struct ram_config config = {.size_bytes = bytes};
+	struct error err = {""};
+
+	ck_assert_msg(!ram_open(&rig.vm.ram, &config, &err), "%s", err.msg);
+	ck_assert_msg(!ram_add_region(&rig.vm.ram, 0, bytes, &err), "%s", err.msg);
+}
+
+const char *rig_refuses(int code, const char *const *word)
+{
+	static struct error err;
+
+	ck_assert_int_eq(devices_attach(&rig.vm, &err), code);
+	unit_says(err.msg, word);
+	detach();
+	return err.msg;
 }
 
 void rig_attach(const struct device_ops *ops)
@@ -342,6 +364,12 @@ void rig_spin(void)
 	loop_run(&rig.vm.loop);
 	loop_del(&rig.vm.loop, fd);
 	close(fd);
+}
+
+void rig_spins(int n)
+{
+	while (n--)
+		rig_spin();
 }
 
 /* The timer that is due next within ns from now; NULL: none. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* tests/rig/device_rig.h - a machine around one device: real bus and event loop, and in place of the
  * host interrupt lines, requests, clocks and timers that a test sees and moves.
- * Owns: the device and the loop, from rig_open() to rig_close().
+ * Owns: devices, guest RAM and the loop, from rig_open() to rig_close().
  * Threads: one; what a device's own thread reports here may be read while that one rests.
  * Units: ns.
  * Errors: a failed step fails the test. */
@@ -66,6 +66,11 @@ extern struct rig rig;
 
 void rig_open(void);
 void rig_close(void);
+/* Guest RAM from GPA 0 on, up to rig_close(). */
+void rig_ram(uint64_t bytes);
+/* devices_attach() fails with this code, and its message, which is returned, has all of these words, which end
+ * with NULL. */
+const char *rig_refuses(int code, const char *const *word);
 /* What devices_attach() does, for this device alone; the device is paused. */
 void rig_attach(const struct device_ops *ops);
 /* Pauses, and puts the states into new devices in the place of these, as a load does; all interrupt lines
@@ -75,6 +80,7 @@ void rig_reload(void);
 void rig_advance(uint64_t ns);
 /* Serves the event loop for about a millisecond of real time. */
 void rig_spin(void);
+void rig_spins(int n);
 #define RIG_WAIT_FOR(condition)                                               \
 	do {                                                                  \
 		for (int spins_ = 0; !(condition) && spins_ < 3000; spins_++) \

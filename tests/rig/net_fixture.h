@@ -41,15 +41,16 @@ static inline void fill_frame(uint8_t *frame, uint32_t bytes, const char *to, ui
 		frame[i] = (uint8_t)(seed + i * 7 + i / 256);
 }
 
-/* A frame to send behind a header, which is all zeroes unless the test has put one there; the device is not
- * kicked. */
+/* A frame to send behind a header, NULL: all zeroes; the device is not kicked. */
 static inline void put_frame(uint32_t i, const struct virtio_net_hdr_v1 *header,
 			     const uint8_t *frame, uint32_t bytes)
 {
 	const struct driver_buffer buffer[] = {{buffer_gpa(i), HEADER},
 					       {buffer_gpa(i) + HEADER, bytes}};
 
-	memcpy(driver_ram(buffer[0].gpa), header, HEADER);
+	memset(driver_ram(buffer[0].gpa), 0, HEADER);
+	if (header)
+		memcpy(driver_ram(buffer[0].gpa), header, HEADER);
 	memcpy(driver_ram(buffer[1].gpa), frame, bytes);
 	driver_add(&drv, TX, buffer, 2, 0);
 }

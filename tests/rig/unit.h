@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define UNIT_TIMEOUT_S 600 /* for a test that hangs, not for a slow machine */
 
@@ -44,6 +45,15 @@ static inline void unit_add(struct unit_test *test)
 #define TEST_RANGE(name, begin, end) TEST_SIGNAL(name, 0, begin, end)
 #define TEST_EACH(name, table)	     TEST_RANGE(name, 0, (int)ARRAY_SIZE(table))
 #define TEST(name)		     TEST_RANGE(name, 0, 1)
+
+/* The message has all of these words, which end with NULL. */
+static inline void unit_says(const char *msg, const char *const *word)
+{
+	for (; *word; word++)
+		ck_assert_msg(strstr(msg, *word) != NULL, "no \"%s\" in: %s", *word, msg);
+	ck_assert_msg(!strchr(msg, '\n'), "more than a line: %s", msg);
+}
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 /* What main() returns. */
 static inline int unit_main(void (*setup)(void), void (*teardown)(void))

@@ -121,11 +121,9 @@ int vfio_fixture_refused(struct error *err)
 {
 	int ret;
 
-	virtio_guest_boot();
+	rig_ram(DRIVER_RAM_BYTES);
 	rig.opt.vfio = &config;
 	rig.opt.nvfios = 1;
-	/* As part of all devices: the first one brings the bus along. */
-	virtio_guest_detach();
 	ret = devices_attach(&rig.vm, err);
 	virtio_guest_end();
 	ck_assert_uint_eq(function->open + fake_vfio.groups + fake_vfio.containers, 0);

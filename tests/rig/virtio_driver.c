@@ -16,19 +16,11 @@
 
 void virtio_guest_boot(void)
 {
-	struct ram_config config = {.size_bytes = DRIVER_RAM_BYTES};
 	struct error err = {""};
 
-	ck_assert_msg(!ram_open(&rig.vm.ram, &config, &err), "%s", err.msg);
-	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, DRIVER_RAM_BYTES, &err), 0);
+	rig_ram(DRIVER_RAM_BYTES);
 	ck_assert_msg(!devices_attach(&rig.vm, &err), "%s", err.msg);
 	devices_resume(&rig.vm);
-}
-
-void virtio_guest_detach(void)
-{
-	devices_detach(&rig.vm);
-	memset(rig.timer, 0, sizeof(rig.timer));
 }
 
 void virtio_guest_end(void)

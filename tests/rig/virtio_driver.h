@@ -27,9 +27,8 @@ struct driver_buffer {
 };
 
 void virtio_guest_boot(void);
+/* Before rig_close(), which does the same. */
 void virtio_guest_end(void);
-/* Without RAM's end: for tests of devices_attach() that fails. */
-void virtio_guest_detach(void);
 
 /* The device becomes rig.dev. From reset to DRIVER_OK with those of these features that are offered, and VERSION_1. */
 void driver_start(struct driver *drv, const char *device, uint64_t features);

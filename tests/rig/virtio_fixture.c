@@ -285,15 +285,13 @@ uint32_t stray_routes(void)
 
 void virtio_fixture_open(void)
 {
-	const struct ram_config config = {.size_bytes = 2 * MIB};
 	struct error err = {""};
 
 	memset(&fake, 0, sizeof(fake));
 	memset(assigned, 0, sizeof(assigned));
 	fake.call_fd = -1;
 	rig_open();
-	ck_assert_int_eq(ram_open(&rig.vm.ram, &config, &err), 0);
-	ck_assert_int_eq(ram_add_region(&rig.vm.ram, 0, 2 * MIB, &err), 0);
+	rig_ram(2 * MIB);
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), 0);
 	devices_resume(&rig.vm);
 	rig.dev = devices_find(&rig.vm, "fake0");
@@ -306,5 +304,4 @@ void virtio_fixture_close(void)
 {
 	fake.busy = false;
 	rig_close();
-	ram_close(&rig.vm.ram);
 }

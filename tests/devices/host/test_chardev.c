@@ -76,9 +76,12 @@ static void setup(enum chardev_kind kind)
 
 static void cleanup(void)
 {
-	chardev_close(&chr);
-	unlink(path);
-	ck_assert_int_eq(rmdir(dir), 0);
+	if (*path) {
+		chardev_close(&chr);
+		unlink(path);
+		ck_assert_int_eq(rmdir(dir), 0);
+	}
+	rig_close();
 }
 
 static uint32_t put(const char *text)
@@ -154,7 +157,6 @@ TEST(none)
 {
 	setup(CHARDEV_NONE);
 	ck_assert_uint_eq(put("lost"), 4);
-	cleanup();
 }
 
 TEST(file_appends)
@@ -176,7 +178,6 @@ TEST(file_appends)
 	ck_assert_uint_eq(fread(text, 1, sizeof(text), file), 13);
 	fclose(file);
 	ck_assert_str_eq(text, "first\nsecond\n");
-	cleanup();
 }
 
 TEST(file_full)
@@ -208,7 +209,6 @@ TEST(fifo_that_nobody_reads)
 	RIG_WAIT_FOR(nwritable == 1);
 	ck_assert_uint_eq(put("lost"), 4);
 	close(fd);
-	cleanup();
 }
 
 TEST(file_refused)
@@ -240,7 +240,6 @@ TEST(socket_both_ways)
 	ck_assert_uint_eq(put("next"), 4);
 	expect_out(fd, "next");
 	close(fd);
-	cleanup();
 }
 
 TEST(socket_clients_are_told_of)
@@ -254,8 +253,7 @@ TEST(socket_clients_are_told_of)
 	config.kind = CHARDEV_UNIX;
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &patient_ops, NULL, &lock, &err), 0);
 	fd = client();
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	ck_assert_str_eq(clients, ""); /* paused: nobody is called back */
 	chardev_resume(&chr);
 	ck_assert_str_eq(clients, "+");
@@ -276,7 +274,6 @@ TEST(socket_clients_are_told_of)
 	chardev_resume(&chr);
 	ck_assert_str_eq(clients, "+-+-+");
 	close(other);
-	cleanup();
 }
 
 /* No byte is lost while a patient device's client is there, however slow. */
@@ -304,8 +301,7 @@ TEST(socket_slow_reader)
 			sent += n;
 		} while (n == sizeof(data));
 		nwritable = 0;
-		for (int i = 0; i < 300; i++)
-			rig_spin();
+		rig_spins(300);
 		ck_assert_uint_eq(nwritable, 0);
 		while (!nwritable) {
 			ck_assert_int_eq(read(fd, back, 1024), 1024);
@@ -322,7 +318,6 @@ TEST(socket_slow_reader)
 	close(fd);
 	RIG_WAIT_FOR(nwritable);
 	ck_assert_uint_eq(put("lost"), 4);
-	cleanup();
 }
 
 TEST(query)
@@ -342,7 +337,6 @@ TEST(query)
 	ck_assert_str_eq(info.filename, strchr(filename, ':') + 1);
 	close(fd);
 	chardev_close(&chr);
-	cleanup();
 }
 
 TEST(socket_gone_without_a_word)
@@ -355,7 +349,6 @@ TEST(socket_gone_without_a_word)
 	RIG_WAIT_FOR(chr.in_fd >= 0);
 	close(fd);
 	RIG_WAIT_FOR(chr.in_fd < 0);
-	cleanup();
 }
 
 TEST(socket_flow_control)
@@ -366,15 +359,13 @@ TEST(socket_flow_control)
 	fd = client();
 	to_host(fd, "0123456789abcdefGHIJ");
 	expect_got("0123456789abcdef");
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	ck_assert_uint_eq(ngot, 0);
 	ck_assert_uint_eq(chr.nahead, 0); /* the rest is still in the socket */
 	space = 16;
 	chardev_accept_input(&chr);
 	expect_got("GHIJ");
 	close(fd);
-	cleanup();
 }
 
 TEST(socket_short_visit)
@@ -386,8 +377,7 @@ TEST(socket_short_visit)
 	fd = client();
 	to_host(fd, "said and gone");
 	close(fd);
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	space = 16;
 	chardev_accept_input(&chr);
 	expect_got("said and gone"); /* nothing of it is lost */
@@ -398,12 +388,10 @@ TEST(socket_short_visit)
 	RIG_WAIT_FOR(chr.in_fd >= 0);
 	close(fd);
 	other = client(); /* a guest that does not read does not lock others out */
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	ck_assert_uint_eq(put("welcome"), 7);
 	expect_out(other, "welcome");
 	close(other);
-	cleanup();
 }
 
 TEST(socket_half_closed)
@@ -415,13 +403,11 @@ TEST(socket_half_closed)
 	to_host(fd, "last");
 	shutdown(fd, SHUT_WR);
 	expect_got("last");
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	ck_assert_uint_eq(put("still here"), 10);
 	expect_out(fd, "still here");
 	close(fd);
 	RIG_WAIT_FOR(chr.in_fd < 0);
-	cleanup();
 }
 
 TEST(socket_never_reads)
@@ -451,7 +437,6 @@ TEST(socket_never_reads)
 	nwritable = 0;
 	close(fd);
 	RIG_WAIT_FOR(nwritable == 1);
-	cleanup();
 }
 
 TEST(socket_paused)
@@ -463,13 +448,11 @@ TEST(socket_paused)
 	chardev_pause(&chr);
 	fd = client();
 	to_host(fd, "later");
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	ck_assert_uint_eq(ngot, 0);
 	chardev_resume(&chr);
 	expect_got("later");
 	close(fd);
-	cleanup();
 }
 
 TEST(socket_files)
@@ -496,7 +479,6 @@ TEST(socket_files)
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &ops, NULL, &lock, &err), -EEXIST);
 	ck_assert_ptr_nonnull(strstr(err.msg, "is not a socket"));
 	ck_assert_int_eq(lstat(path, &st), 0);
-	cleanup();
 }
 
 /* A client that cannot be taken is hung up on, and does not keep the loop busy. */
@@ -520,7 +502,6 @@ TEST(socket_without_descriptors)
 	fd = client();
 	RIG_WAIT_FOR(chr.in_fd >= 0);
 	close(fd);
-	cleanup();
 }
 
 TEST(stdio_pipe)
@@ -548,7 +529,6 @@ TEST(stdio_pipe)
 	close(from); /* nor is that of output */
 	ck_assert_uint_eq(put("lost"), 4);
 	ck_assert_uint_eq(put("lost"), 4);
-	cleanup();
 }
 
 TEST(stdio_pipe_full)
@@ -573,12 +553,10 @@ TEST(stdio_pipe_full)
 	chardev_pause(&chr);
 	ck_assert_int_gt(read(from, drain, sizeof(drain)), 0);
 	ck_assert_int_gt(read(from, drain, sizeof(drain)), 0);
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	ck_assert_uint_eq(nwritable, 0);
 	chardev_resume(&chr);
 	ck_assert_uint_eq(put("x"), 1); /* the device offers again by itself */
-	cleanup();
 }
 
 /* A service's stdout is a socket, which the journal may not read for a while. What a console drops is
@@ -614,7 +592,6 @@ TEST(stdio_socket_full)
 	snprintf(told, sizeof(told), "--serial %s: 12 bytes of its output were dropped\n", path);
 	ck_assert_msg(strstr(log, told), "%s is not in %s", told, log);
 	fclose(err_file);
-	cleanup();
 }
 
 TEST(stdio_null_and_file)
@@ -640,7 +617,6 @@ TEST(stdio_null_and_file)
 	chardev_accept_input(&chr);
 	expect_got("two pieces");
 	RIG_WAIT_FOR(chr.eof);
-	cleanup();
 }
 
 TEST(stdio_terminal)
@@ -673,7 +649,6 @@ TEST(stdio_terminal)
 	chardev_restore_terminal();
 	ck_assert_int_eq(tcgetattr(tty, &now), 0);
 	ck_assert_uint_eq(now.c_lflag, before.c_lflag);
-	cleanup();
 }
 
-UNIT_MAIN(rig_open, rig_close)
+UNIT_MAIN(rig_open, cleanup)

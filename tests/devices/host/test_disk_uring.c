@@ -93,6 +93,7 @@ static void end(void)
 	close(kick_fd);
 	disk_close(&disk);
 	free(data);
+	fixture_teardown();
 }
 
 static void give(struct disk_op *op)
@@ -176,7 +177,6 @@ TEST_EACH(reads_and_writes, cache_modes)
 {
 	open_file(4 * MIB, cache_modes[_i]);
 	check_reads_and_writes();
-	end();
 }
 
 /* Many pieces at odd addresses and of odd lengths, which direct I/O does not take as they are. */
@@ -220,7 +220,6 @@ TEST_EACH(pieces, cache_modes)
 	check_pieces(1);
 	check_pieces(511);
 	check_pieces(2048);
-	end();
 }
 
 /* They take turns at one bounce buffer, and each gets its own. */
@@ -254,7 +253,6 @@ TEST(many_unaligned)
 		ck_assert_int_eq(op[i].result, 0);
 		ck_assert(!memcmp(data + MIB + i * 8192ul + i % 3, data + op[i].offset, 4096));
 	}
-	end();
 }
 
 static uint64_t allocated_bytes(void)
@@ -290,7 +288,6 @@ TEST(holes_in_a_file)
 	before = allocated_bytes();
 	ck_assert_int_eq(range(DISK_DISCARD, 0, MIB), 0);
 	ck_assert_uint_lt(allocated_bytes(), before);
-	end();
 }
 
 /* tmpfs cannot zero in place. */
@@ -299,7 +296,6 @@ TEST(holes_in_tmpfs)
 	open_file_on("tmpfs", "size=8m");
 	check_holes();
 	ck_assert_uint_eq(uring.way[DISK_ZERO], 1);
-	end();
 }
 
 /* ramfs can neither zero nor make holes: then it is written to, and a discard is not done. */
@@ -323,7 +319,6 @@ TEST(zeroes_without_holes)
 	ck_assert_int_eq(range(DISK_DISCARD, 0, MIB), -EOPNOTSUPP);
 	ck_assert_int_eq(range(DISK_DISCARD, 0, MIB), -EOPNOTSUPP);
 	check_content(0, data, 4096);
-	end();
 	free(zero);
 }
 
@@ -343,8 +338,6 @@ TEST(holes_in_a_device)
 	ck_assert_uint_ge(before, MIB / 2);
 	ck_assert_int_eq(range(DISK_DISCARD, 0, 4 * MIB), 0);
 	ck_assert_uint_lt(allocated_bytes(), before);
-	end();
-	loop_detach();
 }
 
 /* --- errors of the host */
@@ -353,7 +346,6 @@ TEST(no_space)
 	open_file_on("tmpfs", "size=1m");
 	ck_assert_int_eq(transfer(DISK_WRITE, data, 0, 2 * MIB), -ENOSPC);
 	ck_assert_int_eq(transfer(DISK_READ, data, 0, 4096), 0);
-	end();
 }
 
 TEST_EACH(file_became_shorter, cache_modes)
@@ -363,7 +355,6 @@ TEST_EACH(file_became_shorter, cache_modes)
 	ck_assert_int_eq(transfer(DISK_READ, data, MIB / 2, MIB), -EIO);
 	ck_assert_int_eq(transfer(DISK_READ, data, 2 * MIB, 4096), -EIO);
 	ck_assert_int_eq(transfer(DISK_READ, data, MIB - 4096, 4096), 0);
-	end();
 }
 
 /* The signal that comes with it must not end the process. */
@@ -375,7 +366,6 @@ TEST_EACH(file_size_limit, cache_modes)
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	ck_assert_int_eq(transfer(DISK_WRITE, data, 2 * MIB, 4096), -EFBIG);
 	ck_assert_int_eq(transfer(DISK_WRITE, data, 0, 4096), 0);
-	end();
 }
 
 /* --- I/O that hangs: the ring reads from a pipe that nobody writes to */
@@ -446,7 +436,6 @@ TEST(drain)
 		ck_assert_int_eq(write(pipe_fd[1], buffer, sizeof(buffer)), 4096);
 	assert_ok(disk_uring_drain(&uring, UINT64_MAX, &fixture_err));
 	ck_assert_uint_eq(ndone, 3);
-	end();
 }
 
 /* What the VMM itself reads has a time limit, too, and is none of the client's. */
@@ -485,7 +474,6 @@ TEST(own_reads)
 	ck_assert_int_eq(data[0], 7);
 	ck_assert_int_eq(data[8191], 7);
 	ck_assert_uint_eq(ndone, 0);
-	end();
 }
 
 /* A driver that resets gives nothing more, even while something is in flight. */
@@ -508,7 +496,6 @@ TEST(drain_for_a_reset)
 	ck_assert(wait_done(1));
 	assert_ok(disk_uring_drain(&uring, 0, &fixture_err));
 	ck_assert_uint_eq(ntodo, 1);
-	end();
 }
 
 /* A piece at a time, as a pipe gives it, is one request. */
@@ -533,7 +520,6 @@ TEST(short_reads)
 	ck_assert_int_eq(op.result, 0);
 	for (uint32_t i = 0; i < 8192; i++)
 		ck_assert_uint_eq(i < 1000 ? data[i] : data[65536 + i - 1000], i / 1024 + 1);
-	end();
 }
 
 /* --- flush */
@@ -550,7 +536,6 @@ TEST(flush)
 	assert_ok(disk_uring_flush(&uring, UINT64_MAX, &fixture_err));
 	ck_assert_uint_eq(uring.written, uring.flushed);
 	assert_ok(disk_uring_flush(&uring, 0, &fixture_err)); /* nothing to do */
-	end();
 }
 
 /* What is written while a flush is on its way is not its. */
@@ -573,7 +558,6 @@ TEST(flush_covers_what_was_before)
 		ck_assert(wait_done(i * 3));
 		ck_assert_int_eq(flush.result, 0);
 	}
-	end();
 }
 
 TEST(lost_pages_stay_lost)
@@ -585,7 +569,6 @@ TEST(lost_pages_stay_lost)
 	ck_assert_int_eq(range(DISK_FLUSH, 0, 0), -EIO);
 	assert_refused(disk_uring_flush(&uring, UINT64_MAX, &fixture_err), -EIO,
 		       WORDS(config.path, "cannot be flushed", "no reset", "boot anew"));
-	end();
 }
 
 /* A pipe cannot be flushed; and what the page cache may have lost stays lost. */
@@ -597,7 +580,6 @@ TEST(flush_fails)
 	assert_refused(disk_uring_flush(&uring, UINT64_MAX, &fixture_err), -EINVAL,
 		       WORDS(config.path, "cannot be flushed"));
 	ck_assert_int_eq(range(DISK_FLUSH, 0, 0), -EINVAL);
-	end();
 }
 
-UNIT_MAIN(fixture_setup, fixture_teardown)
+UNIT_MAIN(fixture_setup, end)

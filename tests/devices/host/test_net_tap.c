@@ -87,9 +87,12 @@ static uint32_t on_wire(struct virtio_net_hdr *header)
 	return (uint32_t)n - (uint32_t)sizeof(*header);
 }
 
+/* header NULL: all zeroes */
 static void to_guest(const struct virtio_net_hdr *header, const uint8_t *frame, uint32_t bytes)
 {
-	const struct iovec iov[] = {{(void *)header, sizeof(*header)}, {(void *)frame, bytes}};
+	static const struct virtio_net_hdr none;
+	const struct iovec iov[] = {{(void *)(header ? header : &none), sizeof(*header)},
+				    {(void *)frame, bytes}};
 
 	ck_assert_int_eq(writev(wire, iov, 2), (ssize_t)(sizeof(*header) + bytes));
 }
@@ -123,21 +126,18 @@ static const struct virtio_net_hdr gso = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 
 TEST(plain_frames)
 {
-	const struct virtio_net_hdr_v1 header = {0};
-	const struct virtio_net_hdr none = {0};
 	struct virtio_net_hdr came;
 
 	set_up(1, EVERY);
 	fill_frame(packet, 1000, MAC_TEXT, 0);
-	send_frame(0, &header, packet, 1000);
+	send_frame(0, NULL, packet, 1000);
 	driver_wait(&drv, TX);
 	ck_assert_uint_eq(on_wire(&came), 1000);
 	ck_assert_mem_eq(seen, packet, 1000);
 	offer_rx(1, 1526);
-	to_guest(&none, packet, 900);
+	to_guest(NULL, packet, 900);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 900 + HEADER);
 	ck_assert_mem_eq((uint8_t *)driver_ram(buffer_gpa(1)) + HEADER, packet, 900);
-	virtio_guest_end();
 }
 
 /* Segmentation is left to whoever comes next. */
@@ -165,7 +165,6 @@ TEST(large_packets_out)
 	driver_wait(&drv, TX);
 	ck_assert_uint_eq(on_wire(&came), 0);
 	ck_assert_uint_eq(driver_status(&drv), 15);
-	virtio_guest_end();
 }
 
 static void offer_many(void)
@@ -224,7 +223,6 @@ TEST(large_packets_in)
 	driver_start(&drv, "net0", EVERY);
 	offer_many();
 	expect_large();
-	virtio_guest_end();
 }
 
 TEST(no_offloads_accepted)
@@ -238,7 +236,6 @@ TEST(no_offloads_accepted)
 	driver_start(&drv, "net0", NET_FEATURE(MRG_RXBUF) | NET_FEATURE(GUEST_TSO4));
 	offer_many();
 	expect_segments();
-	virtio_guest_end();
 }
 
 static uint32_t take_received(uint32_t came[2])
@@ -256,7 +253,6 @@ static uint32_t take_received(uint32_t came[2])
  * sent again: the kernel starts the queues of an interface some time after it is up, and drops packets until then. */
 static void spread(uint32_t n, uint32_t came[2])
 {
-	const struct virtio_net_hdr none = {0};
 	struct driver_buffer buffer = {.bytes = 1526};
 
 	came[0] = came[1] = 0;
@@ -269,7 +265,7 @@ static void spread(uint32_t n, uint32_t came[2])
 		fill_tcp((uint16_t)(1000 + i));
 		for (; take_received(came) == i && spins < 3000; spins++) {
 			if (spins % 100 == 0)
-				to_guest(&none, packet, 100);
+				to_guest(NULL, packet, 100);
 			rig_spin();
 		}
 		spins -= spins % 100;
@@ -319,9 +315,8 @@ TEST(queue_pairs)
 	ck_assert_uint_eq(control(VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, MAC_TEXT, 6),
 			  VIRTIO_NET_OK);
 	offer_rx(0, 1526);
-	to_guest(&(struct virtio_net_hdr){0}, packet, 100);
+	to_guest(NULL, packet, 100);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 100 + HEADER);
-	virtio_guest_end();
 }
 
 /* An interface that is removed under the card costs the guest its network, and nobody time. */
@@ -334,7 +329,6 @@ TEST(interface_goes)
 		      .nlmsg_type = RTM_DELLINK,
 		      .nlmsg_flags = NLM_F_REQUEST},
 		     {.ifi_index = 0}};
-	const struct virtio_net_hdr_v1 header = {0};
 	int fd;
 
 	set_up(1, EVERY);
@@ -344,13 +338,12 @@ TEST(interface_goes)
 	ck_assert_int_eq(send(fd, &message, sizeof(message), 0), sizeof(message));
 	RIG_WAIT_FOR(net_of(rig.dev)->backend.fd[0] < 0);
 	fill_frame(packet, 60, MAC_TEXT, 0);
-	send_frame(1, &header, packet, 60);
+	send_frame(1, NULL, packet, 60);
 	driver_wait(&drv, TX);
 	set_link(false);
 	set_link(true);
-	send_frame(1, &header, packet, 60);
+	send_frame(1, NULL, packet, 60);
 	driver_wait(&drv, TX);
-	virtio_guest_end();
 }
 
 static int open_tap(short flags)
@@ -365,15 +358,12 @@ static int open_tap(short flags)
 TEST(inherited)
 {
 	struct virtio_net_hdr header;
-	struct error err = {""};
 
 	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
 	no_ipv6();
 	card_options(NET_FD, 1);
 	card.fd = open_tap(IFF_TAP | IFF_NO_PI);
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
-	ck_assert_ptr_nonnull(strstr(err.msg, "IFF_VNET_HDR"));
-	virtio_guest_detach();
+	rig_refuses(-EINVAL, WORDS("IFF_VNET_HDR"));
 	ck_assert_int_lt(fcntl(card.fd, F_GETFD), 0); /* it was the card's */
 	card.fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
 	virtio_guest_boot();
@@ -381,7 +371,7 @@ TEST(inherited)
 	driver_start(&drv, "net0", EVERY);
 	ck_assert(driver_offered(&drv) & NET_FEATURE(HOST_TSO4));
 	fill_frame(packet, 60, MAC_TEXT, 0);
-	send_frame(1, &(struct virtio_net_hdr_v1){0}, packet, 60);
+	send_frame(1, NULL, packet, 60);
 	ck_assert_uint_eq(on_wire(&header), 60);
 	ck_assert_int_eq(fcntl(card.fd, F_GETFD), FD_CLOEXEC);
 	virtio_guest_end();
@@ -390,40 +380,29 @@ TEST(inherited)
 
 TEST(refused)
 {
-	struct error err = {""};
 	int fd;
 
 	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
 	card_options(NET_TAP, 2);
 	strcpy(card.path, TAP);
 	fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
-	ck_assert_ptr_nonnull(strstr(err.msg, "without multi_queue"));
-	ck_assert_ptr_nonnull(strstr(err.msg, "ip link del " TAP " && ip tuntap add dev " TAP));
-	ck_assert_ptr_nonnull(strstr(err.msg, " multi_queue && "));
-	virtio_guest_detach();
+	rig_refuses(-EINVAL,
+		    WORDS("without multi_queue", "ip link del " TAP " && ip tuntap add dev " TAP,
+			  " multi_queue && "));
 	card.queues = 1;
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EBUSY);
-	ck_assert_ptr_nonnull(strstr(err.msg, TAP " is another process's"));
-	virtio_guest_detach();
+	rig_refuses(-EBUSY, WORDS(TAP " is another process's"));
 	close(fd);
 	fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE);
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
-	ck_assert_ptr_nonnull(strstr(err.msg, "is one with multi_queue"));
-	virtio_guest_detach();
+	rig_refuses(-EINVAL, WORDS("is one with multi_queue"));
 	close(fd);
 	/* Nobody is told to delete an interface that is no tap. */
 	strcpy(card.path, "lo");
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
-	ck_assert_msg(strstr(err.msg, "net0: lo is not a tap: give tap= the name of one") &&
-			      !strstr(err.msg, "del"),
-		      "%s", err.msg);
-	virtio_guest_detach();
+	ck_assert_ptr_null(strstr(
+		rig_refuses(-EINVAL, WORDS("net0: lo is not a tap: give tap= the name of one")),
+		"del"));
 	card_options(NET_FD, 1);
 	card.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EINVAL);
-	ck_assert_ptr_nonnull(strstr(err.msg, "neither a tap nor a stream socket"));
-	virtio_guest_detach();
+	rig_refuses(-EINVAL, WORDS("neither a tap nor a stream socket"));
 }
 
 /* Neither the node nor the interface is for everybody. */
@@ -440,7 +419,6 @@ TEST(refused_to_users)
 		way_out = "this user cannot make one (Operation not permitted): as root, ip tuntap";
 	ck_assert_int_lt(devices_attach(&rig.vm, &err), 0);
 	ck_assert_msg(strstr(err.msg, way_out), "%s", err.msg);
-	virtio_guest_detach();
 	ck_assert_int_eq(seteuid(0), 0);
 }
 
@@ -467,45 +445,38 @@ TEST(made_here)
 /* For a guest that comes back none is made: it would be in no bridge, and the guest without a network. */
 TEST(not_made_for_a_saved_guest)
 {
-	struct error err = {""};
 	int fd;
 
 	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
 	card_options(NET_TAP, 1);
 	strcpy(card.path, TAP);
 	rig.vm.awaits_guest = true;
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -ENODEV);
-	ck_assert_ptr_nonnull(strstr(err.msg, "net0: there is no tap " TAP));
-	ck_assert_ptr_nonnull(strstr(err.msg, "ip tuntap add dev " TAP " mode tap user 0 && "));
-	ck_assert_ptr_nonnull(strstr(err.msg, "run the same command again"));
+	rig_refuses(-ENODEV, WORDS("net0: there is no tap " TAP,
+				   "ip tuntap add dev " TAP " mode tap user 0 && ",
+				   "run the same command again"));
 	ck_assert_uint_eq(if_nametoindex(TAP), 0);
-	virtio_guest_detach();
 	fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
 	ck_assert_int_eq(ioctl(fd, TUNSETPERSIST, 1), 0);
 	close(fd);
 	virtio_guest_boot();
-	virtio_guest_end();
 }
 
 /* Where guest RAM is not there, the VM stops; until then the network loses frames. */
 TEST(ram_lost)
 {
-	const struct virtio_net_hdr_v1 header = {0};
-	const struct virtio_net_hdr none = {0};
 	struct virtio_net_hdr came;
 
 	set_up(1, EVERY);
 	fill_frame(packet, 1000, MAC_TEXT, 0);
 	offer_rx(1, 1526);
 	ram_lost_begin(buffer_gpa(1));
-	to_guest(&none, packet, 900);
+	to_guest(NULL, packet, 900);
 	ram_lost_end(buffer_gpa(1));
-	put_frame(2, &header, packet, 1000);
+	put_frame(2, NULL, packet, 1000);
 	ram_lost_begin(buffer_gpa(2));
 	driver_kick(&drv, TX);
 	ram_lost_end(buffer_gpa(2));
 	ck_assert_uint_eq(on_wire(&came), 0);
-	virtio_guest_end();
 }
 
 UNIT_MAIN(rig_open, rig_close)

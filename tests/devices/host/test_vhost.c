@@ -74,7 +74,6 @@ TEST(kernel_is_told)
 	driver_reset(&drv);
 	ck_assert(!in->runs);
 	ck_assert_int_eq(in->ring[0].kick, -1);
-	virtio_guest_end();
 }
 
 TEST(rings_go_on)
@@ -103,7 +102,6 @@ TEST(rings_go_on)
 	s = device_state(rig.dev);
 	ck_assert_uint_eq(fake_vhost->ring[TX].base, (70005) % 65536);
 	ck_assert_uint_eq(s->queue_next_used[TX], 70005 % 65536);
-	virtio_guest_end();
 }
 
 /* What is saved behind all members is nothing. */
@@ -120,7 +118,6 @@ TEST(vsock_checks)
 	bad[desc->size - 1] = 1;
 	ck_assert_int_eq(state_check(desc, bad, NULL), -EINVAL);
 	free(bad);
-	virtio_guest_end();
 }
 
 static void expect_reset_event(uint32_t i)
@@ -152,7 +149,6 @@ TEST(guest_hears_of_the_break)
 	expect_reset_event(2);
 	offer(EVENTS, 3);
 	ck_assert(!driver_get(&drv, EVENTS, &head, &bytes));
-	virtio_guest_end();
 }
 
 TEST(ring_that_the_kernel_gives_up)
@@ -162,7 +158,6 @@ TEST(ring_that_the_kernel_gives_up)
 	RIG_WAIT_FOR(driver_status(&drv) & 0x40);
 	driver_start(&drv, "vsock0", EVERY);
 	ck_assert(fake_vhost->runs);
-	virtio_guest_end();
 }
 
 TEST(vsock_refusals)
@@ -175,15 +170,11 @@ TEST(vsock_refusals)
 	rig.opt.vsock_cid = 77;
 	rig.opt.serial.kind = CHARDEV_NONE;
 	fake_vhost_absent = true;
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -ENOENT);
-	ck_assert_ptr_nonnull(strstr(err.msg, "modprobe vhost_vsock"));
-	virtio_guest_detach();
+	rig_refuses(-ENOENT, WORDS("modprobe vhost_vsock"));
 	fake_vhost_absent = false;
 	fake_vhost_fails = VHOST_VSOCK_SET_GUEST_CID;
 	fake_vhost_errno = EADDRINUSE;
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -EADDRINUSE);
-	ck_assert_ptr_nonnull(strstr(err.msg, "cid=77 is another VM's"));
-	virtio_guest_detach();
+	rig_refuses(-EADDRINUSE, WORDS("cid=77 is another VM's"));
 	fake_vhost_fails = 0;
 	boot_vsock();
 	desc = rig.dev->ops->state;
@@ -194,7 +185,6 @@ TEST(vsock_refusals)
 	ck_assert_int_eq(state_compare(desc, saved, device_state(rig.dev), &err), -EINVAL);
 	ck_assert_str_eq(err.msg, "checkpoint has cid=78, this VM has 77");
 	free(saved);
-	virtio_guest_end();
 }
 
 TEST(vsock_start_that_fails)
@@ -213,7 +203,6 @@ TEST(vsock_start_that_fails)
 		driver_start(&drv, "vsock0", EVERY);
 		ck_assert(fake_vhost->runs);
 	}
-	virtio_guest_end();
 }
 
 /* --- network */
@@ -252,7 +241,6 @@ TEST(net_by_kernel)
 		control_at(4, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\1\0", 2),
 		VIRTIO_NET_OK);
 	ck_assert_int_eq(fake_vhost[1].ring[1].backend, -1);
-	virtio_guest_end();
 }
 
 static void send_some(uint32_t n)
@@ -261,7 +249,7 @@ static void send_some(uint32_t n)
 
 	fill_frame(frame, sizeof(frame), MAC_TEXT, 0);
 	for (uint32_t i = 0; i < n; i++)
-		send_frame(i, &(struct virtio_net_hdr_v1){0}, frame, sizeof(frame));
+		send_frame(i, NULL, frame, sizeof(frame));
 }
 
 /* From the kernel to this process and back, as loads and the link have it. */
@@ -277,8 +265,7 @@ TEST(net_changes_hands)
 		driver_wait(&drv, TX);
 	for (uint32_t i = 0; i < 4; i++)
 		offer_rx(i, 1526);
-	for (int i = 0; i < 20; i++)
-		rig_spin(); /* buffers are popped ahead */
+	rig_spins(20); /* buffers are popped ahead */
 	card.vhost = AUTO_AUTO;
 	rig_reload();
 	ck_assert(net_of(rig.dev)->vhost_runs);
@@ -295,7 +282,6 @@ TEST(net_changes_hands)
 	set_link(true);
 	ck_assert_uint_eq(fake_vhost->ring[TX].base, 8);
 	ck_assert_int_ge(fake_vhost->ring[TX].backend, 0);
-	virtio_guest_end();
 }
 
 static void add_set_pairs(uint32_t i, uint8_t pairs)
@@ -342,7 +328,6 @@ TEST(net_pairs)
 	ck_assert(!driver_get(&drv, 4, &head, &bytes));
 	loop_del(&rig.vm.loop, fd[1]);
 	driver_wait(&drv, 4);
-	virtio_guest_end();
 }
 
 /* A kernel that does not take the rings after all costs speed alone. */
@@ -364,7 +349,6 @@ TEST(net_without_kernel)
 		driver_start(&drv, "net0", EVERY);
 		ck_assert(net_of(rig.dev)->vhost_runs);
 	}
-	virtio_guest_end();
 }
 
 TEST(net_refusals)
@@ -376,13 +360,10 @@ TEST(net_refusals)
 	strcpy(card.path, "stasis0");
 	card.vhost = AUTO_ON;
 	fake_vhost_absent = true;
-	ck_assert_int_eq(devices_attach(&rig.vm, &err), -ENOENT);
-	ck_assert_ptr_nonnull(strstr(err.msg, "modprobe vhost_net"));
-	virtio_guest_detach();
+	rig_refuses(-ENOENT, WORDS("modprobe vhost_net"));
 	card.vhost = AUTO_AUTO;
 	ck_assert_int_eq(devices_attach(&rig.vm, &err), 0);
 	ck_assert(!net_of(devices_find(&rig.vm, "net0"))->has_vhost);
-	virtio_guest_detach();
 }
 
 UNIT_MAIN(rig_open, rig_close)

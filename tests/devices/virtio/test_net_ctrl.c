@@ -65,7 +65,6 @@ TEST(mac)
 	/* A driver that starts anew finds the option's. */
 	driver_start(&drv, "net0", EVERY);
 	ck_assert_uint_eq(driver_config(&drv, 0, 6), 0x030201005452);
-	virtio_guest_end();
 }
 
 TEST(refused)
@@ -88,7 +87,6 @@ TEST(refused)
 	ck_assert_uint_eq(control(VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &on, 1), ERR);
 	ck_assert_uint_eq(control(VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &pairs, 2), ERR);
 	ck_assert_uint_eq(control(77, 0, &on, 1), ERR);
-	virtio_guest_end();
 }
 
 /* Whichever pass of a turn it is, a command that comes as the queue was found empty is taken. */
@@ -107,7 +105,6 @@ TEST(comes_late)
 		for (uint32_t i = 0; i <= n; i++)
 			ck_assert_uint_eq(driver_wait(&drv, CTRL), 1);
 	}
-	virtio_guest_end();
 }
 
 TEST(odd_chains)
@@ -133,7 +130,6 @@ TEST(odd_chains)
 	ck_assert_uint_eq(driver_wait(&drv, CTRL), 1);
 	ck_assert_uint_eq(*(uint8_t *)driver_ram(buffer_gpa(1)), OK);
 	ck_assert_mem_eq(net_of(rig.dev)->s.mac, set_mac + 2, 6);
-	virtio_guest_end();
 }
 
 TEST(survives_a_load)
@@ -144,7 +140,6 @@ TEST(survives_a_load)
 	connect_card();
 	rig_reload();
 	ck_assert_uint_eq(driver_config(&drv, 0, 6), 0x990000005452);
-	virtio_guest_end();
 }
 
 /* A descriptor is the card's alone: who is at its other end sees the card close it. */
@@ -157,7 +152,6 @@ TEST(hangs_up)
 	ck_assert_int_eq(send(peer, &nonsense, sizeof(nonsense), 0), sizeof(nonsense));
 	offer_rx(0, 1526);
 	RIG_WAIT_FOR(recv(peer, &byte, 1, MSG_DONTWAIT) == 0);
-	virtio_guest_end();
 }
 
 TEST(checks_states)
@@ -186,7 +180,6 @@ TEST(checks_states)
 	REFUSES(bad.announce = 4);
 	REFUSES(bad.offloads_chosen = 2);
 	REFUSES(bad.pad[4] = 1);
-	virtio_guest_end();
 }
 
 UNIT_MAIN(rig_open, rig_close)

@@ -691,9 +691,7 @@ static const uint8_t qcow2[] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, 3};
 
 static void refused_as_qcow2(void)
 {
-	assert_refused(devices_attach(&rig.vm, &fixture_err), -EINVAL,
-		       WORDS(config.path, "qcow2", "qemu-img convert", "format=raw"));
-	devices_detach(&rig.vm);
+	rig_refuses(-EINVAL, WORDS(config.path, "qcow2", "qemu-img convert", "format=raw"));
 }
 
 TEST(refused_at_start)

@@ -119,7 +119,7 @@ static void begin(enum chardev_kind console)
 
 static void end(void)
 {
-	virtio_guest_end();
+	rig_close();
 	unlink(console_path);
 	ck_assert_int_ne(access(agent_path, F_OK), 0); /* its socket is gone with it */
 	ck_assert_int_eq(rmdir(dir), 0);
@@ -223,7 +223,6 @@ TEST(handshake)
 	ck_assert(!rig.event.on);
 	rig_advance(2000000000);
 	ck_assert_uint_eq(rig.nevents, 5);
-	end();
 }
 
 TEST(both_ways)
@@ -241,8 +240,7 @@ TEST(both_ways)
 	expect_text(fd, "hello");
 	/* Nothing is taken from the host before there is a buffer for it. */
 	ck_assert_int_eq(write(fd, "0123456789abcdef", 16), 16);
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	ck_assert_int_eq(got(AGENT_RX), -1);
 	add(AGENT_RX, DATA_GPA, 10, true, 3);
 	driver_kick(&drv, AGENT_RX);
@@ -258,14 +256,12 @@ TEST(both_ways)
 	add(AGENT_RX, DATA_GPA, 10, true, 1);
 	driver_kick(&drv, AGENT_RX);
 	ck_assert_int_eq(write(fd, "x", 1), 1);
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	ck_assert_int_eq(got(AGENT_RX), -1);
 	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	RIG_WAIT_FOR(data[0] == 'x');
 	ck_assert_int_eq(got(AGENT_RX), 1);
 	close(fd);
-	end();
 }
 
 TEST(client_gone)
@@ -290,7 +286,6 @@ TEST(client_gone)
 	say(AGENT_TX, "next", 4);
 	expect_text(fd, "next");
 	close(fd);
-	end();
 }
 
 /* Guest RAM that is not there is no fault of the client's. */
@@ -308,7 +303,6 @@ TEST(ram_lost)
 	say(AGENT_TX, "next", 4);
 	expect_text(fd, "next");
 	close(fd);
-	end();
 }
 
 /* A long write is cut by a load, and the client that comes back gets each byte once. */
@@ -360,7 +354,6 @@ TEST(load_in_a_long_write)
 	ck_assert_uint_eq(state()->tx_done[AGENT_PORT], 0);
 	close(fd);
 	free(back);
-	end();
 }
 
 /* Stopped and continued, nobody hears of anything. */
@@ -377,8 +370,7 @@ TEST(pause_and_resume)
 	ck_assert_int_eq(write(fd, "later", 5), 5);
 	add(AGENT_RX, DATA_GPA, 100, true, 1);
 	driver_kick(&drv, AGENT_RX);
-	for (int i = 0; i < 5; i++)
-		rig_spin();
+	rig_spins(5);
 	ck_assert_int_eq(got(AGENT_RX), -1);
 	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, 0, &err), 0);
 	rig.dev->ops->resume(rig.dev);
@@ -387,7 +379,6 @@ TEST(pause_and_resume)
 	ck_assert_int_eq(got(CONTROL_RX), -1);
 	ck_assert_uint_eq(rig.nevents, 2);
 	close(fd);
-	end();
 }
 
 /* However much a driver sends, what waits for it is a few bits. */
@@ -419,7 +410,6 @@ TEST(control_storm)
 	give_control_buffers(10);
 	expect(1, VIRTIO_CONSOLE_PORT_NAME, 1);
 	ck_assert_int_eq(got(CONTROL_RX), -1); /* that client was never told of */
-	end();
 }
 
 TEST(malformed_messages)
@@ -441,7 +431,6 @@ TEST(malformed_messages)
 	ck_assert(!needs_reset());
 	control(1, VIRTIO_CONSOLE_PORT_READY, 0);
 	ck_assert_uint_eq(state()->ready[AGENT_PORT], 0);
-	end();
 }
 
 TEST(malformed_buffers)
@@ -466,14 +455,12 @@ TEST(malformed_buffers)
 		driver_kick(&drv, bad[i].queue);
 		if (fd < 0)
 			fd = client(agent_path);
-		for (int spins = 0; spins < 5; spins++)
-			rig_spin();
+		rig_spins(5);
 		ck_assert_msg(needs_reset(), "case %zu", i);
 		driver_reset(&drv);
 		ck_assert(!needs_reset());
 	}
 	close(fd);
-	end();
 }
 
 TEST(without_multiport)
@@ -500,7 +487,6 @@ TEST(without_multiport)
 	driver_kick(&drv, AGENT_TX);
 	ck_assert_int_eq(got(AGENT_TX), -1);
 	close(fd);
-	end();
 }
 
 /* Linux spins until its console has taken a line. */
@@ -521,7 +507,6 @@ TEST(console_stalls_nobody)
 	rig_advance(1000);
 	ck_assert_int_eq(got(CONSOLE_TX), 0);
 	close(fd);
-	end();
 }
 
 /* No call sends more than a little; the rest follows from the main loop. */
@@ -548,7 +533,6 @@ TEST(console_to_a_file)
 	fclose(file);
 	ck_assert(!memcmp(back, data, 1 << 20));
 	free(back);
-	end();
 }
 
 TEST(emergency_write)
@@ -563,7 +547,6 @@ TEST(emergency_write)
 	ck_assert_uint_eq(fread(text, 1, sizeof(text), file), 4);
 	fclose(file);
 	ck_assert_str_eq(text, "dead");
-	end();
 }
 
 TEST(reset_by_the_driver)
@@ -585,7 +568,6 @@ TEST(reset_by_the_driver)
 	expect(1, VIRTIO_CONSOLE_PORT_NAME, 1);
 	expect(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	close(fd);
-	end();
 }
 
 /* As if there was no option for the port; returns what brings it back. */
@@ -621,7 +603,6 @@ TEST(query)
 	ck_assert_str_eq(info.label, "agent0");
 	ck_assert(!console_query(rig.dev, 1, &info));
 	set_row(CONSOLE_PORT, row);
-	end();
 }
 
 TEST(other_ports_than_saved)
@@ -642,7 +623,6 @@ TEST(other_ports_than_saved)
 	ck_assert_int_ne(rig.dev->ops->compare(rig.dev, &saved, &err), 0);
 	ck_assert_str_eq(err.msg, "checkpoint has --agent, the command line has none");
 	set_row(AGENT_PORT, row);
-	end();
 }
 
 #define HOSTILE(member, value)                                                       \
@@ -681,7 +661,6 @@ TEST(hostile_states)
 	driver_reset(&drv);
 	HOSTILE(tx_done[1], 1);
 	HOSTILE(tell[1], CONSOLE_TELL_NAME);
-	end();
 }
 
-UNIT_MAIN(rig_open, rig_close)
+UNIT_MAIN(rig_open, end)

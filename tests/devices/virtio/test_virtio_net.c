@@ -51,7 +51,7 @@ static void set_up(uint64_t features)
 
 static void tear_down(void)
 {
-	virtio_guest_end();
+	rig_close();
 	unlink(card.path);
 }
 
@@ -96,8 +96,7 @@ static bool peer_has_nothing(void)
 {
 	uint8_t byte;
 
-	for (int i = 0; i < 20; i++)
-		rig_spin();
+	rig_spins(20);
 	return recv(peer, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN;
 }
 
@@ -122,8 +121,7 @@ static void no_rx(void)
 	uint16_t head;
 	uint32_t bytes;
 
-	for (int i = 0; i < 20; i++)
-		rig_spin();
+	rig_spins(20);
 	ck_assert(!driver_get(&drv, RX, &head, &bytes));
 }
 
@@ -151,24 +149,21 @@ TEST(shows_itself)
 	ck_assert(!(driver_offered(&drv) & NET_FEATURE(MQ)));
 	ck_assert(net_is(rig.dev));
 	ck_assert_str_eq(net_id(rig.dev), "net0");
-	tear_down();
 }
 
 TEST(sends)
 {
-	const struct virtio_net_hdr_v1 header = {0};
 
 	set_up(EVERY);
 	for (uint32_t i = 0; i < 200; i++) {
 		uint32_t bytes = 14 + i * 40;
 
 		fill_frame(frame, bytes, "\xff\xff\xff\xff\xff\xff", i);
-		send_frame(0, &header, frame, bytes);
+		send_frame(0, NULL, frame, bytes);
 		ck_assert_uint_eq(driver_wait(&drv, TX), 0);
 		ck_assert_uint_eq(peer_frame(), bytes);
 		ck_assert_mem_eq(seen, frame, bytes);
 	}
-	tear_down();
 }
 
 TEST(drops_bad_lengths)
@@ -176,7 +171,6 @@ TEST(drops_bad_lengths)
 	const struct driver_buffer tiny = {buffer_gpa(0), HEADER + 13};
 	const struct driver_buffer huge[] = {{buffer_gpa(0), 65536}, {buffer_gpa(1), 4096}};
 	const struct driver_buffer write = {buffer_gpa(0), 100};
-	const struct virtio_net_hdr_v1 header = {0};
 
 	set_up(EVERY);
 	driver_add(&drv, TX, &tiny, 1, 0);
@@ -187,9 +181,8 @@ TEST(drops_bad_lengths)
 		ck_assert_uint_eq(driver_wait(&drv, TX), 0);
 	ck_assert(peer_has_nothing());
 	fill_frame(frame, 60, MAC_TEXT, 1);
-	send_frame(0, &header, frame, 60);
+	send_frame(0, NULL, frame, 60);
 	ck_assert_uint_eq(peer_frame(), 60);
-	tear_down();
 }
 
 TEST(receives_merged)
@@ -219,7 +212,6 @@ TEST(receives_merged)
 	ck_assert_uint_eq(driver_wait(&drv, RX), 60 + HEADER);
 	ck_assert_uint_eq(rx_header(3)->num_buffers, 1);
 	ck_assert_mem_eq((uint8_t *)driver_ram(buffer_gpa(3)) + HEADER, frame, 60);
-	tear_down();
 }
 
 TEST(receives_unmerged)
@@ -236,7 +228,6 @@ TEST(receives_unmerged)
 	peer_send(frame, 1514);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 1514 + HEADER);
 	ck_assert_mem_eq((uint8_t *)driver_ram(buffer_gpa(1)) + HEADER, frame, 1514);
-	tear_down();
 }
 
 /* A packet that is longer than the buffers of the moment waits for more of them. */
@@ -261,7 +252,6 @@ TEST(waits_for_buffers)
 	ck_assert_mem_eq((uint8_t *)driver_ram(buffer_gpa(1)) + HEADER, frame, 2000 - HEADER);
 	ck_assert_mem_eq(driver_ram(buffer_gpa(2)), frame + 2000 - HEADER, 2000);
 	ck_assert_mem_eq(driver_ram(buffer_gpa(3)), frame + 4000 - HEADER, 1000 + HEADER);
-	tear_down();
 }
 
 /* Many small packets through a ring whose buffers go round. */
@@ -281,23 +271,20 @@ TEST(receives_many)
 		if (i % 100 == 50)
 			reload();
 	}
-	tear_down();
 }
 
 /* A peer that does not read: frames wait in the ring, none is cut or lost. */
 TEST(waits_for_the_peer)
 {
-	const struct virtio_net_hdr_v1 header = {0};
 	uint32_t sent = 0, done = 0, bytes;
 	uint16_t head;
 
 	set_up(EVERY);
 	for (; sent < 30; sent++) {
 		fill_frame(frame, 60000, MAC_TEXT, sent);
-		send_frame(sent, &header, frame, 60000);
+		send_frame(sent, NULL, frame, 60000);
 	}
-	for (int i = 0; i < 50; i++)
-		rig_spin();
+	rig_spins(50);
 	while (driver_get(&drv, TX, &head, &bytes))
 		done++;
 	ck_assert_uint_lt(done, sent);
@@ -308,22 +295,19 @@ TEST(waits_for_the_peer)
 	}
 	for (; done < sent; done++)
 		driver_wait(&drv, TX);
-	tear_down();
 }
 
 /* A frame that is half sent when the guest is stopped is sent to its end when it goes on. */
 TEST(stops_half_sent)
 {
-	const struct virtio_net_hdr_v1 header = {0};
 	struct error err = {""};
 
 	set_up(EVERY);
 	for (uint32_t i = 0; i < 30; i++) {
 		fill_frame(frame, 60000, MAC_TEXT, i);
-		send_frame(i, &header, frame, 60000);
+		send_frame(i, NULL, frame, 60000);
 	}
-	for (int i = 0; i < 50; i++)
-		rig_spin();
+	rig_spins(50);
 	pthread_mutex_lock(&rig.dev->lock);
 	ck_assert(net_of(rig.dev)->backend.unsent);
 	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, UINT64_MAX, &err), 0);
@@ -335,12 +319,10 @@ TEST(stops_half_sent)
 		ck_assert_uint_eq(peer_frame(), 60000);
 		ck_assert_mem_eq(seen, frame, 60000);
 	}
-	tear_down();
 }
 
 TEST(connects_again)
 {
-	const struct virtio_net_hdr_v1 header = {0};
 
 	set_up(EVERY);
 	offer_rx(0, 1526);
@@ -351,7 +333,7 @@ TEST(connects_again)
 	RIG_WAIT_FOR(is_disconnected());
 	/* Nobody there: frames are lost, the guest does not wait. */
 	fill_frame(frame, 60, MAC_TEXT, 0);
-	send_frame(1, &header, frame, 60);
+	send_frame(1, NULL, frame, 60);
 	driver_wait(&drv, TX);
 	rig_advance(3000 * NS_PER_MS);
 	ck_assert(is_disconnected());
@@ -359,11 +341,10 @@ TEST(connects_again)
 	listen_at(card.path);
 	rig_advance(1000 * NS_PER_MS);
 	await_peer();
-	send_frame(1, &header, frame, 60);
+	send_frame(1, NULL, frame, 60);
 	ck_assert_uint_eq(peer_frame(), 60);
 	peer_send(frame, 100);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 100 + HEADER);
-	tear_down();
 }
 
 /* Of a frame that the peer cut short nothing reaches the guest, and nothing of it the next. */
@@ -392,7 +373,6 @@ TEST(distrusts_the_peer)
 	peer_send(frame, 200);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 200 + HEADER);
 	ck_assert_mem_eq((uint8_t *)driver_ram(buffer_gpa(0)) + HEADER, frame, 200);
-	tear_down();
 }
 
 TEST(tiny_frames_are_dropped)
@@ -403,12 +383,10 @@ TEST(tiny_frames_are_dropped)
 	peer_send(frame, 13);
 	peer_send(frame, 14);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 14 + HEADER);
-	tear_down();
 }
 
 TEST(link_down)
 {
-	const struct virtio_net_hdr_v1 header = {0};
 
 	set_up(EVERY);
 	offer_rx(0, 1526);
@@ -417,7 +395,7 @@ TEST(link_down)
 	set_link(false);
 	ck_assert_uint_eq(driver_isr(&drv) & 2, 2);
 	ck_assert_uint_eq(driver_config(&drv, 6, 2), 0);
-	send_frame(1, &header, frame, 60);
+	send_frame(1, NULL, frame, 60);
 	driver_wait(&drv, TX);
 	ck_assert(peer_has_nothing());
 	peer_send(frame, 60);
@@ -431,11 +409,10 @@ TEST(link_down)
 	offer_rx(0, 1526);
 	set_link(true);
 	ck_assert_uint_eq(driver_config(&drv, 6, 2), VIRTIO_NET_S_LINK_UP);
-	send_frame(1, &header, frame, 60);
+	send_frame(1, NULL, frame, 60);
 	ck_assert_uint_eq(peer_frame(), 60);
 	peer_send(frame, 60);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 60 + HEADER);
-	tear_down();
 }
 
 /* A load that fails half-way leaves neither its link nor an announcement to the boot that follows. */
@@ -453,7 +430,6 @@ TEST(load_that_fails)
 	pthread_mutex_unlock(&rig.dev->lock);
 	ck_assert(peer_has_nothing());
 	ck_assert_uint_eq(net_of(rig.dev)->s.link_down, 0);
-	tear_down();
 }
 
 static void check_rarp(void)
@@ -481,7 +457,6 @@ TEST(kicks_after_a_load)
 		reload();
 		RIG_WAIT_FOR(!__atomic_load_n(flags, __ATOMIC_RELAXED));
 	}
-	tear_down();
 }
 
 TEST(announces_itself)
@@ -509,7 +484,6 @@ TEST(announces_itself)
 	/* The driver has not acknowledged the last one: over a load too it is still asked. */
 	rig_reload();
 	ck_assert_uint_eq(driver_config(&drv, 6, 2), VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
-	tear_down();
 }
 
 /* A driver that cannot announce itself is not asked to; the network hears of it all the same. */
@@ -523,7 +497,6 @@ TEST(announces_for_the_driver)
 	check_rarp();
 	ck_assert_uint_eq(driver_isr(&drv) & 2, 0);
 	ck_assert_uint_eq(driver_config(&drv, 6, 2), VIRTIO_NET_S_LINK_UP);
-	tear_down();
 }
 
 /* Once the driver has reset the card and reads a status of 0, what it gave to the card is its own again: virtio 1.2,
@@ -545,18 +518,15 @@ TEST(reset_leaves_memory_alone)
 	memcpy(before, driver_ram(0), DRIVER_RAM_BYTES);
 	for (int i = 0; i < 8; i++)
 		peer_send(frame, 1000);
-	for (int i = 0; i < 50; i++)
-		rig_spin();
+	rig_spins(50);
 	ck_assert(!memcmp(before, driver_ram(0), DRIVER_RAM_BYTES));
 	ck_assert_uint_eq(driver_isr(&drv), 0);
 	free(before);
-	tear_down();
 }
 
 TEST(broken_ring)
 {
 	const struct driver_buffer read = {buffer_gpa(0), 100};
-	const struct virtio_net_hdr_v1 header = {0};
 
 	set_up(EVERY);
 	driver_add(&drv, RX, &read, 1, 0);
@@ -566,11 +536,10 @@ TEST(broken_ring)
 	peer_send(frame, 60);
 	no_rx();
 	driver_start(&drv, "net0", EVERY);
-	send_frame(1, &header, frame, 60);
+	send_frame(1, NULL, frame, 60);
 	ck_assert_uint_eq(peer_frame(), 60);
 	offer_rx(0, 1526);
 	ck_assert_uint_eq(driver_wait(&drv, RX), 60 + HEADER);
-	tear_down();
 }
 
 TEST(compares)
@@ -594,23 +563,20 @@ TEST(compares)
 	saved.virtio.offered |= NET_FEATURE(HOST_TSO4);
 	ck_assert_int_eq(rig.dev->ops->compare(rig.dev, &saved, &err), -EINVAL);
 	ck_assert(*err.msg);
-	tear_down();
 }
 
 /* Guest RAM that is not there is no fault of the connection's. */
 TEST(ram_lost)
 {
-	const struct virtio_net_hdr_v1 header = {0};
 
 	set_up(EVERY);
 	fill_frame(frame, 1000, MAC_TEXT, 0);
-	put_frame(1, &header, frame, 1000);
+	put_frame(1, NULL, frame, 1000);
 	ram_lost_begin(buffer_gpa(1));
 	driver_kick(&drv, TX);
 	ram_lost_end(buffer_gpa(1));
 	ck_assert(peer_has_nothing());
 	ck_assert(!is_disconnected());
-	tear_down();
 }
 
-UNIT_MAIN(rig_open, rig_close)
+UNIT_MAIN(rig_open, tear_down)
