@@ -26,16 +26,16 @@ static void load(void)
 {
 	static uint8_t saved[4096];
 
-	ck_assert_uint_le(dev->ops->state->size, sizeof(saved));
+	ck_assert_uint_le(rig.dev->ops->state->size, sizeof(saved));
 	fixture_err.msg[0] = '\0';
-	assert_ok(dev->ops->pause(dev, UINT64_MAX, &fixture_err));
-	assert_ok(state_check(dev->ops->state, device_state(dev), &fixture_err));
-	memcpy(saved, device_state(dev), dev->ops->state->size);
-	assert_ok(dev->ops->compare(dev, saved, &fixture_err));
-	dev->ops->reset(dev);
-	memcpy(device_state(dev), saved, dev->ops->state->size);
-	assert_ok(dev->ops->post_load(dev, &fixture_err));
-	dev->ops->resume(dev);
+	assert_ok(rig.dev->ops->pause(rig.dev, UINT64_MAX, &fixture_err));
+	assert_ok(state_check(rig.dev->ops->state, device_state(rig.dev), &fixture_err));
+	memcpy(saved, device_state(rig.dev), rig.dev->ops->state->size);
+	assert_ok(rig.dev->ops->compare(rig.dev, saved, &fixture_err));
+	rig.dev->ops->reset(rig.dev);
+	memcpy(device_state(rig.dev), saved, rig.dev->ops->state->size);
+	assert_ok(rig.dev->ops->post_load(rig.dev, &fixture_err));
+	rig.dev->ops->resume(rig.dev);
 }
 
 static uint64_t any_gpa(struct fuzz *in)
@@ -89,14 +89,14 @@ static void request_of(struct fuzz *in, uint32_t queue)
 
 static void resize(uint32_t sectors)
 {
-	int ret = blk_resize(dev, (sectors % 8192 + 1ull) * 512, &fixture_err);
+	int ret = blk_resize(rig.dev, (sectors % 8192 + 1ull) * 512, &fixture_err);
 
 	ck_assert(!ret || ret == -EBUSY);
 }
 
 static void step(struct fuzz *in)
 {
-	struct virtio *v = virtio_of(dev);
+	struct virtio *v = virtio_of(rig.dev);
 	uint8_t op = (uint8_t)fuzz_take(in, 1);
 	uint32_t queue = op >> 3 & 1;
 
@@ -136,19 +136,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data_, size_t size)
 	struct blk_info info;
 	struct stat st;
 
-	if (!dev)
+	if (!rig.dev)
 		start();
-	assert_ok(dev->ops->pause(dev, UINT64_MAX, &fixture_err));
+	assert_ok(rig.dev->ops->pause(rig.dev, UINT64_MAX, &fixture_err));
 	resize(DISK_BYTES / 512 - 1);
-	dev->ops->reset(dev);
+	rig.dev->ops->reset(rig.dev);
 	drive(ALL);
 	while (in.left)
 		step(&in);
 	kick(0);
 	kick(1);
 	load();
-	assert_ok(dev->ops->pause(dev, UINT64_MAX, &fixture_err));
-	blk_query(dev, &info);
+	assert_ok(rig.dev->ops->pause(rig.dev, UINT64_MAX, &fixture_err));
+	blk_query(rig.dev, &info);
 	ck_assert(!fstat(image, &st));
 	ck_assert_uint_eq((uint64_t)st.st_size, info.size_bytes);
 	ck_assert_uint_eq(info.counter[BLK_READ].failed + info.counter[BLK_WRITE].failed, 0);

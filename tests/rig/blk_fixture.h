@@ -30,7 +30,6 @@
 
 static const enum disk_cache cache_modes[] = {DISK_CACHE_WRITEBACK, DISK_CACHE_NONE};
 static struct disk_config config;
-static struct device *dev;
 static struct driver drv;
 
 /* --- the machine */
@@ -49,8 +48,8 @@ static inline void attach(void)
 {
 	fixture_err.msg[0] = '\0';
 	assert_ok(devices_attach(&rig.vm, &fixture_err));
-	dev = devices_find(&rig.vm, "disk0");
-	ck_assert_ptr_nonnull(dev);
+	rig.dev = devices_find(&rig.vm, "disk0");
+	ck_assert_ptr_nonnull(rig.dev);
 }
 
 static inline void setup(void)
@@ -195,7 +194,7 @@ static inline void check_file(uint64_t offset, const void *want, size_t bytes)
 
 static inline struct virtio_blk_config device_config(void)
 {
-	const struct virtio *v = virtio_of(dev);
+	const struct virtio *v = virtio_of(rig.dev);
 	struct virtio_blk_config c = {0};
 
 	memcpy(&c, v->config, v->config_bytes);

@@ -67,6 +67,15 @@ int irq_route_alloc(struct irq *irq, uint32_t *gsi, struct error *err)
 	return -1;
 }
 
+uint32_t rig_routes(void)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
+		n += rig.route[i].used;
+	return n;
+}
+
 static struct rig_route *route_of(uint32_t gsi)
 {
 	struct rig_route *route = &rig.route[gsi - ARCH_FIRST_MSI_GSI];

@@ -88,6 +88,8 @@ void rig_spins(int n);
 		ck_assert(condition);                                         \
 	} while (0)
 
+/* How many routes of interrupts are in use. */
+uint32_t rig_routes(void);
 void rig_mmio_write(uint64_t gpa, uint32_t size, uint64_t value);
 uint64_t rig_mmio_read(uint64_t gpa, uint32_t size);
 void rig_out(uint16_t port, uint32_t size, uint32_t value);

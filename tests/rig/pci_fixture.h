@@ -6,6 +6,7 @@
 #define TESTS_RIG_PCI_FIXTURE_H
 #include "devices/pci/pci.h"
 #include "tests/rig/device_rig.h"
+#include <linux/pci_regs.h>
 
 /* BARs: a 64-bit one, a 32-bit one, and that of MSI-X. FAKE_CAP: the device's capability. */
 enum { FAKE_WIDE = 0, FAKE_NARROW = 2, FAKE_MSIX = 4, FAKE_VECTORS = 3, FAKE_CAP = 0x40 };
@@ -48,5 +49,21 @@ void pci_fixture_refused_byte(uint32_t offset, uint8_t value, const char *why);
 static inline uint64_t pci_fixture_ecam(uint32_t slot, uint32_t offset)
 {
 	return RIG_ECAM + (slot << 15) + offset;
+}
+
+/* The guest's accesses to config space. */
+static inline uint32_t get(uint32_t slot, uint32_t offset, uint32_t bytes)
+{
+	return (uint32_t)rig_mmio_read(pci_fixture_ecam(slot, offset), bytes);
+}
+
+static inline void put(uint32_t slot, uint32_t offset, uint32_t bytes, uint32_t value)
+{
+	rig_mmio_write(pci_fixture_ecam(slot, offset), bytes, value);
+}
+
+static inline void command(uint32_t slot, uint16_t value)
+{
+	put(slot, PCI_COMMAND, 2, value);
 }
 #endif

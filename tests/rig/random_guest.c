@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/rig/random_guest.h"
-#include "devices/virtio/virtio.h"
-#include "tests/rig/device_rig.h"
+#include "tests/rig/virtio_driver.h"
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
-#include <linux/virtio_ring.h>
 #include <string.h>
-
-#define QUEUE_BYTES 0x8000u /* rings of each */
-#define QUEUE_SIZE  64u
 
 uint32_t random_next(uint32_t *random)
 {
@@ -37,26 +32,6 @@ static struct virtio *if_virtio(const struct device *dev)
 	return strncmp(dev->ops->type, "virtio-", 7) ? NULL : virtio_of(dev);
 }
 
-/* Where a structure of the device is, by its capability; 0: the BAR is not mapped. */
-static uint64_t structure_gpa(const struct virtio *v, uint8_t type, uint32_t *extra)
-{
-	const uint8_t *config = v->pci.state->config;
-
-	/* As long as a list can be: a state from a hostile checkpoint may have a circle. */
-	for (uint32_t at = config[PCI_CAPABILITY_LIST], n = 0; at && at < 236 && n < 48;
-	     at = config[at + 1], n++) {
-		struct virtio_pci_cap cap;
-
-		memcpy(&cap, config + at, sizeof(cap));
-		memcpy(extra, config + at + sizeof(cap), sizeof(*extra));
-		if (cap.cap_vndr != PCI_CAP_ID_VNDR || cap.cfg_type != type ||
-		    cap.bar >= PCI_BARS || !v->pci.bar[cap.bar].mapped)
-			continue;
-		return v->pci.bar[cap.bar].gpa + cap.offset;
-	}
-	return 0;
-}
-
 /* A descriptor, mostly of RAM that is there. */
 static void scribble_desc(uint32_t *random, uint64_t gpa)
 {
@@ -65,7 +40,7 @@ static void scribble_desc(uint32_t *random, uint64_t gpa)
 		.addr = random_next(random) % (uint32_t)rig.vm.ram.config.size_bytes,
 		.len = random_next(random) % 4096,
 		.flags = what & 3,
-		.next = (uint16_t)(random_next(random) % QUEUE_SIZE),
+		.next = (uint16_t)(random_next(random) % DRIVER_QUEUE_SIZE),
 	};
 
 	if (!(what >> 4 & 15))
@@ -80,35 +55,22 @@ static void scribble_desc(uint32_t *random, uint64_t gpa)
 
 static void scribble_ring(uint32_t *random, uint32_t queue)
 {
-	const uint64_t gpa = (uint64_t)queue * QUEUE_BYTES;
-	uint16_t *avail = ram_ptr(&rig.vm.ram, gpa + 0x1000, 4 + 2 * QUEUE_SIZE);
+	const uint64_t gpa = driver_ring_gpa(queue);
+	struct vring_avail *avail = driver_avail(queue);
 
-	for (uint32_t i = 0; i < QUEUE_SIZE; i++) {
+	for (uint32_t i = 0; i < DRIVER_QUEUE_SIZE; i++) {
 		scribble_desc(random, gpa + i * sizeof(struct vring_desc));
-		avail[2 + i] = (uint16_t)(random_next(random) % (QUEUE_SIZE + QUEUE_SIZE / 16));
+		avail->ring[i] = (uint16_t)(random_next(random) %
+					    (DRIVER_QUEUE_SIZE + DRIVER_QUEUE_SIZE / 16));
 	}
-	avail[0] = random_next(random) & 1;
-	avail[1] = (uint16_t)(avail[1] + random_next(random) % 8);
+	avail->flags = random_next(random) & 1;
+	avail->idx = (uint16_t)(avail->idx + random_next(random) % 8);
 }
 
 static void set_up_queue(uint32_t *random, uint64_t common, uint32_t queue)
 {
-	const uint64_t gpa = (uint64_t)queue * QUEUE_BYTES;
-	const struct {
-		uint32_t reg;
-		uint64_t gpa;
-	} part[] = {{VIRTIO_PCI_COMMON_Q_DESCLO, gpa},
-		    {VIRTIO_PCI_COMMON_Q_AVAILLO, gpa + 0x1000},
-		    {VIRTIO_PCI_COMMON_Q_USEDLO, gpa + 0x2000}};
-
-	memset(ram_ptr(&rig.vm.ram, gpa, QUEUE_BYTES), 0, QUEUE_BYTES);
-	rig_mmio_write(common + VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
-	rig_mmio_write(common + VIRTIO_PCI_COMMON_Q_SIZE, 2, QUEUE_SIZE >> random_next(random) % 3);
+	driver_set_rings(common, queue, DRIVER_QUEUE_SIZE >> random_next(random) % 3);
 	rig_mmio_write(common + VIRTIO_PCI_COMMON_Q_MSIX, 2, random_next(random) % 4);
-	for (uint32_t i = 0; i < 3; i++) {
-		rig_mmio_write(common + part[i].reg, 4, part[i].gpa);
-		rig_mmio_write(common + part[i].reg + 4, 4, 0);
-	}
 	if (random_next(random) % 8)
 		rig_mmio_write(common + VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
 }
@@ -134,13 +96,6 @@ static void start_driver(uint32_t *random, uint64_t common, uint32_t nqueues)
 	rig_mmio_write(common + VIRTIO_PCI_COMMON_STATUS, 1, status | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
-/* Memory decoding and bus mastering, as no random access sets them. */
-static void enable_function(const struct virtio *v)
-{
-	rig_mmio_write(RIG_ECAM + ((uint64_t)v->pci.state->slot << 15) + PCI_COMMAND, 2,
-		       PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-}
-
 static void drive(uint32_t *random)
 {
 	struct virtio *v = if_virtio(rig.vm.device[random_next(random) % rig.vm.ndevices]);
@@ -149,9 +104,9 @@ static void drive(uint32_t *random)
 
 	if (!v)
 		return;
-	enable_function(v);
-	common = structure_gpa(v, VIRTIO_PCI_CAP_COMMON_CFG, &unused);
-	notify = structure_gpa(v, VIRTIO_PCI_CAP_NOTIFY_CFG, &step);
+	driver_enable_function(v); /* as no random access does */
+	common = driver_structure(v, VIRTIO_PCI_CAP_COMMON_CFG, &unused);
+	notify = driver_structure(v, VIRTIO_PCI_CAP_NOTIFY_CFG, &step);
 	if (!common || !notify)
 		return;
 	if (!(random_next(random) % 8) || !v->started || atomic_load(&v->broken))

@@ -145,8 +145,7 @@ void vfio_fixture_close(void)
 	ck_assert_uint_eq(function->open, 0);
 	for (uint32_t i = 0; i < RIG_SLOTS; i++)
 		ck_assert_uint_eq(rig.slot[i].bytes, 0);
-	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
-		ck_assert(!rig.route[i].used);
+	ck_assert_uint_eq(rig_routes(), 0);
 	fake_vfio_end();
 	rig_close();
 }

@@ -59,22 +59,28 @@ struct vring_used *driver_used(uint32_t queue)
 	return driver_ram(driver_ring_gpa(queue) + USED);
 }
 
-static uint64_t structure_gpa(const struct virtio *v, uint8_t type, uint32_t *extra)
+uint64_t driver_structure(const struct virtio *v, uint8_t type, uint32_t *extra)
 {
 	const uint8_t *config = v->pci.state->config;
 
-	for (uint32_t at = config[PCI_CAPABILITY_LIST]; at; at = config[at + 1]) {
+	/* As long as a list can be: a state from a hostile checkpoint may have a loop. */
+	for (uint32_t at = config[PCI_CAPABILITY_LIST], n = 0; at && at < 236 && n < 48;
+	     at = config[at + 1], n++) {
 		struct virtio_pci_cap cap;
 
 		memcpy(&cap, config + at, sizeof(cap));
-		if (cap.cap_vndr != PCI_CAP_ID_VNDR || cap.cfg_type != type)
-			continue;
 		memcpy(extra, config + at + sizeof(cap), sizeof(*extra));
-		ck_assert(v->pci.bar[cap.bar].mapped);
-		return v->pci.bar[cap.bar].gpa + cap.offset;
+		if (cap.cap_vndr == PCI_CAP_ID_VNDR && cap.cfg_type == type && cap.bar < PCI_BARS &&
+		    v->pci.bar[cap.bar].mapped)
+			return v->pci.bar[cap.bar].gpa + cap.offset;
 	}
-	ck_abort_msg("no virtio structure of type %u", type);
 	return 0;
+}
+
+void driver_enable_function(const struct virtio *v)
+{
+	rig_mmio_write(RIG_ECAM + ((uint64_t)v->pci.state->slot << 15) + PCI_COMMAND, 2,
+		       PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
 void driver_set_status(const struct driver *drv, uint32_t status)
@@ -108,7 +114,7 @@ uint64_t driver_offered(struct driver *drv)
 	return features;
 }
 
-static void set_up_queue(struct driver *drv, uint32_t queue)
+void driver_set_rings(uint64_t common, uint32_t queue, uint32_t size)
 {
 	const uint64_t gpa = driver_ring_gpa(queue);
 	const uint32_t part[][2] = {{VIRTIO_PCI_COMMON_Q_DESCLO, 0},
@@ -116,14 +122,12 @@ static void set_up_queue(struct driver *drv, uint32_t queue)
 				    {VIRTIO_PCI_COMMON_Q_USEDLO, USED}};
 
 	memset(driver_ram(gpa), 0, QUEUE_BYTES);
-	drv->added[queue] = drv->seen[queue] = 0;
-	rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
-	rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_Q_SIZE, 2, DRIVER_QUEUE_SIZE);
+	rig_mmio_write(common + VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+	rig_mmio_write(common + VIRTIO_PCI_COMMON_Q_SIZE, 2, size);
 	for (uint32_t i = 0; i < 3; i++) {
-		rig_mmio_write(drv->common + part[i][0], 4, (uint32_t)gpa + part[i][1]);
-		rig_mmio_write(drv->common + part[i][0] + 4, 4, 0);
+		rig_mmio_write(common + part[i][0], 4, (uint32_t)gpa + part[i][1]);
+		rig_mmio_write(common + part[i][0] + 4, 4, 0);
 	}
-	rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
 }
 
 void driver_start(struct driver *drv, const char *device, uint64_t features)
@@ -134,13 +138,13 @@ void driver_start(struct driver *drv, const char *device, uint64_t features)
 	rig.dev = devices_find(&rig.vm, device);
 	ck_assert_ptr_nonnull(rig.dev);
 	v = virtio_of(rig.dev);
-	rig_mmio_write(RIG_ECAM + ((uint64_t)v->pci.state->slot << 15) + PCI_COMMAND, 2,
-		       PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	drv->common = structure_gpa(v, VIRTIO_PCI_CAP_COMMON_CFG, &unused);
-	drv->isr = structure_gpa(v, VIRTIO_PCI_CAP_ISR_CFG, &unused);
+	driver_enable_function(v);
+	drv->common = driver_structure(v, VIRTIO_PCI_CAP_COMMON_CFG, &unused);
+	drv->isr = driver_structure(v, VIRTIO_PCI_CAP_ISR_CFG, &unused);
 	if (v->config_bytes)
-		drv->config = structure_gpa(v, VIRTIO_PCI_CAP_DEVICE_CFG, &unused);
-	drv->notify = structure_gpa(v, VIRTIO_PCI_CAP_NOTIFY_CFG, &drv->notify_step);
+		drv->config = driver_structure(v, VIRTIO_PCI_CAP_DEVICE_CFG, &unused);
+	drv->notify = driver_structure(v, VIRTIO_PCI_CAP_NOTIFY_CFG, &drv->notify_step);
+	ck_assert(drv->common && drv->isr && drv->notify && (drv->config || !v->config_bytes));
 	driver_reset(drv);
 	driver_set_status(drv, status);
 	features = driver_offered(drv) & (features | 1ull << VIRTIO_F_VERSION_1);
@@ -153,8 +157,11 @@ void driver_start(struct driver *drv, const char *device, uint64_t features)
 	driver_set_status(drv, status);
 	ck_assert_uint_eq(driver_status(drv), status);
 	n = (uint32_t)rig_mmio_read(drv->common + VIRTIO_PCI_COMMON_NUMQ, 2);
-	for (uint32_t i = 0; i < n; i++)
-		set_up_queue(drv, i);
+	for (uint32_t i = 0; i < n; i++) {
+		drv->added[i] = drv->seen[i] = 0;
+		driver_set_rings(drv->common, i, DRIVER_QUEUE_SIZE);
+		rig_mmio_write(drv->common + VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	}
 	driver_set_status(drv, status | VIRTIO_CONFIG_S_DRIVER_OK);
 	ck_assert_uint_eq(driver_status(drv), status | VIRTIO_CONFIG_S_DRIVER_OK);
 }

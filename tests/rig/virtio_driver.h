@@ -34,6 +34,12 @@ void virtio_guest_end(void);
 void driver_start(struct driver *drv, const char *device, uint64_t features);
 void driver_reset(struct driver *drv);
 uint64_t driver_offered(struct driver *drv);
+/* Where a structure of the device is, by its capability, whose own member is extra; 0: its BAR is not mapped. */
+uint64_t driver_structure(const struct virtio *v, uint8_t type, uint32_t *extra);
+/* Memory decoding and bus mastering. */
+void driver_enable_function(const struct virtio *v);
+/* Empty rings of this size, which are not enabled yet. common: the GPA of that structure. */
+void driver_set_rings(uint64_t common, uint32_t queue, uint32_t size);
 /* The rings of a queue; its descriptor table comes first, available ring and used ring 4 KiB and 8 KiB on. */
 uint64_t driver_ring_gpa(uint32_t queue);
 struct vring_desc *driver_desc(uint32_t queue);

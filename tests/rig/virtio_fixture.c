@@ -274,15 +274,6 @@ uint32_t last_msi(void)
 	return rig.msi[rig.nmsis < RIG_MSIS ? rig.nmsis - 1 : RIG_MSIS - 1].data;
 }
 
-uint32_t stray_routes(void)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
-		n += rig.route[i].used;
-	return n;
-}
-
 void virtio_fixture_open(void)
 {
 	struct error err = {""};

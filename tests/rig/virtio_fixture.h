@@ -73,5 +73,4 @@ uint64_t msix_entry(uint32_t vector);
 /* All vectors unmasked, each with 100 more than its number as data. */
 void use_msix(void);
 uint32_t last_msi(void);
-uint32_t stray_routes(void);
 #endif

@@ -24,9 +24,9 @@ static void save_disk(const char *path)
 {
 	snprintf(config.path, sizeof(config.path), "%s", path);
 	attach();
-	assert_ok(dev->ops->identify(dev, UINT64_MAX, &fixture_err));
-	saved = *(struct virtio_blk_state *)device_state(dev);
-	ck_assert_ptr_null(dev->ops->state->check(&saved));
+	assert_ok(rig.dev->ops->identify(rig.dev, UINT64_MAX, &fixture_err));
+	saved = *(struct virtio_blk_state *)device_state(rig.dev);
+	ck_assert_ptr_null(rig.dev->ops->state->check(&saved));
 	devices_detach(&rig.vm);
 }
 
@@ -37,7 +37,7 @@ static int recognize(const char *path)
 	snprintf(config.path, sizeof(config.path), "%s", path);
 	attach();
 	fixture_err.msg[0] = '\0';
-	ret = dev->ops->recognize(dev, &saved, &fixture_err);
+	ret = rig.dev->ops->recognize(rig.dev, &saved, &fixture_err);
 	devices_detach(&rig.vm);
 	return ret;
 }
@@ -244,9 +244,9 @@ TEST(unreadable)
 	make_image(path);
 	save_disk(path);
 	attach();
-	state = device_state(dev);
+	state = device_state(rig.dev);
 	state->capacity *= 2; /* beyond the end nothing can be read */
-	assert_ok(dev->ops->identify(dev, UINT64_MAX, &fixture_err));
+	assert_ok(rig.dev->ops->identify(rig.dev, UINT64_MAX, &fixture_err));
 	ck_assert(!memcmp(state->identity.hash, none, sizeof(none)));
 	ck_assert_uint_eq(state->identity.inode, saved.identity.inode);
 	devices_detach(&rig.vm);
@@ -283,7 +283,7 @@ TEST(time_is_durable)
 	usleep(20000);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
-	assert_ok(dev->ops->flush(dev, UINT64_MAX, &fixture_err));
+	assert_ok(rig.dev->ops->flush(rig.dev, UINT64_MAX, &fixture_err));
 	ck_assert_int_eq(stat(config.path, &live), 0);
 	snprintf(command, sizeof(command), "cp '%s' '%s'", fixture_path("image"),
 		 fixture_path("crashed"));

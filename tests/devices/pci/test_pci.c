@@ -24,16 +24,6 @@ static void start(void)
 	add(2);
 }
 
-static uint32_t get(uint32_t slot, uint32_t offset, uint32_t bytes)
-{
-	return (uint32_t)rig_mmio_read(pci_fixture_ecam(slot, offset), bytes);
-}
-
-static void put(uint32_t slot, uint32_t offset, uint32_t bytes, uint32_t value)
-{
-	rig_mmio_write(pci_fixture_ecam(slot, offset), bytes, value);
-}
-
 static uint32_t find_cap(uint32_t slot, uint8_t id)
 {
 	uint32_t at = get(slot, PCI_CAPABILITY_LIST, 1);
@@ -42,11 +32,6 @@ static uint32_t find_cap(uint32_t slot, uint8_t id)
 		at = get(slot, at + 1, 1);
 	ck_assert_uint_ne(at, 0);
 	return at;
-}
-
-static void command(uint32_t slot, uint16_t value)
-{
-	put(slot, PCI_COMMAND, 2, value);
 }
 
 TEST(identity)

@@ -22,16 +22,6 @@ static void start(void)
 	ck_assert_msg(!pci_fixture_add(2, &err), "%s", err.msg);
 }
 
-static uint32_t get(uint32_t slot, uint32_t offset, uint32_t bytes)
-{
-	return (uint32_t)rig_mmio_read(pci_fixture_ecam(slot, offset), bytes);
-}
-
-static void put(uint32_t offset, uint32_t bytes, uint32_t value)
-{
-	rig_mmio_write(pci_fixture_ecam(1, offset), bytes, value);
-}
-
 static uint32_t get_bar(uint32_t bar)
 {
 	return get(1, PCI_BASE_ADDRESS_0 + 4 * bar, 4);
@@ -39,12 +29,7 @@ static uint32_t get_bar(uint32_t bar)
 
 static void put_bar(uint32_t bar, uint32_t value)
 {
-	put(PCI_BASE_ADDRESS_0 + 4 * bar, 4, value);
-}
-
-static void command(uint16_t value)
-{
-	put(PCI_COMMAND, 2, value);
+	put(1, PCI_BASE_ADDRESS_0 + 4 * bar, 4, value);
 }
 
 static bool mapped(uint32_t bar)
@@ -66,11 +51,11 @@ TEST(layout)
 	ck_assert_uint_eq(get(1, FOREIGN_MSIX, 4),
 			  PCI_CAP_ID_MSIX | FOREIGN_CAP << 8 | (FOREIGN_VECTORS - 1) << 16);
 	ck_assert_uint_eq(get(1, FOREIGN_CAP, 4), PCI_CAP_ID_VNDR | 0x12340000);
-	command(0xffff);
+	command(1, 0xffff);
 	ck_assert_uint_eq(get(1, PCI_COMMAND, 2), PCI_COMMAND_IO | PCI_COMMAND_MEMORY |
 							  PCI_COMMAND_MASTER |
 							  PCI_COMMAND_INTX_DISABLE);
-	rig_mmio_write(pci_fixture_ecam(2, PCI_COMMAND), 2, 0xffff);
+	command(2, 0xffff);
 	ck_assert_uint_eq(get(2, PCI_COMMAND, 2) & PCI_COMMAND_IO, 0); /* it has no ports */
 	ME->func.bar[FOREIGN_PORTS].size_bytes = 0x2000;	       /* larger than the window */
 	pci_reset(&ME->func);
@@ -89,7 +74,7 @@ TEST(sizes)
 
 	start();
 	npio = rig.vm.bus.nregions[BUS_PIO];
-	command(PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+	command(1, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_PIO], npio + 2);
 	ck_assert_uint_eq(rig.vm.bus.nregions[BUS_MMIO], 4); /* with ECAM */
 	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
@@ -109,10 +94,10 @@ TEST(sizes)
 TEST(ports)
 {
 	start();
-	command(PCI_COMMAND_MEMORY);
+	command(1, PCI_COMMAND_MEMORY);
 	rig_out(RIG_PIO + 4, 4, 0x12345678);
 	ck_assert_uint_eq(ME->written, 0);
-	command(PCI_COMMAND_IO);
+	command(1, PCI_COMMAND_IO);
 	ck_assert(mapped(FOREIGN_PORTS) && !mapped(FOREIGN_SMALL));
 	rig_out(RIG_PIO + 4, 4, 0x12345678);
 	ck_assert_uint_eq(ME->written, 0x12345678);
@@ -133,7 +118,7 @@ TEST(ports)
 	put_bar(FOREIGN_PORTS, 0xffe0); /* the last ones */
 	outb(0xffff, 11);
 	ck_assert_uint_eq(ME->written, 11);
-	command(0);
+	command(1, 0);
 	outb(0xffff, 12);
 	ck_assert_uint_eq(ME->written, 11);
 }
@@ -141,7 +126,7 @@ TEST(ports)
 TEST(in_the_way)
 {
 	start();
-	command(PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+	command(1, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
 	for (uint32_t port = 0xcf8; port <= 0xcfc; port += 4) {
 		put_bar(FOREIGN_FEW_PORTS, port);
 		ck_assert(!mapped(FOREIGN_FEW_PORTS));
@@ -170,7 +155,7 @@ TEST(in_the_way)
 TEST(small)
 {
 	start();
-	command(PCI_COMMAND_MEMORY);
+	command(1, PCI_COMMAND_MEMORY);
 	rig_mmio_write(RIG_MMIO32 + 8, 8, 0x1234);
 	ck_assert_uint_eq(ME->last_offset, 8);
 	rig_mmio_write(RIG_MMIO32 + 16, 4, 0x5678);
@@ -201,7 +186,7 @@ TEST(msix)
 	struct irq_msi msi;
 
 	start();
-	command(PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	command(1, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	for (uint32_t v = 0; v < FOREIGN_VECTORS; v++)
 		ck_assert_uint_eq(rig_mmio_read(table(v, 2), 8), 1ull << 32);
 	rig_mmio_write(table(last, 0), 8, 0x12345678fee00fff);
@@ -219,7 +204,7 @@ TEST(msix)
 	ck_assert_uint_eq(ME->vector_changes, 3);
 
 	ck_assert(!pci_msix_message(&ME->func, last, &msi));
-	put(FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
+	put(1, FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
 	ck_assert_uint_eq(ME->vector_changes, 4);
 	ck_assert(pci_msix_enabled(&ME->func));
 	ck_assert(pci_msix_message(&ME->func, last, &msi));
@@ -242,7 +227,7 @@ TEST(pending)
 	static const uint32_t raised[] = {0, 31, 32, 63, 64, 255, 299};
 
 	start();
-	command(PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	command(1, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	for (size_t i = 0; i < ARRAY_SIZE(raised); i++)
 		ME->pending[raised[i]] = true;
 	ck_assert_uint_eq(pba(0, 4), 0x80000001);
@@ -256,7 +241,7 @@ TEST(pending)
 	rig_mmio_write(ME->func.bar[FOREIGN_WIDE].gpa + FOREIGN_PBA, 8, 0);
 	ck_assert_uint_eq(pba(0, 4), 0x80000001);
 	rig_mmio_write(table(31, 3), 4, 0);
-	put(FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
+	put(1, FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
 	ck_assert_uint_eq(pba(0, 4), 1); /* pending, though unmasked */
 	ck_assert_uint_eq(rig.nmsis, 0); /* only the device may send it */
 	pci_resume(&ME->func);
@@ -280,8 +265,8 @@ TEST(without_interrupts)
 	ck_assert_msg(!pci_add(&ME->func, &rig.vm, &err), "%s", err.msg);
 	ck_assert_uint_eq(get(1, PCI_INTERRUPT_LINE, 4), 0);
 	ck_assert_uint_eq(get(1, PCI_CAPABILITY_LIST, 4), 0);
-	command(PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	put(PCI_STATUS, 2, 0xffff);
+	command(1, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	put(1, PCI_STATUS, 2, 0xffff);
 	ck_assert_uint_eq(get(1, PCI_COMMAND, 4), 0xfb000006);
 	ck_assert(!pci_msix_enabled(&ME->func));
 	ck_assert_uint_eq(pba(0, 8), 0);
@@ -326,10 +311,10 @@ TEST(round_trip)
 	struct pci_state s;
 
 	start();
-	command(PCI_COMMAND_MEMORY);
+	command(1, PCI_COMMAND_MEMORY);
 	rig_mmio_write(table(0, 3), 4, 0);
-	put(FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
-	command(PCI_COMMAND_IO | PCI_COMMAND_MASTER);
+	put(1, FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
+	command(1, PCI_COMMAND_IO | PCI_COMMAND_MASTER);
 	put_bar(FOREIGN_PORTS, 0x8000);
 	put_bar(FOREIGN_FEW_PORTS, 0xcf8);
 	s = ME->state;
@@ -350,10 +335,10 @@ TEST(round_trip)
 	rig_out(0xcf8, 4, 0x80000800);
 	ck_assert_uint_eq(rig_in(0xcfc, 4), 0x10411af4);
 	/* The guest has both capabilities, in either order of their offsets. */
-	put(FOREIGN_CAP + 2, 2, 0xffff);
+	put(1, FOREIGN_CAP + 2, 2, 0xffff);
 	ck_assert_uint_eq(get(1, FOREIGN_CAP + 2, 2), 0x12f4);
 	ck_assert(pci_msix_enabled(&ME->func));
-	put(FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, 0);
+	put(1, FOREIGN_MSIX + PCI_MSIX_FLAGS, 2, 0);
 	ck_assert(!pci_msix_enabled(&ME->func));
 }
 

@@ -94,32 +94,23 @@ static uint64_t pending(void)
 	return rig_mmio_read(vfio_bar_gpa(FUNCTION_WIDE) + FUNCTION_PBA, 8);
 }
 
-static uint32_t nroutes(void)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
-		n += rig.route[i].used;
-	return n;
-}
-
 TEST(msix_on_and_off)
 {
 	start();
 	ck_assert_uint_eq(msix()->enabled + msi()->enabled + intx()->enabled, 0);
 	use(0);
-	ck_assert_uint_eq(nroutes(), 0);
+	ck_assert_uint_eq(rig_routes(), 0);
 	msix_control(ON);
 	ck_assert_uint_eq(msix()->enabled, 1);
 	ck_assert(fire(0));
 	ck_assert_uint_eq(got_vector(0), 1);
 	msix_control(0);
-	ck_assert_uint_eq(msix()->enabled + nroutes(), 0);
+	ck_assert_uint_eq(msix()->enabled + rig_routes(), 0);
 	/* Enabled also without a vector in use: some devices look at the bit. */
 	mask(0, true);
 	msix_control(ON | PCI_MSIX_FLAGS_MASKALL);
 	ck_assert_uint_eq(msix()->enabled, 1);
-	ck_assert_uint_eq(nroutes(), 0);
+	ck_assert_uint_eq(rig_routes(), 0);
 }
 
 TEST(masked_vectors_wait)
@@ -165,7 +156,7 @@ TEST(vectors_grow)
 			ck_assert(fire(row[0].vector));
 		use(row[i].vector);
 		ck_assert_uint_eq(msix()->enabled, row[i].enabled);
-		ck_assert_uint_eq(nroutes(), i + 1);
+		ck_assert_uint_eq(rig_routes(), i + 1);
 		for (size_t j = 0; j < i; j++)
 			ck_assert_uint_eq(got_vector(row[j].vector), (uint64_t)grows + !j);
 		ck_assert_uint_eq(got_vector(row[i].vector), 0);
@@ -193,7 +184,7 @@ TEST(message_changes)
 	msix_control(ON);
 	use(1);
 	rig_mmio_write(entry_gpa(1) + PCI_MSIX_ENTRY_DATA, 4, 0x77);
-	ck_assert_uint_eq(nroutes(), 1);
+	ck_assert_uint_eq(rig_routes(), 1);
 	ck_assert(fire(1));
 	ck_assert_uint_eq(got(0x77), 1);
 }
@@ -336,9 +327,9 @@ TEST(msi_vectors)
 	/* More than the function has. */
 	vfio_put(FUNCTION_MSI + PCI_MSI_FLAGS, 2, PCI_MSI_FLAGS_ENABLE | 7 << 4);
 	ck_assert_uint_eq(msi()->enabled, FUNCTION_MSIS);
-	ck_assert_uint_eq(nroutes(), FUNCTION_MSIS);
+	ck_assert_uint_eq(rig_routes(), FUNCTION_MSIS);
 	vfio_put(FUNCTION_MSI + PCI_MSI_FLAGS, 2, 0);
-	ck_assert_uint_eq(msi()->enabled + nroutes(), 0);
+	ck_assert_uint_eq(msi()->enabled + rig_routes(), 0);
 }
 
 TEST(msi_masks)
@@ -414,7 +405,7 @@ TEST(one_mode_at_a_time)
 	ck_assert_uint_eq(msix()->enabled, 0);
 	ck_assert_uint_eq(msi()->enabled, 1);
 	vfio_put(FUNCTION_MSI + PCI_MSI_FLAGS, 2, 0);
-	ck_assert_uint_eq(msi()->enabled + nroutes(), 0);
+	ck_assert_uint_eq(msi()->enabled + rig_routes(), 0);
 	ck_assert_uint_eq(intx()->enabled, 1);
 	ck_assert(level());
 }

@@ -9,7 +9,7 @@ TEST(config_space)
 	const struct virtio_state *s;
 
 	attach_file(DISK_BYTES);
-	s = device_state(dev);
+	s = device_state(rig.dev);
 	c = device_config();
 	ck_assert_uint_eq(c.capacity, DISK_BYTES / 512);
 	ck_assert_uint_eq(c.blk_size << c.physical_block_exp, 4096);
@@ -109,7 +109,7 @@ TEST_EACH(ram_lost, cache_modes)
 		kick(0);
 		ram_lost_end(data_gpa(0, (uint16_t)(type * 3)));
 	}
-	assert_ok(dev->ops->pause(dev, clock_now_ns() + 5000 * MS_NS, &fixture_err));
+	assert_ok(rig.dev->ops->pause(rig.dev, clock_now_ns() + 5000 * MS_NS, &fixture_err));
 	ck_assert_uint_eq(used_idx(0), 0);
 	ck_assert_uint_eq(*status_of(0, 0), NO_STATUS);
 	ck_assert_uint_eq(rig.nevents, 0);
@@ -144,7 +144,7 @@ TEST(invalid_requests)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
 	/* None of them is the host's fault. */
 	ck_assert_uint_eq(rig.nevents, 0);
-	blk_query(dev, &info);
+	blk_query(rig.dev, &info);
 	ck_assert_uint_eq(info.counter[BLK_READ].invalid, 3);
 	ck_assert_uint_eq(info.counter[BLK_WRITE].invalid, 4);
 	ck_assert_uint_eq(info.counter[BLK_UNMAP].invalid, 5);
@@ -189,7 +189,7 @@ TEST(readonly)
 
 	config.readonly = true;
 	attach_file(DISK_BYTES);
-	s = device_state(dev);
+	s = device_state(rig.dev);
 	ck_assert(s->offered & FEATURE(VIRTIO_BLK_F_RO));
 	ck_assert(!(s->offered & FEATURE(VIRTIO_BLK_F_DISCARD)));
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
@@ -252,7 +252,7 @@ TEST(flood)
 			ck_assert_uint_eq(*status_of(0, head), VIRTIO_BLK_S_UNSUPP);
 		}
 	}
-	assert_ok(dev->ops->pause(dev, clock_now_ns() + 5000 * MS_NS, &fixture_err));
+	assert_ok(rig.dev->ops->pause(rig.dev, clock_now_ns() + 5000 * MS_NS, &fixture_err));
 }
 
 /* A driver that is as fast as the device and kicks only when asked to: whenever the device turns to
@@ -285,17 +285,17 @@ TEST(write_cache)
 
 	config.cache = DISK_CACHE_WRITEBACK;
 	attach_file(DISK_BYTES);
-	v = virtio_of(dev);
+	v = virtio_of(rig.dev);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 	ck_assert(is_on_its_way());
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
 	ck_assert(!is_on_its_way());
 	/* The driver switches it off, then resets, which switches it on. */
 	ck_assert_uint_eq(range_request(VIRTIO_BLK_T_DISCARD, 0, 8, 0), VIRTIO_BLK_S_OK);
-	pthread_mutex_lock(&dev->lock);
+	pthread_mutex_lock(&rig.dev->lock);
 	v->ops->config_write(v, offsetof(struct virtio_blk_config, wce), 1, 0);
 	v->ops->config_write(v, 0, 4, 1);
-	pthread_mutex_unlock(&dev->lock);
+	pthread_mutex_unlock(&rig.dev->lock);
 	ck_assert_uint_eq(device_config().wce, 0);
 	ck_assert_uint_eq(device_config().capacity, DISK_BYTES / 512);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
@@ -317,15 +317,15 @@ TEST(holes_without_write_cache)
 
 	config.cache = DISK_CACHE_WRITEBACK;
 	attach_file(DISK_BYTES);
-	v = virtio_of(dev);
+	v = virtio_of(rig.dev);
 	for (int i = 0; i < 2; i++) {
 		ck_assert_uint_eq(range_request(VIRTIO_BLK_T_DISCARD, 0, 8, 0), VIRTIO_BLK_S_OK);
 		ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 		ck_assert_uint_eq(range_request(type[i], 4096, 8, 0), VIRTIO_BLK_S_OK);
 		ck_assert(is_on_its_way());
-		pthread_mutex_lock(&dev->lock);
+		pthread_mutex_lock(&rig.dev->lock);
 		v->ops->config_write(v, offsetof(struct virtio_blk_config, wce), 1, 0);
-		pthread_mutex_unlock(&dev->lock);
+		pthread_mutex_unlock(&rig.dev->lock);
 		ck_assert_uint_eq(range_request(type[i], 4096, 8, 0), VIRTIO_BLK_S_OK);
 		ck_assert(!is_on_its_way());
 		drive(ALL);

@@ -13,7 +13,7 @@ TEST(flush_for_a_save)
 	attach_file(DISK_BYTES);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 	ck_assert(is_on_its_way());
-	assert_ok(dev->ops->flush(dev, UINT64_MAX, &fixture_err));
+	assert_ok(rig.dev->ops->flush(rig.dev, UINT64_MAX, &fixture_err));
 	ck_assert(!is_on_its_way());
 }
 
@@ -27,27 +27,27 @@ TEST(survives)
 	config.cache = DISK_CACHE_WRITEBACK;
 	fixture_make_file(config.path, DISK_BYTES);
 	attach();
-	assert_ok(dev->ops->check_survives(dev, RAM_SURVIVES_PROCESS, &fixture_err));
-	assert_refused(dev->ops->check_survives(dev, RAM_SURVIVES_KEXEC, &fixture_err), -EOPNOTSUPP,
-		       words);
+	assert_ok(rig.dev->ops->check_survives(rig.dev, RAM_SURVIVES_PROCESS, &fixture_err));
+	assert_refused(rig.dev->ops->check_survives(rig.dev, RAM_SURVIVES_KEXEC, &fixture_err),
+		       -EOPNOTSUPP, words);
 	devices_detach(&rig.vm);
 	config.readonly = true;
 	attach();
-	assert_ok(dev->ops->check_survives(dev, RAM_SURVIVES_KEXEC, &fixture_err));
+	assert_ok(rig.dev->ops->check_survives(rig.dev, RAM_SURVIVES_KEXEC, &fixture_err));
 	devices_detach(&rig.vm);
 	config.readonly = false;
 	/* A loop device over it. */
 	snprintf(config.path, sizeof(config.path), "%s", loop_attach(config.path, 512));
 	attach();
-	assert_refused(dev->ops->check_survives(dev, RAM_SURVIVES_KEXEC, &fixture_err), -EOPNOTSUPP,
-		       words);
+	assert_refused(rig.dev->ops->check_survives(rig.dev, RAM_SURVIVES_KEXEC, &fixture_err),
+		       -EOPNOTSUPP, words);
 	devices_detach(&rig.vm);
 	loop_detach();
 	snprintf(config.path, sizeof(config.path), "%s", fixture_path("disk.img"));
 	fixture_make_file(config.path, DISK_BYTES);
 	snprintf(config.path, sizeof(config.path), "%s", loop_attach(config.path, 512));
 	attach();
-	assert_ok(dev->ops->check_survives(dev, RAM_SURVIVES_KEXEC, &fixture_err));
+	assert_ok(rig.dev->ops->check_survives(rig.dev, RAM_SURVIVES_KEXEC, &fixture_err));
 	devices_detach(&rig.vm);
 	loop_detach();
 }
@@ -80,7 +80,7 @@ TEST(io_errors)
 	check_event("read", "Input/output error", false, 2);
 	/* The guest goes on with what there is. */
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 4096), VIRTIO_BLK_S_OK);
-	blk_query(dev, &info);
+	blk_query(rig.dev, &info);
 	ck_assert_uint_eq(info.counter[BLK_WRITE].operations, 16);
 	ck_assert_uint_eq(info.counter[BLK_WRITE].bytes, 65536);
 	ck_assert_uint_eq(info.counter[BLK_WRITE].failed, 1);
@@ -199,13 +199,13 @@ TEST_EACH(pause_with_hanging_io, cache_modes)
 	config.cache = cache_modes[_i];
 	attach_file(DISK_BYTES);
 	hang();
-	assert_refused(dev->ops->pause(dev, began_ns + 30 * MS_NS, &fixture_err), -ETIMEDOUT,
-		       WORDS("1 request of", config.path, "within the time limit"));
+	assert_refused(rig.dev->ops->pause(rig.dev, began_ns + 30 * MS_NS, &fixture_err),
+		       -ETIMEDOUT, WORDS("1 request of", config.path, "within the time limit"));
 	ck_assert_uint_ge(clock_now_ns() - began_ns, 30 * MS_NS);
 	ck_assert_uint_eq(used_idx(0), 0);
 	hanging_and_new_one_succeed(8);
-	assert_ok(dev->ops->pause(dev, UINT64_MAX, &fixture_err));
-	assert_ok(dev->ops->pause(dev, 1, &fixture_err));
+	assert_ok(rig.dev->ops->pause(rig.dev, UINT64_MAX, &fixture_err));
+	assert_ok(rig.dev->ops->pause(rig.dev, 1, &fixture_err));
 }
 
 /* However much a driver asks for, a pause has no more to wait for than storage does in seconds: the
@@ -218,7 +218,7 @@ TEST(bounded_work)
 
 	config.cache = DISK_CACHE_WRITEBACK;
 	attach_file(64 * MIB);
-	v = virtio_of(dev);
+	v = virtio_of(rig.dev);
 	memset(at(HEADERS_GPA), 0, 16);
 	for (uint32_t i = 1; i <= 16; i++)
 		buffer[i] = (struct buffer){DATA_GPA, 4 * MIB, true};
@@ -255,28 +255,12 @@ TEST(reset_with_hanging_io)
 /* --- save and load */
 static void *pause_and_copy(void)
 {
-	void *saved = malloc(dev->ops->state->size);
+	void *saved = malloc(rig.dev->ops->state->size);
 
-	assert_ok(dev->ops->pause(dev, UINT64_MAX, &fixture_err));
-	memcpy(saved, device_state(dev), dev->ops->state->size);
-	assert_ok(state_check(dev->ops->state, saved, &fixture_err));
+	assert_ok(rig.dev->ops->pause(rig.dev, UINT64_MAX, &fixture_err));
+	memcpy(saved, device_state(rig.dev), rig.dev->ops->state->size);
+	assert_ok(state_check(rig.dev->ops->state, saved, &fixture_err));
 	return saved;
-}
-
-static void reload(void)
-{
-	void *saved = pause_and_copy();
-
-	devices_detach(&rig.vm);
-	attach();
-	fixture_err.msg[0] = '\0';
-	assert_ok(dev->ops->compare(dev, saved, &fixture_err));
-	memcpy(device_state(dev), saved, dev->ops->state->size);
-	assert_ok(dev->ops->post_load(dev, &fixture_err));
-	pthread_mutex_lock(&dev->lock);
-	dev->ops->resume(dev);
-	pthread_mutex_unlock(&dev->lock);
-	free(saved);
 }
 
 /* Each request has a block of its own and says which. Any moment will do for a save: some requests
@@ -303,7 +287,7 @@ TEST_EACH(nothing_lost_or_doubled, cache_modes)
 		}
 		random = random * 1664525 + 1013904223;
 		usleep(random >> 24);
-		reload();
+		rig_reload();
 		for (uint32_t q = 0; q < QUEUES; q++) {
 			uint64_t back = 0;
 
@@ -339,7 +323,7 @@ TEST(kicks_are_wanted_again)
 	free(pause_and_copy());
 	for (uint32_t q = 0; q < QUEUES; q++)
 		driver_used(q)->flags = VRING_USED_F_NO_NOTIFY;
-	reload();
+	rig_reload();
 	for (uint32_t q = 0, i = 0; q < QUEUES; q++)
 		for (; __atomic_load_n(&driver_used(q)->flags, __ATOMIC_ACQUIRE); i++) {
 			ck_assert_msg(i < 5000, "queue %u never wants kicks again", q);
@@ -354,9 +338,9 @@ TEST(reload_keeps_the_cache_mode)
 
 	config.cache = DISK_CACHE_WRITEBACK;
 	attach_file(DISK_BYTES);
-	v = virtio_of(dev);
+	v = virtio_of(rig.dev);
 	v->ops->config_write(v, offsetof(struct virtio_blk_config, wce), 1, 0);
-	reload();
+	rig_reload();
 	ck_assert_uint_eq(device_config().wce, 0);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 4096), VIRTIO_BLK_S_OK);
 	ck_assert(!is_on_its_way());
@@ -368,8 +352,8 @@ static void check_differs(const void *saved, const char *const *word)
 
 	attach();
 	fixture_err.msg[0] = '\0';
-	ret = state_compare(dev->ops->state, saved, device_state(dev), &fixture_err);
-	ret = dev->ops->compare(dev, saved, &fixture_err) ? -EINVAL : ret;
+	ret = state_compare(rig.dev->ops->state, saved, device_state(rig.dev), &fixture_err);
+	ret = rig.dev->ops->compare(rig.dev, saved, &fixture_err) ? -EINVAL : ret;
 	assert_refused(ret, -EINVAL, word);
 	devices_detach(&rig.vm);
 }
@@ -439,7 +423,7 @@ TEST(hostile_state)
 	uint8_t *saved, *copy;
 
 	attach_file(DISK_BYTES);
-	desc = dev->ops->state;
+	desc = rig.dev->ops->state;
 	saved = pause_and_copy();
 	copy = malloc(desc->size);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -460,7 +444,7 @@ TEST(hostile_state)
 
 static void put_row(void *state, const char *row, uint64_t value)
 {
-	const struct state_row *r = state_row_find(dev->ops->state, row);
+	const struct state_row *r = state_row_find(rig.dev->ops->state, row);
 
 	memcpy((uint8_t *)state + r->offset, &value, r->width);
 }
@@ -469,9 +453,9 @@ static int resize(uint64_t bytes)
 {
 	int ret;
 
-	pthread_mutex_lock(&dev->lock);
-	ret = blk_resize(dev, bytes, &fixture_err);
-	pthread_mutex_unlock(&dev->lock);
+	pthread_mutex_lock(&rig.dev->lock);
+	ret = blk_resize(rig.dev, bytes, &fixture_err);
+	pthread_mutex_unlock(&rig.dev->lock);
 	return ret;
 }
 
@@ -483,19 +467,19 @@ TEST(block_sizes)
 	attach_file(DISK_BYTES);
 	saved = pause_and_copy();
 	put_row(saved, "block_bytes", 4096);
-	assert_ok(dev->ops->compare(dev, saved, &fixture_err));
-	memcpy(device_state(dev), saved, dev->ops->state->size);
-	assert_ok(dev->ops->post_load(dev, &fixture_err));
-	pthread_mutex_lock(&dev->lock);
-	dev->ops->resume(dev);
-	pthread_mutex_unlock(&dev->lock);
+	assert_ok(rig.dev->ops->compare(rig.dev, saved, &fixture_err));
+	memcpy(device_state(rig.dev), saved, rig.dev->ops->state->size);
+	assert_ok(rig.dev->ops->post_load(rig.dev, &fixture_err));
+	pthread_mutex_lock(&rig.dev->lock);
+	rig.dev->ops->resume(rig.dev);
+	pthread_mutex_unlock(&rig.dev->lock);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 8, 512), VIRTIO_BLK_S_IOERR);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 8, 4096), VIRTIO_BLK_S_OK);
 	assert_refused(resize(DISK_BYTES + 512), -EINVAL, WORDS("4096"));
-	put_row(device_state(dev), "block_bytes", 4096);
+	put_row(device_state(rig.dev), "block_bytes", 4096);
 	put_row(saved, "block_bytes", 512);
 	fixture_err.msg[0] = '\0';
-	assert_refused(dev->ops->compare(dev, saved, &fixture_err), -EINVAL,
+	assert_refused(rig.dev->ops->compare(rig.dev, saved, &fixture_err), -EINVAL,
 		       WORDS("blocks of 512 bytes", "blocks of 4096"));
 	free(saved);
 }
@@ -512,7 +496,7 @@ TEST(device_of_another_size)
 	saved = pause_and_copy();
 	put_row(saved, "capacity", DISK_BYTES / 1024);
 	fixture_err.msg[0] = '\0';
-	assert_refused(dev->ops->compare(dev, saved, &fixture_err), -EINVAL,
+	assert_refused(rig.dev->ops->compare(rig.dev, saved, &fixture_err), -EINVAL,
 		       WORDS(config.path, "has 4096 sectors", "its size again on the host"));
 	ck_assert(!strstr(fixture_err.msg, "truncate"));
 	free(saved);
@@ -528,12 +512,12 @@ TEST(reset_after_a_failed_load)
 	attach_file(DISK_BYTES);
 	before = device_config();
 	free(pause_and_copy());
-	put_row(device_state(dev), "capacity", DISK_BYTES);
-	put_row(device_state(dev), "block_bytes", 4096);
-	put_row(device_state(dev), "max_zero_sectors", 1);
-	put_row(device_state(dev), "serial", 'X');
-	put_row(device_state(dev), "writeback", 0);
-	dev->ops->reset(dev);
+	put_row(device_state(rig.dev), "capacity", DISK_BYTES);
+	put_row(device_state(rig.dev), "block_bytes", 4096);
+	put_row(device_state(rig.dev), "max_zero_sectors", 1);
+	put_row(device_state(rig.dev), "serial", 'X');
+	put_row(device_state(rig.dev), "writeback", 0);
+	rig.dev->ops->reset(rig.dev);
 	drive(ALL);
 	before.wce = 1;
 	ck_assert(!memcmp(&before, (struct virtio_blk_config[]){device_config()}, sizeof(before)));
@@ -559,7 +543,7 @@ TEST(resize)
 	uint8_t generation;
 
 	attach_file(DISK_BYTES);
-	s = device_state(dev);
+	s = device_state(rig.dev);
 	generation = s->generation;
 	driver_isr(&drv);
 	assert_ok(resize(DISK_BYTES * 2));
@@ -574,9 +558,9 @@ TEST(resize)
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, DISK_BYTES / 1024 - 1, 512), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(fixture_size(config.path), DISK_BYTES / 2);
 	assert_refused(resize(DISK_BYTES + 100), -EINVAL, WORDS(config.path));
-	blk_query(dev, &info);
+	blk_query(rig.dev, &info);
 	ck_assert_uint_eq(info.size_bytes, DISK_BYTES / 2);
-	reload();
+	rig_reload();
 	ck_assert_uint_eq(device_config().capacity, DISK_BYTES / 1024);
 }
 
@@ -714,7 +698,7 @@ TEST(guest_writes_a_format)
 	memcpy(data(), qcow2, sizeof(qcow2));
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
 	rig.vm.awaits_guest = true;
-	reload();
+	rig_reload();
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
 	ck_assert(!memcmp(data(), qcow2, sizeof(qcow2)));
 	devices_detach(&rig.vm);

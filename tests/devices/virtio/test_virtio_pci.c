@@ -200,11 +200,11 @@ TEST(call_fds)
 
 	fake.call_fd = fd;
 	go();
-	ck_assert_uint_eq(stray_routes(), 0); /* no MSI-X yet */
+	ck_assert_uint_eq(rig_routes(), 0); /* no MSI-X yet */
 	(void)seen_by((uint32_t)fd);
 	ck_assert(rig.line[GSI]);
 	use_msix();
-	ck_assert_uint_eq(stray_routes(), 1);
+	ck_assert_uint_eq(rig_routes(), 1);
 	ck_assert(rig.route[0].committed);
 	ck_assert_int_eq(rig.route[0].fd, fd);
 	ck_assert_uint_eq(rig.route[0].msi.data, 101);
@@ -220,9 +220,9 @@ TEST(call_fds)
 	ck_assert_int_eq(rig.route[0].fd, fd);
 	rig_reload();
 	ck_assert_int_eq(rig.route[0].fd, fd);
-	ck_assert_uint_eq(stray_routes(), 1);
+	ck_assert_uint_eq(rig_routes(), 1);
 	set_status(0);
-	ck_assert_uint_eq(stray_routes(), 0);
+	ck_assert_uint_eq(rig_routes(), 0);
 	close(fd);
 }
 
@@ -246,7 +246,7 @@ TEST(call_fds_without_routes)
 	rig_mmio_write(msix_entry(1) + 8, 4, 55);
 	ck_assert_uint_eq(seen_by((uint32_t)fd), 2);
 	ck_assert_uint_eq(last_msi(), 55);
-	ck_assert_uint_eq(stray_routes(), 0);
+	ck_assert_uint_eq(rig_routes(), 0);
 	set_status(0);
 	close(fd);
 }
