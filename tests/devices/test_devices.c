@@ -3,13 +3,14 @@
  * built in or asked for by everything_asked_for(). */
 #include "devices/devices.h"
 #include "tests/fakes/fake_vfio.h"
-#include "tests/rig/device_rig.h"
-#include "tests/rig/random_guest.h"
 #include "tests/rig/unit.h"
+#include "tests/rig/virtio_driver.h"
 #include "vmm/base/clock.h"
 #include <fcntl.h>
 #include <libfdt.h>
 #include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -41,6 +42,7 @@ static struct vfio_config vfio = {.id = "vfio0", .host = "0000:01:00.0"};
 static void setup(void)
 {
 	rig_open();
+	fake_vfio_begin();
 	strcpy(folder, "/tmp/stasis-table-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	snprintf(disk.path, sizeof(disk.path), "%s/disk", folder);
@@ -49,6 +51,11 @@ static void setup(void)
 
 static void teardown(void)
 {
+	devices_detach(&rig.vm);
+	ck_assert_uint_eq(rig.vm.ndevices, 0);
+	for (int space = 0; space < BUS_SPACES; space++)
+		ck_assert_uint_eq(rig.vm.bus.nregions[space], 0);
+	fake_vfio_end();
 	rig_close();
 	unlink(disk.path);
 	unlink(net.path);
@@ -117,7 +124,6 @@ static void everything_asked_for(void)
 	rig.opt.ndisks = 1;
 	rig.opt.net = &net;
 	rig.opt.nnets = 1;
-	fake_vfio_begin();
 	make_function();
 	rig.opt.vfio = &vfio;
 	rig.opt.nvfios = 1;
@@ -142,15 +148,6 @@ static void attach_all(void)
 		ck_assert_msg(has_device(device_table[i]),
 			      "%s: nothing here asks for it, so nothing here tests it",
 			      device_table[i]->type);
-}
-
-static void detach_all(void)
-{
-	devices_detach(&rig.vm);
-	ck_assert_uint_eq(rig.vm.ndevices, 0);
-	for (int space = 0; space < BUS_SPACES; space++)
-		ck_assert_uint_eq(rig.vm.bus.nregions[space], 0);
-	fake_vfio_end();
 }
 
 static void *save(const struct state_desc *desc, const void *state)
@@ -261,7 +258,6 @@ TEST(state_missing_member)
 		}
 		free(state);
 	}
-	detach_all();
 }
 
 /* Pauses: what is in flight comes to its end. */
@@ -286,12 +282,6 @@ static void resume(struct device *dev)
 	pthread_mutex_unlock(&dev->lock);
 }
 
-static void resume_all(void)
-{
-	for (uint32_t i = 0; i < rig.vm.ndevices; i++)
-		resume(rig.vm.device[i]);
-}
-
 /* The state after power-on is one that can be loaded, and comes back the same. */
 TEST(power_on_state)
 {
@@ -311,7 +301,6 @@ TEST(power_on_state)
 		free(fdt);
 	}
 	devices_reset(&rig.vm);
-	detach_all();
 }
 
 /* As a load does. False: refused by compare(), which says why; or by post_load(), and then the
@@ -373,7 +362,129 @@ TEST(golden_states_are_loadable)
 	rig_spin();
 	ck_assert_msg(!devices_pause(&rig.vm, clock_now_ns() + 10 * CLOCK_NS_PER_S, &err), "%s",
 		      err.msg);
-	detach_all();
+}
+
+/* --- a random guest */
+
+static uint32_t random_next(uint32_t *random)
+{
+	*random = *random * 1664525 + 1013904223;
+	return *random >> 8;
+}
+
+static void any_access(uint32_t *random)
+{
+	uint32_t what = random_next(random), data = random_next(random);
+	struct bus *bus = &rig.vm.bus;
+	enum bus_space space = what >> 2 & 1 ? BUS_MMIO : BUS_PIO;
+	uint32_t size = 1u << (what % 3), nregions = bus->nregions[space];
+	const struct bus_region *region;
+
+	if (!nregions)
+		return;
+	region = &bus->region[space][(what >> 4) % nregions];
+	bus_access(bus, space, region->base + (what >> 12) % region->size, &data, size, what & 8);
+}
+
+/* NULL: this device is no virtio device. */
+static struct virtio *if_virtio(const struct device *dev)
+{
+	return strncmp(dev->ops->type, "virtio-", 7) ? NULL : virtio_of(dev);
+}
+
+/* A descriptor, mostly of RAM that is there. */
+static void scribble_desc(uint32_t *random, uint64_t gpa)
+{
+	uint32_t what = random_next(random);
+	struct vring_desc desc = {
+		.addr = random_next(random) % (uint32_t)rig.vm.ram.config.size_bytes,
+		.len = random_next(random) % 4096,
+		.flags = what & 3,
+		.next = (uint16_t)(random_next(random) % DRIVER_QUEUE_SIZE),
+	};
+
+	if (!(what >> 4 & 15))
+		desc.flags = (uint16_t)random_next(random);
+	if (!(what >> 8 & 31))
+		desc.addr = (uint64_t)random_next(random) << 32 | random_next(random);
+	if (!(what >> 13 & 31))
+		desc.len = random_next(random) << 8;
+	if (ram_write(&rig.vm.ram, gpa, &desc, sizeof(desc)))
+		ck_abort_msg("the rig's RAM is too small");
+}
+
+static void scribble_ring(uint32_t *random, uint32_t queue)
+{
+	const uint64_t gpa = driver_ring_gpa(queue);
+	struct vring_avail *avail = driver_avail(queue);
+
+	for (uint32_t i = 0; i < DRIVER_QUEUE_SIZE; i++) {
+		scribble_desc(random, gpa + i * sizeof(struct vring_desc));
+		avail->ring[i] = (uint16_t)(random_next(random) %
+					    (DRIVER_QUEUE_SIZE + DRIVER_QUEUE_SIZE / 16));
+	}
+	avail->flags = random_next(random) & 1;
+	avail->idx = (uint16_t)(avail->idx + random_next(random) % 8);
+}
+
+static void set_up_queue(uint32_t *random, uint64_t common, uint32_t queue)
+{
+	driver_set_rings(common, queue, DRIVER_QUEUE_SIZE >> random_next(random) % 3);
+	rig_mmio_write(common + VIRTIO_PCI_COMMON_Q_MSIX, 2, random_next(random) % 4);
+	if (random_next(random) % 8)
+		rig_mmio_write(common + VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+}
+
+/* As virtio 1.2, 3.1.1 has it, but the features are a matter of luck. */
+static void start_driver(uint32_t *random, uint64_t common, uint32_t nqueues)
+{
+	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+
+	rig_mmio_write(common + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	rig_mmio_write(common + VIRTIO_PCI_COMMON_STATUS, 1, status);
+	for (uint32_t half = 0; half < 2; half++) {
+		rig_mmio_write(common + VIRTIO_PCI_COMMON_DFSELECT, 4, half);
+		rig_mmio_write(common + VIRTIO_PCI_COMMON_GFSELECT, 4, half);
+		rig_mmio_write(common + VIRTIO_PCI_COMMON_GF, 4,
+			       rig_mmio_read(common + VIRTIO_PCI_COMMON_DF, 4) &
+				       (half ? 1 : random_next(random) | random_next(random) << 8));
+	}
+	status |= VIRTIO_CONFIG_S_FEATURES_OK;
+	rig_mmio_write(common + VIRTIO_PCI_COMMON_STATUS, 1, status);
+	for (uint32_t i = 0; i < nqueues; i++)
+		set_up_queue(random, common, i);
+	rig_mmio_write(common + VIRTIO_PCI_COMMON_STATUS, 1, status | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void drive(uint32_t *random)
+{
+	struct virtio *v = if_virtio(rig.vm.device[random_next(random) % rig.vm.ndevices]);
+	uint64_t common, notify;
+	uint32_t unused, step, queue;
+
+	if (!v)
+		return;
+	driver_enable_function(v); /* as no random access does */
+	common = driver_structure(v, VIRTIO_PCI_CAP_COMMON_CFG, &unused);
+	notify = driver_structure(v, VIRTIO_PCI_CAP_NOTIFY_CFG, &step);
+	if (!common || !notify)
+		return;
+	if (!(random_next(random) % 8) || !v->started || atomic_load(&v->broken))
+		start_driver(random, common, v->nqueues);
+	queue = random_next(random) % v->nqueues;
+	scribble_ring(random, queue);
+	rig_mmio_write(notify + (uint64_t)queue * step, 2, queue);
+}
+
+/* Accesses of any kind, wherever a device listens, and now and then what a driver would do: BARs are mapped,
+ * queues set up in RAM, filled with nonsense and kicked. The same seed makes the same ones. */
+static void random_guest(uint32_t *random, int times)
+{
+	for (int i = 0; i < times; i++)
+		if (random_next(random) % 16)
+			any_access(random);
+		else
+			drive(random);
 }
 
 /* States nobody would save: refused, or harmless to load and run. Those that differ from a good
@@ -401,7 +512,6 @@ TEST(hostile_state)
 		rig.requests = 0;
 	}
 	ck_assert_uint_gt(accepted, 400);
-	detach_all();
 }
 
 /* Whatever a guest does, what is saved then can be loaded. */
@@ -411,7 +521,7 @@ TEST(poked_state_is_loadable)
 
 	attach_all();
 	for (int round = 0; round < 500; round++) {
-		resume_all();
+		devices_resume(&rig.vm);
 		random_guest(&random, 100);
 		rig_spin();
 		for (uint32_t i = 0; i < rig.vm.ndevices; i++)
@@ -431,7 +541,6 @@ TEST(poked_state_is_loadable)
 		}
 		rig.requests = 0;
 	}
-	detach_all();
 }
 
 /* The PCI bus is there if a device needs it. */
