@@ -13,8 +13,6 @@
 #include <linux/virtio_pci.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define GOLDEN_CHECKPOINT GOLDEN_DIR "/checkpoint-1.0.0"
@@ -62,18 +60,6 @@ static void teardown(void)
 	rmdir(folder);
 }
 
-/* What passt is to a real one; nobody reads. */
-static void listen_at(const char *path)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	memcpy(addr.sun_path, path, strlen(path));
-	unlink(path);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	ck_assert_int_eq(listen(fd, 4), 0);
-}
-
 /* An NVMe disk by its looks: 16 KiB with four MSI-X vectors in the third page. */
 static void make_function(void)
 {
@@ -116,7 +102,7 @@ static void everything_asked_for(void)
 
 	ck_assert_int_eq(ftruncate(fd, DISK_BYTES), 0);
 	close(fd);
-	listen_at(net.path);
+	rig_listen(net.path); /* as passt does for a real one; nobody reads */
 	rig.opt.rng = true;
 	rig.opt.vsock_cid = 3; /* fake_vhost.c */
 	rig.opt.has_console = rig.opt.has_agent = true;

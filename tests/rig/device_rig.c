@@ -8,8 +8,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -373,6 +375,34 @@ void rig_spin(void)
 	loop_run(&rig.vm.loop);
 	loop_del(&rig.vm.loop, fd);
 	close(fd);
+}
+
+static int unix_socket(const char *path, int flags, struct sockaddr_un *addr)
+{
+	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+	ck_assert_uint_lt(strlen(path), sizeof(addr->sun_path));
+	strcpy(addr->sun_path, path);
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+}
+
+int rig_connect(const char *path)
+{
+	struct sockaddr_un addr;
+	int fd = unix_socket(path, 0, &addr);
+
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+int rig_listen(const char *path)
+{
+	struct sockaddr_un addr;
+	int fd = unix_socket(path, SOCK_NONBLOCK, &addr);
+
+	unlink(path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(fd, 4), 0);
+	return fd;
 }
 
 void rig_spins(int n)

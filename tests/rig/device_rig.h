@@ -88,6 +88,9 @@ void rig_spins(int n);
 		ck_assert(condition);                                         \
 	} while (0)
 
+/* Stream sockets at this path: a client; a listener, which does not block. */
+int rig_connect(const char *path);
+int rig_listen(const char *path);
 /* How many routes of interrupts are in use. */
 uint32_t rig_routes(void);
 void rig_mmio_write(uint64_t gpa, uint32_t size, uint64_t value);

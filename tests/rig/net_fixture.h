@@ -6,13 +6,16 @@
 #define TESTS_RIG_NET_FIXTURE_H
 #include "devices/virtio/virtio_net.h"
 #include "tests/rig/virtio_driver.h"
+#include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RX	 0
 #define TX	 1
 #define CTRL	 2
 #define HEADER	 sizeof(struct virtio_net_hdr_v1)
 #define EVERY	 UINT64_MAX
+#define TAP	 "stasis0"
 #define MAC_TEXT "\x52\x54\x00\x01\x02\x03"
 
 static struct net_config card;
@@ -95,6 +98,16 @@ static inline void card_options(enum net_kind kind, uint32_t queues)
 	rig.opt.net = &card;
 	rig.opt.nnets = 1;
 	rig.opt.serial.kind = CHARDEV_NONE;
+}
+
+/* A card with a tap, in a network namespace of the test's. */
+static inline void tap_options(uint32_t queues)
+{
+	ck_assert_msg(!unshare(CLONE_NEWNET) && !access("/dev/net/tun", R_OK | W_OK),
+		      "these tests make a tap in a network namespace: run them as root, with "
+		      "/dev/net/tun there (modprobe tun)");
+	card_options(NET_TAP, queues);
+	strcpy(card.path, TAP);
 }
 
 static inline void set_link(bool up)

@@ -13,7 +13,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -118,16 +117,6 @@ static void expect_out(int fd, const char *text)
 	ck_assert_int_eq(memcmp(data, text, n), 0);
 }
 
-static int client(void)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	strcpy(addr.sun_path, path);
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	return fd;
-}
-
 static void to_host(int fd, const char *text)
 {
 	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
@@ -227,7 +216,7 @@ TEST(socket_both_ways)
 
 	setup(CHARDEV_UNIX);
 	ck_assert_uint_eq(put("nobody listens"), 14);
-	fd = client();
+	fd = rig_connect(path);
 	to_host(fd, "hello");
 	expect_got("hello");
 	ck_assert_uint_eq(put("answer"), 6);
@@ -235,7 +224,7 @@ TEST(socket_both_ways)
 	close(fd);
 	RIG_WAIT_FOR(chr.in_fd < 0);
 	ck_assert_uint_eq(put("lost"), 4);
-	fd = client();
+	fd = rig_connect(path);
 	RIG_WAIT_FOR(chr.in_fd >= 0);
 	ck_assert_uint_eq(put("next"), 4);
 	expect_out(fd, "next");
@@ -252,20 +241,20 @@ TEST(socket_clients_are_told_of)
 	chardev_close(&chr);
 	config.kind = CHARDEV_UNIX;
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &patient_ops, NULL, &lock, &err), 0);
-	fd = client();
+	fd = rig_connect(path);
 	rig_spins(5);
 	ck_assert_str_eq(clients, ""); /* paused: nobody is called back */
 	chardev_resume(&chr);
 	ck_assert_str_eq(clients, "+");
 	close(fd);
 	RIG_WAIT_FOR(!strcmp(clients, "+-"));
-	fd = client();
+	fd = rig_connect(path);
 	RIG_WAIT_FOR(!strcmp(clients, "+-+"));
 	/* While paused one goes and the next one comes: that is not the same one. */
 	chardev_pause(&chr);
 	close(fd);
 	RIG_WAIT_FOR(chr.in_fd < 0);
-	other = client();
+	other = rig_connect(path);
 	RIG_WAIT_FOR(chr.nclients == 3);
 	ck_assert_str_eq(clients, "+-+");
 	chardev_resume(&chr);
@@ -289,7 +278,7 @@ TEST(socket_slow_reader)
 	config.kind = CHARDEV_UNIX;
 	ck_assert_int_eq(chardev_open(&chr, &config, &rig.vm, &patient_ops, NULL, &lock, &err), 0);
 	chardev_resume(&chr);
-	fd = client();
+	fd = rig_connect(path);
 	RIG_WAIT_FOR(chardev_connected(&chr));
 	for (int round = 0; round < 3; round++) {
 		uint32_t n;
@@ -331,7 +320,7 @@ TEST(query)
 	ck_assert_str_eq(info.label, "serial0");
 	snprintf(filename, sizeof(filename), "disconnected:unix:%s,server=on", path);
 	ck_assert_str_eq(info.filename, filename);
-	fd = client();
+	fd = rig_connect(path);
 	RIG_WAIT_FOR(chr.in_fd >= 0);
 	chardev_query(&chr, "serial0", &info);
 	ck_assert_str_eq(info.filename, strchr(filename, ':') + 1);
@@ -345,7 +334,7 @@ TEST(socket_gone_without_a_word)
 
 	setup(CHARDEV_UNIX);
 	space = 0;
-	fd = client();
+	fd = rig_connect(path);
 	RIG_WAIT_FOR(chr.in_fd >= 0);
 	close(fd);
 	RIG_WAIT_FOR(chr.in_fd < 0);
@@ -356,7 +345,7 @@ TEST(socket_flow_control)
 	int fd;
 
 	setup(CHARDEV_UNIX);
-	fd = client();
+	fd = rig_connect(path);
 	to_host(fd, "0123456789abcdefGHIJ");
 	expect_got("0123456789abcdef");
 	rig_spins(5);
@@ -374,7 +363,7 @@ TEST(socket_short_visit)
 
 	setup(CHARDEV_UNIX);
 	space = 0;
-	fd = client();
+	fd = rig_connect(path);
 	to_host(fd, "said and gone");
 	close(fd);
 	rig_spins(5);
@@ -383,11 +372,11 @@ TEST(socket_short_visit)
 	expect_got("said and gone"); /* nothing of it is lost */
 	RIG_WAIT_FOR(chr.in_fd < 0);
 	space = 0;
-	fd = client();
+	fd = rig_connect(path);
 	to_host(fd, "never read");
 	RIG_WAIT_FOR(chr.in_fd >= 0);
 	close(fd);
-	other = client(); /* a guest that does not read does not lock others out */
+	other = rig_connect(path); /* a guest that does not read does not lock others out */
 	rig_spins(5);
 	ck_assert_uint_eq(put("welcome"), 7);
 	expect_out(other, "welcome");
@@ -399,7 +388,7 @@ TEST(socket_half_closed)
 	int fd;
 
 	setup(CHARDEV_UNIX);
-	fd = client();
+	fd = rig_connect(path);
 	to_host(fd, "last");
 	shutdown(fd, SHUT_WR);
 	expect_got("last");
@@ -417,7 +406,7 @@ TEST(socket_never_reads)
 	int fd;
 
 	setup(CHARDEV_UNIX);
-	fd = client();
+	fd = rig_connect(path);
 	RIG_WAIT_FOR(chr.in_fd >= 0);
 	while (chardev_write(&chr, data, sizeof(data)) == sizeof(data))
 		;
@@ -446,7 +435,7 @@ TEST(socket_paused)
 	setup(CHARDEV_UNIX);
 	chardev_pause(&chr);
 	chardev_pause(&chr);
-	fd = client();
+	fd = rig_connect(path);
 	to_host(fd, "later");
 	rig_spins(5);
 	ck_assert_uint_eq(ngot, 0);
@@ -489,7 +478,7 @@ TEST(socket_without_descriptors)
 	char byte;
 
 	setup(CHARDEV_UNIX);
-	fd = client();
+	fd = rig_connect(path);
 	spare = dup(fd);
 	close(spare);
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -499,7 +488,7 @@ TEST(socket_without_descriptors)
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	ck_assert_int_eq(read(fd, &byte, 1), 0);
 	close(fd);
-	fd = client();
+	fd = rig_connect(path);
 	RIG_WAIT_FOR(chr.in_fd >= 0);
 	close(fd);
 }

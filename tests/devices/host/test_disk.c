@@ -9,14 +9,6 @@
 
 static struct disk disk, other;
 
-static struct disk_config config_of(const char *path)
-{
-	struct disk_config config = {.id = "disk0"};
-
-	snprintf(config.path, sizeof(config.path), "%s", path);
-	return config;
-}
-
 /* disk and other keep pointing to a config. */
 static struct disk_config configs[4];
 static int open_disk(struct disk *d, const char *path, bool readonly, enum disk_cache cache)
@@ -24,9 +16,8 @@ static int open_disk(struct disk *d, const char *path, bool readonly, enum disk_
 	static unsigned int next;
 	struct disk_config *config = &configs[next++ % 4];
 
-	*config = config_of(path);
-	config->readonly = readonly;
-	config->cache = cache;
+	*config = (struct disk_config){.id = "disk0", .readonly = readonly, .cache = cache};
+	snprintf(config->path, sizeof(config->path), "%s", path);
 	return disk_open(d, config, false, &fixture_err);
 }
 

@@ -15,13 +15,11 @@
 #include <net/if.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TAP	    "stasis0"
 #define HEADS	    (sizeof(struct ether_header) + sizeof(struct iphdr) + sizeof(struct tcphdr))
 #define SEGMENT	    1000ul
 #define SEGMENTS    4ul
@@ -59,12 +57,8 @@ static void raise_tap(void)
 
 static void set_up(uint32_t queues, uint64_t features)
 {
-	ck_assert_msg(!unshare(CLONE_NEWNET) && !access("/dev/net/tun", R_OK | W_OK),
-		      "these tests make a tap in a network namespace: run them as root, with "
-		      "/dev/net/tun there (modprobe tun)");
+	tap_options(queues);
 	no_ipv6();
-	card_options(NET_TAP, queues);
-	strcpy(card.path, TAP);
 	virtio_guest_boot();
 	raise_tap();
 	driver_start(&drv, "net0", features);
@@ -359,7 +353,7 @@ TEST(inherited)
 {
 	struct virtio_net_hdr header;
 
-	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
+	tap_options(1);
 	no_ipv6();
 	card_options(NET_FD, 1);
 	card.fd = open_tap(IFF_TAP | IFF_NO_PI);
@@ -382,9 +376,7 @@ TEST(refused)
 {
 	int fd;
 
-	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
-	card_options(NET_TAP, 2);
-	strcpy(card.path, TAP);
+	tap_options(2);
 	fd = open_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
 	rig_refuses(-EINVAL,
 		    WORDS("without multi_queue", "ip link del " TAP " && ip tuntap add dev " TAP,
@@ -411,9 +403,7 @@ TEST(refused_to_users)
 	const char *way_out = "give this user access to it";
 	struct error err = {""};
 
-	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
-	card_options(NET_TAP, 1);
-	strcpy(card.path, TAP);
+	tap_options(1);
 	ck_assert_int_eq(seteuid(65534), 0);
 	if (!eaccess("/dev/net/tun", R_OK | W_OK))
 		way_out = "this user cannot make one (Operation not permitted): as root, ip tuntap";
@@ -428,9 +418,7 @@ TEST(made_here)
 	char text[4096] = "";
 	FILE *log = tmpfile();
 
-	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
-	card_options(NET_TAP, 1);
-	strcpy(card.path, TAP);
+	tap_options(1);
 	dup2(fileno(log), STDERR_FILENO);
 	log_init(LOG_INFO, NULL);
 	virtio_guest_boot();
@@ -447,9 +435,7 @@ TEST(not_made_for_a_saved_guest)
 {
 	int fd;
 
-	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
-	card_options(NET_TAP, 1);
-	strcpy(card.path, TAP);
+	tap_options(1);
 	rig.vm.awaits_guest = true;
 	rig_refuses(-ENODEV, WORDS("net0: there is no tap " TAP,
 				   "ip tuntap add dev " TAP " mode tap user 0 && ",

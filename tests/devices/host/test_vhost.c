@@ -8,7 +8,6 @@
 #include <linux/if_tun.h>
 #include <linux/virtio_vsock.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -209,11 +208,7 @@ TEST(vsock_start_that_fails)
 
 static void boot_net(uint32_t queues, enum on_off_auto vhost, uint64_t features)
 {
-	ck_assert_msg(!unshare(CLONE_NEWNET) && !access("/dev/net/tun", R_OK | W_OK),
-		      "this test makes a tap in a network namespace: run it as root, with "
-		      "/dev/net/tun there (modprobe tun)");
-	card_options(NET_TAP, queues);
-	strcpy(card.path, "stasis0");
+	tap_options(queues);
 	card.vhost = vhost;
 	virtio_guest_boot();
 	driver_start(&drv, "net0", features);
@@ -355,9 +350,7 @@ TEST(net_refusals)
 {
 	struct error err = {""};
 
-	ck_assert_msg(!unshare(CLONE_NEWNET), "run as root");
-	card_options(NET_TAP, 1);
-	strcpy(card.path, "stasis0");
+	tap_options(1);
 	card.vhost = AUTO_ON;
 	fake_vhost_absent = true;
 	rig_refuses(-ENOENT, WORDS("modprobe vhost_net"));

@@ -289,31 +289,25 @@ TEST(compare_bars)
 	free(saved);
 }
 
+#define HOSTILE(change)                                                   \
+	do {                                                              \
+		memcpy(s, state(), sizeof(*s));                           \
+		change;                                                   \
+		ck_assert_msg(ops()->state->check(s), "taken: " #change); \
+	} while (0)
+
 TEST(hostile)
 {
 	struct vfio_state *s = malloc(sizeof(*s));
-	const char *(*check)(const void *);
 
 	start();
-	check = ops()->state->check;
-	memcpy(s, state(), sizeof(*s));
-	ck_assert_ptr_null(check(s));
-	s->nvector_words--;
-	ck_assert_ptr_nonnull(check(s));
-	s->nvector_words = 4 * VFIO_VECTORS_MAX + 4;
-	ck_assert_ptr_nonnull(check(s));
-	memcpy(s, state(), sizeof(*s));
-	s->vector[28] = 1;
-	ck_assert_ptr_nonnull(check(s));
-	s->vector[28] = 0;
-	s->vector[31] = 2;
-	ck_assert_ptr_nonnull(check(s));
-	memcpy(s, state(), sizeof(*s));
-	s->pci.msix_pending = 1;
-	ck_assert_ptr_nonnull(check(s));
-	s->pci.msix_pending = 0;
-	s->pci.intx = 1;
-	ck_assert_ptr_nonnull(check(s));
+	ck_assert_ptr_null(ops()->state->check(state()));
+	HOSTILE(s->nvector_words--);
+	HOSTILE(s->nvector_words = 4 * VFIO_VECTORS_MAX + 4);
+	HOSTILE(s->vector[28] = 1);
+	HOSTILE(s->vector[31] = 2);
+	HOSTILE(s->pci.msix_pending = 1);
+	HOSTILE(s->pci.intx = 1);
 	free(s);
 }
 

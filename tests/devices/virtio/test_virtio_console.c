@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define CONTROL_GPA DRIVER_BUFFERS /* buffers of control messages */
@@ -48,6 +46,12 @@ static void add(uint32_t q, uint64_t gpa, uint32_t bytes, bool is_write, uint32_
 	driver_add(&drv, q, piece, is_write ? 0 : n, is_write ? n : 0);
 }
 
+static void offer(uint32_t q, uint64_t gpa, uint32_t bytes, bool is_write, uint32_t n)
+{
+	add(q, gpa, bytes, is_write, n);
+	driver_kick(&drv, q);
+}
+
 /* -1: the device has given nothing back; else how many bytes it wrote. */
 static int got(uint32_t q)
 {
@@ -60,8 +64,7 @@ static int got(uint32_t q)
 static void say(uint32_t q, const void *data, uint32_t bytes)
 {
 	memcpy(driver_ram(DATA_GPA), data, bytes);
-	add(q, DATA_GPA, bytes, false, 1);
-	driver_kick(&drv, q);
+	offer(q, DATA_GPA, bytes, false, 1);
 }
 
 static void control(uint32_t id, uint16_t event, uint16_t value)
@@ -143,19 +146,9 @@ static void ports_open(void)
 	ck_assert_int_eq(got(CONTROL_RX), -1);
 }
 
-static int client(const char *path)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	strcpy(addr.sun_path, path);
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	return fd;
-}
-
 static int agent_client(void)
 {
-	int fd = client(agent_path);
+	int fd = rig_connect(agent_path);
 
 	RIG_WAIT_FOR(state()->host_open[AGENT_PORT]);
 	expect(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
@@ -242,19 +235,16 @@ TEST(both_ways)
 	ck_assert_int_eq(write(fd, "0123456789abcdef", 16), 16);
 	rig_spins(5);
 	ck_assert_int_eq(got(AGENT_RX), -1);
-	add(AGENT_RX, DATA_GPA, 10, true, 3);
-	driver_kick(&drv, AGENT_RX);
+	offer(AGENT_RX, DATA_GPA, 10, true, 3);
 	data = driver_ram(DATA_GPA);
 	RIG_WAIT_FOR(!memcmp(data, "0123456789", 10));
 	ck_assert_int_eq(got(AGENT_RX), 10);
-	add(AGENT_RX, DATA_GPA + 100, 1000, true, 3);
-	driver_kick(&drv, AGENT_RX);
+	offer(AGENT_RX, DATA_GPA + 100, 1000, true, 3);
 	RIG_WAIT_FOR(!memcmp(data + 100, "abcdef", 7));
 	ck_assert_int_eq(got(AGENT_RX), 6);
 	/* Nor while no program has the port open. */
 	control(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
-	add(AGENT_RX, DATA_GPA, 10, true, 1);
-	driver_kick(&drv, AGENT_RX);
+	offer(AGENT_RX, DATA_GPA, 10, true, 1);
 	ck_assert_int_eq(write(fd, "x", 1), 1);
 	rig_spins(5);
 	ck_assert_int_eq(got(AGENT_RX), -1);
@@ -321,8 +311,7 @@ TEST(load_in_a_long_write)
 	for (uint32_t i = 0; i < bytes; i++)
 		data[i] = (uint8_t)(i * 7 + (i >> 8));
 	add(AGENT_TX, DATA_GPA, bytes / 2, false, 16);
-	add(AGENT_TX, DATA_GPA + bytes / 2, bytes / 2, false, 16);
-	driver_kick(&drv, AGENT_TX);
+	offer(AGENT_TX, DATA_GPA + bytes / 2, bytes / 2, false, 16);
 	first = state()->tx_done[AGENT_PORT];
 	ck_assert_uint_gt(first, 0);
 	for (; state()->tx_done[AGENT_PORT] == first; n += 4096) {
@@ -368,8 +357,7 @@ TEST(pause_and_resume)
 	fd = agent_client();
 	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, 0, &err), 0);
 	ck_assert_int_eq(write(fd, "later", 5), 5);
-	add(AGENT_RX, DATA_GPA, 100, true, 1);
-	driver_kick(&drv, AGENT_RX);
+	offer(AGENT_RX, DATA_GPA, 100, true, 1);
 	rig_spins(5);
 	ck_assert_int_eq(got(AGENT_RX), -1);
 	ck_assert_int_eq(rig.dev->ops->pause(rig.dev, 0, &err), 0);
@@ -394,12 +382,12 @@ TEST(control_storm)
 		control(1, VIRTIO_CONSOLE_PORT_OPEN, (uint16_t)(i & 1));
 	}
 	for (int i = 0; i < 10; i++) {
-		fd = client(agent_path);
+		fd = rig_connect(agent_path);
 		RIG_WAIT_FOR(state()->host_open[AGENT_PORT]);
 		close(fd);
 		RIG_WAIT_FOR(!state()->host_open[AGENT_PORT]);
 	}
-	fd = client(agent_path);
+	fd = rig_connect(agent_path);
 	RIG_WAIT_FOR(state()->host_open[AGENT_PORT]);
 	rig_reload(); /* and they go on to wait */
 	close(fd);
@@ -454,7 +442,7 @@ TEST(malformed_buffers)
 			control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 		driver_kick(&drv, bad[i].queue);
 		if (fd < 0)
-			fd = client(agent_path);
+			fd = rig_connect(agent_path);
 		rig_spins(5);
 		ck_assert_msg(needs_reset(), "case %zu", i);
 		driver_reset(&drv);
@@ -470,21 +458,18 @@ TEST(without_multiport)
 
 	begin(CHARDEV_UNIX);
 	driver_start(&drv, "console0", 0);
-	fd = client(console_path);
+	fd = rig_connect(console_path);
 	RIG_WAIT_FOR(console()->port[CONSOLE_PORT].chr.in_fd >= 0);
 	say(CONSOLE_TX, "login: ", 7);
 	expect_text(fd, "login: ");
-	add(CONSOLE_RX, DATA_GPA + 4096, 64, true, 1);
-	driver_kick(&drv, CONSOLE_RX);
+	offer(CONSOLE_RX, DATA_GPA + 4096, 64, true, 1);
 	ck_assert_int_eq(write(fd, "root\r", 5), 5);
 	data = driver_ram(DATA_GPA + 4096);
 	RIG_WAIT_FOR(!memcmp(data, "root\r", 5));
 	/* The other queues are not there. */
-	add(CONTROL_TX, DATA_GPA, 8, false, 1);
-	driver_kick(&drv, CONTROL_TX);
+	offer(CONTROL_TX, DATA_GPA, 8, false, 1);
 	ck_assert_int_eq(got(CONTROL_TX), -1);
-	add(AGENT_TX, DATA_GPA, 8, false, 1);
-	driver_kick(&drv, AGENT_TX);
+	offer(AGENT_TX, DATA_GPA, 8, false, 1);
 	ck_assert_int_eq(got(AGENT_TX), -1);
 	close(fd);
 }
@@ -497,7 +482,7 @@ TEST(console_stalls_nobody)
 
 	begin(CHARDEV_UNIX);
 	ports_open();
-	fd = client(console_path);
+	fd = rig_connect(console_path);
 	RIG_WAIT_FOR(console()->port[CONSOLE_PORT].chr.in_fd >= 0);
 	say(CONSOLE_TX, data, sizeof(data));
 	ck_assert_int_eq(got(CONSOLE_TX), -1);
@@ -520,8 +505,7 @@ TEST(console_to_a_file)
 	data = driver_ram(DATA_GPA);
 	for (uint32_t i = 0; i < 1 << 20; i++)
 		data[i] = (uint8_t)(i * 3 + (i >> 8));
-	add(CONSOLE_TX, DATA_GPA, 1 << 20, false, 5);
-	driver_kick(&drv, CONSOLE_TX);
+	offer(CONSOLE_TX, DATA_GPA, 1 << 20, false, 5);
 	ck_assert_int_eq(got(CONSOLE_TX), -1);
 	ck_assert_uint_gt(state()->tx_done[CONSOLE_PORT], 0);
 	rig_reload();

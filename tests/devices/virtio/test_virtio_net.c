@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define NS_PER_MS 1000000ull
@@ -27,23 +26,11 @@ static void await_peer(void)
 	ck_assert_int_ge(peer, 0);
 }
 
-static void listen_at(const char *path)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-
-	ck_assert_uint_lt(strlen(path), sizeof(addr.sun_path));
-	strcpy(addr.sun_path, path);
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	ck_assert_int_eq(listen(listener, 4), 0);
-}
-
 static void set_up(uint64_t features)
 {
 	card_options(NET_STREAM, 1);
 	snprintf(card.path, sizeof(card.path), "/tmp/stasis-net-%d", (int)getpid());
-	unlink(card.path);
-	listen_at(card.path);
+	listener = rig_listen(card.path);
 	virtio_guest_boot();
 	await_peer();
 	driver_start(&drv, "net0", features);
@@ -338,7 +325,7 @@ TEST(connects_again)
 	rig_advance(3000 * NS_PER_MS);
 	ck_assert(is_disconnected());
 	ck_assert_uint_eq(driver_config(&drv, 6, 2), VIRTIO_NET_S_LINK_UP);
-	listen_at(card.path);
+	listener = rig_listen(card.path);
 	rig_advance(1000 * NS_PER_MS);
 	await_peer();
 	send_frame(1, NULL, frame, 60);
