@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/text.h"
+#include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
 #include "vmm/version.h"
 #include <errno.h>

@@ -2,8 +2,8 @@
 #include "cpr/steps.h"
 #include "devices/devices.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/state.h"
-#include "vmm/base/text.h"
+#include "vmm/base/log.h"
 #include <endian.h>
 #include <errno.h>
 #include <libfdt.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/steps.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
+#include "vmm/vm.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

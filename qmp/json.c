@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp/json.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/text.h"
+#include "vmm/base/log.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

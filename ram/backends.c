@@ -2,8 +2,8 @@
 /* What guest RAM can lie in: a row for each kind of place. */
 #include "ram/backend.h"
 #include "ram/label.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include <cpuid.h>
 #include <daxctl/libdaxctl.h>
 #include <dlfcn.h>

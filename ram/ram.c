@@ -4,9 +4,9 @@
 #include "ram/backend.h"
 #include "ram/label.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include "vmm/base/uuid.h"
 #include <errno.h>
 #include <fcntl.h>

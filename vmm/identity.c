@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/identity.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "vmm/irq_vector.h"
+#include "vmm/irq.h"
 #include "vmm/base/log.h"
 #include <poll.h>
 #include <sys/epoll.h>

@@ -3,8 +3,8 @@
 #include "devices/devices.h"
 #include "devices/platform/platform.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>

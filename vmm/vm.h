@@ -20,7 +20,6 @@
 #include "vmm/arch.h"
 #include "vmm/base/error.h"
 #include "vmm/base/loop.h"
-#include "vmm/base/timer.h"
 #include "vmm/bus.h"
 #include "vmm/irq.h"
 #include "vmm/memslot.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/host/chardev.h"
 #include "vmm/base/log.h"
-#include "vmm/base/output.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <fcntl.h>

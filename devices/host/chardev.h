@@ -10,7 +10,7 @@
 #ifndef DEVICES_HOST_CHARDEV_H
 #define DEVICES_HOST_CHARDEV_H
 #include "vmm/base/listen.h"
-#include "vmm/base/timer.h"
+#include "vmm/base/loop.h"
 #include "vmm/options.h"
 #include <pthread.h>
 #include <stdbool.h>

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/host/disk.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/clock.h"
-#include "vmm/base/iothread.h"
-#include "vmm/base/iov.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>

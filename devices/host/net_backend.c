@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/host/net_backend.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/clock.h"
-#include "vmm/base/iov.h"
 #include "vmm/base/log.h"
-#include "vmm/base/timer.h"
+#include "vmm/base/loop.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

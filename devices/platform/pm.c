@@ -5,9 +5,8 @@
  * goes on after a load where it was, whatever the host's clocks did. */
 #include "devices/devices.h"
 #include "devices/platform/platform.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/log.h"
-#include "vmm/base/timer.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 #include <string.h>
 

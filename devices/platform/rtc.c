@@ -5,7 +5,7 @@
  * restart of the host. A timer runs only while an interrupt is enabled and its flag not set yet. */
 #include "devices/devices.h"
 #include "devices/platform/platform.h"
-#include "vmm/base/timer.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 #include <string.h>
 #include <sys/timerfd.h>

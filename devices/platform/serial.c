@@ -5,8 +5,7 @@
 #include "devices/devices.h"
 #include "devices/host/chardev.h"
 #include "devices/platform/platform.h"
-#include "vmm/base/clock.h"
-#include "vmm/base/timer.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 #include <string.h>
 

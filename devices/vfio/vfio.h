@@ -23,7 +23,7 @@
 #ifndef DEVICES_VFIO_VFIO_H
 #define DEVICES_VFIO_VFIO_H
 #include "devices/pci/pci.h"
-#include "vmm/irq_vector.h"
+#include "vmm/irq.h"
 #include "vmm/options.h"
 #include <linux/kvm.h>
 #include <linux/vfio.h>

@@ -3,8 +3,8 @@
  * guest's buffers. Moved by a thread of this process, or by the host's kernel (vhost). One turn of the
  * thread moves a batch, then others may have the device's lock; the driver is interrupted once. */
 #include "devices/virtio/virtio_net.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 #include <endian.h>
 #include <errno.h>

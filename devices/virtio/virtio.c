@@ -4,8 +4,8 @@
  * guest could map them apart. */
 #include "devices/virtio/virtio.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <inttypes.h>

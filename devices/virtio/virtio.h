@@ -27,7 +27,7 @@
 #define DEVICES_VIRTIO_VIRTIO_H
 #include "devices/pci/pci.h"
 #include "devices/virtio/virtqueue.h"
-#include "vmm/irq_vector.h"
+#include "vmm/irq.h"
 #include <stdatomic.h>
 
 #define VIRTIO_MAX_QUEUES 18

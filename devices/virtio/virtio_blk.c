@@ -2,9 +2,9 @@
 /* virtio-blk: virtio 1.2, 5.2 "Block Device". A kick wakes the disk's thread (devices/host/disk.h), which
  * calls serve(): take() checks a request and submits it, done() completes it. */
 #include "devices/virtio/virtio_blk.h"
-#include "vmm/base/clock.h"
-#include "vmm/base/iov.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <inttypes.h>

@@ -6,9 +6,8 @@
  * saved state. */
 #include "devices/virtio/virtio_console.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/clock.h"
-#include "vmm/base/iov.h"
 #include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <linux/virtio_console.h>

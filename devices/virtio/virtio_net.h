@@ -10,8 +10,7 @@
 #include "devices/host/net_backend.h"
 #include "devices/host/vhost.h"
 #include "devices/virtio/virtio.h"
-#include "vmm/base/iothread.h"
-#include "vmm/base/timer.h"
+#include "vmm/base/loop.h"
 #include <linux/virtio_net.h>
 
 /* --- for QMP */

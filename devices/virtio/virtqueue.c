@@ -2,7 +2,7 @@
 /* Split virtqueues, virtio 1.2, 2.7. The driver may change any byte of its rings at any moment:
  * each field is copied once, then checked and used. */
 #include "devices/virtio/virtqueue.h"
-#include "vmm/base/iov.h"
+#include "vmm/base/bytes.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/virtio_ring.h>

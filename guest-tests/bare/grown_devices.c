@@ -2,7 +2,7 @@
 /* The device table of a release to come, for stasis-grown: a row more, and those that take PCI slots
  * in another order. No guest that is loaded may notice. */
 #include "devices/devices.h"
-#include "vmm/base/clock.h"
+#include "vmm/base/loop.h"
 #include "vmm/vm.h"
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stasisctl - a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
 #include "ram/ram.h"
-#include "vmm/base/output.h"
-#include "vmm/base/text.h"
+#include "vmm/base/log.h"
 #include "vmm/version.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
 #include "tests/fakes/fake_vfio.h"
 #include "tests/rig/unit.h"
 #include "tests/rig/virtio_driver.h"
-#include "vmm/base/clock.h"
+#include "vmm/base/loop.h"
 #include <fcntl.h>
 #include <libfdt.h>
 #include <linux/pci_regs.h>

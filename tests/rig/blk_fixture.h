@@ -8,7 +8,7 @@
 #include "devices/virtio/virtio_blk.h"
 #include "tests/rig/ram_fixture.h"
 #include "tests/rig/virtio_driver.h"
-#include "vmm/base/clock.h"
+#include "vmm/base/loop.h"
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/virtio_blk.h>

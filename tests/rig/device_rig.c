@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/rig/device_rig.h"
 #include "tests/rig/unit.h"
-#include "vmm/base/clock.h"
+#include "vmm/base/loop.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

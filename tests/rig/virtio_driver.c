@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/rig/virtio_driver.h"
-#include "vmm/base/clock.h"
+#include "vmm/base/loop.h"
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Vectors that an eventfd raises. The rig stands for KVM: what an eventfd has counted while it was attached to
  * a route is what the guest gets. */
-#include "vmm/irq_vector.h"
+#include "vmm/irq.h"
 #include "tests/rig/device_rig.h"
 #include "tests/rig/unit.h"
 #include <errno.h>

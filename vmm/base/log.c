@@ -1,20 +1,121 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/base/log.h"
 #include "vmm/base/bytes.h"
-#include "vmm/base/clock.h"
 #include "vmm/base/loop.h"
-#include "vmm/base/output.h"
-#include "vmm/base/text.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+/* --- text that is safe to show */
+
+/* Controls, line ends and changes of the writing direction. */
+static bool is_control(uint32_t c)
+{
+	return c < ' ' || (c >= 0x7f && c < 0xa0) || c == 0x61c || (c >= 0x200e && c <= 0x200f) ||
+	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+size_t text_utf8(const char *text, size_t len, uint32_t *code)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	const uint8_t *byte = (const uint8_t *)text;
+	size_t n = byte[0] < 0x80 ? 1 : byte[0] < 0xe0 ? 2 : byte[0] < 0xf0 ? 3 : 4;
+	uint32_t c = n == 1 ? byte[0] : byte[0] & (0x7fu >> n);
+
+	if (n > len || (n > 1 && byte[0] < 0xc0) || byte[0] >= 0xf8)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((byte[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (byte[i] & 0x3f);
+	}
+	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+		return 0;
+	*code = c;
+	return n;
+}
+
+size_t text_safe_bytes(const char *text, size_t len)
+{
+	uint32_t code;
+	size_t n = text_utf8(text, len, &code);
+
+	return n && !is_control(code) ? n : 0;
+}
+
+void text_clean(char *text, size_t len)
+{
+	for (size_t i = 0, n; i < len; i += n ? n : 1) {
+		n = text_safe_bytes(text + i, len - i);
+		if (!n)
+			text[i] = '?';
+	}
+}
+
+/* --- inherited descriptors */
+
+void output_open_missing(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+int output_reopen(int fd, int flags)
+{
+	char path[32];
+	struct stat st;
+	int own = -1;
+
+	if (!fstat(fd, &st) && (S_ISFIFO(st.st_mode) || isatty(fd))) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	}
+	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+}
+
+/* For a descriptor that can neither be reopened, such as another user's terminal, nor be made non-blocking.
+ * When it is ready a pipe has room for PIPE_BUF bytes, a terminal for one byte; a file always has. */
+static ssize_t write_when_ready(int fd, const void *data, size_t bytes)
+{
+	const size_t most = isatty(fd) ? 1 : PIPE_BUF;
+	struct pollfd ready = {.fd = fd, .events = POLLOUT};
+
+	if (poll(&ready, 1, 0) < 1) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return write(fd, data, bytes < most ? bytes : most);
+}
+
+ssize_t output_write(int fd, const void *data, size_t bytes)
+{
+	ssize_t n = send(fd, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n >= 0 || errno != ENOTSOCK)
+		return n;
+	if (fcntl(fd, F_GETFL) & O_NONBLOCK)
+		return write(fd, data, bytes);
+	return write_when_ready(fd, data, bytes);
+}
+
+/* --- the log */
 
 static const char *const level_name[] = {"error", "warn", "info", "debug"};
 #define LEVELS ((int)ARRAY_SIZE(level_name))

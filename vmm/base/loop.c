@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/base/loop.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define GROWTH 32 /* watches */
@@ -196,4 +198,107 @@ void loop_run(struct loop *loop)
 void loop_quit(struct loop *loop)
 {
 	loop->stop = true;
+}
+
+/* --- timers */
+
+int timer_open(struct timer *timer, clockid_t clock, struct loop *loop, loop_fn fn, void *opaque,
+	       pthread_mutex_t *lock, struct error *err)
+{
+	int fd = timerfd_create(clock, TFD_CLOEXEC | TFD_NONBLOCK), ret;
+
+	if (fd < 0)
+		return error_set(err, -errno, "timerfd: %s", strerror(errno));
+	ret = loop_add(loop, fd, EPOLLIN, fn, opaque, lock);
+	if (ret) {
+		close(fd);
+		return error_set(err, ret, "event loop: %s", strerror(-ret));
+	}
+	*timer = (struct timer){loop, fd};
+	return 0;
+}
+
+void timer_close(struct timer *timer)
+{
+	if (!timer->loop)
+		return;
+	loop_del(timer->loop, timer->fd);
+	close(timer->fd);
+	timer->loop = NULL;
+}
+
+void timer_set(const struct timer *timer, uint64_t delay_ns)
+{
+	const struct itimerspec spec = {.it_value = {(time_t)(delay_ns / CLOCK_NS_PER_S),
+						     (long)(delay_ns % CLOCK_NS_PER_S)}};
+
+	timerfd_settime(timer->fd, 0, &spec, NULL);
+}
+
+bool timer_take(const struct timer *timer)
+{
+	uint64_t count;
+
+	/* ECANCELED: the host's clock was set, which the owner wants to know. */
+	return read(timer->fd, &count, sizeof(count)) >= 0 || errno == ECANCELED;
+}
+
+/* --- loops in threads of their own */
+
+static void *run_iothread(void *opaque)
+{
+	struct iothread *io = opaque;
+
+	loop_run(&io->loop);
+	return NULL;
+}
+
+static void quit_iothread(void *opaque)
+{
+	struct iothread *io = opaque;
+
+	loop_quit(&io->loop);
+}
+
+int iothread_create(pthread_t *thread, const char *name, void *(*fn)(void *), void *opaque,
+		    struct error *err)
+{
+	sigset_t all, former;
+	int ret;
+
+	/* SIGBUS stays unblocked: the kernel sends it to the thread that faults. */
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	pthread_sigmask(SIG_BLOCK, &all, &former);
+	ret = -pthread_create(thread, NULL, fn, opaque);
+	pthread_sigmask(SIG_SETMASK, &former, NULL);
+	if (ret)
+		return error_set(err, ret, "%s: no thread: %s", name, strerror(-ret));
+	pthread_setname_np(*thread, name);
+	return 0;
+}
+
+int iothread_start(struct iothread *io, const char *name, struct error *err)
+{
+	int ret = loop_init(&io->loop, quit_iothread, io, err);
+
+	if (ret)
+		return ret;
+	ret = iothread_create(&io->thread, name, run_iothread, io, err);
+	if (ret) {
+		loop_close(&io->loop);
+		return ret;
+	}
+	io->started = true;
+	return 0;
+}
+
+void iothread_stop(struct iothread *io)
+{
+	if (!io->started)
+		return;
+	loop_wake(&io->loop);
+	pthread_join(io->thread, NULL);
+	loop_close(&io->loop);
+	io->started = false;
 }

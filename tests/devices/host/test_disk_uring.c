@@ -3,7 +3,7 @@
 #include "devices/host/disk.h"
 #include "tests/rig/loop_fixture.h"
 #include "tests/rig/ram_fixture.h"
-#include "vmm/base/clock.h"
+#include "vmm/base/loop.h"
 #include <linux/fs.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>

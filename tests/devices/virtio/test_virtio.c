@@ -3,7 +3,7 @@
  * ioeventfds, interrupts. */
 #include "tests/rig/unit.h"
 #include "tests/rig/virtio_fixture.h"
-#include "vmm/base/clock.h"
+#include "vmm/base/loop.h"
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <sys/eventfd.h>

@@ -1,19 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What becomes of lines that nobody takes: none of these tests comes back if the log blocks. */
+/* What reaches the operator: lines of the log, inherited descriptors, text. None of these tests comes back if a write
+ * blocks. */
 #include "tests/rig/unit.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
+
+/* --- the log: what becomes of lines that nobody takes */
 
 #define LOST(WHAT) "stasis vm1: warn: " WHAT " of this log could not be written\n"
 
-static char text[1 << 17];
+static char lines[1 << 17];
 static int reader;
 static size_t filled_bytes;
 
@@ -38,14 +47,14 @@ static void log_to_full_pipe(void)
 /* What has come behind all that filled the pipe. */
 static const char *logged(void)
 {
-	const char *behind = text + filled_bytes;
+	const char *behind = lines + filled_bytes;
 	size_t n = 0;
 	ssize_t ret;
 
-	while ((ret = read(reader, text + n, sizeof(text) - 1 - n)) > 0)
+	while ((ret = read(reader, lines + n, sizeof(lines) - 1 - n)) > 0)
 		n += (size_t)ret;
 	ck_assert_uint_ge(n, filled_bytes);
-	text[n] = '\0';
+	lines[n] = '\0';
 	filled_bytes = 0;
 	return behind;
 }
@@ -131,9 +140,9 @@ TEST(torn_line)
 	log_warn("two");
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	log_warn("three");
-	n = pread(reader, text, sizeof(text) - 1, 0);
-	text[n > 0 ? n : 0] = '\0';
-	ck_assert_str_eq(text,
+	n = pread(reader, lines, sizeof(lines) - 1, 0);
+	lines[n > 0 ? n : 0] = '\0';
+	ck_assert_str_eq(lines,
 			 "stasis vm1: warn: on\n" LOST("2 lines") "stasis vm1: warn: three\n");
 }
 
@@ -145,6 +154,196 @@ TEST(hostile_text)
 	log_warn("%s: No such file", "/srv/K\xc3\xb6ln\nstasis vm1: error: \x1b[2J\r\xc2\x9b\xff");
 	ck_assert_str_eq(logged(), "stasis vm1: warn: /srv/K\xc3\xb6ln?stasis vm1: error: "
 				   "?[2J????: No such file\n");
+}
+
+/* --- each kind of descriptor that a VMM may inherit, until nothing more goes */
+
+#define PIECE (256u << 10) /* what a virtio console may write at once */
+
+static char data[PIECE];
+
+/* Bytes until it would block. */
+static size_t fill(int fd)
+{
+	size_t total = 0;
+	ssize_t n;
+
+	while ((n = output_write(fd, data, sizeof(data))) > 0)
+		total += (size_t)n;
+	ck_assert_int_eq(n, -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	return total;
+}
+
+static void drain(int fd, size_t bytes)
+{
+	static char back[PIECE];
+
+	for (ssize_t n; bytes; bytes -= (size_t)n) {
+		n = read(fd, back, bytes < sizeof(back) ? bytes : sizeof(back));
+		ck_assert_int_gt(n, 0);
+	}
+}
+
+static bool blocks(int fd)
+{
+	return !(fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
+/* Full, emptied, full again, through fd and through what it was reopened as. */
+static void fill_both(int writer, int other_end)
+{
+	int own = output_reopen(writer, O_WRONLY);
+
+	ck_assert_int_gt(own, STDERR_FILENO);
+	for (int round = 0; round < 2; round++) {
+		drain(other_end, fill(writer));
+		drain(other_end, fill(own));
+	}
+	ck_assert(blocks(writer)); /* as the shell left it */
+	close(own);
+}
+
+TEST(pipes)
+{
+	int fd[2];
+
+	ck_assert_int_eq(pipe(fd), 0);
+	fill_both(fd[1], fd[0]);
+}
+
+TEST(sockets)
+{
+	static const int type[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM};
+	int fd[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, type[0], 0, fd), 0);
+	fill_both(fd[1], fd[0]);
+	for (size_t i = 1; i < ARRAY_SIZE(type); i++) {
+		ck_assert_int_eq(socketpair(AF_UNIX, type[i], 0, fd), 0);
+		while (output_write(fd[1], data, 1000) == 1000)
+			;
+		ck_assert_int_eq(errno, EAGAIN);
+	}
+}
+
+TEST(terminals)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), tty, own;
+
+	ck_assert_int_ge(master, 0);
+	ck_assert_int_eq(grantpt(master) | unlockpt(master), 0);
+	tty = open(ptsname(master), O_RDWR | O_NOCTTY);
+	ck_assert_int_ge(tty, 0);
+	memset(data, 'x', sizeof(data));
+	own = output_reopen(tty, O_WRONLY);
+	ck_assert(blocks(tty) && !blocks(own));
+	ck_assert_uint_gt(fill(own), 0);
+	while (fill(tty)) /* the kernel moves it on to the reader's buffer meanwhile */
+		;
+	ck_assert_int_eq(tcflush(tty, TCIOFLUSH), 0);
+	ck_assert_uint_gt(fill(tty), 0);
+	ck_assert_int_eq(tcflush(tty, TCIOFLUSH), 0);
+	ck_assert_int_eq(tcflow(tty, TCOOFF), 0); /* Ctrl-S */
+	ck_assert_uint_eq(fill(tty), 0);
+}
+
+TEST(files)
+{
+	char path[] = "/tmp/stasis-output.XXXXXX";
+	int fd = mkstemp(path), own = output_reopen(fd, O_WRONLY);
+	struct stat st;
+
+	ck_assert_int_gt(output_write(fd, data, 100), 0);
+	ck_assert_int_gt(output_write(own, data, 100), 0); /* goes on behind */
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(st.st_size, 200);
+	unlink(path);
+}
+
+TEST(nobody_reads)
+{
+	int fd[2];
+
+	signal(SIGPIPE, SIG_IGN); /* as main() does */
+	ck_assert_int_eq(pipe(fd), 0);
+	close(fd[0]);
+	ck_assert_int_eq(output_write(fd[1], data, 1), -1);
+	ck_assert_int_eq(errno, EPIPE);
+}
+
+/* What is opened next must not become the standard output. */
+TEST(missing)
+{
+	struct stat null, st;
+
+	ck_assert_int_eq(stat("/dev/null", &null), 0);
+	for (int keep = 0; keep <= STDERR_FILENO + 1; keep++) {
+		pid_t child = fork();
+		int status, next;
+
+		if (child) {
+			ck_assert_int_eq(waitpid(child, &status, 0), child);
+			ck_assert_int_eq(status, 0);
+			continue;
+		}
+		for (int fd = 0; fd <= STDERR_FILENO; fd++)
+			if (fd != keep)
+				close(fd);
+		output_open_missing();
+		for (int fd = 0; fd <= STDERR_FILENO; fd++)
+			if (fd != keep && (fstat(fd, &st) || st.st_rdev != null.st_rdev ||
+					   (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR))
+				_exit(1);
+		next = open("/", O_RDONLY | O_CLOEXEC);
+		_exit(next <= STDERR_FILENO);
+	}
+}
+
+/* --- what of a text reaches log and terminal */
+
+static const struct {
+	const char *text, *clean; /* NULL: the same */
+} rows[] = {
+	{"", NULL},
+	{"plain ~!", NULL},
+	{"/srv/K\xc3\xb6ln/\xe2\x82\xac/\xf0\x9f\x90\x98", NULL},
+	{"a\xc3", "a?"},		   /* cut off */
+	{"\xe2\x82", "??"},		   /* the same */
+	{"\xc0\xaf\xe0\x80\xaf", "?????"}, /* longer than need be */
+	{"\xf0\x80\x80\x80\xf8\x88\x80\x80\x80", "?????????"},
+	{"\xed\xa0\x80\xf4\x90\x80\x80", "???????"}, /* surrogate, beyond U+10FFFF */
+	{"\xff\xfe\x80", "???"},
+	{"\x1b[2J\x7f\n\r\t\a", "?[2J?????"},
+	{"\xc2\x9b[2J\xc2\x85", "??[2J??"}, /* controls beyond ASCII */
+	{"\xc2\xa0", NULL},
+	{"\xe2\x80\x8fx\xd8\x9c", "???x??"},	/* from right to left */
+	{"\xe2\x80\xa8\xe2\x80\xac", "??????"}, /* ends a line, a direction */
+	{"\xe2\x81\xa9", "???"},
+};
+
+TEST_EACH(row, rows)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s", rows[_i].text);
+	text_clean(text, strlen(text));
+	ck_assert_str_eq(text, rows[_i].clean ? rows[_i].clean : rows[_i].text);
+}
+
+/* It looks at no byte behind the text. */
+TEST(ends_within_a_character)
+{
+	char text[] = "\xe2\x82\xac";
+
+	text_clean(text, 2);
+	ck_assert_str_eq(text, "??\xac");
+}
+
+TEST(ascii)
+{
+	for (int c = -128; c < 128; c++)
+		ck_assert_int_eq(text_ascii((char)c), c >= ' ' && c < 0x7f ? c : '?');
 }
 
 UNIT_MAIN(NULL, NULL)

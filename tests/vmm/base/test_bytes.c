@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Parts of scattered buffers, against the same bytes in one piece. */
 #include "tests/rig/unit.h"
-#include "vmm/base/iov.h"
+#include "vmm/base/bytes.h"
 #include <string.h>
 
 #define BYTES 9

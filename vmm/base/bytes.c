@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "vmm/base/iov.h"
+#include "vmm/base/bytes.h"
 #include <string.h>
 
 /* The part of an element from *offset on, which shrinks by what was skipped; at most `left` bytes. */
