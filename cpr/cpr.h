@@ -83,7 +83,7 @@ struct cpr_status {
 bool cpr_query(const struct vm *vm, struct cpr_status *status);
 /* It will soon fail with a message that says so, and all is as before it. */
 int cpr_cancel(struct vm *vm, struct error *err) must_check;
-/* Is there a checkpoint to load by the name of --cpr-file? For vm->file_waits. */
+/* Is there a checkpoint to load by the name of --cpr-file? For vm_create(). */
 bool cpr_file_waits(const struct options *opt);
 /* At start: does this RAM hold a saved guest, and what then? Sets run state inmigrate and loads if
  * the options say so; leaves prelaunch for a boot. Refuses RAM saved by another VM, and to boot a

@@ -102,6 +102,9 @@ struct options {
 };
 
 int options_parse(struct options *opt, int argc, char **argv, struct error *err) must_check;
+/* Refuses a path that is given to two options which cannot share it, for it is clear here whose fault it is: opening
+ * it would blame another process. */
+int options_check_paths(const struct options *opt, struct error *err) must_check;
 /* Prints the text of --help, made from the table that parses. */
 void options_help(void);
 #endif

@@ -87,19 +87,19 @@ bool vm_awaits_guest(const struct options *opt, const struct label *label, bool 
 
 /* The RAM file of a guest that waits may come back by a rename or a mount: no file is created in its place,
  * and the VM waits with a memfd. */
-static int open_ram(struct vm *vm, struct error *err)
+static int open_ram(struct vm *vm, bool file_waits, struct error *err)
 {
 	const struct label none = {.state = LABEL_NONE};
 	struct ram_config memory = vm->opt->memory;
 
-	memory.make_nothing |= vm_awaits_guest(vm->opt, &none, vm->file_waits);
+	memory.make_nothing |= vm_awaits_guest(vm->opt, &none, file_waits);
 	return ram_open(&vm->ram, &memory, err);
 }
 
 static void handle_requests(void *opaque);
 static void try_again(void *opaque, uint32_t events);
 
-int vm_create(struct vm *vm, const struct options *opt, struct error *err)
+int vm_create(struct vm *vm, const struct options *opt, bool file_waits, struct error *err)
 {
 	/* Memslots before the interrupt controllers: the other order costs KVM more time. */
 	int (*const stage[])(struct vm *, struct error *) = {
@@ -120,9 +120,9 @@ int vm_create(struct vm *vm, const struct options *opt, struct error *err)
 	if (ret)
 		return ret;
 	ret = timer_open(&vm->again_timer, CLOCK_MONOTONIC, &vm->loop, try_again, vm, NULL, err);
-	ret = ret ? ret : open_ram(vm, err);
+	ret = ret ? ret : open_ram(vm, file_waits, err);
 	ret = ret ? ret : label_read(&vm->ram, &vm->label, err);
-	vm->awaits_guest = !ret && vm_awaits_guest(opt, &vm->label, vm->file_waits);
+	vm->awaits_guest = !ret && vm_awaits_guest(opt, &vm->label, file_waits);
 	for (uint32_t i = 0; !ret && i < ARRAY_SIZE(stage); i++)
 		ret = stage[i](vm, err);
 	if (ret)

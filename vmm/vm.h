@@ -112,8 +112,7 @@ struct vm {
 	struct device *device[DEVICES_MAX];
 	uint32_t ndevices;
 	enum runstate runstate;
-	bool suspended;	 /* the guest sleeps: suspended, or was when it was paused or saved */
-	bool file_waits; /* cpr_file_waits(): main sets it before vm_create() */
+	bool suspended; /* the guest sleeps: suspended, or was when it was paused or saved */
 	/* A saved guest will be loaded, or RAM holds one: its files and devices on the host must exist,
 	 * and nothing is created in their place. Set before devices attach. */
 	bool awaits_guest;
@@ -144,8 +143,9 @@ struct vm {
 		.loop.epoll_fd = -1, .loop.wake_fd = -1 \
 	}
 /* Opens RAM and KVM, creates vCPUs and devices; the guest does not run and RAM is untouched.
- * vm: VM_INIT. */
-int vm_create(struct vm *vm, const struct options *opt, struct error *err) must_check;
+ * vm: VM_INIT. file_waits: cpr_file_waits(). */
+int vm_create(struct vm *vm, const struct options *opt, bool file_waits,
+	      struct error *err) must_check;
 void vm_destroy(struct vm *vm);
 /* The value of awaits_guest for these options, this label, and whether FILE waits for a load. */
 bool vm_awaits_guest(const struct options *opt, const struct label *label, bool file_waits);

@@ -4,6 +4,7 @@
 #include "vmm/base/uuid.h"
 #include "vmm/option_table.h"
 #include "vmm/options.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -501,6 +502,77 @@ TEST(identities)
 	ck_assert_int_eq(uuid_parse(uuid_format(b, text), a), 0);
 	ck_assert_mem_eq(a, b, UUID_BYTES);
 	ck_assert_int_eq(text[14], '4');
+}
+
+/* Two options with a path each. The names in a refusal are the rows' own. */
+static const struct {
+	const char *a, *b;
+	bool may_share;
+} sharing[] = {
+	{"--qmp|unix:", "--agent|unix:", false},
+	{"--qmp|unix:", "--serial|file:", false},
+	{"--serial|unix:", "--agent|unix:", false},
+	{"--serial|unix:", "--console|file:", false},
+	{"--qmp|unix:", "--memory|size=2M,path=", false},
+	{"--agent|unix:", "--disk|path=", false},
+	{"--memory|size=2M,path=", "--disk|path=", false},
+	{"--memory|size=2M,path=", "--disk|readonly=on,path=", false},
+	{"--disk|path=", "--disk|path=", false},
+	{"--disk|path=", "--disk|readonly=on,path=", false},
+	{"--disk|readonly=on,path=", "--disk|readonly=on,path=", true},
+	{"--serial|file:", "--console|file:", true},
+	{"--serial|file:", "--memory|size=2M,path=", true},
+};
+
+static int check_paths(int row, const char *a, const char *b)
+{
+	char words[256];
+
+	snprintf(words, sizeof(words), "--kernel|k|--name|v|%s%s|%s%s", sharing[row].a, a,
+		 sharing[row].b, b);
+	accepts(words);
+	return options_check_paths(&opt, &err);
+}
+
+TEST_EACH(shared_paths, sharing)
+{
+	static const char *const apart[][2] = {
+		{"file", "none"}, {"none", "other"}, {"/none", "none"}};
+	const char *a = sharing[_i].a, *b = sharing[_i].b;
+	char folder[] = "/tmp/stasis-paths.XXXXXX", whole[64], says[64];
+	const char *const same[][2] = {
+		{"file", "file"}, {"file", "link"}, {"none", "./none"}, {"none", whole}};
+	FILE *file;
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chdir(folder), 0);
+	file = fopen("file", "w");
+	ck_assert_ptr_nonnull(file);
+	fclose(file);
+	ck_assert_int_eq(link("file", "link"), 0);
+	snprintf(whole, sizeof(whole), "%s/none", folder);
+	snprintf(says, sizeof(says), "%.*s and %.*s are both given ", (int)strcspn(a, "|"), a,
+		 (int)strcspn(b, "|"), b);
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		ck_assert_int_eq(check_paths(_i, same[i][0], same[i][1]),
+				 sharing[_i].may_share ? 0 : -EINVAL);
+		ck_assert_msg(sharing[_i].may_share || (!strncmp(err.msg, says, strlen(says)) &&
+							strstr(err.msg, same[i][1])),
+			      "%s", err.msg);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
+		ck_assert_msg(!check_paths(_i, apart[i][0], apart[i][1]), "%s", err.msg);
+	unlink("file");
+	unlink("link");
+	ck_assert_int_eq(rmdir(folder), 0);
+}
+
+TEST(no_paths)
+{
+	accepts("--kernel|k|--serial|none");
+	ck_assert_int_eq(options_check_paths(&opt, &err), 0);
+	accepts("--kernel|k|--serial|stdio|--console|none");
+	ck_assert_int_eq(options_check_paths(&opt, &err), 0);
 }
 
 /* Descriptors as if they had been inherited. */
