@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-/* Where --memory points to: looked at once, judged by every row. */
+/* Where --memory points to: looked at once, judged by its kind. */
 struct ram_place {
 	const char *path; /* NULL: nowhere, a memfd */
 	struct stat st;
@@ -19,17 +19,23 @@ struct ram_place {
 
 extern const struct ram_backend ram_devdax, ram_file, ram_tmpfs, ram_hugetlbfs, ram_memfd;
 
+/* The row of this place; NULL: no RAM can lie there. */
+const struct ram_backend *ram_backend_of(const struct ram_place *place, struct error *err);
+
 /* Opens config's path for reading and writing, or creates it (*created) unless config says to make
  * nothing. Returns the fd. */
 int place_open(struct ram_place *place, const struct ram_config *config, bool *created,
 	       struct error *err) must_check;
 /* Fills place from an open fd. */
 int place_look(struct ram_place *place, int fd, const char *path, struct error *err) must_check;
-bool place_is_hugetlbfs(const struct ram_place *place);
 /* What is left in it; UINT64_MAX if it does not say. */
 uint64_t place_free_bytes(const struct statfs *fs);
 /* Alignment of offset, mapping and label in a file of this place. */
 uint64_t place_file_align(const struct ram_place *place);
+
+/* Offset and size must be multiples of it. */
+int place_check_align(const struct ram_config *config, uint64_t align_bytes,
+		      struct error *err) must_check;
 
 /* Size and alignment of a character device, if it is a DAX device that can be mapped. */
 int devdax_query(const struct ram_place *place, uint64_t *size_bytes, uint64_t *align_bytes,
@@ -46,9 +52,6 @@ struct ram_progress progress_start(const char *what, const struct ram *ram,
 				   const struct ram_watch *watch);
 int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err);
 
-/* -EIO if ram_patch_hole() was needed. */
-int ram_check_whole(const struct ram *ram, struct error *err) must_check;
-
 /* What a label unit begins with on media: a page for each copy. */
 #define LABEL_COPIES	   2
 #define LABEL_PAGE_BYTES   4096ul
@@ -64,11 +67,8 @@ void label_decode(const void *media, struct label *label);
  * which. */
 uint32_t label_encode(void *media, const struct label *label);
 
-/* The same as ram_patch_hole() for what label_scan.c has mapped. */
+/* The same as ram_patch_hole() for what label.c has mapped. */
 bool label_patch_hole(const void *hva);
-/* True, once: an access to the label met SIGBUS; the label is mapped again. */
-bool ram_label_hole(struct ram *ram);
-
 /* On return the lines have left the CPU's caches for memory. */
 void writeback_lines(const void *hva, size_t size_bytes);
 #endif

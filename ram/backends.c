@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What guest RAM can lie in: a row for each kind of place. */
+/* Where guest RAM lies, and a row for each kind of place. */
 #include "ram/backend.h"
 #include "ram/label.h"
+#include "vmm/base/file.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 #include <cpuid.h>
@@ -12,11 +13,137 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+/* --- the open file and its kind */
+
+#define PAGE_BYTES 4096u
+#define DAX_PREFIX "/dev/dax"
+
+static bool is_hugetlbfs(const struct ram_place *place)
+{
+	return (uint32_t)place->fs.f_type == HUGETLBFS_MAGIC;
+}
+
+uint64_t place_file_align(const struct ram_place *place)
+{
+	return is_hugetlbfs(place) ? (uint64_t)place->fs.f_bsize : PAGE_BYTES;
+}
+
+int place_check_align(const struct ram_config *config, uint64_t align_bytes, struct error *err)
+{
+	if (config->offset_bytes % align_bytes || config->size_bytes % align_bytes)
+		return error_set(err, -EINVAL,
+				 "%s: offset=%" PRIu64 ",size=%" PRIu64
+				 ": both must be multiples of its page size %" PRIu64,
+				 config->path, config->offset_bytes, config->size_bytes,
+				 align_bytes);
+	return 0;
+}
+
+int place_look(struct ram_place *place, int fd, const char *path, struct error *err)
+{
+	place->path = path;
+	if (fstat(fd, &place->st) || fstatfs(fd, &place->fs))
+		return error_set(err, -errno, "%s: %s", path, strerror(errno));
+	place->survives = ram_fd_survives(fd);
+	return 0;
+}
+
+uint64_t place_free_bytes(const struct statfs *fs)
+{
+	/* No blocks at all: it has no limit of its own. */
+	return fs->f_blocks ? (uint64_t)fs->f_bfree * (uint64_t)fs->f_frsize : UINT64_MAX;
+}
+
+static int open_failed(const char *path, int error_number, struct error *err)
+{
+	if (error_number == ENOENT)
+		return error_set(err, -ENOENT, "%s: no such folder to create the file in", path);
+	if (error_number == EEXIST)
+		return error_set(
+			err, -EEXIST,
+			"%s: is a symbolic link that leads nowhere: remove it, or give the "
+			"path of the file itself",
+			path);
+	return error_set(err, -error_number, "%s: cannot open for reading and writing: %s", path,
+			 strerror(error_number));
+}
+
+/* A memfd that is looked at as if it were a new file of that path. */
+static int stand_in(struct ram_place *place, const char *path, struct error *err)
+{
+	char folder[PATH_MAX];
+	int dir_fd, fd, ret;
+
+	if (!lstat(path, &place->st)) /* a link that leads nowhere */
+		return open_failed(path, EEXIST, err);
+	if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
+		return open_failed(path, ENAMETOOLONG, err);
+	dir_fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return open_failed(path, errno, err);
+	ret = place_look(place, dir_fd, path, err);
+	close(dir_fd);
+	if (ret)
+		return ret;
+	fd = memfd_create("guest-ram", MFD_CLOEXEC);
+	if (fd < 0 || fstat(fd, &place->st))
+		return error_set(err, -errno, "memfd: %s", strerror(errno));
+	return fd;
+}
+
+int place_open(struct ram_place *place, const struct ram_config *config, bool *created,
+	       struct error *err)
+{
+	const int flags = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	const char *path = config->path;
+	int fd = open(path, flags);
+	int ret;
+
+	*created = false;
+	if (fd < 0 && errno == ENOENT) {
+		/* A plain file in /dev would be RAM that is lost with the next boot. */
+		if (!strncmp(path, DAX_PREFIX, strlen(DAX_PREFIX)))
+			return error_set(err, -ENOENT,
+					 "%s: no such DAX device: 'daxctl list' shows those that "
+					 "exist, they need mode devdax and the module device_dax",
+					 path);
+		if (config->has_offset)
+			return error_set(err, -ENOENT,
+					 "%s: no such file: with offset= it must exist and be "
+					 "large enough for all its VMs (fallocate -l SIZE %s)",
+					 path, path);
+		if (config->must_exist)
+			return error_set(
+				err, -ENOENT,
+				"RAM %s is not there, and nor is the guest that was saved in it",
+				path);
+		if (config->make_nothing) {
+			*created = true;
+			return stand_in(place, path, err);
+		}
+		fd = open(path, flags | O_CREAT | O_EXCL, 0600);
+		*created = fd >= 0;
+	}
+	if (fd < 0)
+		return open_failed(path, errno, err);
+	ret = place_look(place, fd, path, err);
+	if (ret) {
+		struct stat st;
+
+		if (*created && !fstat(fd, &st))
+			file_unlink_named(AT_FDCWD, path, &st);
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
 
 /* --- progress of long steps */
 
@@ -24,7 +151,7 @@ struct ram_progress progress_start(const char *what, const struct ram *ram,
 				   const struct ram_watch *watch)
 {
 	return (struct ram_progress){.what = what,
-				     .path = ram->config.path ? ram->config.path : "memfd",
+				     .path = ram_where(ram),
 				     .watch = watch,
 				     .total_bytes = ram->config.size_bytes,
 				     .next_ns = clock_now_ns() + CLOCK_NS_PER_S};
@@ -180,11 +307,6 @@ close_library:
 	return ret;
 }
 
-static bool devdax_claims(const struct ram_place *place)
-{
-	return place->path && S_ISCHR(place->st.st_mode);
-}
-
 static int devdax_open(struct ram *ram, const struct ram_place *place, struct error *err)
 {
 	const struct ram_config *config = &ram->config;
@@ -215,7 +337,6 @@ static int devdax_sync_label(const struct ram *ram, void *hva, uint64_t bytes, s
 const struct ram_backend ram_devdax = {
 	.name = "devdax",
 	.survives = RAM_SURVIVES_KEXEC,
-	.claims = devdax_claims,
 	.open = devdax_open,
 	.sync_label = devdax_sync_label,
 };
@@ -228,12 +349,12 @@ const struct ram_backend ram_devdax = {
 #define WRITE_BYTES (8ull << 20)
 #define SYNC_BYTES  (256ull << 20)
 
-static int set_size(struct ram *ram, uint64_t bytes, bool allocate, struct error *err)
+static int set_size(struct ram *ram, uint64_t bytes, struct error *err)
 {
 	const char *path = ram->config.path;
 	int ret;
 
-	if (allocate) {
+	if (ram->backend->allocates && !ram->config.make_nothing) {
 		do
 			ret = fallocate(ram->fd, 0, 0, (off_t)bytes);
 		while (ret && errno == EINTR);
@@ -261,8 +382,7 @@ static int check_space(const struct ram *ram, const struct ram_place *place, uin
 	uint64_t free_bytes = place_free_bytes(&place->fs);
 
 	/* Huge pages are reserved by the mapping. */
-	if (place_is_hugetlbfs(place) || need_bytes <= has_bytes ||
-	    need_bytes - has_bytes <= free_bytes)
+	if (is_hugetlbfs(place) || need_bytes <= has_bytes || need_bytes - has_bytes <= free_bytes)
 		return 0;
 	if (ram->created)
 		return error_set(
@@ -312,8 +432,7 @@ static int check_size(const struct ram *ram, uint64_t has_bytes, uint64_t need_b
 				 : "give its size, or remove it to have it made anew");
 }
 
-static int open_file(struct ram *ram, const struct ram_place *place, bool allocate,
-		     struct error *err)
+static int file_open(struct ram *ram, const struct ram_place *place, struct error *err)
 {
 	uint64_t need_bytes;
 	int ret;
@@ -327,17 +446,7 @@ static int open_file(struct ram *ram, const struct ram_place *place, bool alloca
 		return ret ? ret : check_space(ram, place, need_bytes, err);
 	}
 	ret = check_space(ram, place, need_bytes, err);
-	return ret ? ret : set_size(ram, need_bytes, allocate && !ram->config.make_nothing, err);
-}
-
-static int open_allocated(struct ram *ram, const struct ram_place *place, struct error *err)
-{
-	return open_file(ram, place, true, err);
-}
-
-static int open_sparse(struct ram *ram, const struct ram_place *place, struct error *err)
-{
-	return open_file(ram, place, false, err);
+	return ret ? ret : set_size(ram, need_bytes, err);
 }
 
 static int sync_failed(const struct ram *ram, struct error *err)
@@ -346,7 +455,7 @@ static int sync_failed(const struct ram *ram, struct error *err)
 			 strerror(errno));
 }
 
-static int sync_range(const struct ram *ram, uint8_t *hva, uint64_t bytes, struct error *err)
+static int sync_range(const struct ram *ram, void *hva, uint64_t bytes, struct error *err)
 {
 	return msync(hva, bytes, MS_SYNC) ? sync_failed(ram, err) : 0;
 }
@@ -399,34 +508,13 @@ static int file_sync(struct ram *ram, const struct ram_watch *watch, struct erro
 	return ram->created ? sync_folder(ram, err) : 0;
 }
 
-static int file_sync_label(const struct ram *ram, void *hva, uint64_t bytes, struct error *err)
-{
-	return sync_range(ram, hva, bytes, err);
-}
-
-static bool file_claims(const struct ram_place *place)
-{
-	return place->path && S_ISREG(place->st.st_mode) && place->survives == RAM_SURVIVES_KEXEC;
-}
-
-static bool tmpfs_claims(const struct ram_place *place)
-{
-	return place->path && S_ISREG(place->st.st_mode) &&
-	       place->survives == RAM_SURVIVES_PROCESS && !place_is_hugetlbfs(place);
-}
-
-static bool hugetlbfs_claims(const struct ram_place *place)
-{
-	return place->path && S_ISREG(place->st.st_mode) && place_is_hugetlbfs(place);
-}
-
 const struct ram_backend ram_file = {
 	.name = "file",
 	.survives = RAM_SURVIVES_KEXEC,
-	.claims = file_claims,
-	.open = open_allocated,
+	.allocates = true,
+	.open = file_open,
 	.sync = file_sync,
-	.sync_label = file_sync_label,
+	.sync_label = sync_range,
 };
 
 #define INSTEAD "save with mode=restart, or start with RAM on a DAX device or in a file on a disk"
@@ -436,26 +524,17 @@ const struct ram_backend ram_tmpfs = {
 	.name = "tmpfs",
 	.survives = RAM_SURVIVES_PROCESS,
 	.instead = INSTEAD,
-	.claims = tmpfs_claims,
-	.open = open_sparse,
+	.open = file_open,
 };
 
 const struct ram_backend ram_hugetlbfs = {
 	.name = "hugetlbfs",
 	.survives = RAM_SURVIVES_PROCESS,
 	.instead = INSTEAD,
-	.claims = hugetlbfs_claims,
-	.open = open_sparse,
+	.open = file_open,
 };
 
 /* --- a memfd, where no path was given: gone with the process. */
-
-#define PAGE_BYTES 4096u
-
-static bool memfd_claims(const struct ram_place *place)
-{
-	return !place->path;
-}
 
 static int memfd_open(struct ram *ram, const struct ram_place *place, struct error *err)
 {
@@ -475,6 +554,22 @@ const struct ram_backend ram_memfd = {
 	.name = "memfd",
 	.survives = RAM_SURVIVES_NOTHING,
 	.instead = "start with --memory size=...,path=... on a DAX device or a file on a disk",
-	.claims = memfd_claims,
 	.open = memfd_open,
 };
+
+const struct ram_backend *ram_backend_of(const struct ram_place *place, struct error *err)
+{
+	if (!place->path)
+		return &ram_memfd;
+	if (S_ISCHR(place->st.st_mode))
+		return &ram_devdax;
+	if (S_ISREG(place->st.st_mode) && is_hugetlbfs(place))
+		return &ram_hugetlbfs;
+	if (S_ISREG(place->st.st_mode))
+		return place->survives == RAM_SURVIVES_KEXEC ? &ram_file : &ram_tmpfs;
+	error_set(err, -EINVAL, "%s: guest RAM can be a DAX device or a regular file, not a %s",
+		  place->path,
+		  S_ISBLK(place->st.st_mode) ? "block device (make it mode devdax)"
+					     : "file of this type");
+	return NULL;
+}

@@ -15,7 +15,4 @@ extern const char *blockdev_sysfs; /* "/sys" */
 bool blockdev_read(dev_t dev, const char *name, char *text, size_t size);
 /* A partition's disk; any other device is its own. */
 dev_t blockdev_disk(dev_t dev);
-/* Calls fn for each device directly below a partition or a volume (dm, md), until it returns true.
- * Returns whether it did. */
-bool blockdev_any_below(dev_t dev, bool (*fn)(dev_t below, uint32_t depth), uint32_t depth);
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Guest RAM: opened by the first backend that claims it, locked, mapped once, reached through the gate. */
+/* Guest RAM: opened by the backend of its path, locked, mapped once with its label, reached through the gate. */
 #define XXH_INLINE_ALL
 #include "ram/backend.h"
 #include "ram/label.h"
@@ -24,12 +24,7 @@
 /* Names the process that has the range, and its range. */
 static int refuse_range(int fd, const char *path, uint64_t first, uint64_t end, struct error *err)
 {
-	struct flock other = {
-		.l_type = F_WRLCK,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)first,
-		.l_len = (off_t)(end - first),
-	};
+	struct flock other = file_range(F_WRLCK, first, end - first);
 	char who[32] = "another process";
 
 	if (fcntl(fd, F_OFD_GETLK, &other) || other.l_type == F_UNLCK)
@@ -67,10 +62,6 @@ static int lock_range(const struct ram *ram, struct error *err)
 /* No offset, size or sum of them comes near where off_t ends. */
 #define LIMIT_BYTES (1ull << 60)
 
-static const struct ram_backend *const backend_table[] = {
-	&ram_memfd, &ram_devdax, &ram_hugetlbfs, &ram_tmpfs, &ram_file,
-};
-
 static int check_config(const struct ram_config *config, struct error *err)
 {
 	if (!config->size_bytes || config->size_bytes % RAM_GRAIN_BYTES ||
@@ -88,34 +79,6 @@ static int check_config(const struct ram_config *config, struct error *err)
 				 "--memory offset=%" PRIu64 ": must be a multiple of 2M",
 				 config->offset_bytes);
 	return 0;
-}
-
-static int check_alignment(const struct ram *ram, struct error *err)
-{
-	const struct ram_config *config = &ram->config;
-
-	if (config->offset_bytes % ram->align_bytes || config->size_bytes % ram->align_bytes)
-		return error_set(err, -EINVAL,
-				 "%s: offset=%" PRIu64 ",size=%" PRIu64
-				 ": both must be multiples of its page size %" PRIu64,
-				 config->path, config->offset_bytes, config->size_bytes,
-				 ram->align_bytes);
-	return 0;
-}
-
-static int find_backend(struct ram *ram, const struct ram_place *place, struct error *err)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(backend_table); i++) {
-		if (!backend_table[i]->claims(place))
-			continue;
-		ram->backend = backend_table[i];
-		return 0;
-	}
-	return error_set(err, -EINVAL,
-			 "%s: guest RAM can be a DAX device or a regular file, not a %s",
-			 place->path,
-			 S_ISBLK(place->st.st_mode) ? "block device (make it mode devdax)"
-						    : "file of this type");
 }
 
 /* The size is not the file's. If a saved guest is there, its size is what to give. */
@@ -148,16 +111,16 @@ static int open_backend(struct ram *ram, struct error *err)
 		if (ram->fd < 0)
 			return ram->fd;
 	}
-	ret = find_backend(ram, &place, err);
-	if (ret)
-		return ret;
+	ram->backend = ram_backend_of(&place, err);
+	if (!ram->backend)
+		return -EINVAL;
 	ret = ram->backend->open(ram, &place, err);
 	if (ret == -ERANGE)
 		return refuse_size(ram, err);
 	if (ret)
 		return ret;
 	ram->label_bytes = label_unit_bytes(ram->align_bytes);
-	return check_alignment(ram, err);
+	return place_check_align(&ram->config, ram->align_bytes, err);
 }
 
 /* Reserves first, for only so can the alignment be chosen. What is left over stays as a guard. */
@@ -179,8 +142,7 @@ static int map(struct ram *ram, struct error *err)
 	if (mmap(hva, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ram->fd,
 		 (off_t)ram->config.offset_bytes) == MAP_FAILED)
 		return error_set(err, -errno, "%s: cannot map %" PRIu64 " bytes: %s%s",
-				 ram->config.path ? ram->config.path : "memfd", bytes,
-				 strerror(errno),
+				 ram_where(ram), bytes, strerror(errno),
 				 ram->backend == &ram_hugetlbfs
 					 ? ": too few free huge pages (/proc/sys/vm/nr_hugepages)"
 					 : "");
@@ -388,20 +350,21 @@ bool ram_fault_reason(const struct ram *ram, struct error *reason)
 	return true;
 }
 
-int ram_check_whole(const struct ram *ram, struct error *err)
+/* -EIO if ram_patch_hole() was needed. */
+static int check_whole(const struct ram *ram, struct error *err)
 {
 	if (!atomic_load(&ram->pages_replaced))
 		return 0;
 	return error_set(err, -EIO,
 			 "%s: a page of RAM was lost (see the log): this guest cannot be saved",
-			 ram->config.path ? ram->config.path : "memfd");
+			 ram_where(ram));
 }
 
 int ram_sync(struct ram *ram, const struct ram_watch *watch, struct error *err)
 {
 	int ret = ram->backend->sync ? ram->backend->sync(ram, watch, err) : 0;
 
-	return ret ? ret : ram_check_whole(ram, err);
+	return ret ? ret : check_whole(ram, err);
 }
 
 int ram_check_survives(const struct ram *ram, enum ram_survives want, struct error *err)
@@ -412,7 +375,7 @@ int ram_check_survives(const struct ram *ram, enum ram_survives want, struct err
 				 ram->config.path ? ram->config.path : "",
 				 want == RAM_SURVIVES_KEXEC ? "a kexec" : "the end of the process",
 				 ram->backend->instead);
-	return ram_check_whole(ram, err);
+	return check_whole(ram, err);
 }
 
 bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa)
@@ -441,7 +404,8 @@ bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa)
 	return true;
 }
 
-bool ram_label_hole(struct ram *ram)
+/* True, once: an access to the label met SIGBUS; the label is mapped again. */
+static bool label_hole(struct ram *ram)
 {
 	off_t offset = (off_t)(ram->config.offset_bytes + ram->config.size_bytes);
 
@@ -558,9 +522,137 @@ void ram_zero(struct ram *ram)
 	uint64_t size_bytes = ram->config.size_bytes, at, bytes;
 
 	for (at = 0; at < size_bytes; at += bytes) {
-		bytes = size_bytes - at < ZERO_BYTES ? size_bytes - at : ZERO_BYTES;
+		bytes = least(size_bytes - at, ZERO_BYTES);
 		if (!zero_in_file(ram, at, bytes))
 			memset(ram->hva + at, 0, bytes);
 		(void)progress_report(&progress, at + bytes, NULL);
 	}
+}
+
+/* --- its label */
+
+/* Both pages as they are; what cannot be read is zero, and counted. */
+static uint32_t fetch(struct ram *ram, uint8_t media[LABEL_MEDIA_BYTES])
+{
+	uint32_t lost = 0;
+
+	for (uint32_t at = 0; at < LABEL_MEDIA_BYTES; at += LABEL_PAGE_BYTES) {
+		memcpy(media + at, (const uint8_t *)ram->label_hva + at, LABEL_PAGE_BYTES);
+		if (!label_hole(ram))
+			continue;
+		memset(media + at, 0, LABEL_PAGE_BYTES);
+		lost++;
+	}
+	return lost;
+}
+
+/* One bad page costs nothing but a line in the log. */
+static int judge_lost(const struct ram *ram, uint32_t lost, const char *what, struct error *err)
+{
+	struct error why = {"SIGBUS"};
+
+	if (lost == LABEL_COPIES) {
+		(void)ram_fault_reason(ram, &why);
+		return error_set(err, -EIO, "%s: the label after guest RAM cannot be %s: %s",
+				 ram_where(ram), what, why.msg);
+	}
+	if (lost)
+		log_warn("%s: one copy of the label after guest RAM cannot be %s (SIGBUS); the "
+			 "other one is good",
+			 ram_where(ram), what);
+	return 0;
+}
+
+int label_read(struct ram *ram, struct label *label, struct error *err)
+{
+	uint8_t media[LABEL_MEDIA_BYTES];
+	uint32_t lost = fetch(ram, media);
+
+	label_decode(media, label);
+	return judge_lost(ram, lost, "read", err);
+}
+
+/* The copies that could not be stored. One that was stored but not synced is an error: the reason may
+ * be a page of guest RAM. */
+static int put_copies(struct ram *ram, const uint8_t *media, uint32_t first, uint32_t *lost,
+		      struct error *err)
+{
+	for (uint32_t i = 0; i < LABEL_COPIES; i++) {
+		uint8_t *hva =
+			(uint8_t *)ram->label_hva + (first + i) % LABEL_COPIES * LABEL_PAGE_BYTES;
+		int ret = 0;
+
+		memcpy(hva, media + first * LABEL_PAGE_BYTES, LABEL_RECORD_BYTES);
+		if (label_hole(ram))
+			++*lost;
+		else if (ram->backend->sync_label)
+			ret = ram->backend->sync_label(ram, hva, LABEL_PAGE_BYTES, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+int label_write(struct ram *ram, const struct label *label, struct error *err)
+{
+	struct label sized = *label;
+	uint8_t media[LABEL_MEDIA_BYTES];
+	uint32_t lost = 0;
+	int ret;
+
+	if (label->state != LABEL_RUNNING && label->state != LABEL_SAVED)
+		return error_set(err, -EINVAL, "label: no such state: %d", (int)label->state);
+	sized.ram_size_bytes = ram->config.size_bytes;
+	(void)fetch(ram, media);
+	ret = put_copies(ram, media, label_encode(media, &sized), &lost, err);
+	ret = ret ? ret : judge_lost(ram, lost, "written", err);
+	return ret ? ret : check_whole(ram, err);
+}
+
+bool label_is_of(const struct label *label, const uint8_t vm_id[16])
+{
+	return label->state != LABEL_NONE && !memcmp(label->vm_id, vm_id, sizeof(label->vm_id));
+}
+
+bool label_fits(const struct label *label, const struct ram *ram, const uint8_t vm_id[16])
+{
+	return label_is_of(label, vm_id) && label->ram_size_bytes == ram->config.size_bytes;
+}
+
+int label_set(struct ram *ram, struct label *label, const uint8_t *checkpoint_id, struct error *err)
+{
+	struct label next = *label;
+	int ret;
+
+	next.state = checkpoint_id ? LABEL_SAVED : LABEL_RUNNING;
+	memset(next.checkpoint_id, 0, sizeof(next.checkpoint_id));
+	if (checkpoint_id)
+		memcpy(next.checkpoint_id, checkpoint_id, sizeof(next.checkpoint_id));
+	next.ram_size_bytes = ram->config.size_bytes;
+	ret = label_write(ram, &next, err);
+	if (!ret)
+		*label = next;
+	return ret;
+}
+
+int label_claim(struct ram *ram, struct label *label, const uint8_t vm_id[16], bool discard,
+		struct error *err)
+{
+	struct label own = {.state = LABEL_RUNNING};
+	int ret;
+
+	if (!label_fits(label, ram, vm_id) && !ram->created) {
+		ret = label_check_overlap(ram, vm_id, discard, err);
+		ret = ret ? ret : label_spend_overlap(ram, vm_id, err);
+		if (ret)
+			return ret;
+		/* No guest reads what another one, or this host, left in memory. */
+		log_info("RAM %s: clearing what was in it", ram_where(ram));
+		ram_zero(ram);
+	}
+	memcpy(own.vm_id, vm_id, sizeof(own.vm_id));
+	ret = label_set(ram, &own, NULL, err);
+	if (!ret)
+		*label = own;
+	return ret;
 }

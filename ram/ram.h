@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ram/ram.h - guest RAM: its backend, what it survives, and the one gate to guest memory.
  *
- * ram_open() takes the first backend that claims the path, locks the range, and maps RAM with its label after
+ * ram_open() takes the backend of the path, locks the range, and maps RAM with its label after
  * it; it writes nothing. The arch adds regions. A boot claims the label (ram/label.h) before it writes to
  * RAM; a load needs the label of its checkpoint. ram_close() unmaps, and the lock ends with the file.
  * Failure: ram_open() leaves nothing behind, not even a file that it made. A page that is lost later
@@ -49,14 +49,14 @@ struct ram;
 struct ram_place;
 struct ram_watch;
 
-/* One row a backend; ram.c walks the table and takes the first that claims the place. */
+/* One row a backend. */
 struct ram_backend {
 	const char *name; /* "devdax", "file", "tmpfs", "hugetlbfs", "memfd": in checkpoint and
 			     messages */
 	enum ram_survives survives;
 	/* Way out for the refusal of a save that this backend does not survive. */
 	const char *instead;
-	bool (*claims)(const struct ram_place *place);
+	bool allocates; /* all of a new file at once */
 	/* Sets align_bytes (and fd, if the place has none) and sees to the size. */
 	int (*open)(struct ram *ram, const struct ram_place *place, struct error *err);
 	/* NULL: nothing to do. watch may be NULL, too */
@@ -77,13 +77,20 @@ struct ram {
 	void *map_hva;	      /* what is reserved around both, for ram_close() */
 	uint64_t map_bytes;
 	atomic_bool pages_replaced; /* a page was lost: what is here is not what is on media */
-	atomic_bool label_replaced; /* the same of the label, until label.c takes note */
+	atomic_bool
+		label_replaced; /* the same of the label, until its reader or writer takes note */
 	bool pinned;	 /* functions of the host have these very pages by DMA: none may be swapped
 			      for another */
-	bool no_overlap; /* no label of other RAM in the same bytes: label_scan.c has looked */
+	bool no_overlap; /* no label of other RAM in the same bytes: label.c has looked */
 	struct ram_region region[RAM_MAX_REGIONS];
 	uint32_t nregions;
 };
+
+/* For messages. */
+static inline const char *ram_where(const struct ram *ram)
+{
+	return ram->config.path ? ram->config.path : "memfd";
+}
 
 /* Opens, checks, locks and maps; writes nothing to the RAM and leaves the label alone. */
 int ram_open(struct ram *ram, const struct ram_config *config, struct error *err) must_check;

@@ -440,12 +440,11 @@ static void suspend(struct vm *vm)
 static void report_broken_ram(struct vm *vm)
 {
 	uint64_t gpa = atomic_load(&vm->broken_gpa);
-	const char *path = vm->ram.config.path ? vm->ram.config.path : "memfd";
 	struct error reason;
 
 	if (ram_fault_reason(&vm->ram, &reason))
 		log_error("%s", reason.msg);
-	log_error("%s: guest RAM at GPA %#llx cannot be reached (SIGBUS)", path,
+	log_error("%s: guest RAM at GPA %#llx cannot be reached (SIGBUS)", ram_where(&vm->ram),
 		  (unsigned long long)gpa);
 	vcpus_pause(vm);
 	for (uint32_t i = 0; i < vm->nvcpus; i++)

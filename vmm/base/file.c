@@ -20,12 +20,7 @@ void file_unlink_named(int dir_fd, const char *path, const struct stat *st)
 
 int file_lock(int fd, short type, uint64_t first, uint64_t bytes, bool only_look)
 {
-	struct flock lock = {
-		.l_type = type,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)first,
-		.l_len = (off_t)bytes,
-	};
+	struct flock lock = file_range(type, first, bytes);
 
 	if (fcntl(fd, only_look ? F_OFD_GETLK : F_OFD_SETLK, &lock))
 		return errno == EACCES ? -EAGAIN : -errno;
