@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "vmm/x86/acpi.h"
+#include "vmm/x86/x86.h"
 #include "devices/platform/platform.h"
 #include "vmm/base/bytes.h"
 #include "vmm/options.h"
-#include "vmm/x86/layout.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,11 +3,9 @@
  * it out. Each kernel format has a row: bzImage (Linux Documentation/arch/x86/boot.rst, 64-bit protocol, and
  * zero-page.rst) and ELF with PVH (Xen docs/misc/pvh.pandoc, include/public/arch-x86/hvm/start_info.h).
  * Headers are hostile: every offset and length is checked before it is used, sums in a way that cannot wrap. */
-#include "vmm/x86/boot.h"
+#include "vmm/x86/x86.h"
 #include "vmm/base/bytes.h"
 #include "vmm/vm.h"
-#include "vmm/x86/acpi.h"
-#include "vmm/x86/layout.h"
 #include <asm/bootparam.h>
 #include <elf.h>
 #include <errno.h>

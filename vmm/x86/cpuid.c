@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "vmm/x86/cpuid.h"
+#include "vmm/x86/x86.h"
 #include "vmm/base/bytes.h"
 #include "vmm/x86/cpuid_table.h"
 #include <errno.h>

@@ -3,7 +3,6 @@
 #include "vmm/arch.h"
 #include "vmm/base/bytes.h"
 #include "vmm/irq.h"
-#include "vmm/x86/layout.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>
 #include <string.h>

@@ -2,8 +2,7 @@
 /* Walks the ACPI tables as an OS does, by the offsets of the specification, not by our structs. */
 #include "devices/platform/platform.h"
 #include "tests/rig/unit.h"
-#include "vmm/x86/acpi.h"
-#include "vmm/x86/layout.h"
+#include "vmm/x86/x86.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,7 @@
 /* Kernel headers, whole and hostile, and what boot_place() leaves in RAM and registers. */
 #include "tests/rig/unit.h"
 #include "vmm/vm.h"
-#include "vmm/x86/boot.h"
-#include "vmm/x86/layout.h"
+#include "vmm/x86/x86.h"
 #include <asm/bootparam.h>
 #include <elf.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The allow-list, the topology of 1 to 64 vCPUs, and which saved CPU a host can carry on. */
 #include "tests/rig/unit.h"
-#include "vmm/x86/cpuid.h"
+#include "vmm/x86/x86.h"
 #include "vmm/x86/cpuid_table.h"
 #include <errno.h>
 #include <fcntl.h>
