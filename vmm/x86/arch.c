@@ -508,11 +508,6 @@ void arch_state_unload(struct vm *vm)
 	vm->arch->cpuid_set = false;
 }
 
-uint64_t arch_state_downtime_ns(const struct arch_state *state)
-{
-	return clock_downtime_ns(&state->clock);
-}
-
 /* --- boot, reset and wake-up */
 
 int arch_boot_check(const struct vm *vm, struct error *err)

@@ -110,6 +110,11 @@ static int boot_write(const struct ram *ram, uint64_t gpa, const void *from, uin
 		   : 0;
 }
 
+static int refuse(const struct boot_plan *plan, struct error *err, const char *what)
+{
+	return error_set(err, -EINVAL, "--kernel %s: %s", plan->kernel.path, what);
+}
+
 /* bzImage */
 
 #define SETUP_OFFSET	    0x1f1
@@ -196,8 +201,7 @@ static int bzimage_parse(struct boot_plan *plan, const uint8_t *head, struct err
 	bytes = setup->syssize * 16UL;
 	if (bytes <= ENTRY_64_OFFSET || setup->payload_offset > bytes ||
 	    setup->payload_length > bytes - setup->payload_offset)
-		return error_set(err, -EINVAL, "--kernel %s: its boot header contradicts itself",
-				 plan->kernel.path);
+		return refuse(plan, err, "its boot header contradicts itself");
 	if (!boot_fits(offset, bytes, plan->kernel.size_bytes))
 		return error_set(err, -EINVAL,
 				 "--kernel %s: truncated: %llu bytes, its header promises %llu",
@@ -286,24 +290,19 @@ static bool elf_claims(const uint8_t *head)
 	return !memcmp(head, ELFMAG, SELFMAG);
 }
 
-static int elf_bad(const struct boot_plan *plan, struct error *err, const char *what)
-{
-	return error_set(err, -EINVAL, "--kernel %s: %s", plan->kernel.path, what);
-}
-
 static int elf_check_header(const struct boot_plan *plan, const Elf64_Ehdr *ehdr, struct error *err)
 {
 	if (ehdr->e_ident[EI_CLASS] == ELFCLASS32)
-		return elf_bad(plan, err, "a 32-bit ELF file: take a 64-bit kernel");
+		return refuse(plan, err, "a 32-bit ELF file: take a 64-bit kernel");
 	if (ehdr->e_ident[EI_CLASS] != ELFCLASS64 || ehdr->e_ident[EI_DATA] != ELFDATA2LSB ||
 	    ehdr->e_machine != EM_X86_64)
-		return elf_bad(plan, err, "an ELF file, but not for x86_64");
+		return refuse(plan, err, "an ELF file, but not for x86_64");
 	if (ehdr->e_type != ET_EXEC && ehdr->e_type != ET_DYN)
-		return elf_bad(plan, err, "an ELF file, but no executable: take vmlinux");
+		return refuse(plan, err, "an ELF file, but no executable: take vmlinux");
 	if (ehdr->e_phentsize != sizeof(Elf64_Phdr) || !ehdr->e_phnum || ehdr->e_phnum > PHDRS_MAX)
-		return elf_bad(plan, err, "its ELF program headers have no valid size or number");
+		return refuse(plan, err, "its ELF program headers have no valid size or number");
 	if (!boot_fits(ehdr->e_phoff, ehdr->e_phnum * sizeof(Elf64_Phdr), plan->kernel.size_bytes))
-		return elf_bad(plan, err, "truncated: its ELF program headers are not in the file");
+		return refuse(plan, err, "truncated: its ELF program headers are not in the file");
 	return 0;
 }
 
@@ -319,14 +318,14 @@ static int elf_add_segment(struct boot_plan *plan, const Elf64_Phdr *phdr, struc
 	if (!phdr->p_memsz)
 		return 0;
 	if (plan->nsegments == BOOT_MAX_SEGMENTS)
-		return elf_bad(plan, err, "more segments than any kernel has");
+		return refuse(plan, err, "more segments than any kernel has");
 	if (phdr->p_filesz > phdr->p_memsz)
-		return elf_bad(plan, err, "a segment is larger in the file than in memory");
+		return refuse(plan, err, "a segment is larger in the file than in memory");
 	if (!boot_fits(phdr->p_offset, phdr->p_filesz, plan->kernel.size_bytes))
-		return elf_bad(plan, err, "truncated: a segment is not in the file");
+		return refuse(plan, err, "truncated: a segment is not in the file");
 	if (phdr->p_paddr < LAYOUT_KERNEL_MIN_GPA)
-		return elf_bad(plan, err,
-			       "a segment wants to be below 1 MiB, where the boot tables are");
+		return refuse(plan, err,
+			      "a segment wants to be below 1 MiB, where the boot tables are");
 	if (!boot_fits(phdr->p_paddr, phdr->p_memsz, plan->low_ram_end_gpa))
 		return error_set(
 			err, -ENOSPC,
@@ -338,7 +337,7 @@ static int elf_add_segment(struct boot_plan *plan, const Elf64_Phdr *phdr, struc
 	*seg = (struct boot_segment){phdr->p_paddr, phdr->p_offset, phdr->p_filesz, phdr->p_memsz};
 	for (uint32_t i = 0; i < plan->nsegments; i++)
 		if (elf_overlaps(&plan->segment[i], seg))
-			return elf_bad(plan, err, "two segments overlap in memory");
+			return refuse(plan, err, "two segments overlap in memory");
 	if (seg->gpa + seg->mem_bytes > plan->kernel_end_gpa)
 		plan->kernel_end_gpa = seg->gpa + seg->mem_bytes;
 	plan->nsegments++;
@@ -358,9 +357,9 @@ static int elf_find_entry(struct boot_plan *plan, const Elf64_Phdr *phdr, struct
 	int ret;
 
 	if (!boot_fits(phdr->p_offset, phdr->p_filesz, plan->kernel.size_bytes))
-		return elf_bad(plan, err, "truncated: its ELF notes are not in the file");
+		return refuse(plan, err, "truncated: its ELF notes are not in the file");
 	if (phdr->p_filesz > sizeof(notes))
-		return elf_bad(plan, err, "its ELF notes are larger than any kernel's");
+		return refuse(plan, err, "its ELF notes are larger than any kernel's");
 	ret = boot_read(&plan->kernel, phdr->p_offset, notes, phdr->p_filesz, err);
 	if (ret)
 		return ret;
@@ -371,11 +370,11 @@ static int elf_find_entry(struct boot_plan *plan, const Elf64_Phdr *phdr, struct
 		memcpy(&note, notes + at, sizeof(note));
 		desc = align_up(name + note.n_namesz, align); /* 32-bit sizes: cannot wrap */
 		if (!boot_fits(desc, note.n_descsz, phdr->p_filesz))
-			return elf_bad(plan, err, "an ELF note is longer than its segment");
+			return refuse(plan, err, "an ELF note is longer than its segment");
 		if (note.n_type == XEN_ELFNOTE_PHYS32_ENTRY && note.n_namesz == 4 &&
 		    !memcmp(notes + name, "Xen", 4)) {
 			if (note.n_descsz != 4 && note.n_descsz != 8)
-				return elf_bad(plan, err, "its PVH note has neither 4 nor 8 bytes");
+				return refuse(plan, err, "its PVH note has neither 4 nor 8 bytes");
 			memcpy(&plan->entry_gpa, notes + desc, note.n_descsz);
 		}
 		at = align_up(desc + note.n_descsz, align);
@@ -411,10 +410,10 @@ static int elf_parse(struct boot_plan *plan, const uint8_t *head, struct error *
 	if (ret)
 		return ret;
 	if (!plan->entry_gpa)
-		return elf_bad(plan, err,
-			       "an ELF file without a PVH entry (CONFIG_PVH): take its bzImage");
+		return refuse(plan, err,
+			      "an ELF file without a PVH entry (CONFIG_PVH): take its bzImage");
 	if (!elf_entry_loaded(plan))
-		return elf_bad(plan, err, "its PVH entry is in none of its segments");
+		return refuse(plan, err, "its PVH entry is in none of its segments");
 	plan->initrd_max_gpa = LAYOUT_LOW_RAM_END_GPA - 1;
 	plan->cmdline_max_bytes = PVH_CMDLINE_MAX_BYTES;
 	return 0;
@@ -499,9 +498,7 @@ static int plan_parse_kernel(struct boot_plan *plan, struct error *err)
 			return plan->loader->parse(plan, head, err);
 		}
 	}
-	return error_set(err, -EINVAL,
-			 "--kernel %s: neither a Linux bzImage nor an uncompressed ELF kernel",
-			 plan->kernel.path);
+	return refuse(plan, err, "neither a Linux bzImage nor an uncompressed ELF kernel");
 }
 
 /* The protocol asks for the highest place: the kernel's early allocations come from below. */

@@ -14,7 +14,6 @@
 
 #define MSR_TSC		 0x10
 #define MSR_TSC_DEADLINE 0x6e0
-#define NS_PER_S	 1000000000ULL
 
 #define CLOCK_STATE(F, A, V, T)    \
 	F(T, kvmclock_ns)          \
@@ -51,7 +50,7 @@ static uint64_t realtime_ns(void)
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+	return (uint64_t)now.tv_sec * CLOCK_NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 static int tsc_offset_attr(const struct vcpu *vcpu, unsigned long request, uint64_t *offset)
@@ -124,7 +123,8 @@ void arch_clock_stop(struct vm *vm)
 	clock->host_tsc = now.host_tsc;
 	clock->realtime_ns = now.flags & KVM_CLOCK_REALTIME ? now.realtime : realtime_ns();
 	clock->tsc_khz = (uint32_t)khz;
-	if (read_tscs(vm, clock) || (vm->opt->pit && pit_get(vm->vm_fd, &vm->arch->pit)))
+	if (read_tscs(vm, clock) ||
+	    (vm->opt->pit && ioctl(vm->vm_fd, KVM_GET_PIT2, &vm->arch->pit)))
 		goto failed;
 	clock->valid = 1;
 	return;
@@ -135,7 +135,7 @@ failed:
 
 /* A kexec does not reset the TSC, a real reboot does. Then wall clock and TSC disagree by more than a wall
  * clock that was set again after a kexec. */
-uint64_t clock_downtime_ns(const struct clock_state *clock)
+static uint64_t downtime_ns(const struct clock_state *clock)
 {
 	uint64_t now = __rdtsc(), wall = realtime_ns(), tsc_ns, wall_ns;
 
@@ -145,7 +145,12 @@ uint64_t clock_downtime_ns(const struct clock_state *clock)
 	if (now < clock->host_tsc)
 		return wall_ns;
 	tsc_ns = cycles_to_ns(now - clock->host_tsc, clock->tsc_khz);
-	return wall_ns > tsc_ns + 2 * NS_PER_S + tsc_ns / 1000 ? wall_ns : tsc_ns;
+	return wall_ns > tsc_ns + 2 * CLOCK_NS_PER_S + tsc_ns / 1000 ? wall_ns : tsc_ns;
+}
+
+uint64_t arch_state_downtime_ns(const struct arch_state *state)
+{
+	return downtime_ns(&state->clock);
 }
 
 /* Uses the measured difference: for KVMs whose offset cannot be computed. */
@@ -191,14 +196,15 @@ int clock_restore(struct vm *vm, struct error *err)
 	if (!clock->valid)
 		return 0;
 	if (vm->arch->catch_up)
-		data.clock += clock_downtime_ns(clock);
+		data.clock += downtime_ns(clock);
 	if (ioctl(vm->vm_fd, KVM_SET_CLOCK, &data) || read_clock(vm, &data))
 		return error_set(err, -errno, "kvmclock cannot be set: %s", strerror(errno));
 	elapsed = ns_to_cycles(data.clock - clock->kvmclock_ns, clock->tsc_khz);
 	for (uint32_t i = 0; i < vm->nvcpus; i++)
 		if (restore_tsc(vm, i, data.host_tsc, elapsed))
 			return error_set(err, -EIO, "vCPU %u: its TSC cannot be set", i);
-	if (vm->opt->pit && pit_set(vm->vm_fd, &vm->arch->pit))
+	/* Restarts the counters and drops ticks that wait for reinjection. */
+	if (vm->opt->pit && ioctl(vm->vm_fd, KVM_SET_PIT2, &vm->arch->pit))
 		return error_set(err, -EIO, "the PIT cannot be set");
 	return 0;
 }

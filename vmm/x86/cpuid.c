@@ -73,25 +73,22 @@ static const struct cpuid_leaf *leaf_of(uint32_t function, uint32_t index)
 	return NULL;
 }
 
-/* Bits 0 to 31 of a row are its words; calls fn for each. */
+/* One bit of a row. */
 struct word {
 	const char *name; /* not terminated */
-	int length;
+	int length;	  /* 0: behind the last word, reserved */
 	uint32_t bit;
 	bool allowed;
 };
 
-static bool next_word(const char **at, struct word *word)
+static void next_word(const char **at, struct word *word)
 {
 	const char *p = *at + strspn(*at, " ");
 
-	if (!*p)
-		return false;
-	word->allowed = *p != '-' && *p != '.';
+	word->allowed = *p && *p != '-' && *p != '.';
 	word->name = p + (*p == '-');
 	*at = p + strcspn(p, " ");
 	word->length = (int)(*at - word->name);
-	return true;
 }
 
 static uint32_t allowed_mask(const struct cpuid_features *row)
@@ -100,8 +97,10 @@ static uint32_t allowed_mask(const struct cpuid_features *row)
 	struct word word = {0};
 	uint32_t mask = 0;
 
-	for (; word.bit < 32 && next_word(&at, &word); word.bit++)
+	for (; word.bit < 32; word.bit++) {
+		next_word(&at, &word);
 		mask |= (uint32_t)word.allowed << word.bit;
+	}
 	return mask;
 }
 
@@ -371,9 +370,11 @@ static void compare_row(const struct cpuid_features *row, uint32_t missing, char
 	const char *at = row->names;
 	struct word word = {0};
 
-	for (; word.bit < 32 && next_word(&at, &word); word.bit++)
+	for (; word.bit < 32; word.bit++) {
+		next_word(&at, &word);
 		if (missing & ~row->not_compared & 1U << word.bit)
 			add_missing(list, size, row, &word);
+	}
 }
 
 static bool has_unlisted_regs(const struct kvm_cpuid_entry2 *e, const struct cpuid_leaf *leaf)

@@ -63,8 +63,8 @@ static const struct cpuid_leaf cpuid_leaf_table[] = {
 #undef D
 #undef ANY
 
-/* 32 words, bit 0 first, eight a line. "name": allowed; "-name": withheld; ".": reserved. Names as in Linux'
- * /proc/cpuinfo. */
+/* Up to 32 words, bit 0 first, eight a line; the rest is reserved. "name": allowed; "-name": withheld; ".": reserved.
+ * Names as in Linux' /proc/cpuinfo. */
 struct cpuid_features {
 	uint32_t function, index;
 	enum cpuid_reg reg;
@@ -86,9 +86,7 @@ static const struct cpuid_features cpuid_feature_table[] = {
 	 "tsc_deadline_timer aes xsave -osxsave avx f16c rdrand hypervisor"},
 	{0x6, 0, EAX, 0,
 	 "-dtherm -ida arat . -pln . -pts -hwp "
-	 "-hwp_notify -hwp_act_window -hwp_epp -hwp_pkg_req . . . . "
-	 ". . . . . . . . "
-	 ". . . . . . . ."},
+	 "-hwp_notify -hwp_act_window -hwp_epp -hwp_pkg_req . . . ."},
 	{0x7, 0, EBX, 0,
 	 "fsgsbase tsc_adjust -sgx bmi1 hle avx2 fdp_excptn_only smep "
 	 "bmi2 erms invpcid rtm -cqm zero_fcs_fds -mpx -rdt_a "
@@ -114,19 +112,10 @@ static const struct cpuid_features cpuid_feature_table[] = {
 	{0x7, 1, EDX, 0,
 	 ". . . . avx_vnni_int8 avx_ne_convert . . "
 	 "-amx_complex . avx_vnni_int16 . . . prefetchiti . "
-	 ". -uiret_uif -cet_sss -avx10 . -apx_f . . "
-	 ". . . . . . . ."},
+	 ". -uiret_uif -cet_sss -avx10 . -apx_f . ."},
 	/* More bits of MSR SPEC_CTRL, which is saved. */
-	{0x7, 2, EDX, 0,
-	 "psfd ipred_ctrl rrsba_ctrl ddpd_u bhi_ctrl mcdt_no . . "
-	 ". . . . . . . . "
-	 ". . . . . . . . "
-	 ". . . . . . . ."},
-	{0xd, 1, EAX, 0,
-	 "xsaveopt xsavec xgetbv1 xsaves -xfd . . . "
-	 ". . . . . . . . "
-	 ". . . . . . . . "
-	 ". . . . . . . ."},
+	{0x7, 2, EDX, 0, "psfd ipred_ctrl rrsba_ctrl ddpd_u bhi_ctrl mcdt_no . ."},
+	{0xd, 1, EAX, 0, "xsaveopt xsavec xgetbv1 xsaves -xfd . . ."},
 	/* Paravirtual features whose MSRs are saved. msi_ext_dest_id needs a VMM that routes such MSIs,
 	 * hc_map_gpa_range and migration_control one for encrypted guests. */
 	{0x40000001, 0, EAX, 0,
@@ -147,9 +136,7 @@ static const struct cpuid_features cpuid_feature_table[] = {
 	 "-perfctr_nb . -bpext -ptsc -perfctr_llc -mwaitx . ."},
 	{0x80000007, 0, EDX, 0,
 	 "-ts -fid -vid -ttp -tm -stc -100mhzsteps -hwpstate "
-	 "invariant_tsc -cpb -eff_freq_ro -proc_feedback -acc_power . . . "
-	 ". . . . . . . . "
-	 ". . . . . . . ."},
+	 "invariant_tsc -cpb -eff_freq_ro -proc_feedback -acc_power . . ."},
 	{0x80000008, 0, EBX, 0,
 	 "clzero -irperf xsaveerptr . -rdpru . -mba . "
 	 ". wbnoinvd . . amd_ibpb -int_wbinvd amd_ibrs amd_stibp "
@@ -160,10 +147,6 @@ static const struct cpuid_features cpuid_feature_table[] = {
 	 "autoibrs no_smm_ctl_msr fsrs_amd fsrc_amd . -prefetch_ctl_msr . . "
 	 ". -user_cpuid_disable -epsf . prefetchi . . . "
 	 "-eraps . . sbpb ibpb_brtype srso_no srso_user_kernel_no ."},
-	{0x80000021, 0, ECX, 0,
-	 ". tsa_sq_no tsa_l1_no . . . . . "
-	 ". . . . . . . . "
-	 ". . . . . . . . "
-	 ". . . . . . . ."},
+	{0x80000021, 0, ECX, 0, ". tsa_sq_no tsa_l1_no . . . . ."},
 };
 #endif

@@ -67,17 +67,6 @@ int irqchip_create(struct irq *irq, bool pit, struct error *err)
 	return irq_route_commit(irq, err); /* only the PIT uses IRQ 0 */
 }
 
-int pit_get(int vm_fd, struct kvm_pit_state2 *pit)
-{
-	return ioctl(vm_fd, KVM_GET_PIT2, pit) ? -errno : 0;
-}
-
-/* Restarts the counters and drops ticks that wait for reinjection. */
-int pit_set(int vm_fd, const struct kvm_pit_state2 *pit)
-{
-	return ioctl(vm_fd, KVM_SET_PIT2, pit) ? -errno : 0;
-}
-
 static const struct {
 	uint32_t id;
 	size_t offset, size;

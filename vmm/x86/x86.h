@@ -151,16 +151,13 @@ int msr_load(int vcpu_fd, const struct cpu_state *state, enum msr_when when,
 int msr_get(int vcpu_fd, uint32_t index, uint64_t *value) must_check;
 int msr_set(int vcpu_fd, uint32_t index, uint64_t value) must_check;
 
-/* irqchip.c. The PIT also has functions of its own: it is a clock, and stands still with the others. */
-int pit_get(int vm_fd, struct kvm_pit_state2 *pit) must_check;
-int pit_set(int vm_fd, const struct kvm_pit_state2 *pit) must_check;
+/* irqchip.c */
 int irqchip_create(struct irq *irq, bool pit, struct error *err) must_check;
 int irqchip_save(int vm_fd, bool pit, struct irqchip_state *state, struct error *err) must_check;
 int irqchip_load(int vm_fd, const struct irqchip_state *state, struct error *err) must_check;
 
-/* clock.c, with the two of arch.h. */
+/* clock.c, with those of arch.h. */
 int clock_restore(struct vm *vm, struct error *err) must_check;
-uint64_t clock_downtime_ns(const struct clock_state *clock);
 
 /* boot.c: from --kernel, --initrd and --append to a guest that can enter its kernel. */
 

@@ -119,7 +119,7 @@ TEST_EACH(rows, cpuid_feature_table)
 		ck_assert_msg(*word, "row %d: two blanks", _i);
 		n++;
 	}
-	ck_assert_msg(n == 32, "row %d has %d words", _i, n);
+	ck_assert_msg(n % 8 == 0 && n <= 32, "row %d has %d words", _i, n);
 }
 
 /* Whole masks, worked out from the manuals independently of the names. */
