@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/bus.h - routes a guest's access to a port or to MMIO to its device.
+/* vmm/bus.h - routes a guest's access to a port or to MMIO to its device, or to memory without an exit.
  * Owns: the sorted tables of regions.
  * Threads: any; BARs come and go while the guest runs. The region's lock is held around its callbacks (devices
  * never lock), the table's lock is not: an access that found its region just before bus_del() still reaches
@@ -52,4 +52,26 @@ void bus_del_all(struct bus *bus, const pthread_mutex_t *lock);
 /* data: `size` bytes, little endian, as KVM has them in struct kvm_run. */
 void bus_access(struct bus *bus, enum bus_space space, uint64_t addr, void *data, uint32_t size,
 		bool is_write);
+
+/* memslot.c: KVM's memslots: RAM, and BARs that a device maps into the guest's physical address space. The memory is
+ * the caller's, and outlives its slot. Any thread; GPAs and bytes are multiples of the page size. Errors: 0 or -errno
+ * with one message. Documentation/virt/kvm/api.rst, 4.35 KVM_SET_USER_MEMORY_REGION. */
+
+#define MEMSLOTS_MAX 256
+
+struct memslots {
+	int vm_fd;
+	pthread_mutex_t lock; /* leaf; guards slot[] */
+	struct memslot {
+		uint64_t gpa, bytes; /* bytes 0: free */
+	} slot[MEMSLOTS_MAX];
+};
+
+void memslots_init(struct memslots *slots, int vm_fd);
+void memslots_close(struct memslots *slots);
+/* KVM refuses a slot that overlaps another one. */
+int memslot_add(struct memslots *slots, uint64_t gpa, uint64_t bytes, void *hva, uint32_t *slot,
+		struct error *err) must_check;
+/* -errno: the guest still reaches the memory, which must stay mapped. */
+int memslot_del(struct memslots *slots, uint32_t slot) must_check;
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "vmm/memslot.h"
+#include "vmm/bus.h"
 #include "vmm/base/log.h"
 #include <assert.h>
 #include <errno.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "vmm/vcpu.h"
-#include "vmm/base/log.h"
 #include "vmm/vm.h"
+#include "vmm/base/log.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
  * device does not come to rest in time, those that did are resumed and the guest runs on.
  * Failure: a vCPU that cannot go on, and RAM that cannot be reached, end in run state internal-error: the
  * guest is lost, QMP still answers.
- * Threads: main only, except vm_request() and vm_ram_broke() (any thread, signal handlers) and vm_post_event()
+ * Threads: main only, except vcpu_stop_here(), vm_request() and vm_ram_broke() (any thread, signal handlers) and vm_post_event()
  * (any thread). Between stop and resume the main thread owns everything.
  * Lock order: a device's lock, then posted_lock, irq, memslots, bus (leaves). vcpu_lock is never held with a
  * device's lock.
@@ -22,10 +22,10 @@
 #include "vmm/base/loop.h"
 #include "vmm/bus.h"
 #include "vmm/irq.h"
-#include "vmm/memslot.h"
 #include "vmm/options.h"
-#include "vmm/vcpu.h"
+#include <linux/kvm.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 enum runstate {
 	RUNSTATE_PRELAUNCH, /* created, the guest has not run */
@@ -83,6 +83,21 @@ struct vm_event {
 	const char *reason;
 	const char *operation;	   /* static; BLOCK_IO_ERROR: "read" or "write" */
 	char id[OPTIONS_ID_BYTES]; /* BLOCK_IO_ERROR, VSERPORT_CHANGE, VFIO_DEVICE_ERROR */
+};
+
+/* A vCPU, its descriptor, kvm_run page and thread. The thread owns the descriptor while the VM runs; between
+ * vcpus_pause() and vcpus_resume() the main thread owns it, without a lock. */
+struct vcpu {
+	struct vm *vm;
+	uint32_t id;
+	int fd;
+	struct kvm_run *run;
+	size_t run_bytes;
+	pthread_t thread;
+	bool has_thread;
+	pid_t tid;
+	bool parked; /* under vm->vcpu_lock: out of KVM_RUN, no exit half served */
+	bool held;   /* cannot go on (triple fault, error): stays parked until vcpus_release() */
 };
 
 #define VM_EVENTS_WAITING 32
@@ -198,4 +213,15 @@ void vm_go_on(struct vm *vm);
  * the request would be lost. */
 bool vm_guest_waits(const struct vm *vm);
 void vm_set_runstate(struct vm *vm, enum runstate state);
+
+/* vcpu.c. Documentation/virt/kvm/api.rst, 5. "The kvm_run structure" */
+int vcpus_create(struct vm *vm, struct error *err) must_check;
+void vcpus_destroy(struct vm *vm);
+/* On return every vCPU is out of KVM_RUN and all exits are served. Idempotent. */
+void vcpus_pause(struct vm *vm);
+void vcpus_resume(struct vm *vm);
+/* After a reset: a vCPU that could not go on may run again. */
+void vcpus_release(struct vm *vm);
+/* On any thread, in a signal handler: if this is a vCPU's thread, the vCPU runs no further instruction. */
+void vcpu_stop_here(struct vm *vm);
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Memslots come and go in a real VM: what KVM refuses shows what it has. */
 #include "tests/rig/unit.h"
-#include "vmm/memslot.h"
+#include "vmm/bus.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
