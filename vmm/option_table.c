@@ -58,13 +58,17 @@ OPTION_TAKES(option_text)
 	return 0;
 }
 
+bool option_is_word(const char *text, const char *signs)
+{
+	while (isalnum((unsigned char)*text) || (*text && strchr(signs, *text)))
+		text++;
+	return !*text;
+}
+
 OPTION_TAKES(option_id)
 {
-	if (!isalpha((unsigned char)*value))
+	if (!isalpha((unsigned char)*value) || !option_is_word(value, "-_."))
 		return -EINVAL;
-	for (const char *c = value; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("-_.", *c))
-			return -EINVAL;
 	return option_text(row, member, value, err);
 }
 

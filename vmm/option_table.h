@@ -51,6 +51,8 @@ int option_list(const char *option, const struct option_row *keys, void *target,
 char *option_next(char **rest);
 /* Prints the rows. */
 void option_help(const struct option_row *rows);
+/* Letters, digits and these signs alone. */
+bool option_is_word(const char *text, const char *signs);
 /* Digits and an optional K, M, G or T (1024). */
 int option_size(const char *text, uint64_t *bytes) must_check;
 #endif

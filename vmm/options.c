@@ -21,10 +21,7 @@
 static OPTION_TAKES(take_name)
 {
 	(void)row, (void)err;
-	for (const char *c = value; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("._-+:@", *c))
-			return -EINVAL;
-	if (!*value || strlen(value) > 64)
+	if (!*value || strlen(value) > 64 || !option_is_word(value, "._-+:@"))
 		return -EINVAL;
 	*(const char **)member = value;
 	return 0;

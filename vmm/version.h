@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmm/version.h - the one place that knows the version.
- * Owns: nothing.
- * Threads: any.
- * Units: MAJOR.MINOR.MICRO; the text and the numbers change together.
- * Errors: none. */
+/* vmm/version.h - the one place that knows the version; the text and the numbers change together. */
 #ifndef VMM_VERSION_H
 #define VMM_VERSION_H
 #define STASIS_MAJOR   1

@@ -15,24 +15,20 @@ static void stamp(uint8_t uuid[UUID_BYTES], uint8_t version)
 
 int uuid_parse(const char *text, uint8_t uuid[UUID_BYTES])
 {
-	static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx",
+			  hex[] = "0123456789abcdef";
 	uint32_t digits = 0;
 
 	if (strlen(text) != sizeof(shape) - 1)
 		return -EINVAL;
 	for (uint32_t i = 0; shape[i]; i++) {
-		const char *hex = "0123456789abcdef";
-		const char *at;
+		const char *digit = strchr(hex, text[i] | 0x20);
 
-		if (shape[i] == '-') {
-			if (text[i] != '-')
-				return -EINVAL;
+		if (shape[i] == '-' && text[i] == '-')
 			continue;
-		}
-		at = strchr(hex, text[i] | 0x20);
-		if (!at || !*at)
+		if (shape[i] == '-' || !digit || !*digit)
 			return -EINVAL;
-		uuid[digits / 2] = (uint8_t)(uuid[digits / 2] << 4 | (at - hex));
+		uuid[digits / 2] = (uint8_t)(uuid[digits / 2] << 4 | (digit - hex));
 		digits++;
 	}
 	return 0;
