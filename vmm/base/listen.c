@@ -43,8 +43,7 @@ static int check_lock_file(int fd, bool *is_current, struct path_lock *lock)
 
 /* A socket that is bound but does not listen yet looks like one that was left behind. So one process at a time
  * may use the path, from its check of the old socket until the new one listens. */
-static int lock_path(struct path_lock *lock, const char *option, const char *path,
-		     struct error *err)
+static int lock_path(struct path_lock *lock, const char *path, struct error *err)
 {
 	bool is_current = false;
 	int ret = 0;
@@ -55,23 +54,20 @@ static int lock_path(struct path_lock *lock, const char *option, const char *pat
 				O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 				0600);
 		if (lock->fd < 0 && errno != ELOOP && errno != EISDIR)
-			return error_set(err, -errno, "%s unix:%s: %s", option, path,
-					 error_making(errno));
+			return error_set(err, -errno, "%s", error_making(errno));
 		ret = lock->fd < 0 ? -EEXIST : check_lock_file(lock->fd, &is_current, lock);
 		if (lock->fd >= 0 && !is_current)
 			close(lock->fd);
 	}
 	if (ret == -EEXIST)
 		error_set(err, ret,
-			  "%s unix:%s: %s exists and is not a lock file of Stasis: remove it or "
-			  "choose "
-			  "another path",
-			  option, path, lock->path);
+			  "%s exists and is not a lock file of Stasis: remove it or choose another "
+			  "path",
+			  lock->path);
 	else if (ret)
-		error_set(err, ret,
-			  "%s unix:%s: another process is about to listen there: end it or choose "
-			  "another path",
-			  option, path);
+		error_set(
+			err, ret,
+			"another process is about to listen there: end it or choose another path");
 	return ret;
 }
 
@@ -85,17 +81,14 @@ static void unlock_path(struct path_lock *lock)
 }
 
 /* A socket file on which nobody listens is left over from a process that was killed. */
-static int check_stale(const char *option, const struct sockaddr_un *addr, struct error *err)
+static int check_stale(const struct sockaddr_un *addr, struct error *err)
 {
-	const char *path = addr->sun_path;
 	struct stat st;
 	int fd, code;
 
-	if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
+	if (lstat(addr->sun_path, &st) || !S_ISSOCK(st.st_mode))
 		return error_set(err, -EEXIST,
-				 "%s unix:%s: exists and is not a socket: remove it or choose "
-				 "another path",
-				 option, path);
+				 "exists and is not a socket: remove it or choose another path");
 	fd = new_socket();
 	if (fd < 0)
 		return error_set(err, -errno, "socket: %s", strerror(errno));
@@ -103,99 +96,100 @@ static int check_stale(const char *option, const struct sockaddr_un *addr, struc
 	close(fd);
 	if (code != ECONNREFUSED)
 		return error_set(err, -EADDRINUSE,
-				 "%s unix:%s: another process listens there: end it or choose "
-				 "another path",
-				 option, path);
+				 "another process listens there: end it or choose another path");
 	return 0;
 }
 
-static int remove_stale(const char *option, const struct sockaddr_un *addr, struct error *err)
+static int bind_path(struct listen *listener, const struct sockaddr_un *addr, struct error *err)
 {
-	const char *path = addr->sun_path;
-	int ret = check_stale(option, addr, err);
-
-	if (ret)
-		return ret;
-	if (unlink(path) && errno != ENOENT)
-		return error_set(err, -errno, "%s unix:%s: cannot replace the stale socket: %s",
-				 option, path, strerror(errno));
-	return 0;
-}
-
-static int bind_path(struct listen *listener, const char *option, struct error *err)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int ret;
 
-	memcpy(addr.sun_path, listener->path, strlen(listener->path));
 	/* Before bind(2): the file is never open to other users. */
 	ret = fchmod(listener->fd, 0600);
 	if (!ret)
-		ret = bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr));
+		ret = bind(listener->fd, (const struct sockaddr *)addr, sizeof(*addr));
 	if (ret && errno == EADDRINUSE) {
-		ret = remove_stale(option, &addr, err);
+		ret = check_stale(addr, err);
 		if (ret)
 			return ret;
-		ret = bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr));
+		if (unlink(addr->sun_path) && errno != ENOENT)
+			return error_set(err, -errno, "cannot replace the stale socket: %s",
+					 strerror(errno));
+		ret = bind(listener->fd, (const struct sockaddr *)addr, sizeof(*addr));
 	}
-	if (ret || lstat(listener->path, &listener->file) || listen(listener->fd, BACKLOG))
-		return error_set(err, -errno, "%s unix:%s: %s", option, listener->path,
-				 strerror(errno));
+	if (ret || lstat(addr->sun_path, &listener->file) || listen(listener->fd, BACKLOG))
+		return error_set(err, -errno, "%s", strerror(errno));
 	return 0;
 }
 
-static int check_length(const char *option, const char *path, struct error *err)
+static int set_address(struct sockaddr_un *addr, const char *path, struct error *err)
 {
-	const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+	const size_t max = sizeof(addr->sun_path) - 1;
 
-	if (strlen(path) <= max)
-		return 0;
-	return error_set(err, -ENAMETOOLONG, "%s unix:%s: a socket's path has at most %zu bytes",
-			 option, path, max);
+	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (strlen(path) > max)
+		return error_set(err, -ENAMETOOLONG, "a socket's path has at most %zu bytes", max);
+	strcpy(addr->sun_path, path);
+	return 0;
 }
 
-int listen_check(const char *option, const char *path, struct error *err)
+static int check(const char *path, struct error *err)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct sockaddr_un addr;
 	char folder[sizeof(addr.sun_path)];
 	struct stat st;
-	int ret = check_length(option, path, err);
+	int ret = set_address(&addr, path, err);
 
+	if (!ret && !lstat(path, &st))
+		ret = check_stale(&addr, err);
 	if (ret)
 		return ret;
-	memcpy(addr.sun_path, path, strlen(path));
-	if (!lstat(path, &st)) {
-		ret = check_stale(option, &addr, err);
-		if (ret)
-			return ret;
-	}
 	strcpy(folder, path);
 	if (access(dirname(folder), W_OK | X_OK))
-		return error_set(err, -errno, "%s unix:%s: %s", option, path, error_making(errno));
+		return error_set(err, -errno, "%s", error_making(errno));
 	return 0;
 }
 
-int listen_open(struct listen *listener, const char *option, const char *path, struct error *err)
+static int listen_at(struct listen *listener, const char *path, struct error *err)
 {
 	struct path_lock lock = {.fd = -1};
-	int ret = check_length(option, path, err);
+	struct sockaddr_un addr;
+	int ret = set_address(&addr, path, err);
 
-	*listener = LISTEN_CLOSED;
-	listener->path = path;
 	if (ret)
 		return ret;
 	listener->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	listener->fd = new_socket();
 	if (listener->fd < 0)
-		ret = error_set(err, -errno, "socket: %s", strerror(errno));
-	else
-		ret = lock_path(&lock, option, path, err);
-	if (!ret) {
-		ret = bind_path(listener, option, err);
-		unlock_path(&lock);
-	}
+		return error_set(err, -errno, "socket: %s", strerror(errno));
+	ret = lock_path(&lock, path, err);
 	if (ret)
+		return ret;
+	ret = bind_path(listener, &addr, err);
+	unlock_path(&lock);
+	return ret;
+}
+
+int listen_check(const char *option, const char *path, struct error *err)
+{
+	int ret = check(path, err);
+
+	if (ret)
+		error_prefix(err, "%s unix:%s", option, path);
+	return ret;
+}
+
+int listen_open(struct listen *listener, const char *option, const char *path, struct error *err)
+{
+	int ret;
+
+	*listener = LISTEN_CLOSED;
+	listener->path = path;
+	ret = listen_at(listener, path, err);
+	if (ret) {
+		error_prefix(err, "%s unix:%s", option, path);
 		listen_close(listener);
+	}
 	return ret;
 }
 
