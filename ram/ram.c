@@ -21,6 +21,11 @@
 
 /* --- open, map and close */
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 /* Names the process that has the range, and its range. */
 static int refuse_range(int fd, const char *path, uint64_t first, uint64_t end, struct error *err)
 {
@@ -256,58 +261,33 @@ void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t size_bytes)
 	return hva && size_bytes <= left_bytes ? hva : NULL;
 }
 
-/* The next piece of [gpa + at, gpa + size) that lies in one region; NULL outside RAM. The sum may
- * wrap around, but never within RAM: no region ends there. */
-static uint8_t *next_piece(const struct ram *ram, uint64_t gpa, uint64_t at, uint64_t size_bytes,
-			   uint64_t *piece_bytes)
+/* Copies in the direction in which there is a buffer, once all of the range is known to be RAM. The sum may wrap
+ * around, but never within RAM: no region ends there. */
+static int copy(const struct ram *ram, uint64_t gpa, uint64_t size_bytes, uint8_t *to,
+		const uint8_t *from)
 {
-	uint8_t *hva;
+	uint64_t at = 0, bytes = 0;
 
-	*piece_bytes = 0;
-	hva = ram_at(ram, gpa + at, piece_bytes);
-	if (*piece_bytes > size_bytes - at)
-		*piece_bytes = size_bytes - at;
-	return hva;
-}
-
-static int check_range(const struct ram *ram, uint64_t gpa, uint64_t size_bytes)
-{
-	uint64_t bytes;
-
-	for (uint64_t at = 0; at < size_bytes; at += bytes)
-		if (!next_piece(ram, gpa, at, size_bytes, &bytes))
+	for (; at < size_bytes; at += bytes)
+		if (!ram_at(ram, gpa + at, &bytes))
 			return -EFAULT;
+	for (at = 0; at < size_bytes; at += bytes) {
+		uint8_t *hva = ram_at(ram, gpa + at, &bytes);
+
+		bytes = least(bytes, size_bytes - at);
+		memcpy(to ? to + at : hva, to ? hva : from + at, bytes);
+	}
 	return 0;
 }
 
 int ram_read(const struct ram *ram, uint64_t gpa, void *to, uint64_t size_bytes)
 {
-	uint64_t bytes;
-	int ret = check_range(ram, gpa, size_bytes);
-
-	if (ret)
-		return ret;
-	for (uint64_t at = 0; at < size_bytes; at += bytes) {
-		const uint8_t *hva = next_piece(ram, gpa, at, size_bytes, &bytes);
-
-		memcpy((uint8_t *)to + at, hva, bytes);
-	}
-	return 0;
+	return copy(ram, gpa, size_bytes, to, NULL);
 }
 
 int ram_write(const struct ram *ram, uint64_t gpa, const void *from, uint64_t size_bytes)
 {
-	uint64_t bytes;
-	int ret = check_range(ram, gpa, size_bytes);
-
-	if (ret)
-		return ret;
-	for (uint64_t at = 0; at < size_bytes; at += bytes) {
-		uint8_t *hva = next_piece(ram, gpa, at, size_bytes, &bytes);
-
-		memcpy(hva, (const uint8_t *)from + at, bytes);
-	}
-	return 0;
+	return copy(ram, gpa, size_bytes, NULL, from);
 }
 
 bool ram_gpa_of(const struct ram *ram, const void *hva, uint64_t *gpa)
@@ -452,11 +432,6 @@ static void next_extent(const struct ram *ram, uint64_t at, struct extent *exten
 	extent->hole = replaced ? ram->config.size_bytes : seek(ram, extent->data, SEEK_HOLE);
 	if (extent->hole == extent->data)
 		extent->hole = ram->config.size_bytes;
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
 }
 
 /* Reading a hole through the mapping would fill a tmpfs with pages of zeroes. */
