@@ -17,7 +17,7 @@ void bus_close(struct bus *bus)
 static int add(struct bus *bus, enum bus_space space, const struct bus_region *region,
 	       struct error *err)
 {
-	struct bus_region *table = bus->region[space];
+	struct bus_region *table = bus->region[space], *other = NULL;
 	uint32_t n = bus->nregions[space], at = 0;
 
 	if (n == BUS_MAX_REGIONS)
@@ -25,11 +25,12 @@ static int add(struct bus *bus, enum bus_space space, const struct bus_region *r
 	while (at < n && table[at].base < region->base)
 		at++;
 	if (at < n && region->base + region->size > table[at].base)
+		other = &table[at];
+	else if (at && table[at - 1].base + table[at - 1].size > region->base)
+		other = &table[at - 1];
+	if (other)
 		return error_set(err, -EBUSY, "%s overlaps %s on the bus", region->name,
-				 table[at].name);
-	if (at && table[at - 1].base + table[at - 1].size > region->base)
-		return error_set(err, -EBUSY, "%s overlaps %s on the bus", region->name,
-				 table[at - 1].name);
+				 other->name);
 	memmove(table + at + 1, table + at, (n - at) * sizeof(*table));
 	table[at] = *region;
 	bus->nregions[space]++;
