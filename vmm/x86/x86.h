@@ -140,7 +140,7 @@ struct arch_vm {
 	struct kvm_cpuid2 *cpuid[OPTIONS_MAX_CPUS];
 };
 
-extern const struct state_desc *const irqchip_state_table, *const clock_state_table;
+extern const struct state_desc *const clock_state_table;
 
 /* msr.c. model: with the MSRs that describe the CPU; they are not part of a reset. */
 int msr_save(int kvm_fd, int vcpu_fd, bool model, struct cpu_state *state,
@@ -151,10 +151,8 @@ int msr_load(int vcpu_fd, const struct cpu_state *state, enum msr_when when,
 int msr_get(int vcpu_fd, uint32_t index, uint64_t *value) must_check;
 int msr_set(int vcpu_fd, uint32_t index, uint64_t value) must_check;
 
-/* irqchip.c */
+/* arch.c. For a machine, or a temporary VM. */
 int irqchip_create(struct irq *irq, bool pit, struct error *err) must_check;
-int irqchip_save(int vm_fd, bool pit, struct irqchip_state *state, struct error *err) must_check;
-int irqchip_load(int vm_fd, const struct irqchip_state *state, struct error *err) must_check;
 
 /* clock.c, with those of arch.h. */
 int clock_restore(struct vm *vm, struct error *err) must_check;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Interrupts by eventfds, in a real VM without a vCPU: the I/O APIC shows what has come. */
+/* Interrupts by eventfds and memslots in a real VM without a vCPU: the I/O APIC shows what has come, and what KVM
+ * refuses shows which memslots it has. */
 #include "tests/rig/unit.h"
+#include "vmm/bus.h"
 #include "vmm/irq.h"
 #include "vmm/x86/x86.h"
 #include <errno.h>
@@ -10,13 +12,17 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-#define GSI 17u
+#define GSI  17u
+#define PAGE 4096ul
 
 static struct irq irq;
+static struct memslots slots;
 static struct error err;
 static int kvm = -1, trigger, resample;
+static uint8_t *memory; /* a page for each slot, and one */
 
 static void setup(void)
 {
@@ -25,6 +31,10 @@ static void setup(void)
 		      strerror(errno));
 	irq_init(&irq, ioctl(kvm, KVM_CREATE_VM, 0));
 	ck_assert_int_ge(irq.vm_fd, 0);
+	memslots_init(&slots, irq.vm_fd);
+	memory = mmap(NULL, (MEMSLOTS_MAX + 1) * PAGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(memory, MAP_FAILED);
 	ck_assert_msg(!irqchip_create(&irq, false, &err), "%s", err.msg);
 	ck_assert_int_eq(irq_route_commit(&irq, &err), 0);
 	trigger = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -36,9 +46,13 @@ static void teardown(void)
 	close(irq.vm_fd);
 	close(trigger);
 	close(resample);
+	memslots_close(&slots);
 	irq_close(&irq);
+	munmap(memory, (MEMSLOTS_MAX + 1) * PAGE);
 	close(kvm);
 }
+
+/* --- interrupts */
 
 static struct kvm_irqchip ioapic(void)
 {
@@ -110,6 +124,58 @@ TEST(routes)
 	irq_route_free(&irq, gsi[7]);
 	ck_assert_int_eq(irq_route_alloc(&irq, &other, &err), 0);
 	ck_assert_uint_eq(other, gsi[7]);
+}
+
+/* --- memslots */
+
+static int add(uint64_t gpa, uint64_t bytes, uint32_t *slot)
+{
+	return memslot_add(&slots, gpa, bytes, memory, slot, &err);
+}
+
+TEST(slots_come_and_go)
+{
+	uint32_t ram, bar, other;
+
+	ck_assert_int_eq(add(0, 16 * PAGE, &ram), 0);
+	ck_assert_int_eq(add(0xd0000000, 2 * PAGE, &bar), 0);
+	ck_assert_uint_ne(ram, bar);
+	ck_assert_int_eq(add(0xd0001000, PAGE, &other), -EEXIST);
+	ck_assert_str_eq(err.msg, "memslot at GPA 0xd0001000 of 0x1000 bytes: File exists");
+	ck_assert_int_eq(memslot_del(&slots, bar), 0);
+	ck_assert_int_eq(add(0xd0001000, PAGE, &other), 0); /* the place is free */
+	ck_assert_uint_eq(other, bar);			    /* and so is the number */
+	ck_assert_int_eq(add(0xd0000000, 2 * PAGE, &bar), -EEXIST);
+	ck_assert_int_eq(add(0xd0000000, PAGE, &bar), 0);
+	ck_assert_int_eq(memslot_del(&slots, other), 0);
+	ck_assert_int_eq(add(0x8000, PAGE, &other), -EEXIST); /* RAM is still there */
+}
+
+TEST(slots_refused)
+{
+	uint32_t slot = 77;
+
+	ck_assert_int_eq(add(0x1000, PAGE / 2, &slot), -EINVAL);
+	ck_assert_int_eq(add(0x1080, PAGE, &slot), -EINVAL);
+	ck_assert_uint_eq(slot, 77);
+	ck_assert_int_eq(add(0x1000, PAGE, &slot), 0); /* nothing is left of those */
+	ck_assert_uint_eq(slot, 0);
+}
+
+TEST(slots_full)
+{
+	uint32_t slot;
+
+	for (uint32_t i = 0; i < MEMSLOTS_MAX; i++) {
+		ck_assert_int_eq(
+			memslot_add(&slots, i * PAGE, PAGE, memory + i * PAGE, &slot, &err), 0);
+		ck_assert_uint_eq(slot, i);
+	}
+	ck_assert_int_eq(add(MEMSLOTS_MAX * PAGE, PAGE, &slot), -ENOSPC);
+	ck_assert_ptr_nonnull(strstr(err.msg, "all slots are in use"));
+	ck_assert_int_eq(memslot_del(&slots, 100), 0);
+	ck_assert_int_eq(add(MEMSLOTS_MAX * PAGE, PAGE, &slot), 0);
+	ck_assert_uint_eq(slot, 100);
 }
 
 UNIT_MAIN(setup, teardown)
