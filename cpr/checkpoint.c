@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/checkpoint.h"
-#include "ram/label.h"
+#include "ram/ram.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"

@@ -4,7 +4,7 @@
  * Words
  *	checkpoint	FILE: all that the guest can observe but its RAM. Its content never changes.
  *	checkpoint id	128 random bits, made by each save: in the checkpoint and in the label.
- *	label		a record after guest RAM (ram/label.h): whose RAM this is, and running or
+ *	label		a record after guest RAM (ram/label.c): whose RAM this is, and running or
  *			saved(checkpoint id). It alone decides whether a guest runs or can be loaded.
  *	commit		the write of the label, in a save and in a load: before it all is as it was,
  *			after it nothing is undone but by writing the label again.

@@ -5,7 +5,7 @@
  * Errors: 0 or -errno with one message that names the path and the way out. */
 #ifndef RAM_BACKEND_H
 #define RAM_BACKEND_H
-#include "ram/label.h"
+#include "ram/ram.h"
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -69,6 +69,4 @@ uint32_t label_encode(void *media, const struct label *label);
 
 /* The same as ram_patch_hole() for what label.c has mapped. */
 bool label_patch_hole(const void *hva);
-/* On return the lines have left the CPU's caches for memory. */
-void writeback_lines(const void *hva, size_t size_bytes);
 #endif

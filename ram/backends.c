@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where guest RAM lies, and a row for each kind of place. */
 #include "ram/backend.h"
-#include "ram/label.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
@@ -186,7 +185,8 @@ static unsigned int leaf7_ebx(void)
 	return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) ? ebx : 0;
 }
 
-void writeback_lines(const void *hva, size_t size_bytes)
+/* On return the lines have left the CPU's caches for memory. */
+static void writeback_lines(const void *hva, size_t size_bytes)
 {
 	const char *line = (const char *)hva - ((uintptr_t)hva & (LINE_BYTES - 1));
 	const char *end = (const char *)hva + size_bytes;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "ram/blockdev.h"
 #include "ram/ram.h"
 #include <ctype.h>
 #include <dirent.h>

@@ -3,7 +3,6 @@
  * nobody has open. */
 #define XXH_INLINE_ALL
 #include "ram/backend.h"
-#include "ram/label.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
@@ -20,7 +19,17 @@
 
 static const char magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'L', 'B'};
 
-/* One copy on media, little-endian; see label.h. */
+/* On media: copies at 0 and 4096 of the unit, little-endian, 128 bytes each; what is "zero" is
+ * hashed but not looked at, so that later versions may use it.
+ *	0	8	"STASISLB"
+ *	8	8	sequence; the newer of two valid copies is the one ahead, modulo 2^64
+ *	16	8	size of RAM: RAM lies this far before the unit
+ *	24	4	state: 1 running, 2 saved
+ *	28	4	zero
+ *	32	16	VM id
+ *	48	16	checkpoint id, zero while running
+ *	64	48	zero
+ *	112	16	XXH3-128 of bytes 0 to 111, in xxHash's canonical byte order */
 struct record {
 	char magic[8];
 	uint64_t sequence;

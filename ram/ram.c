@@ -2,7 +2,6 @@
 /* Guest RAM: opened by the backend of its path, locked, mapped once with its label, reached through the gate. */
 #define XXH_INLINE_ALL
 #include "ram/backend.h"
-#include "ram/label.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"

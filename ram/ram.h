@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ram/ram.h - guest RAM: its backend, what it survives, and the one gate to guest memory.
+/* ram/ram.h - guest RAM: its backend, what it survives, its label, and the one gate to guest memory.
  *
  * ram_open() takes the backend of the path, locks the range, and maps RAM with its label after
- * it; it writes nothing. The arch adds regions. A boot claims the label (ram/label.h) before it writes to
+ * it; it writes nothing. The arch adds regions. A boot claims the label before it writes to
  * RAM; a load needs the label of its checkpoint. ram_close() unmaps, and the lock ends with the file.
  * Failure: ram_open() leaves nothing behind, not even a file that it made. A page that is lost later
  * (SIGBUS) is replaced by zeroes, and from then on RAM cannot be saved.
@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define RAM_MAX_REGIONS 4
 #define RAM_GRAIN_BYTES \
@@ -143,4 +144,61 @@ void ram_zero(struct ram *ram);
  * RAM_NO_GPA: it was a label, whose reader or writer handles it. False: hva is none of these.
  * Async-signal-safe. */
 bool ram_patch_hole(struct ram *ram, const void *hva, uint64_t *gpa);
+
+/* The label: who this RAM belongs to and whether it is saved: the one truth about it. It takes an alignment unit after
+ * guest RAM, which no memslot maps: two copies with sequence number and XXH3-128, written one after the other; the
+ * newer valid one counts, so a torn write leaves the older one. Both say the same when label_write() returns, each in
+ * a page of its own: one bad page takes neither the label nor, for it stays writable, the guest. label.c has the
+ * format. Main thread only; ids are 128 bits. */
+enum label_state { LABEL_NONE, LABEL_RUNNING, LABEL_SAVED };
+
+struct label {
+	enum label_state state;
+	uint8_t vm_id[16];
+	uint8_t checkpoint_id[16]; /* LABEL_SAVED only */
+	/* As it was when written: another one than ram->config's is that of RAM which began
+	 * elsewhere and ends here. label_write() takes ram->config's. */
+	uint64_t ram_size_bytes;
+};
+
+/* LABEL_NONE if neither copy is valid: RAM that never had a VM. -EIO if neither can be read. */
+int label_read(struct ram *ram, struct label *label, struct error *err) must_check;
+/* On return the label is as durable as the backend's sync makes it. */
+int label_write(struct ram *ram, const struct label *label, struct error *err) must_check;
+/* Is it a label of this VM, saved or running? */
+bool label_is_of(const struct label *label, const uint8_t vm_id[16]);
+/* And of RAM that begins and ends where this does, so that all in it is this VM's own? */
+bool label_fits(const struct label *label, const struct ram *ram, const uint8_t vm_id[16]);
+/* Writes the label of the VM that has this RAM, and *label becomes that. checkpoint_id NULL: running, else
+ * saved. If it fails the label may be half written: set it to what it was. */
+int label_set(struct ram *ram, struct label *label, const uint8_t *checkpoint_id,
+	      struct error *err) must_check;
+/* For a boot, before guest RAM is first written: RAM that had another owner, or an unknown one, is
+ * cleared; the label is this VM's and says running. discard: a saved guest of this VM may be lost. */
+int label_claim(struct ram *ram, struct label *label, const uint8_t vm_id[16], bool discard,
+		struct error *err) must_check;
+/* For the first boot in RAM that has no label of this VM: another size= or offset= may have left a
+ * saved guest in the same bytes, whose label lies elsewhere: all of a shared path after offset= is
+ * searched. Refuses another VM's with -EPERM, and this VM's with -EBUSY unless discard. A
+ * guest can forge a label, so what runs in another process now does not count. */
+int label_check_overlap(struct ram *ram, const uint8_t vm_id[16], bool discard,
+			struct error *err) must_check;
+/* Spends those of this VM, with a line in the log each. */
+int label_spend_overlap(struct ram *ram, const uint8_t vm_id[16], struct error *err) must_check;
+/* For --inspect-memory and for the check whether an old checkpoint is spent: finds a label without
+ * mapping RAM or taking its lock. size_bytes 0: the path's last unit if its label fits offset,
+ * else the only one that does. A guest can write what looks like a label into its RAM, but neither
+ * after it nor into the last unit: where only the scan finds more than one, it refuses to choose
+ * (-ENOTUNIQ) and size= decides. */
+int label_peek(const struct ram_config *config, struct label *label, struct error *err) must_check;
+
+/* Block devices: what sysfs says of one and of those that it stands on; what it does not say is not there. Linux
+ * Documentation/ABI/stable/sysfs-block. */
+extern const char *blockdev_sysfs; /* "/sys" */
+
+/* The content of a file in the device's folder ("size", "dm/uuid"), without white space around it;
+ * false if there is none or nothing in it. */
+bool blockdev_read(dev_t dev, const char *name, char *text, size_t size);
+/* A partition's disk; any other device is its own. */
+dev_t blockdev_disk(dev_t dev);
 #endif

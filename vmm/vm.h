@@ -15,7 +15,6 @@
 #ifndef VMM_VM_H
 #define VMM_VM_H
 #include "devices/device.h"
-#include "ram/label.h"
 #include "ram/ram.h"
 #include "vmm/arch.h"
 #include "vmm/base/error.h"

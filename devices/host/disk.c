@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define XXH_INLINE_ALL
 #include "devices/host/disk.h"
-#include "ram/blockdev.h"
+#include "ram/ram.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"

@@ -2,7 +2,7 @@
 /* The way to the disk: what is never overwritten, what a killed save leaves, what is no checkpoint;
  * and the comparison of machines. */
 #include "cpr/checkpoint.h"
-#include "ram/label.h"
+#include "ram/ram.h"
 #include "tests/rig/checkpoint_fixture.h"
 #include "tests/rig/unit.h"
 #include <errno.h>

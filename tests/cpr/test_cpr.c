@@ -4,7 +4,7 @@
 #include "cpr/cpr.h"
 #include "devices/devices.h"
 #include "ram/backend.h"
-#include "ram/label.h"
+#include "ram/ram.h"
 #include "tests/rig/checkpoint_fixture.h"
 #include "tests/rig/unit.h"
 #include "vmm/version.h"

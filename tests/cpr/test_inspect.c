@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* --inspect: what a person and a program read, and that no file makes it fall. */
-#include "ram/label.h"
+#include "ram/ram.h"
 #include "tests/rig/checkpoint_fixture.h"
 #include "tests/rig/unit.h"
 #include <fcntl.h>

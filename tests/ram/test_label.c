@@ -5,7 +5,7 @@
 #include "vmm/base/bytes.h"
 #include <xxhash.h>
 
-#define RECORD_BYTES 128 /* label.h: one copy on media */
+#define RECORD_BYTES 128 /* label.c: one copy on media */
 #define SECOND_COPY  4096
 
 static uint8_t media[LABEL_MEDIA_BYTES];
@@ -35,7 +35,7 @@ static void assert_media(const struct label *want)
 	assert_same(&label, want);
 }
 
-/* Sets the sequence of the copy at `at` and makes it valid again, as label.h describes it. */
+/* Sets the sequence of the copy at `at` and makes it valid again, as label.c describes it. */
 static void set_sequence(size_t at, uint64_t sequence)
 {
 	XXH128_canonical_t hash;

@@ -6,7 +6,7 @@
  * Errors: a failed step fails the test. */
 #ifndef TESTS_RIG_SYSFS_FIXTURE_H
 #define TESTS_RIG_SYSFS_FIXTURE_H
-#include "ram/blockdev.h"
+#include "ram/ram.h"
 #include "tests/rig/ram_fixture.h"
 #include <sys/sysmacros.h>
 
