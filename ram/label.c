@@ -380,7 +380,7 @@ static int spend(struct ram *ram, const struct finding *found, struct error *err
 	uint8_t *hva = NULL;
 	int ret = map_media(media, found->at, media->unit_bytes, PROT_READ | PROT_WRITE, &hva, err);
 
-	if (ret)
+	if (!hva)
 		return ret;
 	log_warn("%s: discards this VM's saved guest of offset=%" PRIu64 ",size=%" PRIu64,
 		 media->path, found->offset_bytes, found->label.ram_size_bytes);
