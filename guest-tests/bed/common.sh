@@ -36,7 +36,7 @@ kmod_as() {
 	"$bed_ld" --argv0 "$name" --library-path "$bed_libs" "$bed_root/bin/kmod" "$@"
 }
 
-suite=bookworm
+suite=bookworm machine_suite=bookworm
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # mirror_of SUITE: where this machine's apt gets a suite from; works before any apt-get update
@@ -45,14 +45,15 @@ mirror_of() {
 		awk -v suite="$1" '$2 == suite && $3 == "main" && !n++ { print $1 }'
 }
 
-# apt_sources SUITE...: lines for a sources.list, from the mirrors that this machine's apt is set up for
+# apt_sources SUITE...: lines for a sources.list, from the mirrors that this machine's apt is set up for; with the
+# security updates of the first suite
 apt_sources() {
 	local mirror security
-	mirror=$(mirror_of "$suite")
-	[[ -n $mirror ]] || die "this machine's apt has no source for $suite main (see /etc/apt/sources.list)"
-	security=$(mirror_of "$suite-security")
+	mirror=$(mirror_of "$machine_suite")
+	[[ -n $mirror ]] || die "this machine's apt has no source for $machine_suite main (see /etc/apt/sources.list)"
+	security=$(mirror_of "$machine_suite-security")
 	printf "deb [signed-by=$keyring] $mirror %s main\n" "$@"
-	[[ -z $security ]] || echo "deb [signed-by=$keyring] $security $suite-security main"
+	[[ -z $security ]] || echo "deb [signed-by=$keyring] $security $1-security main"
 }
 
 # lock_cache: one builder at a time; held until the script ends
