@@ -9,7 +9,7 @@ set -u
 . /bed/progress.sh
 # shellcheck disable=SC2034 # progress.sh uses it
 AWAIT_PAUSE_S=0.05 # the host interprets each look, and its guests wait meanwhile
-: "${BED_BOOT:=1}" "${BED_DAX:=nvdimm}"
+: "${BED_BOOT:=1}" "${BED_SOFT_REBOOTS:=0}" "${BED_DAX:=nvdimm}"
 
 mark() { echo "MARK $BED_BOOT $1 $(cut -d' ' -f1 /proc/uptime)"; }
 say() { echo "SAY $*"; }
@@ -70,6 +70,15 @@ kexec_go() {
 	mark kexec
 	kexec -e
 	fail "kexec -e returned"
+}
+
+# systemd_go VERB: `systemctl VERB` (kexec, soft-reboot), which returns at once. systemd then ends the scenario; the next
+# boot begins it anew.
+systemd_go() {
+	mark "$1"
+	systemctl "$1" || fail "systemctl $1"
+	STALL_S=$LIMIT_S await '' false
+	fail "systemctl $1 did not end this boot: $(journalctl --no-pager -b -n 20)"
 }
 
 # backwards ARRAY: turns it round
