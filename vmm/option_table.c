@@ -263,13 +263,23 @@ static int refuse_unknown(const struct option_row *rows, const char *text, size_
 			 text, best ? " (did you mean " : "", best ? best : "", best ? "?)" : "");
 }
 
-int option_parse(const struct option_row *rows, void *target, char **argv, int *at, uint64_t *seen,
+int option_find(const struct option_row *rows, const char *name, size_t length, const char *value,
+		struct option_given *given, struct error *err)
+{
+	uint64_t bit;
+
+	*given = (struct option_given){.row = find(rows, name, length, &bit), .value = value};
+	if (!given->row)
+		return refuse_unknown(rows, name, length, err);
+	if (!given->row->value && value)
+		return error_set(err, -EINVAL, "%s takes no value", given->row->name);
+	return 0;
+}
+
+int option_split(const struct option_row *rows, char **argv, int *at, struct option_given *given,
 		 struct error *err)
 {
-	const char *text = argv[*at], *value;
-	const struct option_row *row;
-	char where[64];
-	uint64_t bit;
+	const char *text = argv[*at];
 	size_t n;
 
 	/* The two letters that every tool has. */
@@ -278,24 +288,54 @@ int option_parse(const struct option_row *rows, void *target, char **argv, int *
 	if (strncmp(text, "--", 2))
 		return error_set(err, -EINVAL, "'%s' is no option; see --help", text);
 	n = strcspn(text, "=");
-	value = text[n] ? text + n + 1 : NULL;
-	row = find(rows, text, n, &bit);
-	if (!row)
-		return refuse_unknown(rows, text, n, err);
-	if (row->value && !row->repeats && *seen & bit)
-		return error_set(err, -EINVAL, "%s comes twice: give it once", row->name);
-	*seen |= bit;
-	if (!row->value && value)
-		return error_set(err, -EINVAL, "%s takes no value", row->name);
-	if (row->value && !value) {
-		value = argv[*at + 1];
-		if (!value)
-			return error_set(err, -EINVAL, "%s needs a value: %s", row->name,
-					 row->value);
-		(*at)++;
+	if (option_find(rows, text, n, text[n] ? text + n + 1 : NULL, given, err))
+		return -EINVAL;
+	if (!given->row->value || given->value)
+		return 0;
+	given->value = argv[*at + 1];
+	if (!given->value)
+		return error_set(err, -EINVAL, "%s needs a value: %s", given->row->name,
+				 given->row->value);
+	(*at)++;
+	return 0;
+}
+
+/* The one that counts instead of *given; NULL: none does. */
+static const struct option_given *overriding(const struct option_given *given,
+					     const struct option_given *end)
+{
+	for (const struct option_given *later = given + 1; later < end; later++)
+		if (later->row == given->row && !given->row->repeats)
+			return later;
+	return NULL;
+}
+
+int option_apply(const struct option_row *rows, void *target, const struct option_given *given,
+		 uint32_t n, uint64_t *seen, struct error *err)
+{
+	*seen = 0;
+	for (const struct option_given *end = given + n; given < end; given++) {
+		const struct option_given *later = overriding(given, end);
+		char where[64];
+		int ret = 0;
+
+		*seen |= 1ULL << (given->row - rows);
+		snprintf(where, sizeof(where), "%s ", given->row->name);
+		if (later && later->file == given->file && given->value) {
+			given = later;
+			ret = error_set(err, -EINVAL, "%s comes twice: give it once",
+					given->row->name);
+		} else if (!later) {
+			ret = take(given->row, target, where, given->value, err);
+		}
+		if (ret && given->line)
+			error_prefix(err, "%s:%u", given->file, given->line);
+		else if (ret && given->file)
+			error_prefix(err, "%s", given->file);
+		if (ret)
+			return ret;
 	}
-	snprintf(where, sizeof(where), "%s ", row->name);
-	return take(row, target, where, value, err);
+	return 0;
 }
 
 void option_help(const struct option_row *rows)

@@ -24,6 +24,17 @@ struct option_row {
 	const struct option_row *keys; /* of its list, for --help */
 	unsigned int jobs;	       /* for the caller: what else than a VM it goes with */
 	bool repeats;		       /* once for each device; others are given once */
+	bool line_only;		       /* not in a configuration file */
+	const char *
+		place; /* for the caller: the file that is meant without a value in a configuration file */
+};
+
+/* An option as it was given, before it takes effect. */
+struct option_given {
+	const struct option_row *row;
+	const char *value; /* NULL: the row takes none */
+	const char *file;  /* a configuration file; NULL: the command line */
+	unsigned int line; /* of the file */
 };
 
 /* What a row can take. The member is: */
@@ -40,10 +51,17 @@ OPTION_TAKES(option_word);	   /* an enum in the order of the words "a|b|c" */
 OPTION_TAKES(option_switch);	   /* bool; "off|on" */
 OPTION_TAKES(option_constant);	   /* an enum that becomes min; takes no value */
 
-/* Parses argv[*at], and argv[*at + 1] if that is its value, and moves *at to the last one it took.
- * *seen: a bit for each row that was given; the first call needs 0. At most 64 rows. */
-int option_parse(const struct option_row *rows, void *target, char **argv, int *at, uint64_t *seen,
+/* Looks up argv[*at], and takes argv[*at + 1] if that is its value; moves *at to the last one it took. */
+int option_split(const struct option_row *rows, char **argv, int *at, struct option_given *given,
 		 struct error *err) must_check;
+/* Looks up an option by its name of `length` characters; value may be NULL. */
+int option_find(const struct option_row *rows, const char *name, size_t length, const char *value,
+		struct option_given *given, struct error *err) must_check;
+/* Gives the options to the target, in their order. Of an option that does not repeat the last place counts: a later
+ * file before an earlier one, the command line before all files. Within one place it may come once. *seen: a bit for
+ * each row that was given; at most 64 rows. */
+int option_apply(const struct option_row *rows, void *target, const struct option_given *given,
+		 uint32_t n, uint64_t *seen, struct error *err) must_check;
 /* Parses a list into the target. *seen (may be NULL): a bit for each key that was there. */
 int option_list(const char *option, const struct option_row *keys, void *target, const char *text,
 		uint64_t *seen, struct error *err) must_check;

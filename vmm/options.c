@@ -3,6 +3,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/uuid.h"
+#include "vmm/config.h"
 #include "vmm/option_table.h"
 #include <ctype.h>
 #include <errno.h>
@@ -415,6 +416,8 @@ static OPTION_TAKES(take_inspect_memory)
 #define INSPECT	       (1U << JOB_INSPECT)
 #define INSPECT_MEMORY (1U << JOB_INSPECT_MEMORY)
 static const struct option_row rows[] = {
+	{"--config", "FILE", "options from FILE and FILE.d/*.conf, one a line, without the dashes",
+	 option_string, MEMBER(config_path), .min = 1, .line_only = true},
 	{"--name", "NAME",
 	 "the VM's name, from which its identity comes: up to 64 letters, digits "
 	 "and . _ - + : @",
@@ -434,43 +437,46 @@ static const struct option_row rows[] = {
 	{"--machine", "KEY=VALUE,...", "properties of the machine", take_list,
 	 .keys = machine_keys},
 	{"--serial", "stdio|unix:PATH|file:PATH|none", "COM1 (default stdio); Ctrl-A X ends",
-	 take_chardev, MEMBER(serial)},
+	 take_chardev, MEMBER(serial), .place = "serial"},
 	{"--disk", "path=FILE[,KEY=VALUE...]", "a virtio disk; once for each", take_disk,
 	 .keys = disk_keys, .repeats = true},
 	{"--net", "tap=IFNAME|stream=unix:PATH|fd=N[,KEY=VALUE...]",
 	 "a virtio network interface; once for each", take_net, .keys = net_keys, .repeats = true},
 	{"--console", "stdio|unix:PATH|file:PATH|none",
-	 "virtio console hvc0; on stdio it takes the place of COM1", take_chardev, MEMBER(console)},
+	 "virtio console hvc0; on stdio it takes the place of COM1", take_chardev, MEMBER(console),
+	 .place = "console"},
 	{"--agent", "unix:PATH", "where the guest's agent (org.qemu.guest_agent.0) is served",
-	 take_agent, MEMBER(agent)},
+	 take_agent, MEMBER(agent), .place = "agent"},
 	{"--rng", NULL, "a virtio entropy source", NULL, MEMBER(rng)},
 	{"--vsock", "cid=N", "a virtio socket device", take_list, .keys = vsock_keys},
 	{"--vfio", "host=ADDRESS[,id=ID]",
 	 "a PCI function of the host, bound to vfio-pci; once for each", take_vfio,
 	 .keys = vfio_keys, .repeats = true},
-	{"--qmp", "unix:PATH", "QMP socket", option_unix, MEMBER(qmp_path)},
-	{"--paused", NULL, "do not run the guest before cont or cprload", NULL, MEMBER(paused)},
+	{"--qmp", "unix:PATH", "QMP socket", option_unix, MEMBER(qmp_path), .place = "qmp"},
+	{"--paused", NULL, "do not run the guest before cont or cprload", NULL, MEMBER(paused),
+	 .line_only = true},
 	{"--incoming", "defer|FILE", "wait for cprload, or load FILE at once", take_incoming,
-	 .min = 1},
+	 .min = 1, .line_only = true},
 	{"--cpr-file", "FILE", "checkpoint that cprsave writes and the next start loads",
 	 option_string, MEMBER(cpr_file), .min = 1},
 	{"--discard-saved", NULL, "boot even if this RAM holds a saved guest, which is lost", NULL,
-	 MEMBER(discard_saved)},
+	 MEMBER(discard_saved), .line_only = true},
 	{"--on-reset", "reset|exit", "what a guest's reset does (default reset)", option_word,
 	 MEMBER(on_reset)},
 	{"--check", NULL, "look whether this would start, and how, change nothing, and exit", NULL,
-	 MEMBER(check)},
+	 MEMBER(check), .line_only = true},
 	{"--log", "error|warn|info|debug", "what is logged (default info)", option_word,
 	 MEMBER(log_level), .jobs = INSPECT | INSPECT_MEMORY},
-	{"--inspect", "FILE", "print a checkpoint", take_inspect, .jobs = INSPECT},
+	{"--inspect", "FILE", "print a checkpoint", take_inspect, .jobs = INSPECT,
+	 .line_only = true},
 	{"--inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
-	 take_inspect_memory, .jobs = INSPECT_MEMORY},
+	 take_inspect_memory, .jobs = INSPECT_MEMORY, .line_only = true},
 	{"--json", NULL, "with --inspect or --inspect-memory: for programs", NULL, MEMBER(json),
-	 .jobs = INSPECT | INSPECT_MEMORY},
+	 .jobs = INSPECT | INSPECT_MEMORY, .line_only = true},
 	{"--help", NULL, "print this; -h as well", option_constant, MEMBER(job), .min = JOB_HELP,
-	 .jobs = INSPECT | INSPECT_MEMORY},
+	 .jobs = INSPECT | INSPECT_MEMORY, .line_only = true},
 	{"--version", NULL, "print the version; -V as well", option_constant, MEMBER(job),
-	 .min = JOB_VERSION, .jobs = INSPECT | INSPECT_MEMORY},
+	 .min = JOB_VERSION, .jobs = INSPECT | INSPECT_MEMORY, .line_only = true},
 	{0},
 };
 
@@ -616,9 +622,84 @@ static int identify(struct options *opt, struct error *err)
 	return 0;
 }
 
+static int add(struct option_givens *all, const char *name, const char *value, struct error *err)
+{
+	struct option_given given;
+
+	if (option_find(rows, name, strlen(name), value, &given, err))
+		return -EINVAL;
+	given.file = "default of --config";
+	return config_add(all, &given, err);
+}
+
+/* What a configuration file leaves to defaults comes first, so that everything else overrides it. */
+static int add_config(struct options *opt, struct option_givens *all, const char *path,
+		      struct error *err)
+{
+	const char *name = config_name(&opt->config, path);
+
+	if (!name)
+		return error_set(err, -ENOMEM, "--config %s: out of memory", path);
+	if (add(all, "--name", name, err) || add(all, "--qmp", NULL, err) ||
+	    add(all, "--serial", NULL, err))
+		return -EINVAL;
+	return config_read(&opt->config, rows, path, all, err);
+}
+
+/* Options without the value that they need have their default place. */
+static int set_places(struct options *opt, const struct option_givens *all, struct error *err)
+{
+	const char *name = NULL;
+
+	for (uint32_t i = 0; i < all->n; i++)
+		if (!strcmp(all->given[i].row->name, "--name"))
+			name = all->given[i].value;
+	for (uint32_t i = 0; i < all->n; i++) {
+		struct option_given *given = &all->given[i];
+
+		if (!given->row->value || given->value)
+			continue;
+		given->value =
+			config_place(&opt->config, "unix:" CONFIG_RUN_DIR, name, given->row->place);
+		if (!given->value)
+			return error_set(err, -ENOMEM, "%s: out of memory", given->row->name);
+	}
+	return 0;
+}
+
+/* The options of the files, then those of the command line. */
+static int read_all(struct options *opt, struct option_givens *all, int argc, char **argv,
+		    struct error *err)
+{
+	struct option_given *line = calloc((size_t)argc, sizeof(*line));
+	uint32_t n = 0;
+	int ret = line ? 0 : error_set(err, -ENOMEM, "out of memory");
+
+	for (int i = 1; i < argc && !ret; i++, n++)
+		ret = option_split(rows, argv, &i, &line[n], err);
+	for (uint32_t i = 0; i < n && !ret; i++)
+		if (!strcmp(line[i].row->name, "--config"))
+			ret = add_config(opt, all, line[i].value, err);
+	for (uint32_t i = 0; i < n && !ret; i++)
+		ret = config_add(all, &line[i], err);
+	free(line);
+	return ret ? ret : set_places(opt, all, err);
+}
+
+/* A guest whose RAM lasts can be saved at any time. */
+static int add_checkpoint(struct options *opt, struct error *err)
+{
+	if (!opt->config_path || opt->cpr_file || !opt->memory.path)
+		return 0;
+	opt->cpr_file = config_place(&opt->config, CONFIG_STATE_DIR, opt->name, "checkpoint");
+	return opt->cpr_file ? 0 : error_set(err, -ENOMEM, "--cpr-file: out of memory");
+}
+
 int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 {
+	struct option_givens all = {0};
 	uint64_t seen = 0;
+	int ret;
 
 	*opt = (struct options){
 		.cpus = 1,
@@ -627,14 +708,17 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 		.s3 = true,
 		.log_level = LOG_INFO,
 	};
-	for (int i = 1; i < argc; i++)
-		if (option_parse(rows, opt, argv, &i, &seen, err))
-			return -EINVAL;
+	ret = read_all(opt, &all, argc, argv, err);
+	if (!ret)
+		ret = option_apply(rows, opt, all.given, all.n, &seen, err);
+	free(all.given);
+	if (ret)
+		return ret;
 	if (check_together(opt, seen, err))
 		return -EINVAL;
 	if (identify(opt, err))
 		return -EINVAL;
-	if (check_devices(opt, err))
+	if (check_devices(opt, err) || add_checkpoint(opt, err))
 		return -EINVAL;
 	opt->memory.must_exist = opt->incoming != INCOMING_NO;
 	return check(opt, err);

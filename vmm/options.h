@@ -66,6 +66,8 @@ struct vfio_config {
 
 struct options {
 	enum options_job job;
+	const char *config_path;    /* of the configuration file; NULL: none */
+	struct config_text *config; /* its text; never freed */
 	const char *name;
 	/* From --uuid, or derived from --name, or random. */
 	uint8_t uuid[16];
