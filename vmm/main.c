@@ -6,6 +6,7 @@
 #include "vmm/base/listen.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
+#include "vmm/base/notify.h"
 #include "vmm/identity.h"
 #include "vmm/options.h"
 #include "vmm/version.h"
@@ -129,10 +130,12 @@ static int run(const struct options *opt, struct error *err)
 	if (!ret) {
 		uint64_t took_ns = clock_now_ns() - began_ns;
 
+		notify_ready(runstate_name[vm.runstate]);
 		log_info("%s, " CLOCK_MS " after the start", runstate_name[vm.runstate],
 			 CLOCK_MS_OF(took_ns));
 		loop_run(&vm.loop);
 	}
+	notify_stopping();
 	if (qmp)
 		qmp_close(qmp);
 	log_unwatch(&vm.loop);
@@ -289,7 +292,7 @@ int main(int argc, char **argv)
 	ret = options_parse(&opt, argc, argv, &err);
 	if (ret) {
 		text_clean(err.msg, strlen(err.msg));
-		fprintf(stderr, "stasis: %s\n", err.msg);
+		fprintf(stderr, "%sstasis: %s\n", log_priority(LOG_ERROR), err.msg);
 		return 1;
 	}
 	log_init((enum log_level)opt.log_level, opt.name);

@@ -5,6 +5,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
+#include "vmm/base/notify.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -159,6 +160,7 @@ void vm_set_runstate(struct vm *vm, enum runstate state)
 {
 	log_debug("run state %s -> %s", runstate_name[vm->runstate], runstate_name[state]);
 	vm->runstate = state;
+	notify_status(runstate_name[state]);
 }
 
 void vm_pause_vcpus(struct vm *vm)

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -120,7 +121,11 @@ ssize_t output_write(int fd, const void *data, size_t bytes)
 static const char *const level_name[] = {"error", "warn", "info", "debug"};
 #define LEVELS ((int)ARRAY_SIZE(level_name))
 
+/* sd-daemon(3): what the journal takes for a line's priority. */
+static const char *const journal_level[] = {"<3>", "<4>", "<6>", "<7>"};
+
 static enum log_level max_level = LOG_WARN;
+static bool to_journal;
 static char prefix[64] = "stasis";
 
 static struct {
@@ -130,10 +135,29 @@ static struct {
 	bool is_torn;		 /* the last write stopped within a line */
 } out = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO};
 
+/* systemd names the device and the inode of the journal's stream; stderr may be redirected since. */
+static bool is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	struct stat st;
+	char own[64];
+
+	if (!stream || fstat(STDERR_FILENO, &st))
+		return false;
+	snprintf(own, sizeof(own), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	return !strcmp(own, stream);
+}
+
+const char *log_priority(enum log_level level)
+{
+	return is_journal() ? journal_level[level] : "";
+}
+
 void log_init(enum log_level level, const char *vm_name)
 {
 	int own = out.fd == STDERR_FILENO ? output_reopen(STDERR_FILENO, O_WRONLY) : -1;
 
+	to_journal = is_journal();
 	if (own >= 0)
 		out.fd = own;
 	max_level = level;
@@ -201,7 +225,8 @@ void log_print(enum log_level level, const char *fmt, ...)
 
 	if (level > max_level)
 		return;
-	n = snprintf(line, sizeof(line), "%s: %s: ", prefix, level_name[level]);
+	n = snprintf(line, sizeof(line), "%s%s: %s: ", to_journal ? journal_level[level] : "",
+		     prefix, level_name[level]);
 	va_start(ap, fmt);
 	m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
 	va_end(ap);

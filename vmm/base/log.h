@@ -14,6 +14,8 @@ struct loop;
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
+/* What a line on stderr begins with so that the journal knows its level; empty if it is not the journal. */
+const char *log_priority(enum log_level level);
 void log_init(enum log_level level, const char *vm_name);
 /* While a loop is watched, the log says what was dropped as soon as there is room, and not only with the next
  * line. */

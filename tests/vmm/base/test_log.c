@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -57,6 +58,28 @@ static const char *logged(void)
 	lines[n] = '\0';
 	filled_bytes = 0;
 	return behind;
+}
+
+TEST(journal_learns_the_level)
+{
+	char stream[64], line[64] = "";
+	struct stat st;
+	int fd[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+	ck_assert_int_eq(dup2(fd[1], STDERR_FILENO), STDERR_FILENO);
+	ck_assert_int_eq(fstat(STDERR_FILENO, &st), 0);
+	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	log_init(LOG_INFO, "vm1");
+	log_error("broken");
+	ck_assert_int_gt(read(fd[0], line, sizeof(line) - 1), 0);
+	ck_assert_str_eq(line, "<3>stasis vm1: error: broken\n");
+	setenv("JOURNAL_STREAM", "1:1", 1); /* stderr was redirected since */
+	log_init(LOG_INFO, "vm1");
+	log_info("fine");
+	line[read(fd[0], line, sizeof(line) - 1)] = '\0';
+	ck_assert_str_eq(line, "stasis vm1: info: fine\n");
 }
 
 TEST(full_pipe)

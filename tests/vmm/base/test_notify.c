@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a service manager hears. */
+#include "tests/rig/unit.h"
+#include "vmm/base/notify.h"
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int manager;
+
+static void be_manager(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "test-notify-%d", getpid());
+	ck_assert_int_eq(bind(manager, (struct sockaddr *)&address,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+					  strlen(address.sun_path + 1))),
+			 0);
+	address.sun_path[0] = '@';
+	setenv("NOTIFY_SOCKET", address.sun_path, 1);
+}
+
+static void hears(const char *expected)
+{
+	char text[256];
+	ssize_t n = recv(manager, text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	ck_assert_str_eq(text, expected);
+}
+
+TEST(ready_comes_first)
+{
+	notify_status("inmigrate");
+	notify_stopping();
+	hears("");
+	notify_busy("/dev/dax0.0: 1 of 2 MiB hashed");
+	hears("STATUS=/dev/dax0.0: 1 of 2 MiB hashed\nEXTEND_TIMEOUT_USEC=120000000");
+	notify_ready("running");
+	hears("STATUS=running\nREADY=1");
+	notify_status("paused");
+	hears("STATUS=paused\n");
+	notify_stopping();
+	hears("STATUS=ends\nSTOPPING=1");
+}
+
+TEST(nobody_asked)
+{
+	unsetenv("NOTIFY_SOCKET");
+	notify_ready("running");
+	hears("");
+}
+
+UNIT_MAIN(be_manager, NULL)
