@@ -23,7 +23,7 @@ static char *new_text(struct config_text **texts, size_t bytes)
 	return text->text;
 }
 
-int config_add(struct option_givens *all, const struct option_given *given, struct error *err)
+int config_add_given(struct option_givens *all, const struct option_given *given, struct error *err)
 {
 	struct option_given *grown = realloc(all->given, (all->n + 1) * sizeof(*grown));
 
@@ -118,7 +118,7 @@ static int read_options(struct config_text **texts, const struct option_row *row
 		if (ret)
 			error_prefix(err, "%s:%u", path, n);
 		else
-			ret = config_add(all, &given, err);
+			ret = config_add_given(all, &given, err);
 	}
 	return ret;
 }
@@ -136,8 +136,8 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-int config_read(struct config_text **texts, const struct option_row *rows, const char *path,
-		struct option_givens *all, struct error *err)
+int config_file_read(struct config_text **texts, const struct option_row *rows, const char *path,
+		     struct option_givens *all, struct error *err)
 {
 	size_t bytes = strlen(path) + sizeof(".d/") + NAME_MAX;
 	char *folder = new_text(texts, bytes), *file;

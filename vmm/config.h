@@ -17,17 +17,11 @@ struct config_text {
 	char text[];
 };
 
-/* All options that were given, in the order in which they count. */
-struct option_givens {
-	struct option_given *given;
-	uint32_t n;
-};
-
-int config_add(struct option_givens *all, const struct option_given *given,
-	       struct error *err) must_check;
+int config_add_given(struct option_givens *all, const struct option_given *given,
+		     struct error *err) must_check;
 /* Adds the options of the files. */
-int config_read(struct config_text **texts, const struct option_row *rows, const char *path,
-		struct option_givens *all, struct error *err) must_check;
+int config_file_read(struct config_text **texts, const struct option_row *rows, const char *path,
+		     struct option_givens *all, struct error *err) must_check;
 /* The name of the VM whose configuration file is path: its last component without ".conf". NULL: out of memory. */
 const char *config_name(struct config_text **texts, const char *path);
 /* prefix, name and file with slashes between, such as "unix:/run/stasis", "vm1", "qmp". NULL: out of memory. */

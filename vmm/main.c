@@ -303,6 +303,9 @@ int main(int argc, char **argv)
 	case JOB_VERSION:
 		puts("stasis " STASIS_VERSION);
 		return 0;
+	case JOB_SHOW:
+		options_show(&opt);
+		return 0;
 	case JOB_INSPECT:
 		ret = cpr_inspect(opt.inspect_path, opt.json, &err);
 		break;

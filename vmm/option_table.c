@@ -310,6 +310,12 @@ static const struct option_given *overriding(const struct option_given *given,
 	return NULL;
 }
 
+bool option_is_overridden(const struct option_given *given, const struct option_given *all,
+			  uint32_t n)
+{
+	return overriding(given, all + n);
+}
+
 int option_apply(const struct option_row *rows, void *target, const struct option_given *given,
 		 uint32_t n, uint64_t *seen, struct error *err)
 {

@@ -51,6 +51,12 @@ OPTION_TAKES(option_word);	   /* an enum in the order of the words "a|b|c" */
 OPTION_TAKES(option_switch);	   /* bool; "off|on" */
 OPTION_TAKES(option_constant);	   /* an enum that becomes min; takes no value */
 
+/* All that were given, in the order in which they count. */
+struct option_givens {
+	struct option_given *given;
+	uint32_t n;
+};
+
 /* Looks up argv[*at], and takes argv[*at + 1] if that is its value; moves *at to the last one it took. */
 int option_split(const struct option_row *rows, char **argv, int *at, struct option_given *given,
 		 struct error *err) must_check;
@@ -62,6 +68,9 @@ int option_find(const struct option_row *rows, const char *name, size_t length, 
  * each row that was given; at most 64 rows. */
 int option_apply(const struct option_row *rows, void *target, const struct option_given *given,
 		 uint32_t n, uint64_t *seen, struct error *err) must_check;
+/* Is it overridden by a later one of the n? */
+bool option_is_overridden(const struct option_given *given, const struct option_given *all,
+			  uint32_t n);
 /* Parses a list into the target. *seen (may be NULL): a bit for each key that was there. */
 int option_list(const char *option, const struct option_row *keys, void *target, const char *text,
 		uint64_t *seen, struct error *err) must_check;

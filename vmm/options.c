@@ -465,6 +465,8 @@ static const struct option_row rows[] = {
 	 MEMBER(on_reset)},
 	{"--check", NULL, "look whether this would start, and how, change nothing, and exit", NULL,
 	 MEMBER(check), .line_only = true},
+	{"--show", NULL, "print the options that count, one a line, and exit", option_constant,
+	 MEMBER(job), .min = JOB_SHOW, .line_only = true},
 	{"--log", "error|warn|info|debug", "what is logged (default info)", option_word,
 	 MEMBER(log_level), .jobs = INSPECT | INSPECT_MEMORY},
 	{"--inspect", "FILE", "print a checkpoint", take_inspect, .jobs = INSPECT,
@@ -479,6 +481,21 @@ static const struct option_row rows[] = {
 	 .min = JOB_VERSION, .jobs = INSPECT | INSPECT_MEMORY, .line_only = true},
 	{0},
 };
+
+void options_show(const struct options *opt)
+{
+	for (uint32_t i = 0; i < opt->given.n; i++) {
+		const struct option_given *given = &opt->given.given[i];
+
+		if (given->row->line_only ||
+		    option_is_overridden(given, opt->given.given, opt->given.n))
+			continue;
+		printf("%s%s%s\n", given->row->name + 2, given->value ? " " : "",
+		       given->value ? given->value : "");
+	}
+	if (opt->default_cpr_file)
+		printf("cpr-file %s\n", opt->cpr_file);
+}
 
 void options_help(void)
 {
@@ -580,7 +597,7 @@ static int check_together(const struct options *opt, uint64_t seen, struct error
 /* Rules about more than one option. */
 static int check(const struct options *opt, struct error *err)
 {
-	if (opt->json && opt->job == JOB_RUN)
+	if (opt->json && (opt->job == JOB_RUN || opt->job == JOB_SHOW))
 		return error_set(err, -EINVAL, "--json goes with --inspect or --inspect-memory");
 	if (opt->job != JOB_RUN)
 		return 0;
@@ -629,7 +646,7 @@ static int add(struct option_givens *all, const char *name, const char *value, s
 	if (option_find(rows, name, strlen(name), value, &given, err))
 		return -EINVAL;
 	given.file = "default of --config";
-	return config_add(all, &given, err);
+	return config_add_given(all, &given, err);
 }
 
 /* What a configuration file leaves to defaults comes first, so that everything else overrides it. */
@@ -643,7 +660,7 @@ static int add_config(struct options *opt, struct option_givens *all, const char
 	if (add(all, "--name", name, err) || add(all, "--qmp", NULL, err) ||
 	    add(all, "--serial", NULL, err))
 		return -EINVAL;
-	return config_read(&opt->config, rows, path, all, err);
+	return config_file_read(&opt->config, rows, path, all, err);
 }
 
 /* Options without the value that they need have their default place. */
@@ -681,7 +698,7 @@ static int read_all(struct options *opt, struct option_givens *all, int argc, ch
 		if (!strcmp(line[i].row->name, "--config"))
 			ret = add_config(opt, all, line[i].value, err);
 	for (uint32_t i = 0; i < n && !ret; i++)
-		ret = config_add(all, &line[i], err);
+		ret = config_add_given(all, &line[i], err);
 	free(line);
 	return ret ? ret : set_places(opt, all, err);
 }
@@ -691,13 +708,13 @@ static int add_checkpoint(struct options *opt, struct error *err)
 {
 	if (!opt->config_path || opt->cpr_file || !opt->memory.path)
 		return 0;
+	opt->default_cpr_file = true;
 	opt->cpr_file = config_place(&opt->config, CONFIG_STATE_DIR, opt->name, "checkpoint");
 	return opt->cpr_file ? 0 : error_set(err, -ENOMEM, "--cpr-file: out of memory");
 }
 
 int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 {
-	struct option_givens all = {0};
 	uint64_t seen = 0;
 	int ret;
 
@@ -708,10 +725,9 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 		.s3 = true,
 		.log_level = LOG_INFO,
 	};
-	ret = read_all(opt, &all, argc, argv, err);
+	ret = read_all(opt, &opt->given, argc, argv, err);
 	if (!ret)
-		ret = option_apply(rows, opt, all.given, all.n, &seen, err);
-	free(all.given);
+		ret = option_apply(rows, opt, opt->given.given, opt->given.n, &seen, err);
 	if (ret)
 		return ret;
 	if (check_together(opt, seen, err))

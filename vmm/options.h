@@ -8,8 +8,11 @@
 #define VMM_OPTIONS_H
 #include "ram/ram.h"
 #include "vmm/base/error.h"
+#include "vmm/option_table.h"
 #include <stdbool.h>
 #include <stdint.h>
+
+struct config_text;
 
 #define OPTIONS_MAX_CPUS   64
 #define OPTIONS_MAX_DISKS  16
@@ -19,7 +22,7 @@
 #define OPTIONS_ID_BYTES   32
 
 /* What the process is to do. */
-enum options_job { JOB_RUN, JOB_HELP, JOB_VERSION, JOB_INSPECT, JOB_INSPECT_MEMORY };
+enum options_job { JOB_RUN, JOB_HELP, JOB_VERSION, JOB_SHOW, JOB_INSPECT, JOB_INSPECT_MEMORY };
 enum chardev_kind { CHARDEV_NONE, CHARDEV_STDIO, CHARDEV_UNIX, CHARDEV_FILE };
 enum disk_cache { DISK_CACHE_NONE, DISK_CACHE_WRITEBACK };
 enum net_kind { NET_TAP, NET_STREAM, NET_FD };
@@ -68,6 +71,7 @@ struct options {
 	enum options_job job;
 	const char *config_path;    /* of the configuration file; NULL: none */
 	struct config_text *config; /* its text; never freed */
+	struct option_givens given; /* all options; never freed */
 	const char *name;
 	/* From --uuid, or derived from --name, or random. */
 	uint8_t uuid[16];
@@ -94,6 +98,7 @@ struct options {
 	enum incoming incoming;
 	const char *incoming_file;
 	const char *cpr_file;
+	bool default_cpr_file; /* it follows from the configuration file's name */
 	enum on_reset on_reset;
 	bool pit;
 	bool s3;	     /* --machine s3=: the guest can sleep (ACPI S3) */
@@ -107,6 +112,8 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 /* Refuses a path that is given to two options which cannot share it, for it is clear here whose fault it is: opening
  * it would blame another process. */
 int options_check_paths(const struct options *opt, struct error *err) must_check;
+/* Prints the options that count as lines of a configuration file. */
+void options_show(const struct options *opt);
 /* Prints the text of --help, made from the table that parses. */
 void options_help(void);
 #endif

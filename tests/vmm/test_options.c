@@ -27,6 +27,7 @@ static int parse(const char *words)
 	free(opt.disk);
 	free(opt.net);
 	free(opt.vfio);
+	free(opt.given.given);
 	while (rest && argc < MAX_ARGS)
 		argv[argc++] = strsep(&rest, "|");
 	return options_parse(&opt, argc, argv, &err);
