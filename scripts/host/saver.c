@@ -9,7 +9,8 @@
  * between them.
  * A request that goes away by itself while guests are saved brings them back, too.
  *
- * It ends when the bus does. systemd starts it again, and a new process takes the lock anew.
+ * It ends when the bus does. systemd starts it again: a new process takes the lock anew, and ends what the last one had
+ * begun if the host stays up.
  * Source: systemd's "Inhibitor Locks", org.freedesktop.login1(5). */
 #include <errno.h>
 #include <spawn.h>
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 #define LOGIND	   "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
+#define MASKED	   "/run/stasis-masked" /* names the target that is masked, also for the next process */
 #define USEC_PER_S 1000000ULL
 
 extern char **environ;
@@ -33,8 +35,6 @@ struct saver {
 	sd_bus *bus;
 	int lock_fd;	      /* of the delay lock; -1: let go of */
 	const char *guests;   /* the program stasis-guests */
-	bool saved;	      /* guests wait for the next boot of the host */
-	char masked[64];      /* the target that is masked; "": none */
 	uint64_t delay_max_s; /* logind waits no longer for the lock */
 };
 
@@ -162,46 +162,66 @@ static bool cancel(struct saver *saver)
 	return !is_preparing(saver);
 }
 
+/* Before it is masked, so that it is not masked for ever. */
+static int note_masked(const char *target)
+{
+	FILE *file = fopen(MASKED, "we");
+
+	if (file && fputs(target, file) < 0)
+		say(SD_WARNING, "%s: %s", MASKED, strerror(errno));
+	return file && !fclose(file) ? 0 : -errno;
+}
+
+static void unmask(void)
+{
+	char target[64] = "";
+	const char *const words[] = {"systemctl", "unmask", "--runtime", target, NULL};
+	FILE *file = fopen(MASKED, "re");
+
+	if (!file)
+		return;
+	if (!fgets(target, sizeof(target), file))
+		target[0] = '\0';
+	fclose(file);
+	if (target[0] && run(words))
+		say(SD_ERR, "%s stays masked: systemctl unmask --runtime %s", target, target);
+	else
+		unlink(MASKED);
+}
+
 static void refuse(struct saver *saver, const char *type)
 {
-	const char *const mask[] = {"systemctl", "mask", "--runtime", saver->masked, NULL};
+	char target[64];
+	const char *const mask[] = {"systemctl", "mask", "--runtime", target, NULL};
 
 	if (cancel(saver)) {
 		say(SD_NOTICE, "the request (%s) was cancelled, the host stays up", type);
 		return;
 	}
-	snprintf(saver->masked, sizeof(saver->masked), "%s.target", type);
-	if (run(mask) || !is_masked(saver, saver->masked)) {
-		saver->masked[0] = '\0';
+	snprintf(target, sizeof(target), "%s.target", type);
+	if (note_masked(target) || run(mask) || !is_masked(saver, target)) {
 		say(SD_CRIT,
-		    "%s.target cannot be masked: the host goes down in at most %llu s, without the "
-		    "guests",
-		    type, (unsigned long long)saver->delay_max_s);
+		    "%s cannot be masked: the host goes down in at most %llu s, without the guests",
+		    target, (unsigned long long)saver->delay_max_s);
 		return; /* with the lock: every second counts */
 	}
-	say(SD_NOTICE, "%s is masked, so that this request fails and the host stays up",
-	    saver->masked);
+	say(SD_NOTICE, "%s is masked, so that this request fails and the host stays up", target);
 	let_go(saver);
 }
 
 /* The host stays up: no request is under way any more. */
-static void stay(struct saver *saver)
+static int stay(struct saver *saver)
 {
-	const char *const unmask[] = {"systemctl", "unmask", "--runtime", saver->masked, NULL};
 	const char *const restore[] = {saver->guests, "restore", NULL};
+	int ret = take_lock(saver);
 
-	if (take_lock(saver))
-		exit(EXIT_FAILURE);
-	if (saver->masked[0] && run(unmask))
-		say(SD_ERR, "%s stays masked: systemctl unmask --runtime %s", saver->masked,
-		    saver->masked);
-	saver->masked[0] = '\0';
-	if (!saver->saved)
-		return;
-	say(SD_NOTICE, "the host stays up: its guests are brought back");
-	saver->saved = false;
+	if (ret < 0)
+		return ret;
+	unmask();
 	if (run(restore))
 		say(SD_ERR, "not all guests are back, see above");
+	sd_notify(0, "STATUS=armed");
+	return 0;
 }
 
 static int on_prepare(sd_bus_message *message, void *opaque, sd_bus_error *error)
@@ -214,10 +234,8 @@ static int on_prepare(sd_bus_message *message, void *opaque, sd_bus_error *error
 	(void)error;
 	if (sd_bus_message_read(message, "b", &begins) < 0)
 		return 0;
-	if (!begins) {
-		stay(saver);
-		return 0;
-	}
+	if (!begins)
+		return stay(saver);
 	read_type(saver, type);
 	sd_notifyf(0, "STATUS=saves guests before %s", type);
 	status = run(save);
@@ -226,11 +244,9 @@ static int on_prepare(sd_bus_message *message, void *opaque, sd_bus_error *error
 		refuse(saver, type);
 		return 0;
 	}
-	saver->saved = true;
-	if (is_preparing(saver))
-		let_go(saver);
-	else
-		stay(saver);
+	if (!is_preparing(saver))
+		return stay(saver); /* it went away by itself */
+	let_go(saver);
 	return 0;
 }
 
@@ -266,6 +282,8 @@ static int serve(struct saver *saver)
 		ret = read_delay(saver);
 	if (ret >= 0)
 		ret = take_lock(saver);
+	if (ret >= 0 && !is_preparing(saver))
+		ret = stay(saver);
 	if (ret >= 0)
 		sd_notify(0, "READY=1\nSTATUS=armed");
 	while (ret >= 0) {
