@@ -212,7 +212,6 @@ static void listen_ready(void *opaque, uint32_t events)
 	int fd = listen_accept(&qmp->listen);
 	struct client **place = free_place(qmp);
 
-	(void)events;
 	if (fd < 0)
 		return;
 	if (!place) { /* unless a client has hung up just now */

@@ -333,8 +333,6 @@ static int devdax_open(struct ram *ram, const struct ram_place *place, struct er
 
 static int devdax_sync_label(const struct ram *ram, void *hva, uint64_t bytes, struct error *err)
 {
-	(void)ram;
-	(void)err;
 	writeback_lines(hva, bytes);
 	return 0;
 }
@@ -545,7 +543,6 @@ static int memfd_open(struct ram *ram, const struct ram_place *place, struct err
 {
 	uint64_t need_bytes = ram->config.size_bytes + label_unit_bytes(PAGE_BYTES);
 
-	(void)place;
 	ram->align_bytes = PAGE_BYTES;
 	ram->fd = memfd_create("guest-ram", MFD_CLOEXEC);
 	if (ram->fd < 0 || ftruncate(ram->fd, (off_t)need_bytes))

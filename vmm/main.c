@@ -27,7 +27,6 @@ static struct vm vm = VM_INIT; /* the only global: signal handlers get no argume
 
 static void ask_to_end(int signal)
 {
-	(void)signal;
 	vm_request(&vm, VM_REQUEST_SIGNAL);
 }
 
@@ -44,7 +43,6 @@ static void ram_broke(int signal_number, siginfo_t *info, void *context)
 {
 	uint64_t gpa;
 
-	(void)context;
 	/* Before the guest reads the zeroes that replace its data. */
 	vcpu_stop_here(&vm);
 	if (!ram_patch_hole(&vm.ram, info->si_addr, &gpa)) {

@@ -33,7 +33,6 @@ int option_size(const char *text, uint64_t *bytes)
 
 OPTION_TAKES(option_string)
 {
-	(void)err;
 	if (strlen(value) < row->min)
 		return -EINVAL;
 	*(const char **)member = value;
@@ -42,7 +41,6 @@ OPTION_TAKES(option_string)
 
 OPTION_TAKES(option_unix)
 {
-	(void)row, (void)err;
 	if (strncmp(value, "unix:", 5) || !value[5])
 		return -EINVAL;
 	*(const char **)member = value + 5;
@@ -51,7 +49,6 @@ OPTION_TAKES(option_unix)
 
 OPTION_TAKES(option_text)
 {
-	(void)err;
 	if (strlen(value) >= row->max)
 		return -ENAMETOOLONG;
 	strcpy(member, value);
@@ -76,7 +73,6 @@ OPTION_TAKES(option_bytes)
 {
 	uint64_t *bytes = member;
 
-	(void)err;
 	if (option_size(value, bytes) || (row->min && (!*bytes || *bytes % row->min)))
 		return -EINVAL;
 	return 0;
@@ -87,7 +83,6 @@ OPTION_TAKES(option_number)
 	char *end;
 	uint64_t n;
 
-	(void)err;
 	errno = 0;
 	n = strtoull(value, &end, 10);
 	if (!isdigit((unsigned char)*value) || *end || errno || n < row->min || n > row->max)
@@ -111,7 +106,6 @@ OPTION_TAKES(option_word)
 	const char *word = row->value;
 	size_t n;
 
-	(void)err;
 	for (uint32_t i = 0; *word; i++, word += n + (word[n] == '|')) {
 		n = strcspn(word, "|");
 		if (strlen(value) != n || strncmp(word, value, n))
@@ -133,7 +127,6 @@ OPTION_TAKES(option_switch)
 
 OPTION_TAKES(option_constant)
 {
-	(void)value, (void)err;
 	*(uint32_t *)member = (uint32_t)row->min;
 	return 0;
 }

@@ -21,7 +21,6 @@
 
 static OPTION_TAKES(take_name)
 {
-	(void)row, (void)err;
 	if (!*value || strlen(value) > 64 || !option_is_word(value, "._-+:@"))
 		return -EINVAL;
 	*(const char **)member = value;
@@ -32,7 +31,6 @@ static OPTION_TAKES(take_uuid)
 {
 	struct options *opt = member;
 
-	(void)row, (void)err;
 	opt->has_uuid = !uuid_parse(value, opt->uuid);
 	return opt->has_uuid ? 0 : -EINVAL;
 }
@@ -106,7 +104,6 @@ static OPTION_TAKES(take_chardev)
 		     {"file:", CHARDEV_FILE, true}};
 	struct chardev_config *config = member;
 
-	(void)err;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		size_t n = strlen(kinds[i].prefix);
 
@@ -139,7 +136,6 @@ static OPTION_TAKES(take_serial)
 /* There is one format; whoever names it insists on it. */
 static OPTION_TAKES(take_format)
 {
-	(void)err;
 	*(bool *)member = !strcmp(value, row->value);
 	return *(bool *)member ? 0 : -EINVAL;
 }
@@ -260,7 +256,6 @@ static OPTION_TAKES(take_mac)
 	static const uint8_t zero[6];
 	uint8_t mac[6];
 
-	(void)row, (void)err;
 	for (int i = 0; i < 6; i++, value += 3) {
 		if (!isxdigit((unsigned char)value[0]) || !isxdigit((unsigned char)value[1]) ||
 		    value[2] != (i < 5 ? ':' : '\0'))
@@ -331,7 +326,6 @@ static OPTION_TAKES(take_host)
 	static const char form[] = "xxxx:xx:xx.f";
 	char host[sizeof(form)];
 
-	(void)row, (void)err;
 	if (snprintf(host, sizeof(host), "%s%s", strchr(value, ':') == value + 2 ? "0000:" : "",
 		     value) != sizeof(form) - 1)
 		return -EINVAL;
@@ -393,7 +387,6 @@ static OPTION_TAKES(take_inspect)
 {
 	struct options *opt = member;
 
-	(void)row, (void)err;
 	opt->job = JOB_INSPECT;
 	opt->inspect_path = value;
 	return 0;

@@ -25,7 +25,6 @@ static __thread struct vcpu *self;
 /* The next KVM_RUN ends at once, whatever the thread does now: no kick is lost. */
 static void kick(int signal)
 {
-	(void)signal;
 	if (self)
 		self->run->immediate_exit = 1;
 }

@@ -492,7 +492,6 @@ static void try_again(void *opaque, uint32_t events)
 {
 	struct vm *vm = opaque;
 
-	(void)events;
 	if (!timer_take(&vm->again_timer))
 		return;
 	vm->reset_waits = false;

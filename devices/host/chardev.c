@@ -155,7 +155,6 @@ static void on_listen(void *opaque, uint32_t events)
 	struct chardev *chr = opaque;
 	int fd = listen_accept(&chr->listen);
 
-	(void)events;
 	if (fd < 0)
 		return;
 	drop_client(chr);
@@ -262,7 +261,6 @@ static void on_output(void *opaque, uint32_t events)
 {
 	struct chardev *chr = opaque;
 
-	(void)events;
 	tell_dropped(chr);
 	unblock(chr, false);
 	update(chr);
@@ -272,7 +270,6 @@ static void on_stall(void *opaque, uint32_t events)
 {
 	struct chardev *chr = opaque;
 
-	(void)events;
 	if (!timer_take(&chr->stall) || !chr->blocked)
 		return;
 	unblock(chr, true);

@@ -366,7 +366,6 @@ static void retry(void *opaque, uint32_t events)
 	struct net_backend *be = opaque;
 	struct net_stream *stream = be->own;
 
-	(void)events;
 	if (timer_take(&stream->retry) && be->fd[0] < 0 && dial(be))
 		be->on_connect(be->opaque);
 }
@@ -449,7 +448,6 @@ static ssize_t stream_receive(struct net_backend *be, uint32_t pair, const struc
 	struct net_stream *stream = be->own;
 	uint32_t bytes;
 
-	(void)pair;
 	while (!(bytes = next_frame(be)))
 		if (!read_more(be))
 			return -EAGAIN;
@@ -492,7 +490,6 @@ static int stream_send(struct net_backend *be, uint32_t pair, const struct iovec
 	uint32_t bytes = 0, length;
 	ssize_t n;
 
-	(void)pair;
 	if (be->unsent)
 		stream_flush(be);
 	if (be->fd[0] < 0)

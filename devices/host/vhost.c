@@ -26,7 +26,6 @@ static void ring_broken(void *opaque, uint32_t events)
 	struct error why = {"the host's kernel found the ring broken"}, reason;
 	uint64_t count;
 
-	(void)events;
 	if (read(vhost->error_fd, &count, sizeof(count)) <= 0)
 		return;
 	if (ram_fault_reason(&vhost->virtio->dev.vm->ram, &reason))

@@ -710,8 +710,6 @@ static uint64_t address_read(void *opaque, uint64_t offset, uint32_t size)
 {
 	const struct pci_host *host = opaque;
 
-	(void)offset;
-	(void)size;
 	return host->s.address;
 }
 
@@ -719,8 +717,6 @@ static void address_write(void *opaque, uint64_t offset, uint32_t size, uint64_t
 {
 	struct pci_host *host = opaque;
 
-	(void)offset;
-	(void)size;
 	host->s.address = (uint32_t)value & ADDRESS_KEPT;
 }
 
@@ -863,7 +859,6 @@ static void pci_host_resume(struct device *dev)
 
 static uint32_t pci_host_count(const struct options *opt)
 {
-	(void)opt;
 	return 0; /* only for devices that need it */
 }
 

@@ -36,17 +36,11 @@ STATE_DEFINE(i8042_state, I8042_STATE, "kbc", i8042_check);
 
 static uint64_t data_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	(void)opaque;
-	(void)offset;
-	(void)size;
 	return UINT64_MAX;
 }
 
 static uint64_t status_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	(void)opaque;
-	(void)offset;
-	(void)size;
 	return UINT64_MAX & ~(uint64_t)STATUS_INPUT_FULL;
 }
 
@@ -54,8 +48,6 @@ static void data_write(void *opaque, uint64_t offset, uint32_t size, uint64_t va
 {
 	struct i8042 *kbc = opaque;
 
-	(void)offset;
-	(void)size;
 	if (kbc->s.command == COMMAND_WRITE_OUTPUT && !(value & OUTPUT_NOT_RESET))
 		vm_request(kbc->dev.vm, VM_REQUEST_RESET);
 	kbc->s.command = 0;
@@ -66,8 +58,6 @@ static void command_write(void *opaque, uint64_t offset, uint32_t size, uint64_t
 	struct i8042 *kbc = opaque;
 	uint8_t command = (uint8_t)value;
 
-	(void)offset;
-	(void)size;
 	kbc->s.command = command == COMMAND_WRITE_OUTPUT ? command : 0;
 	if ((command & COMMAND_PULSE_MASK) == COMMAND_PULSE_MASK && !(command & OUTPUT_NOT_RESET))
 		vm_request(kbc->dev.vm, VM_REQUEST_RESET);

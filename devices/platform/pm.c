@@ -125,7 +125,6 @@ static void timer_ready(void *opaque, uint32_t events)
 {
 	struct pm *pm = opaque;
 
-	(void)events;
 	if (!timer_take(&pm->timer) || !pm->running)
 		return;
 	catch_up(pm);
@@ -207,8 +206,6 @@ static uint64_t reset_read(void *opaque, uint64_t offset, uint32_t size)
 {
 	const struct pm *pm = opaque;
 
-	(void)offset;
-	(void)size;
 	return pm->s.reset_control;
 }
 
@@ -216,8 +213,6 @@ static void reset_write(void *opaque, uint64_t offset, uint32_t size, uint64_t v
 {
 	struct pm *pm = opaque;
 
-	(void)offset;
-	(void)size;
 	pm->s.reset_control = value & RESET_KEPT;
 	if (value & RESET_CPU)
 		vm_request(pm->dev.vm, VM_REQUEST_RESET);
@@ -258,8 +253,6 @@ static int pm_pause(struct device *dev, uint64_t deadline_ns, struct error *err)
 {
 	struct pm *pm = container_of(dev, struct pm, dev);
 
-	(void)deadline_ns;
-	(void)err;
 	pm->s.timer_ns = guest_ns(pm);
 	pm->running = false;
 	catch_up(pm);

@@ -37,9 +37,6 @@ STATE_DEFINE(pvpanic_state, PVPANIC_STATE, "pvpanic", pvpanic_check);
 
 static uint64_t pvpanic_read(void *opaque, uint64_t offset, uint32_t size)
 {
-	(void)opaque;
-	(void)offset;
-	(void)size;
 	return EVENTS_ALL;
 }
 
@@ -48,8 +45,6 @@ static void pvpanic_write(void *opaque, uint64_t offset, uint32_t size, uint64_t
 	struct pvpanic *pvpanic = opaque;
 	uint8_t news = (uint8_t)(value & EVENTS_ALL & ~pvpanic->s.reported);
 
-	(void)offset;
-	(void)size;
 	pvpanic->s.reported |= news;
 	for (uint32_t i = 0; i < ARRAY_SIZE(events); i++) {
 		const struct vm_event event = {.type = events[i].type, .reason = "run"};

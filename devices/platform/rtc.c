@@ -394,7 +394,6 @@ static void timer_ready(void *opaque, uint32_t events)
 {
 	struct rtc *rtc = opaque;
 
-	(void)events;
 	if (!timer_take(&rtc->timer) || !rtc->running)
 		return;
 	catch_up(rtc);
@@ -598,8 +597,6 @@ static int rtc_pause(struct device *dev, uint64_t deadline_ns, struct error *err
 {
 	struct rtc *rtc = container_of(dev, struct rtc, dev);
 
-	(void)deadline_ns;
-	(void)err;
 	rtc->running = false;
 	arm_timer(rtc);
 	return 0;

@@ -175,7 +175,6 @@ static void timer_ready(void *opaque, uint32_t events)
 	struct serial *serial = opaque;
 	uint64_t idle_ns;
 
-	(void)events;
 	if (!timer_take(&serial->timer))
 		return;
 	serial->timer_armed = false;
@@ -490,8 +489,6 @@ static int serial_pause(struct device *dev, uint64_t deadline_ns, struct error *
 {
 	struct serial *serial = container_of(dev, struct serial, dev);
 
-	(void)deadline_ns;
-	(void)err;
 	chardev_pause(&serial->chr);
 	arm_timer(serial, 0);
 	return 0;

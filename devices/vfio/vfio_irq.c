@@ -302,7 +302,6 @@ static void notice_ready(void *opaque, uint32_t events)
 {
 	struct vfio *vfio = opaque;
 
-	(void)events;
 	for (uint32_t i = 0; i < VFIO_NOTICES; i++) {
 		struct vm_event event = {.type = VM_EVENT_VFIO_DEVICE_ERROR,
 					 .reason = notices[i].reason};

@@ -496,7 +496,6 @@ static int group_open_device(struct vfio_iommu *iommu, struct vfio_device *devic
 
 static void group_close_device(struct vfio_iommu *iommu, struct vfio_device *device)
 {
-	(void)iommu;
 	if (device->fd >= 0)
 		close(device->fd);
 }

@@ -174,7 +174,6 @@ static int vfio_pause(struct device *dev, uint64_t deadline_ns, struct error *er
 	struct vfio *vfio = container_of(dev, struct vfio, dev);
 	int ret;
 
-	(void)deadline_ns;
 	if (!dev->vm->suspended)
 		return 0;
 	vfio_irq_pause(vfio);

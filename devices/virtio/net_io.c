@@ -221,7 +221,6 @@ static int rx_lose(struct net_pair *pair, struct error *err)
 	struct net_backend *be = &pair->net->backend;
 	const struct iovec all = {pair->rx.spill, sizeof(pair->rx.spill)};
 
-	(void)err;
 	pair->rx.held = 0;
 	return be->ops->receive(be, pair->index, &all, 1) >= 0;
 }
@@ -324,7 +323,6 @@ static void rx_kicked(void *opaque, uint32_t events)
 {
 	struct net_pair *pair = opaque;
 
-	(void)events;
 	virtio_take_kick(&pair->net->virtio, rx_queue(pair));
 	rx_turn(pair);
 }
@@ -333,7 +331,6 @@ static void tx_kicked(void *opaque, uint32_t events)
 {
 	struct net_pair *pair = opaque;
 
-	(void)events;
 	virtio_take_kick(&pair->net->virtio, tx_queue(pair));
 	tx_turn(pair);
 }
@@ -356,7 +353,6 @@ static void start_queues(struct net *net)
 
 static void stop_queues(struct net *net)
 {
-
 	for (uint32_t i = 0; i < net->s.pairs; i++) {
 		struct net_pair *pair = &net->pair[i];
 		struct net_rx *rx = &pair->rx;
@@ -444,7 +440,6 @@ void net_io_start(struct net *net)
 
 void net_io_stop(struct net *net)
 {
-
 	if (net->vhost_runs)
 		for (uint32_t i = 0; i < net->s.pairs; i++)
 			stop_vhost_pair(&net->pair[i]);
@@ -539,7 +534,6 @@ static int choose_server(struct net *net, struct vm *vm, struct error *err)
 
 void net_io_close(struct net *net)
 {
-
 	iothread_stop(&net->io);
 	for (uint32_t i = 0; net->pair && i < net->config->queues; i++)
 		vhost_close(&net->pair[i].vhost);

@@ -184,7 +184,6 @@ static void call_ready(void *opaque, uint32_t events)
 	uint32_t i = (uint32_t)(queue - v->queue);
 	eventfd_t n;
 
-	(void)events;
 	if (!eventfd_read(v->call[i].fd, &n))
 		virtio_signal(v, i);
 }

@@ -121,7 +121,6 @@ static struct virtio_queue *usable_queue(struct console *console, uint32_t queue
 /* Goes on from the main loop: a turn is bounded. */
 static void go_on_later(struct console *console)
 {
-
 	timer_set(&console->again, 1);
 }
 
@@ -481,7 +480,6 @@ static void again(void *opaque, uint32_t events)
 {
 	struct console *console = opaque;
 
-	(void)events;
 	if (!timer_take(&console->again))
 		return;
 	take_control(console);
@@ -493,7 +491,6 @@ static void report_due(void *opaque, uint32_t events)
 {
 	struct console *console = opaque;
 
-	(void)events;
 	if (timer_take(&console->report))
 		report_all(console, false);
 }
@@ -520,7 +517,6 @@ static void console_config_write(struct virtio *v, uint32_t offset, uint32_t byt
 	struct console *console = container_of(v, struct console, virtio);
 	uint8_t byte = (uint8_t)value;
 
-	(void)bytes;
 	if (offset == CONFIG_EMERGENCY && console->port[0].row)
 		chardev_write(&console->port[0].chr, &byte, 1);
 }

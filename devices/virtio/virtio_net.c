@@ -226,7 +226,6 @@ static void ctrl_ready(void *opaque, uint32_t events)
 	struct error err;
 	int ret = 0;
 
-	(void)events;
 	virtio_take_kick(&net->virtio, net->ctrl);
 	if (atomic_load(&net->virtio.broken))
 		return;
@@ -304,7 +303,6 @@ static void announce_round(struct net *net)
 
 static void next_round(struct net *net)
 {
-
 	announce_round(net);
 	net->rounds_left--;
 	timer_set(&net->announce,
@@ -315,7 +313,6 @@ static void round_due(void *opaque, uint32_t events)
 {
 	struct net *net = opaque;
 
-	(void)events;
 	if (timer_take(&net->announce) && net->rounds_left)
 		next_round(net);
 }
@@ -357,8 +354,6 @@ static int net_stop(struct virtio *v, uint64_t deadline_ns, struct error *err)
 
 	/* Nothing to wait for: packets are read and written at once. The rest of one that is half sent on a
 	 * stream was copied. */
-	(void)deadline_ns;
-	(void)err;
 	loop_del(net->loop, v->queue[net->ctrl].kick_fd);
 	net_io_stop(net);
 	return 0;

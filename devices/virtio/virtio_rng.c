@@ -48,7 +48,6 @@ static void kicked(void *opaque, uint32_t events)
 	struct error err;
 	int ret = 0;
 
-	(void)events;
 	virtio_take_kick(v, QUEUE);
 	if (atomic_load(&v->broken))
 		return;
@@ -77,7 +76,6 @@ static void rng_start(struct virtio *v)
 
 static int rng_stop(struct virtio *v, uint64_t deadline_ns, struct error *err)
 {
-	(void)deadline_ns, (void)err;
 	loop_del(&v->dev.vm->loop, v->queue[QUEUE].kick_fd);
 	return 0;
 }

@@ -87,7 +87,6 @@ static void vsock_start(struct virtio *v)
 static int vsock_stop(struct virtio *v, uint64_t deadline_ns, struct error *err)
 {
 	(void)deadline_ns; /* the kernel holds a chain only while it copies */
-	(void)err;
 	stop_rings(container_of(v, struct vsock, virtio));
 	return 0;
 }

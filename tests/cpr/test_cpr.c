@@ -182,7 +182,6 @@ static struct {
 
 static int fake_settle(struct device *dev, uint64_t deadline_ns, struct error *error)
 {
-	(void)deadline_ns;
 	if (fake[dev->instance].stuck)
 		return error_set(error, -ETIMEDOUT, "3 requests are in flight");
 	fake[dev->instance].paused++;
@@ -215,7 +214,6 @@ struct fake_device {
 
 static uint32_t two(const struct options *unused)
 {
-	(void)unused;
 	return 2;
 }
 

@@ -21,13 +21,11 @@ static int run(struct cpr_job *job, struct error *err)
 
 static void undo_a(struct cpr_job *job)
 {
-	(void)job;
 	strcat(trace, "A");
 }
 
 static void undo_c(struct cpr_job *job)
 {
-	(void)job;
 	strcat(trace, "C");
 }
 

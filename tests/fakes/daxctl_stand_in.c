@@ -18,13 +18,11 @@ int daxctl_new(struct daxctl_ctx **ctx)
 
 void daxctl_unref(struct daxctl_ctx *ctx)
 {
-	(void)ctx;
 	daxctl_stand_in.refs--;
 }
 
 struct daxctl_region *daxctl_region_get_first(struct daxctl_ctx *ctx)
 {
-	(void)ctx;
 	return (struct daxctl_region *)&regions[0];
 }
 
@@ -40,42 +38,35 @@ struct daxctl_dev *daxctl_dev_get_first(struct daxctl_region *region)
 
 struct daxctl_dev *daxctl_dev_get_next(struct daxctl_dev *dev)
 {
-	(void)dev;
 	return NULL;
 }
 
 int daxctl_dev_get_major(struct daxctl_dev *dev)
 {
-	(void)dev;
 	return daxctl_stand_in.major;
 }
 
 int daxctl_dev_get_minor(struct daxctl_dev *dev)
 {
-	(void)dev;
 	return daxctl_stand_in.minor;
 }
 
 unsigned long long daxctl_dev_get_size(struct daxctl_dev *dev)
 {
-	(void)dev;
 	return daxctl_stand_in.size_bytes;
 }
 
 unsigned long daxctl_dev_get_align(struct daxctl_dev *dev)
 {
-	(void)dev;
 	return daxctl_stand_in.align_bytes;
 }
 
 struct daxctl_memory *daxctl_dev_get_memory(struct daxctl_dev *dev)
 {
-	(void)dev;
 	return daxctl_stand_in.system_ram ? (struct daxctl_memory *)&the_memory : NULL;
 }
 
 int daxctl_dev_is_enabled(struct daxctl_dev *dev)
 {
-	(void)dev;
 	return !daxctl_stand_in.disabled;
 }

@@ -622,7 +622,6 @@ static char other_path[80];
 
 static void nothing(void *opaque)
 {
-	(void)opaque;
 }
 
 static int open_other(struct qmp **qmp, struct error *err)

@@ -166,7 +166,6 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 {
 	uint64_t gpa = 0;
 
-	(void)context;
 	npatched++;
 	if (!ram_patch_hole(&ram, info->si_addr, &gpa) || gpa != RAM_NO_GPA)
 		signal(number, SIG_DFL);

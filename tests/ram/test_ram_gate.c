@@ -266,7 +266,6 @@ static uint64_t patched_gpa;
 
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
-	(void)context;
 	if (ram_patch_hole(&ram, info->si_addr, &patched_gpa)) {
 		patched++;
 		return;
@@ -423,7 +422,6 @@ static int refuse(void *opaque, uint64_t done_bytes, struct error *err)
 
 static int look(void *opaque, uint64_t done_bytes, struct error *err)
 {
-	(void)err;
 	*(uint64_t *)opaque = done_bytes;
 	return 0;
 }

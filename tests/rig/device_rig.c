@@ -28,7 +28,6 @@ int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *spec,
 
 void irq_set(const struct irq *irq, uint32_t gsi, bool level)
 {
-	(void)irq;
 	if (gsi >= RIG_GSIS)
 		ck_abort_msg("GSI %u", gsi);
 	rig.rises[gsi] += level && !rig.line[gsi];
@@ -37,7 +36,6 @@ void irq_set(const struct irq *irq, uint32_t gsi, bool level)
 
 void irq_signal_msi(const struct irq *irq, const struct irq_msi *msi)
 {
-	(void)irq;
 	pthread_mutex_lock(&report_lock);
 	if (rig.nmsis >= RIG_MSIS)
 		memmove(rig.msi, rig.msi + 1, sizeof(rig.msi) - sizeof(rig.msi[0]));
@@ -57,8 +55,6 @@ void vm_post_event(struct vm *vm, const struct vm_event *event)
 
 int irq_route_alloc(struct irq *irq, uint32_t *gsi, struct error *err)
 {
-	(void)irq;
-	(void)err;
 	for (uint32_t i = 0; i < IRQ_MAX_ROUTES; i++)
 		if (!rig.route[i].used) {
 			rig.route[i].used = true;
@@ -89,7 +85,6 @@ static struct rig_route *route_of(uint32_t gsi)
 
 void irq_route_free(struct irq *irq, uint32_t gsi)
 {
-	(void)irq;
 	ck_assert_int_eq(route_of(gsi)->fd, 0);
 	*route_of(gsi) = (struct rig_route){0};
 }
@@ -98,14 +93,12 @@ void irq_route_set(struct irq *irq, uint32_t gsi, const struct irq_msi *msi)
 {
 	struct rig_route *route = route_of(gsi);
 
-	(void)irq;
 	route->committed = false;
 	route->msi = *msi;
 }
 
 int irq_route_commit(struct irq *irq, struct error *err)
 {
-	(void)irq;
 	if (rig.commit_fails)
 		return error_set(err, -ENOMEM, "no memory for routes");
 	rig.commits++;
@@ -116,7 +109,6 @@ int irq_route_commit(struct irq *irq, struct error *err)
 
 int irq_attach_fd(const struct irq *irq, uint32_t gsi, int fd, struct error *err)
 {
-	(void)irq;
 	if (rig.attach_fails)
 		return error_set(err, -ENOMEM, "no memory for an irqfd");
 	ck_assert_int_eq(route_of(gsi)->fd, 0);
@@ -130,8 +122,6 @@ int irq_attach_level_fd(const struct irq *irq, uint32_t gsi, int fd, int resampl
 {
 	struct rig_level *level = rig.level;
 
-	(void)irq;
-	(void)err;
 	ck_assert(gsi && gsi < RIG_GSIS && fd > 0 && resample_fd > 0 && fd != resample_fd);
 	while (level->gsi)
 		ck_assert(++level < rig.level + RIG_LEVELS);
@@ -141,7 +131,6 @@ int irq_attach_level_fd(const struct irq *irq, uint32_t gsi, int fd, int resampl
 
 void irq_detach_fd(const struct irq *irq, uint32_t gsi, int fd)
 {
-	(void)irq;
 	if (gsi >= ARCH_FIRST_MSI_GSI) {
 		ck_assert_int_eq(route_of(gsi)->fd, fd);
 		route_of(gsi)->fd = 0;
@@ -189,7 +178,6 @@ int memslot_del(struct memslots *slots, uint32_t slot)
 
 void arch_pci_layout(const struct vm *vm, struct arch_pci_layout *layout)
 {
-	(void)vm;
 	*layout = (struct arch_pci_layout){
 		.ecam_gpa = RIG_ECAM,
 		.ecam_bytes = 0x100000,
@@ -225,7 +213,6 @@ int __wrap_timerfd_create(clockid_t clock, int flags)
 {
 	struct rig_timer *timer = rig.timer;
 
-	(void)flags;
 	while (timer->fd > 0)
 		ck_assert(++timer < rig.timer + RIG_TIMERS);
 	timer->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -243,7 +230,6 @@ int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *spec, str
 	uint64_t ns = (uint64_t)spec->it_value.tv_sec * NS_PER_S + (uint64_t)spec->it_value.tv_nsec;
 	struct rig_timer *timer = rig.timer;
 
-	(void)old;
 	if (spec->it_value.tv_sec < 0 || spec->it_value.tv_nsec < 0 ||
 	    spec->it_value.tv_nsec >= (long)NS_PER_S)
 		ck_abort_msg("no kernel takes a timer of %ld s %ld ns", spec->it_value.tv_sec,
@@ -358,8 +344,6 @@ void rig_reload(void)
 
 static void deadline(void *opaque, uint32_t events)
 {
-	(void)opaque;
-	(void)events;
 	loop_quit(&rig.vm.loop);
 }
 

@@ -17,7 +17,6 @@ static void bar_write(void *opaque, uint64_t offset, uint32_t size, uint64_t val
 {
 	struct pci_fake *f = opaque;
 
-	(void)size;
 	f->written = value;
 	f->last_offset = offset;
 }

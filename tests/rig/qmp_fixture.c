@@ -45,7 +45,6 @@ int vm_cont(struct vm *vm, struct error *err)
 
 int vm_stop(struct vm *vm, struct error *err)
 {
-	(void)err;
 	if (vm->runstate != RUNSTATE_RUNNING)
 		return 0;
 	vm->runstate = RUNSTATE_PAUSED;
@@ -55,14 +54,12 @@ int vm_stop(struct vm *vm, struct error *err)
 
 int vm_reset(struct vm *vm, bool guest, const char *reason, struct error *err)
 {
-	(void)err;
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESET, .guest = guest, .reason = reason});
 	return 0;
 }
 
 int vm_powerdown(struct vm *vm, struct error *err)
 {
-	(void)err;
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_POWERDOWN});
 	return 0;
 }
@@ -147,7 +144,6 @@ int cpr_load(struct vm *vm, const char *file, const char *const *accept, struct 
 
 int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 {
-	(void)vm;
 	if (fake_cpr.needs_suspend)
 		return error_set(err, -EAGAIN, "vfio0: suspend the guest first");
 	return mode == CPR_RESTART ? 0 : error_set(err, -EOPNOTSUPP, "tmpfs is gone after a kexec");
@@ -187,7 +183,6 @@ static struct pci_func host_func = {.state = &host_state};
 
 void blk_query(const struct device *dev, struct blk_info *info)
 {
-	(void)dev;
 	*info = (struct blk_info){
 		.config = &fake_disk,
 		.size_bytes = fake_devices.disk_bytes,
@@ -199,7 +194,6 @@ void blk_query(const struct device *dev, struct blk_info *info)
 
 int blk_resize(struct device *dev, uint64_t size_bytes, struct error *err)
 {
-	(void)dev;
 	if (size_bytes % 512)
 		return error_set(err, -EINVAL, "root: not a multiple of 512");
 	fake_devices.disk_bytes = size_bytes;
@@ -228,7 +222,6 @@ void net_announce(struct device *dev)
 
 struct pci_func *pci_at(struct vm *vm, uint32_t slot)
 {
-	(void)vm;
 	return slot == 0 ? &host_func : slot == 3 ? &disk_func : NULL;
 }
 
@@ -237,13 +230,11 @@ static const struct device_ops console_ops = {.type = "virtio-console"};
 
 bool serial_query(const struct device *dev, uint32_t i, struct chardev_info *info)
 {
-	(void)dev, (void)i, (void)info;
 	return false;
 }
 
 bool console_query(const struct device *dev, uint32_t i, struct chardev_info *info)
 {
-	(void)dev;
 	if (i == 2)
 		return false;
 	*info = (struct chardev_info){.frontend_open = !i};
@@ -280,7 +271,6 @@ static void woken(void *opaque)
 {
 	unsigned int count = atomic_exchange(&f.vm.requests, 0);
 
-	(void)opaque;
 	if (!count)
 		loop_quit(&f.vm.loop);
 	while (count--)
@@ -289,7 +279,6 @@ static void woken(void *opaque)
 
 static void *run_loop(void *opaque)
 {
-	(void)opaque;
 	loop_run(&f.vm.loop);
 	qmp_close(f.qmp);
 	return NULL;

@@ -37,9 +37,6 @@ static inline void fixture_setup(void)
 
 static inline int fixture_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
-	(void)st;
-	(void)type;
-	(void)ftw;
 	return remove(path);
 }
 

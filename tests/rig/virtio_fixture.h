@@ -71,7 +71,6 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	const struct kvm_ioeventfd *io;
 	va_list list;
 
-	(void)fd;
 	ck_assert_uint_eq(request, KVM_IOEVENTFD);
 	va_start(list, request);
 	io = va_arg(list, const struct kvm_ioeventfd *);
@@ -91,7 +90,6 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 
 static inline void fake_kick(struct virtio *v, uint32_t queue)
 {
-	(void)v;
 	ck_assert_uint_eq(queue, 0);
 	fake.kicks++;
 }
@@ -116,14 +114,12 @@ static inline int fake_stop(struct virtio *v, uint64_t deadline_ns, struct error
 
 static inline void fake_reset(struct virtio *v)
 {
-	(void)v;
 	fake.resets++;
 }
 
 static inline void fake_config_write(struct virtio *v, uint32_t offset, uint32_t bytes,
 				     uint32_t value)
 {
-	(void)v;
 	ck_assert_uint_le(offset + bytes, CONFIG);
 	fake.config_offset = offset;
 	fake.config_bytes = bytes;

@@ -21,7 +21,6 @@ static void fallback(void *opaque, uint32_t events)
 	struct irq_vector *v = opaque;
 	eventfd_t n;
 
-	(void)events;
 	ck_assert_int_eq(pthread_mutex_trylock(&lock), EBUSY);
 	ck_assert(!v->attached);
 	ck_assert_int_eq(eventfd_read(v->fd, &n), 0);

@@ -196,8 +196,6 @@ static bool tell_lost(void)
 
 static void on_room(void *opaque, uint32_t events)
 {
-	(void)opaque;
-	(void)events;
 	pthread_mutex_lock(&out.lock);
 	(void)tell_lost();
 	pthread_mutex_unlock(&out.lock);

@@ -16,7 +16,6 @@ static void wake_ready(void *opaque, uint32_t events)
 	struct loop *loop = opaque;
 	uint64_t count;
 
-	(void)events;
 	/* Several wakes become one: the request bits say what is to be done. */
 	if (read(loop->wake_fd, &count, sizeof(count)) > 0)
 		loop->on_wake(loop->wake_opaque);

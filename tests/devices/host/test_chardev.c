@@ -28,13 +28,11 @@ static uint32_t ngot, space, nwritable;
 
 static uint32_t device_room(void *opaque)
 {
-	(void)opaque;
 	return space;
 }
 
 static void device_receive(void *opaque, const uint8_t *data, uint32_t n)
 {
-	(void)opaque;
 	ck_assert_uint_le(n, space);
 	memcpy(got + ngot, data, n);
 	ngot += n;
@@ -43,7 +41,6 @@ static void device_receive(void *opaque, const uint8_t *data, uint32_t n)
 
 static void device_writable(void *opaque)
 {
-	(void)opaque;
 	nwritable++;
 }
 
@@ -51,7 +48,6 @@ static char clients[16]; /* '+' one has come, '-' it has gone */
 
 static void device_connected(void *opaque, bool is_connected)
 {
-	(void)opaque;
 	ck_assert_int_eq(is_connected, chardev_connected(&chr));
 	strcat(clients, is_connected ? "+" : "-");
 }

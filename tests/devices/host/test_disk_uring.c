@@ -40,7 +40,6 @@ static void serve(void *opaque, bool may_take)
 
 static void done(void *opaque, struct disk_op *op)
 {
-	(void)opaque;
 	if (op->kind == DISK_FLUSH && !op->result)
 		ck_assert_uint_eq(uring.flushed, before_flush);
 	ndone++;

@@ -290,8 +290,6 @@ static void add_set_pairs(uint32_t i, uint8_t pairs)
 
 static void turn(void *opaque, uint32_t events)
 {
-	(void)opaque;
-	(void)events;
 	loop_quit(&rig.vm.loop);
 }
 

@@ -28,11 +28,6 @@ int chardev_open(struct chardev *chr, const struct chardev_config *config, struc
 		 const struct chardev_ops *ops, void *opaque, pthread_mutex_t *lock,
 		 struct error *err)
 {
-	(void)chr;
-	(void)config;
-	(void)vm;
-	(void)lock;
-	(void)err;
 	memset(&host, 0, sizeof(host));
 	host.ops = ops;
 	host.opaque = opaque;
@@ -42,12 +37,10 @@ int chardev_open(struct chardev *chr, const struct chardev_config *config, struc
 
 void chardev_close(struct chardev *chr)
 {
-	(void)chr;
 }
 
 uint32_t chardev_write(struct chardev *chr, const uint8_t *data, uint32_t n)
 {
-	(void)chr;
 	n = n < host.budget ? n : host.budget;
 	ck_assert_uint_le(host.nout + n, sizeof(host.out));
 	memcpy(host.out + host.nout, data, n);
@@ -58,25 +51,21 @@ uint32_t chardev_write(struct chardev *chr, const uint8_t *data, uint32_t n)
 
 void chardev_accept_input(struct chardev *chr)
 {
-	(void)chr;
 	host.naccepts++;
 }
 
 void chardev_pause(struct chardev *chr)
 {
-	(void)chr;
 	host.paused = true;
 }
 
 void chardev_resume(struct chardev *chr)
 {
-	(void)chr;
 	host.paused = false;
 }
 
 void chardev_query(const struct chardev *chr, const char *label, struct chardev_info *info)
 {
-	(void)chr;
 	strcpy(info->label, label);
 }
 

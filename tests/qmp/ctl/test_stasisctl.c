@@ -129,7 +129,6 @@ static int run_with_other(void *(*serve)(void *), const char *arguments)
 /* What is in the midst of something long, as a VM that is clearing RAM: it does not even accept. */
 static void *serve_nobody(void *opaque)
 {
-	(void)opaque;
 	return NULL;
 }
 

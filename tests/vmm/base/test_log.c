@@ -98,7 +98,6 @@ static struct loop loop;
 
 static void quit(void *opaque)
 {
-	(void)opaque;
 	loop_quit(&loop);
 }
 

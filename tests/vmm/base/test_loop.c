@@ -17,7 +17,6 @@ static uint32_t nserved;
 
 static void woken(void *opaque)
 {
-	(void)opaque;
 }
 
 static void serve(void *opaque, uint32_t events)

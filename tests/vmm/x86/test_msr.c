@@ -68,7 +68,6 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct kvm_msr_list *list = arg;
 
-	(void)fd;
 	if (request == KVM_GET_MSRS || request == KVM_SET_MSRS)
 		return transfer(arg, request == KVM_SET_MSRS);
 	ck_assert_uint_eq(request, KVM_GET_MSR_INDEX_LIST);
