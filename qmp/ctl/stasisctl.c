@@ -32,11 +32,12 @@ enum { EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT };
 #define AGENT_DESC_BYTES   256
 
 static const char help[] =
-	"Usage: stasisctl [OPTION...] SOCKET [COMMAND [KEY=VALUE...]]\n"
+	"Usage: stasisctl [OPTION...] SOCKET|NAME [COMMAND [KEY=VALUE...]]\n"
 	"       stasisctl --outlives-kexec PATH\n"
 	"Sends one command to the VM whose QMP socket is SOCKET (PATH or unix:PATH) and prints "
 	"what\n"
 	"it returns as JSON. `stasisctl SOCKET query-commands' lists the commands.\n"
+	"NAME is that of a VM with a configuration file, whose socket is /run/stasis/NAME/qmp.\n"
 	"\n"
 	"  KEY=VALUE          an argument; true, false and numbers are typed, all else is a "
 	"string\n"
@@ -410,12 +411,24 @@ static void die_unconnected(const struct client *client, int code)
 	die(EXIT_FAILED, "%s: %s", client->socket, strerror(code));
 }
 
-static void connect_to(struct client *client, const char *path)
+/* A word that is no path names a VM. */
+static const char *socket_path(const struct client *client, const char *word)
+{
+	static char path[PATH_MAX];
+
+	if (!strncmp(word, "unix:", 5))
+		return word + 5;
+	if (strchr(word, '/') || !access(word, F_OK))
+		return word;
+	snprintf(path, sizeof(path), "/run/stasis/%s/%s", word, client->is_agent ? "agent" : "qmp");
+	return path;
+}
+
+static void connect_to(struct client *client, const char *word)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	const char *path = socket_path(client, word);
 
-	if (!strncmp(path, "unix:", 5))
-		path += 5;
 	client->socket = path;
 	if (strlen(path) >= sizeof(addr.sun_path))
 		die(EXIT_FAILED, "%s: longer than %zu bytes", path, sizeof(addr.sun_path) - 1);

@@ -311,6 +311,14 @@ static const struct row rows[] = {
 	{"/no/such stop", 1,
 	 "stasisctl: /no/such: no such file: no VM runs with this socket, or it is in another "
 	 "folder\n"},
+	{"no-such-vm stop", 1,
+	 "stasisctl: /run/stasis/no-such-vm/qmp: no such file: no VM runs with this socket, or it "
+	 "is "
+	 "in another folder\n"},
+	{"--agent no-such-vm guest-ping", 1,
+	 "stasisctl: /run/stasis/no-such-vm/agent: no such file: no VM runs with this socket, or "
+	 "it "
+	 "is in another folder\n"},
 	{"/etc/passwd stop", 1, "stasisctl: /etc/passwd: not a socket\n"},
 	{"", 1, "stasisctl: which SOCKET? See stasisctl --help\n"},
 	{"$SOCKET", 1, "stasisctl: which COMMAND? See stasisctl --help\n"},
