@@ -29,8 +29,6 @@
 #define MASKED	   "/run/stasis-masked" /* names the target that is masked, also for the next process */
 #define USEC_PER_S 1000000ULL
 
-extern char **environ;
-
 struct saver {
 	sd_bus *bus;
 	int lock_fd;	      /* of the delay lock; -1: let go of */
