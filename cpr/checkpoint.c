@@ -604,11 +604,24 @@ int checkpoint_file_sync_folder(struct checkpoint_file *file, struct error *err)
 				   : 0;
 }
 
+/* What the name of the descriptor's file has after file->path. A rename that reports an error may have worked. */
+static const char *suffix_now(const struct checkpoint_file *file)
+{
+	struct stat st;
+
+	return !fstat(file->fd, &st) && file_is_named(file->dir_fd, file->name, &st)
+		       ? ""
+		       : CHECKPOINT_TEMP_SUFFIX;
+}
+
 void checkpoint_file_void(struct checkpoint_file *file)
 {
-	if (ftruncate(file->fd, 0) || fsync(file->fd))
-		log_error("%s: cannot be emptied (%s): remove it, it must not be loaded",
-			  file->path, strerror(errno));
+	int ret = ftruncate(file->fd, 0) || fsync(file->fd) ? -errno : 0;
+
+	/* Before the rename FILE may be an older checkpoint, and a good one. */
+	if (ret)
+		log_error("%s%s: cannot be emptied (%s): remove it, it must not be loaded",
+			  file->path, suffix_now(file), strerror(-ret));
 }
 
 void checkpoint_file_remove(struct checkpoint_file *file)

@@ -21,7 +21,7 @@ static struct vm vm = {.opt = &opt};
 static struct ram ram;
 static char ram_path[100];
 
-static bool rename_reports_error;
+static bool rename_reports_error, fsync_fails;
 static uid_t user;
 
 /* In place of libc's: a rename that works and reports an error all the same, as of a network file
@@ -32,6 +32,15 @@ int renameat(int oldfd, const char *old, int newfd, const char *new)
 
 	if (ret || !rename_reports_error)
 		return (int)ret;
+	errno = EIO;
+	return -1;
+}
+
+/* A disk that takes nothing more. */
+int fsync(int fd)
+{
+	if (!fsync_fails)
+		return (int)syscall(SYS_fsync, fd);
 	errno = EIO;
 	return -1;
 }
@@ -304,6 +313,34 @@ TEST(rename_that_reports_an_error)
 	ck_assert_int_ne(access("FILE.new", F_OK), 0);
 	rename_reports_error = false;
 	create_ok("FILE");
+}
+
+/* What checkpoint_file_void() logs when it fails. */
+static void void_logs(struct checkpoint_file *file, const char *want)
+{
+	char line[200] = "";
+	int fd[2];
+
+	ck_assert_int_eq(pipe(fd), 0);
+	ck_assert_int_eq(dup2(fd[1], STDERR_FILENO), STDERR_FILENO);
+	fsync_fails = true;
+	checkpoint_file_void(file);
+	fsync_fails = false;
+	ck_assert_int_gt(read(fd[0], line, sizeof(line) - 1), 0);
+	ck_assert_msg(strstr(line, want), "'%s' does not say '%s'", line, want);
+}
+
+/* An older FILE beside FILE.new may be good: nobody must be told to remove it. */
+TEST(undo_that_fails_names_the_file)
+{
+	struct checkpoint_file file = begun("x");
+	struct error err = {""};
+
+	void_logs(&file, "error: FILE.new: cannot be emptied (Input/output error): remove it");
+	ck_assert_int_eq(checkpoint_file_publish(&file, &err), 0);
+	void_logs(&file, "error: FILE: cannot be emptied (Input/output error): remove it");
+	checkpoint_file_remove(&file);
+	checkpoint_file_close(&file);
 }
 
 /* Of what it has made itself, and of nothing else by that name. */
