@@ -160,8 +160,8 @@ static int refuse_before_release(const void *fdt, struct error *err)
 	char shown[STATE_SHOWN_BYTES];
 
 	return error_set(err, -ENOTSUP,
-			 "was saved by stasis %s: checkpoints from before 1.0.0 are loaded by the "
-			 "version that saved them alone",
+			 "was saved by stasis %s: only the version that saved it can load a "
+			 "checkpoint from before 1.0.0",
 			 version && len > 0 && !version[len - 1] ? state_shown(version, shown)
 								 : "of an unknown version");
 }
@@ -604,7 +604,8 @@ int checkpoint_file_sync_folder(struct checkpoint_file *file, struct error *err)
 				   : 0;
 }
 
-/* What the name of the descriptor's file has after file->path. A rename that reports an error may have worked. */
+/* What the name of the descriptor's file has after file->path. A rename that reports an error may
+ * have worked. */
 static const char *suffix_now(const struct checkpoint_file *file)
 {
 	struct stat st;

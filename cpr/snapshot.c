@@ -144,7 +144,8 @@ static void compare_devices(const struct machine_state *saved, const struct mach
 	had_pci = find_name(saved->devices, PCI_HOST, &i);
 	if (!*ret && had_pci != find_name(now->devices, PCI_HOST, &i))
 		*ret = error_join(err, -EINVAL, "checkpoint has %s, the command line gives %s",
-				  had_pci ? "PCI" : "no PCI", had_pci ? "no PCI device" : "one");
+				  had_pci ? "PCI" : "no PCI",
+				  had_pci ? "no PCI device" : "a PCI device");
 }
 
 int machine_compare(const struct machine_state *saved, bool sleeps, const struct vm *vm,
@@ -225,7 +226,7 @@ static const char *root_check(const void *st)
 	    strcmp(root->run_state, runstate_name[RUNSTATE_PAUSED]))
 		return "'run_state' is not running, paused or suspended";
 	if (root->suspended && strcmp(root->run_state, runstate_name[RUNSTATE_PAUSED]))
-		return "'suspended' is 1 of a guest that is not paused";
+		return "'suspended' is 1, but the guest is not paused";
 	return NULL;
 }
 
@@ -245,7 +246,7 @@ static const char *memory_check(const void *st)
 	const struct memory_state *memory = st;
 
 	if (memory->nhash % sizeof(memory->hash))
-		return "'hash' has not 16 bytes";
+		return "'hash' is not 16 bytes long";
 	if (!is_name(memory->kept_fd) || !is_name(memory->session))
 		return "'kept_fd' or 'session' is not a name";
 	if (memory->token && !*memory->session)

@@ -233,8 +233,8 @@ static int compare_one(struct device *dev, const void *saved, bool slept, bool a
 		ret = error_join(err, -EINVAL, "%s: %s", dev->name, why.msg);
 	else if (dev->ops->may_save && !slept)
 		ret = error_join(err, -EINVAL,
-				 "%s: inconsistent state: no save of this program writes it with a "
-				 "guest that is awake",
+				 "%s: this device is saved only while the guest sleeps, but the "
+				 "checkpoint says awake",
 				 dev->name);
 	/* A device that does not fit cannot be accepted either. */
 	if (!ret && dev->ops->recognize && dev->ops->recognize(dev, saved, &who)) {

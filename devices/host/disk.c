@@ -45,7 +45,6 @@ static const struct format {
 
 static const char *probe_format(const struct disk *disk)
 {
-
 	for (size_t i = 0; i < ARRAY_SIZE(format_table); i++) {
 		const struct format *f = &format_table[i];
 		off_t at = f->offset < 0 ? (off_t)disk->size_bytes + f->offset : f->offset;
@@ -67,7 +66,7 @@ static int refuse_formats(const struct disk *disk, bool saved, struct error *err
 		return 0;
 	if (saved) {
 		log_warn("%s looks like a %s image now; the saved guest had it as a raw disk, and "
-			 "has it again (format=raw says so for good)",
+			 "has it again (format=raw makes that permanent)",
 			 path, format);
 		return 0;
 	}
@@ -80,7 +79,8 @@ static int refuse_formats(const struct disk *disk, bool saved, struct error *err
 }
 
 /* The lock bytes are those of QEMU and its tools, so that they and we keep off each other's images:
- * 100 on for what one does, 200 on for what nobody else may do; the second of each is writing. */
+ * bytes from 100: what this process does; from 200: what others must not do; the second of each is
+ * writing. */
 #define LOCK_READS	100
 #define LOCK_WRITES	101
 #define LOCK_NO_WRITERS 201
@@ -141,7 +141,7 @@ static int open_lock_fd(struct disk *disk, bool saved, struct error *err)
 	if (disk->is_block && !config->readonly)
 		flags |= O_EXCL;
 	disk->lock_fd = open(config->path, flags);
-	/* O_EXCL asks by taking. It is given back at once. */
+	/* O_EXCL takes the device; give it back at once. */
 	if (disk->lock_fd >= 0 && flags & O_EXCL && config->only_look) {
 		close(disk->lock_fd);
 		disk->lock_fd = open(config->path, flags & ~O_EXCL);
@@ -155,7 +155,7 @@ static int open_lock_fd(struct disk *disk, bool saved, struct error *err)
 				 config->path);
 	return error_set(err, -errno, "disk %s: %s%s", config->path, strerror(errno),
 			 !config->readonly && (errno == EACCES || errno == EROFS || errno == EPERM)
-				 ? ": readonly=on would do with less"
+				 ? ": readonly=on needs no write permission"
 				 : "");
 }
 
@@ -188,8 +188,8 @@ static bool is_block_size(uint32_t bytes)
 	       !(bytes & (bytes - 1));
 }
 
-/* Until something can be read: the kernel says what it asks of direct I/O only since 6.1, and not
- * for every file system. An empty file answers whatever it is asked. */
+/* Tries larger blocks until a read succeeds: the kernel says what it asks of direct I/O only since
+ * 6.1, and not for every file system. An empty file answers whatever it is asked. */
 static int probe(struct disk *disk, struct error *err)
 {
 	uint32_t block = DISK_SECTOR_BYTES;
@@ -363,7 +363,7 @@ int disk_can_resize(const struct disk *disk, uint64_t size_bytes, uint32_t block
 int disk_resize(struct disk *disk, uint64_t size_bytes, struct error *err)
 {
 	if (!disk->is_block && ftruncate(disk->fd, (off_t)size_bytes))
-		return error_set(err, -errno, "disk %s: cannot be of %" PRIu64 " bytes: %s",
+		return error_set(err, -errno, "disk %s: cannot be resized to %" PRIu64 " bytes: %s",
 				 disk->config->path, size_bytes, strerror(errno));
 	disk->size_bytes = size_bytes;
 	return 0;
@@ -619,8 +619,8 @@ static int compare_where(const struct disk_identity *saved, const struct disk_id
 	int ret = 0;
 
 	if (*was && strcmp(was, is) != 0)
-		ret = error_join(err, -ESTALE, "it was on the device of %s, and is on %s%s now",
-				 was, *is ? "that of " : "one that does not tell", is);
+		ret = error_join(err, -ESTALE, "it was on the device of %s, and is now on %s%s",
+				 was, *is ? "that of " : "a device without an identifier", is);
 	if (saved->file_system && saved->file_system != now->file_system)
 		ret = error_join(err, -ESTALE, "it is on another file system");
 	if (saved->inode && saved->inode != now->inode)
@@ -646,8 +646,9 @@ int disk_identity_compare(const struct disk_identity *saved, const struct disk_i
 	else if (has_hash(saved) && memcmp(saved->hash, now->hash, sizeof(now->hash)) != 0)
 		ret = error_join(err, -ESTALE, "its content is another");
 	if (!ret && !saved->inode && !*saved->device)
-		log_warn("%s: nothing tells it from another disk but its size%s: see to it that it "
-			 "is the one that was saved",
-			 path, has_hash(saved) ? " and a part of its content" : "");
+		log_warn("%s: only its size%s this disk: make sure that it is the one that was "
+			 "saved",
+			 path,
+			 has_hash(saved) ? " and a part of its content identify" : " identifies");
 	return ret;
 }

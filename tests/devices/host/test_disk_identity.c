@@ -209,7 +209,7 @@ TEST(names)
 		       WORDS("WWID naa.5000c500a1b2c3d4,", "WWID naa.5000c500a1b2c3d5"));
 	sys_file("block/sda/device/wwid", " ");
 	assert_refused(recognize(device), -ESTALE,
-		       WORDS("WWID naa.5000c500a1b2c3d4,", "does not tell"));
+		       WORDS("WWID naa.5000c500a1b2c3d4,", "without an identifier"));
 	/* The volume's own name comes first. */
 	sys_file("block/sda/dm/uuid", "LVM-abc");
 	save_disk(device);
