@@ -27,7 +27,7 @@ struct root_state {
 	char mode[16];	    /* cpr_mode_name[] */
 	char run_state[16]; /* "running", "paused" or "suspended" */
 	uint32_t format;
-	uint32_t suspended; /* paused while it slept: it sleeps on when it is resumed */
+	uint32_t suspended; /* paused while it slept: it stays asleep when it is resumed */
 };
 
 /* Who wrote it, and during which boot of the host. */
@@ -56,8 +56,8 @@ struct machine_state {
 
 #define MEMORY_NAME_BYTES 64
 
-/* Where RAM was. It may have moved since: the label decides. Names of RAM that is no path: for
- * releases to come, this one writes none and loads none. */
+/* Where RAM was. It may have moved since: the label decides. Names of RAM that is no path:
+ * reserved for later releases; this one writes none and loads none. */
 struct memory_state {
 	uint64_t offset_bytes;
 	uint64_t token;			    /* with session */
@@ -186,7 +186,8 @@ void checkpoint_file_void(struct checkpoint_file *file);
 /* And it is gone, by whichever name: a rename that reports an error may have worked. */
 void checkpoint_file_remove(struct checkpoint_file *file);
 
-/* Names that end as those of the files beside FILE are refused: what they hold could not be told. */
+/* Names that end as those of the files beside FILE are refused: what they hold could not be told
+ * apart from Stasis's own. */
 int checkpoint_file_check_name(const char *path, struct error *err) must_check;
 /* For a start: could a save write to this path? Its folder is there and writable. vm: and what is there may be
  * replaced by this VM. */
@@ -199,7 +200,7 @@ enum checkpoint_found {
 };
 enum checkpoint_found checkpoint_file_find(const char *path);
 /* FILE was loaded and becomes FILE.loaded, in place of an earlier one of this VM. If that cannot be,
- * the log says why: the label has it that FILE is spent. */
+ * the log says why: the label says that FILE is spent. */
 void checkpoint_file_retire(const char *path, const struct vm *vm);
 /* A boot has given up the guest that FILE may hold. FILE becomes FILE.loaded if it is a checkpoint of
  * this VM in this RAM, so that no later start waits for it. */

@@ -2,12 +2,13 @@
 /* cpr/cpr.h - cprsave and cprload: the guest's state goes to a file and comes back, its RAM stays in place.
  *
  * Words
- *	checkpoint	FILE: all that the guest can observe but its RAM. Its content never changes.
+ *	checkpoint	FILE: everything the guest can observe except its RAM. Its content
+ *			never changes.
  *	checkpoint id	128 random bits, made by each save: in the checkpoint and in the label.
  *	label		a record after guest RAM (ram/label.c): whose RAM this is, and running or
  *			saved(checkpoint id). It alone decides whether a guest runs or can be loaded.
  *	commit		the write of the label, in a save and in a load: before it all is as it was,
- *			after it nothing is undone but by writing the label again.
+ *			after it only writing the label again undoes it.
  *	spent		of a checkpoint: the label does not name it (any more). It can never be loaded.
  *	FILE.new	a checkpoint that is being written. FILE.loaded: FILE after its load.
  *
@@ -20,7 +21,8 @@
  *				FILE is whole and durable; the label still says running
  *	label			saved(id), durable: the commit. The process ends without running the guest.
  *   A step that fails: its predecessors are undone, last one first. Label running again, if it was written,
- *   and durable; FILE.new emptied; devices and vCPUs go on; the file is removed. The guest has paused.
+ *   and durable; FILE.new emptied; devices and vCPUs go on; the file is removed. The guest noticed
+ *   only a pause.
  *   Killed before the label: the guest is lost as in a power cut, and what files are left is spent.
  *
  * Load (load.c), in a fresh process with the same command line

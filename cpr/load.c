@@ -181,7 +181,7 @@ static int check_boot(const struct cpr_job *job, struct error *err)
 		snapshot_ram_path(job->vm));
 }
 
-/* What this host's KVM refuses, that of the kernel which it was saved on took. */
+/* This KVM refuses it; the kernel it was saved on accepted it: name that kernel. */
 static void name_way_out(const struct cpr_job *job, struct error *err)
 {
 	const char *saved_on = job->snap->vmm.host_kernel;
@@ -495,8 +495,7 @@ static int start_without_label(struct vm *vm, struct error *err)
 	return 0;
 }
 
-/* What is wrong with --cpr-file keeps a guest from booting, for it could not be saved later; but not
- * one from coming back. */
+/* A bad --cpr-file refuses a boot, whose guest could not be saved, but not a load. */
 static int check_cpr_file(const struct vm *vm, bool boots, struct error *err)
 {
 	const char *file = vm->opt->cpr_file;

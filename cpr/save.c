@@ -27,7 +27,7 @@ int cpr_possible(struct vm *vm, enum cpr_mode mode, struct error *err)
 }
 
 /* A guest that has asked for power-off, reset or sleep, or whose vCPU broke, is not one to come back to:
- * nobody would ask again. */
+ * the request is not in the checkpoint and would be lost. */
 static int check_requests(const struct vm *vm, struct error *err)
 {
 	if (vm_guest_waits(vm))
@@ -98,7 +98,7 @@ static int step_presync(struct cpr_job *job, struct error *err)
 }
 
 /* Names the limit, once. */
-static int late(const struct cpr_job *job, int ret, struct error *err)
+static int name_limit(const struct cpr_job *job, int ret, struct error *err)
 {
 	return ret == -ETIMEDOUT ? error_join(err, ret, "the time limit was %llu ms (timeout-ms)",
 					      (unsigned long long)job->timeout_ns / 1000000)
@@ -111,13 +111,13 @@ static int step_flush(struct cpr_job *job, struct error *err)
 {
 	if (job->mode != CPR_REBOOT)
 		return 0;
-	return late(job, devices_flush(job->vm, job->deadline_ns, err), err);
+	return name_limit(job, devices_flush(job->vm, job->deadline_ns, err), err);
 }
 
 /* What a load recognizes the disks by. After the flush, the last thing that changes a file's mtime. */
 static int step_identify(struct cpr_job *job, struct error *err)
 {
-	return late(job, devices_identify(job->vm, job->deadline_ns, err), err);
+	return name_limit(job, devices_identify(job->vm, job->deadline_ns, err), err);
 }
 
 /* Most of what the disks have to write, so that little is left when the guest stands still; and what is
@@ -154,7 +154,7 @@ static int step_pause_devices(struct cpr_job *job, struct error *err)
 {
 	if (!job->live)
 		return 0;
-	return late(job, devices_pause(job->vm, job->deadline_ns, err), err);
+	return name_limit(job, devices_pause(job->vm, job->deadline_ns, err), err);
 }
 
 static void undo_pause_devices(struct cpr_job *job)
@@ -191,8 +191,8 @@ static int step_write(struct cpr_job *job, struct error *err)
 	return checkpoint_file_write(&job->file, job->ckpt.data, job->ckpt.size_bytes, err);
 }
 
-/* Before the guest runs on: should the label still say saved, what was written here cannot be loaded over
- * RAM that has changed. The file itself goes when the guest runs again. */
+/* Before the guest runs on: even if the label still says saved, what was written here cannot be
+ * loaded over RAM that has changed. The file itself goes when the guest runs again. */
 static void undo_write(struct cpr_job *job)
 {
 	checkpoint_file_void(&job->file);

@@ -55,7 +55,8 @@ struct state_desc {
 
 /* A list is #define FOO(F, A, V, T) and names every member once:
  *   F(T, m)      in every checkpoint; a char array is a string, zeroes after its end
- *   A(T, m, d)   added after the first release; not written while all elements equal d
+ *   A(T, m, d)   may be missing, and is d then: for members that tables get after their first
+ *                release; not written while all elements equal d
  *   V(T, m, n)   array m with its element count in the uint32_t member n
  * F and A take rules as one more argument: F(T, readonly, (ST_BOOL | ST_CONSTANT)). */
 #define ST_RULES(...) (__VA_ARGS__ + 0) /* none: 0 */
@@ -110,6 +111,6 @@ uint64_t state_cell(const void *prop, uint32_t width, uint32_t i);
 /* A name out of a checkpoint, fit to be shown: unprintable bytes are '?'. Returns text. */
 #define STATE_SHOWN_BYTES 48
 const char *state_shown(const char *name, char text[STATE_SHOWN_BYTES]);
-/* One line a row: what golden files keep, so that no change to a format goes unseen. */
+/* One line per row: what golden files keep, so that no change to a format goes unseen. */
 void state_dump_table(FILE *out, const struct state_desc *desc);
 #endif

@@ -26,19 +26,19 @@ static const char *wanted_fault(void)
 /* Does STASIS_FAULT name this step and this kind of fault next? Its faults strike in turn, each once. */
 static bool fault(const struct step_table *table, const struct step *step, const char *how)
 {
-	static size_t struck; /* characters of the list that are done with */
+	static size_t used_chars; /* characters of the list that are done with */
 	const char *wanted = wanted_fault();
 	char name[128];
 	size_t len;
 
-	if (!wanted || struck > strlen(wanted))
+	if (!wanted || used_chars > strlen(wanted))
 		return false;
-	wanted += struck;
+	wanted += used_chars;
 	len = strcspn(wanted, ",");
 	snprintf(name, sizeof(name), "%s/%s:%s", table->name, step->name, how);
 	if (len != strlen(name) || strncmp(name, wanted, len))
 		return false;
-	struck += len + 1;
+	used_chars += len + 1;
 	return true;
 }
 
