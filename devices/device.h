@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* devices/device.h - the contract between a device and the rest of the VMM.
  * Owns: devices.c allocates each device, see DEVICE_STRUCT().
- * Threads: all of device_ops: main only, vCPUs out of KVM_RUN (flush, identify and may_save
- *	excepted: they may run). Bus and loop callbacks: any thread. Callers (bus.c, loop.c, devices.c) hold dev->lock
- *	around all of them but attach, detach, flush and identify, so that devices never lock. These
- *	two may take as long as a disk does, and use a lock of the device's own.
+ * Threads: all of device_ops: main only. vCPUs are out of KVM_RUN, except that they may run during
+ *	flush, identify, may_save and check_survives. Bus and loop callbacks: any thread. Callers
+ *	(bus.c, loop.c, devices.c) hold dev->lock around all of them except attach, the reset right
+ *	after it, detach, flush and identify, so that devices never lock. flush and identify may take
+ *	as long as a disk does, and use a lock of the device's own.
  * Units: deadlines are clock_now_ns(); for others see each device.
  * Errors: 0 or -errno with one message. A guest's fault never ends the VMM. */
 #ifndef DEVICES_DEVICE_H
@@ -26,17 +27,18 @@ struct device_ops {
 	const char *type; /* "virtio-blk": what the checkpoint calls it */
 	const char *name; /* "disk": its instances are disk0, disk1 ...; NULL: the type */
 	/* How many the command line asks for. NULL: one, always there: only for devices of the first
-	 * release, as older checkpoints do not load into a machine with a device more. */
+	 * release, as older checkpoints do not load into a machine with one more device. */
 	uint32_t (*count)(const struct options *opt);
-	/* NULL, or the one without which it cannot be, as a bus. That one is there if any that needs it is. */
+	/* NULL, or the device it depends on, such as the PCI bus; that one is added if any device
+	 * needs it. */
 	const struct device_ops *needs;
 	const struct state_desc *state; /* what cprsave saves; NULL: see unsaved */
 	const char *unsaved; /* why a device without state cannot be saved; cprsave says it */
 	/* May be NULL. Can it be saved as things are now? The guest may run; nothing changes.
 	 * -EAGAIN: not now, but when the guest sleeps (run state suspended). */
 	int (*may_save)(struct device *dev, struct error *err);
-	/* May be NULL. Refuses if what the host keeps for it does not outlive this. The guest may run;
-	 * nothing changes. */
+	/* May be NULL. Refuses if what the host keeps for it does not survive `want`. The guest may
+	 * run; nothing changes. */
 	int (*check_survives)(struct device *dev, enum ram_survives want, struct error *err);
 	size_t bytes, state_offset; /* DEVICE_STRUCT() */
 	uint32_t guest_gsi;	    /* 0: none. Guest-visible: saved and compared at load */
@@ -56,7 +58,7 @@ struct device_ops {
 	 * (sizes, MACs, queues, features)? Joins each difference by error_join(). The rows that are
 	 * ST_CONSTANT have been compared already. */
 	int (*compare)(struct device *dev, const void *saved, struct error *err);
-	/* The same of what identify has put there. The operator may accept what differs. */
+	/* Compares what identify() saved with this host. The operator may accept what differs. */
 	int (*recognize)(struct device *dev, const void *saved, struct error *err);
 	int (*post_load)(struct device *dev,
 			 struct error *err); /* host side from state; no guest RAM, no host I/O */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmm/base/error.h - one error message on its way from the place that failed to the one that reports it.
  * Threads: a struct error belongs to one thread at a time; usually it is on the caller's stack.
- * Errors: codes are negative errno values. error_set() and error_errno() return the code they were given, so
+ * Errors: codes are negative errno values. error_set() and error_join() return the code they were given, so
  * that
  *         return error_set(err, -EINVAL, "--cpus %s: 1 to 64", arg);
  * is the whole failure path. A message is one line without a full stop that names the thing and the way out.
