@@ -135,9 +135,9 @@ bool disk_uring_stop(struct disk_uring *u);
 void disk_uring_serve(struct disk_uring *u);
 /* serve() takes none until then; returns how many are in flight. */
 uint32_t disk_uring_hold(struct disk_uring *u);
-/* serve() takes none, and on return nothing is in flight. At the deadline -ETIMEDOUT, and it may
- * again if it might before; but not if the deadline was 0: that is a reset's, and its driver gives
- * nothing more. */
+/* serve() takes none, and on return nothing is in flight. At the deadline -ETIMEDOUT, and serve()
+ * may take requests again if it could before; but not if the deadline was 0: that is a reset's,
+ * and its driver gives nothing more. */
 int disk_uring_drain(struct disk_uring *u, uint64_t deadline_ns, struct error *err) must_check;
 /* Reads them in the disk's thread, each with a result of its own, even during a drain. The ops, what
  * they point to and the array stay the caller's, but at -ETIMEDOUT those of the ops must stay. */

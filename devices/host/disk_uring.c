@@ -17,6 +17,8 @@
 #define MAX_ONCE_BYTES (1u << 30) /* a length is 32 bits wide, and a result has a sign */
 #define STOP_NS	       (10 * CLOCK_NS_PER_S)
 
+#define DISK_FILE 0 /* index in io_uring_register_files(): the disk */
+
 /* How a hole is made, best way first. Linux before 6.12 discards for NO_HIDE_STALE, later ones
  * refuse it. Not all file systems can zero in place, but a hole reads as zeroes, too. */
 #define WAYS  3 /* the last is 0: write zeroes */
@@ -115,13 +117,13 @@ static void prepare_transfer(struct disk_uring *u, struct disk_op *op, struct io
 		bounce_copy(u, op, bytes);
 	if (op->niov <= 1 || op->is_bounced) {
 		if (op->kind == DISK_READ)
-			io_uring_prep_read(sqe, 0, one.iov_base, bytes, offset);
+			io_uring_prep_read(sqe, DISK_FILE, one.iov_base, bytes, offset);
 		else
-			io_uring_prep_write(sqe, 0, one.iov_base, bytes, offset);
+			io_uring_prep_write(sqe, DISK_FILE, one.iov_base, bytes, offset);
 	} else if (op->kind == DISK_READ) {
-		io_uring_prep_readv(sqe, 0, op->iov, op->niov, offset);
+		io_uring_prep_readv(sqe, DISK_FILE, op->iov, op->niov, offset);
 	} else {
-		io_uring_prep_writev(sqe, 0, op->iov, op->niov, offset);
+		io_uring_prep_writev(sqe, DISK_FILE, op->iov, op->niov, offset);
 	}
 	if (op->is_durable)
 		sqe->rw_flags = RWF_DSYNC;
@@ -133,11 +135,12 @@ static void prepare(struct disk_uring *u, struct disk_op *op)
 
 	if (op->kind == DISK_FLUSH || op->is_syncing) {
 		op->covers = u->written;
-		io_uring_prep_fsync(sqe, 0, op == &u->flush ? 0 : IORING_FSYNC_DATASYNC);
+		io_uring_prep_fsync(sqe, DISK_FILE, op == &u->flush ? 0 : IORING_FSYNC_DATASYNC);
 	} else if (is_transfer(u, op)) {
 		prepare_transfer(u, op, sqe);
 	} else {
-		io_uring_prep_fallocate(sqe, 0, way(u, op), (off_t)op->offset, (off_t)op->bytes);
+		io_uring_prep_fallocate(sqe, DISK_FILE, way(u, op), (off_t)op->offset,
+					(off_t)op->bytes);
 	}
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data(sqe, op);
@@ -343,7 +346,7 @@ static bool wait_until(struct disk_uring *u, bool (*condition)(const struct disk
 	return true;
 }
 
-/* Newer kernels first: there completions do their work when the thread waits anyway, instead of
+/* Newer kernels first: there the kernel completes requests while the thread waits, instead of
  * interrupting it. */
 static int create_ring(struct disk_uring *u, uint32_t entries, struct error *err)
 {
@@ -392,7 +395,7 @@ int disk_uring_start(struct disk_uring *u, const struct disk *disk, uint32_t max
 		ret = error_set(err, -errno, "disk %s: %s", disk->config->path, strerror(errno));
 		goto free_bounce;
 	}
-	/* Also for the ops of disk_uring_flush() and disk_uring_read(). */
+	/* Entries also for the ops of disk_uring_flush() and disk_uring_read(). */
 	ret = create_ring(u, max_ops + 1 + DISK_URING_MAX_READS + u->nfds, err);
 	if (ret)
 		goto free_bounce;

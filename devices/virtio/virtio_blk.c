@@ -46,8 +46,8 @@ struct blk {
 	/* From here on guarded by io.lock. */
 	uint64_t capacity; /* of the state */
 	bool writes_through;
-	uint32_t used;	/* a bit a queue: pushed, not signalled yet */
-	uint32_t quiet; /* a bit a queue: kicks may be off, so look there without a kick */
+	uint32_t used;	/* one bit per queue: pushed, not signalled yet */
+	uint32_t quiet; /* one bit per queue: kicks may be off, so look there without a kick */
 	uint32_t turn;	/* the queue that is served first */
 	struct blk_request *request, *free;
 	uint32_t nrequests, ntouched; /* touched ones are in flight or free */
@@ -310,7 +310,7 @@ static uint8_t transfer(struct blk *blk, struct blk_request *req,
 	return submit(blk, req, is_read ? DISK_READ : DISK_WRITE);
 }
 
-/* DISCARD and WRITE_ZEROES. One range a request, as config says: so one operation does it. */
+/* DISCARD and WRITE_ZEROES. One range per request, as config says: so one operation does it. */
 static uint8_t unmap(struct blk *blk, struct blk_request *req, const struct virtio_blk_outhdr *hdr,
 		     const struct virtq_chain *chain)
 {
@@ -464,7 +464,7 @@ static void start(struct virtio *v)
 	struct blk *blk = container_of(v, struct blk, virtio);
 
 	set_config(blk);
-	/* The pause before, here or in the process that saved, may have come while kicks were off. */
+	/* The last pause may have come while kicks were off. */
 	pthread_mutex_lock(&blk->io.lock);
 	blk->quiet = UINT32_MAX;
 	pthread_mutex_unlock(&blk->io.lock);
@@ -576,7 +576,7 @@ static int attach(struct device *dev, struct vm *vm, struct error *err)
 	struct blk *blk = container_of(dev, struct blk, virtio.dev);
 	int ret;
 
-	/* What a saved guest wrote to its disk must not keep it from being loaded. */
+	/* What a saved guest wrote to its disk must not make disk_open() refuse it. */
 	ret = disk_open(&blk->disk, config, vm->awaits_guest, err);
 	if (ret)
 		return ret;
@@ -619,7 +619,7 @@ static void power_on(struct device *dev)
 	virtio_reset(dev);
 }
 
-/* A readonly disk can be put there again. */
+/* A readonly disk can be restored from the same image. */
 static int check_survives(struct device *dev, enum ram_survives want, struct error *err)
 {
 	const struct disk *disk = &container_of(dev, struct blk, virtio.dev)->disk;
