@@ -174,7 +174,7 @@ static uint32_t arg_enum(const struct qmp_call *call, const char *name, uint32_t
 
 /* --- the VM */
 
-/* Defines the handler of a command, or of one that only tells something. */
+/* Defines the handler of a command, or of one that only returns information. */
 #define HANDLER(name)                                                  \
 	static int name(struct qmp_call *call __attribute__((unused)), \
 			struct error *err __attribute__((unused)))

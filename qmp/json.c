@@ -75,7 +75,7 @@ static void keep(struct json_in *in, uint32_t c)
 /* The value is complete, unless it is an array or object that was just opened. */
 static enum verdict value_end(struct json_in *in)
 {
-	in->state = JSON_BEHIND;
+	in->state = JSON_AFTER_VALUE;
 	return in->depth ? GO_ON : COMPLETE;
 }
 
@@ -417,7 +417,7 @@ static enum verdict between(struct json_in *in, unsigned char c, struct error *e
 			return bad(err, BAD("missing : in object pair"));
 		in->state = JSON_AT_VALUE;
 		return GO_ON;
-	case JSON_BEHIND:
+	case JSON_AFTER_VALUE:
 		return behind(in, c, err);
 	default:
 		return begin_value(in, c, err);
@@ -453,7 +453,7 @@ static enum verdict skip(struct json_in *in, unsigned char c)
 		else if (c == '\\')
 			in->state = JSON_IN_ESCAPE;
 		else if (c == '"')
-			in->state = JSON_BEHIND;
+			in->state = JSON_AFTER_VALUE;
 		return GO_ON;
 	}
 	if (c == '{' || c == '[') {
@@ -516,7 +516,7 @@ enum json_in_result json_in_next(struct json_in *in, const struct json_node **va
 	enum json_in_result result = JSON_IN_MORE;
 
 	/* The value that was returned last is not needed any more. */
-	if (in->state == JSON_BEHIND && !in->depth && !in->skip)
+	if (in->state == JSON_AFTER_VALUE && !in->depth && !in->skip)
 		message_end(in);
 	while (result == JSON_IN_MORE && in->pos < in->len)
 		result = step(in, (unsigned char)in->buf[in->pos], err);

@@ -35,15 +35,15 @@ struct json_node {
 };
 
 enum json_state {
-	JSON_AT_VALUE,	/* a value is required */
-	JSON_AT_FIRST,	/* a value or ] */
-	JSON_AT_MEMBER, /* a name or } */
-	JSON_AT_NAME,	/* a name is required */
-	JSON_AT_COLON,	/* after a name */
-	JSON_BEHIND,	/* after a value in an array or object: a comma or the end */
-	JSON_IN_STRING, /* a string or a name */
-	JSON_IN_ESCAPE, /* after a backslash */
-	JSON_IN_HEX,	/* of \uXXXX */
+	JSON_AT_VALUE,	  /* a value is required */
+	JSON_AT_FIRST,	  /* a value or ] */
+	JSON_AT_MEMBER,	  /* a name or } */
+	JSON_AT_NAME,	  /* a name is required */
+	JSON_AT_COLON,	  /* after a name */
+	JSON_AFTER_VALUE, /* after a value in an array or object: a comma or the end */
+	JSON_IN_STRING,	  /* a string or a name */
+	JSON_IN_ESCAPE,	  /* after a backslash */
+	JSON_IN_HEX,	  /* of \uXXXX */
 	JSON_IN_NUMBER,
 	JSON_IN_LITERAL, /* true, false, null */
 };

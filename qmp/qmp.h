@@ -64,7 +64,8 @@ struct qmp_call {
 
 struct qmp_command {
 	const char *name;
-	/* One of three: it tells something, does what vm.h or cpr.h have, or is of another kind. */
+	/* One of three: it only returns information, calls a function of vm.h or cpr.h, or is of
+	 * another kind. */
 	void (*answer)(struct vm *vm, struct json_out *out); /* adds the value of "return" */
 	int (*of_vm)(struct vm *vm, struct error *err);
 	int (*run)(struct qmp_call *call, struct error *err);

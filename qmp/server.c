@@ -189,7 +189,7 @@ static struct client *client_new(struct qmp *qmp, int fd)
 
 	if (!client)
 		return NULL;
-	/* Not the whole struct: most of it is for longer messages than ever come. */
+	/* Does not clear the struct: most of it is buffers. */
 	client->qmp = qmp;
 	client->fd = fd;
 	client->busy = client->ended = client->dropped = false;

@@ -109,7 +109,7 @@ static void talk(const char *command)
 		client_send(fd, "{'execute':'qmp_capabilities','id':6}");
 		if (is_answered(fd, "return", 6)) {
 			client_send(fd, text);
-			/* One answer, and then nothing but that of the next one. */
+			/* One answer, and then only that of the next one. */
 			if (is_answered(fd, "return", 7) && fake_cpr.file[0] == '\0') {
 				/* After `quit` nobody reads it. */
 				(void)!send(fd, "{\"id\":8}", 8, MSG_NOSIGNAL);
