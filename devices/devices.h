@@ -47,7 +47,7 @@ int devices_compare(struct vm *vm, const void *const *saved, bool slept, const c
 void devices_commit(struct vm *vm, const void *const *saved);
 int devices_post_load(struct vm *vm, struct error *err) must_check;
 
-/* The ISA bus serves a wide access to an 8-bit device as one access a byte, lowest port first. */
+/* The ISA bus serves a wide access to an 8-bit device as one access per byte, lowest port first. */
 static inline uint64_t device_read_bytes(uint8_t (*read)(void *opaque, uint64_t offset),
 					 void *opaque, uint64_t offset, uint32_t size)
 {

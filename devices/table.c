@@ -2,8 +2,8 @@
 #include "devices/devices.h"
 #include "vmm/base/bytes.h"
 
-/* One row a device. The order is that of attaching, and so of the PCI slots and BARs which a guest gets
- * that boots in a new process. A loaded guest keeps the slots that it has, over its resets too. */
+/* One row per device. The order is that of attaching, and so of the PCI slots and BARs which a guest
+ * gets that boots in a new process. A loaded guest keeps the slots that it has, over its resets too. */
 /* clang-format off */
 #define DEVICE_TABLE(ROW) \
 	ROW(serial_ops) \

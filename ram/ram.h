@@ -50,7 +50,7 @@ struct ram;
 struct ram_place;
 struct ram_watch;
 
-/* One row a backend. */
+/* One row per backend. */
 struct ram_backend {
 	const char *name; /* "devdax", "file", "tmpfs", "hugetlbfs", "memfd": in checkpoint and
 			     messages */

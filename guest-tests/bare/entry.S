@@ -81,7 +81,7 @@ trampoline_gdt:
 	.long gdt
 ap_trampoline_end:
 
-/* One stub of 16 bytes a vector; the frame is struct trap_frame. */
+/* One stub of 16 bytes per vector; the frame is struct trap_frame. */
 	.text
 	.code64
 	.balign 16

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The device table of a release to come, for stasis-grown: a row more, and those that take PCI slots
+/* The device table of a later release, for stasis-grown: one more row, and those that take PCI slots
  * in another order. No guest that is loaded may notice. */
 #include "devices/devices.h"
 #include "vmm/base/loop.h"

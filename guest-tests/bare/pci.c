@@ -19,7 +19,7 @@
 #define IRQ_LINE       0x3c
 #define SLOTS	       32
 #define MAX_FUNCS      8
-#define HOME_GPA       0xe0000000ul /* where BARs are moved to; 1 MiB a function, twice */
+#define HOME_GPA       0xe0000000ul /* where BARs are moved to; 1 MiB per function, twice */
 #define HOME_BYTES     0x100000ul
 
 const char guest_name[] = "pci";

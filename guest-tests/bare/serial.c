@@ -72,7 +72,7 @@ static void on_serial(struct trap_frame *frame)
 	lapic_write(LAPIC_EOI, 0);
 }
 
-/* The interrupt of an empty transmitter takes it from here: nothing but on_serial() writes bytes. */
+/* The interrupt of an empty transmitter takes it from here: only on_serial() writes bytes. */
 static void out_char(char c)
 {
 	out[out_head++ % sizeof(out)] = c;

@@ -74,7 +74,7 @@ do_sleep_rung() {
 	woken 2
 	finish
 }
-# It sleeps on through stop, cont, save and load, and is woken by nothing but a wake-up.
+# It sleeps on through stop, cont, save and load, and only a wake-up wakes it.
 do_sleep_saved() {
 	guest=sleep extra=(--rng --console none)
 	launch_up

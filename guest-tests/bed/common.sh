@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=bash disable=SC2034
 # common.sh - what the scripts of the bed share (sourced, not run).
-# BED_CACHE holds downloads, the unpacked tree and built images, BED_RUNS one folder a run.
+# BED_CACHE holds downloads, the unpacked tree and built images, BED_RUNS one folder per run.
 # bed_root is the unpacked tree: all packages with their own libc, run by its own ld.so, so
 # that nothing is installed and nothing mixes with the machine's own libraries.
 set -euo pipefail

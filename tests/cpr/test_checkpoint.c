@@ -185,7 +185,7 @@ static void put_later(struct snapshot *snap, uint32_t i, const struct later *lat
 	snap->section[i].state = later->state;
 }
 
-/* Loads today's checkpoint in a build to come, and what that one saves today, as long as the new
+/* Loads today's checkpoint in a later build, and what that one saves today, as long as the new
  * field is not in use. */
 static void cross_versions(uint32_t i)
 {

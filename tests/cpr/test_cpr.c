@@ -119,7 +119,7 @@ TEST(load_on_another_kernel)
 	ck_assert_ptr_null(strstr(err.msg, "boot that one"));
 }
 
-/* RAM of releases to come, which is no path. */
+/* RAM of later releases, which is no path. */
 TEST(ram_that_is_no_path)
 {
 	vm.runstate = RUNSTATE_PRELAUNCH;

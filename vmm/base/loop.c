@@ -185,7 +185,7 @@ static void dispatch(struct loop *loop, const struct epoll_event *event)
 
 void loop_run(struct loop *loop)
 {
-	/* One event a round: a callback may close a descriptor and another one may reopen the same number,
+	/* One event per round: a callback may close a descriptor and another one may reopen the same number,
 	 * which must not be served with the old event. */
 	struct epoll_event event;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* guest.h - the Linux guest's payload: a static /init that proves on its serial console that it
- * goes on: one line a tick, and a line with BAD for whatever it finds wrong.
+ * goes on: one line per tick, and a line with BAD for whatever it finds wrong.
  * Owns: nothing shared but the output, which print() and bad() keep whole line by whole line.
  * Threads: every *_start() starts its own; *_poll() and the getters are for the tick loop.
  * Units: _ns, _ms.
