@@ -119,7 +119,7 @@ static int go_on(void *opaque, uint64_t done_bytes, struct error *err)
 	if (job->cancelled)
 		return error_set(err, -ECANCELED, "%s was cancelled by cpr-cancel in step %s",
 				 job->status.operation, job->status.step);
-	return job->table->may_go_on(job, err);
+	return job->table->may_go_on ? job->table->may_go_on(job, err) : 0;
 }
 
 struct ram_watch steps_walk(struct cpr_job *job)

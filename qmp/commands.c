@@ -668,13 +668,13 @@ static void add_function(struct json_out *out, const struct pci_func *func, uint
 		json_out_add(out, "'desc':'%s'", class_desc(class));
 	json_out_add(out,
 		     "},'id':{'vendor':%u,'device':%u,'subsystem-vendor':%u,'subsystem':%u},"
-		     "'irq_pin':%u,'qdev_id':'%s'",
+		     "'irq_pin':%u",
 		     config_word(func, PCI_VENDOR_ID), config_word(func, PCI_DEVICE_ID),
 		     config_word(func, PCI_SUBSYSTEM_VENDOR_ID),
-		     config_word(func, PCI_SUBSYSTEM_ID), pin, func->dev->name);
+		     config_word(func, PCI_SUBSYSTEM_ID), pin);
 	if (pin)
 		json_out_add(out, "'irq':%u", func->state->config[PCI_INTERRUPT_LINE]);
-	json_out_add(out, "'regions':[");
+	json_out_add(out, "'qdev_id':'%s','regions':[", func->dev->name);
 	for (uint32_t i = 0; i < PCI_BARS; i++)
 		if (func->bar[i].size_bytes)
 			add_region(out, func, i);

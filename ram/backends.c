@@ -160,14 +160,13 @@ struct ram_progress progress_start(const char *what, const struct ram *ram,
 int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err)
 {
 	uint64_t now = clock_now_ns();
-	char text[256];
+	char text[96];
 
 	if (now >= progress->next_ns) {
 		progress->next_ns = now + CLOCK_NS_PER_S;
-		snprintf(text, sizeof(text), "%s: %" PRIu64 " of %" PRIu64 " MiB %s",
-			 progress->path, done_bytes >> 20, progress->total_bytes >> 20,
-			 progress->what);
-		log_info("%s", text);
+		snprintf(text, sizeof(text), "%" PRIu64 " of %" PRIu64 " MiB %s", done_bytes >> 20,
+			 progress->total_bytes >> 20, progress->what);
+		log_info("%s: %s", progress->path, text);
 		notify_busy(text);
 	}
 	return progress->watch ? progress->watch->fn(progress->watch->opaque, done_bytes, err) : 0;

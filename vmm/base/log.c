@@ -186,8 +186,9 @@ static bool tell_lost(void)
 
 	if (!out.lost)
 		return true;
-	n = snprintf(line, sizeof(line), "%s%s: warn: %llu %s of this log could not be written\n",
-		     out.is_torn ? "\n" : "", prefix, out.lost, out.lost == 1 ? "line" : "lines");
+	n = snprintf(line, sizeof(line), "%s%s%s: warn: %llu %s of this log could not be written\n",
+		     out.is_torn ? "\n" : "", to_journal ? journal_level[LOG_WARN] : "", prefix,
+		     out.lost, out.lost == 1 ? "line" : "lines");
 	if (!put(line, (size_t)n))
 		return false;
 	out.lost = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* PCI, for machines that have it. Numbers as in x86.h, arch_pci_layout() and pci_host.c. */
+/* PCI, for machines that have it. Numbers as in x86.h, arch_pci_layout() and pci.c. */
 DefinitionBlock ("pci.aml", "SSDT", 2, "STASIS", "PCI", 1)
 {
 	Scope (\_SB)

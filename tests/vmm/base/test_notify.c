@@ -14,7 +14,7 @@ static void be_manager(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "test-notify-%d", getpid());
 	ck_assert_int_eq(bind(manager, (struct sockaddr *)&address,
 			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
@@ -24,10 +24,11 @@ static void be_manager(void)
 	setenv("NOTIFY_SOCKET", address.sun_path, 1);
 }
 
+/* "": nothing has been sent. READY comes from a thread. */
 static void hears(const char *expected)
 {
 	char text[256];
-	ssize_t n = recv(manager, text, sizeof(text) - 1, 0);
+	ssize_t n = recv(manager, text, sizeof(text) - 1, *expected ? 0 : MSG_DONTWAIT);
 
 	text[n > 0 ? n : 0] = '\0';
 	ck_assert_str_eq(text, expected);
@@ -46,6 +47,16 @@ TEST(ready_comes_first)
 	hears("STATUS=paused\n");
 	notify_stopping();
 	hears("STATUS=ends\nSTOPPING=1");
+}
+
+TEST(manager_that_does_not_read_holds_up_nothing)
+{
+	notify_ready("running");
+	hears("STATUS=running\nREADY=1");
+	for (int i = 0; i < 100000; i++)
+		notify_status("paused");
+	notify_ready("running");
+	notify_stopping();
 }
 
 TEST(nobody_asked)
