@@ -187,14 +187,14 @@ vm_took() {
 	mark "stasis-us-vm$1-$us"
 }
 
-# vm_save VM FILE MODE
+# vm_save VM FILE MODE [KEY=VALUE...]: more of cprsave's arguments
 vm_save() {
 	local said status=0
 	[[ $3 != reboot ]] || status=3
 	said=$(wc -l <"/tmp/vm$1.err")
 	! vm_is_lost "$1" || exit 125
 	mark "save-vm$1"
-	vm_ctl "$1" cprsave "file=$2" "mode=$3" || vm_fail "$1" "cprsave"
+	vm_ctl "$1" cprsave "file=$2" "mode=$3" "${@:4}" || vm_fail "$1" "cprsave"
 	vm_ended "$1" $status
 	mark "saved-vm$1"
 	vm_took "$1" 'cprsave: .*: stopped N'
