@@ -3,13 +3,16 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#define MAX_BYTES (64 << 10) /* of a file */
+#define MAX_BYTES	(64 << 10)     /* of a file */
+#define BYTE_ORDER_MARK "\xef\xbb\xbf" /* that some editors put before UTF-8 */
 
 /* `bytes` of text that live as long as the process. */
 static char *new_text(struct config_text **texts, size_t bytes)
@@ -37,29 +40,30 @@ int config_add_given(struct option_givens *all, const struct option_given *given
 /* The text of the file, with a NUL at its end. */
 static int read_file(struct config_text **texts, const char *path, char **text, struct error *err)
 {
-	FILE *file = fopen(path, "re");
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), ret = 0;
 	struct stat st;
-	size_t n = 0;
-	int ret = 0;
+	ssize_t n = 0;
 
-	if (!file)
+	if (fd < 0)
 		return error_set(err, -errno, "--config %s: %s", path, strerror(errno));
 	*text = new_text(texts, MAX_BYTES + 1);
 	if (!*text)
 		ret = error_set(err, -ENOMEM, "--config %s: out of memory", path);
-	else if (!fstat(fileno(file), &st) && S_ISDIR(st.st_mode))
-		ret = error_set(err, -EISDIR, "--config %s: is a folder: name a file", path);
+	else if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		ret = error_set(err, -EINVAL, "--config %s: is not a regular file", path);
 	else
-		n = fread(*text, 1, MAX_BYTES + 1, file);
-	if (!ret && ferror(file))
-		ret = error_set(err, -EIO, "--config %s: cannot be read", path);
+		n = read(fd, *text, MAX_BYTES + 1);
+	if (!ret && n < 0)
+		ret = error_set(err, -errno, "--config %s: %s", path, strerror(errno));
 	if (!ret && n > MAX_BYTES)
 		ret = error_set(err, -EFBIG, "--config %s: is larger than 64 KiB", path);
-	if (!ret && memchr(*text, '\0', n))
-		ret = error_set(err, -EINVAL, "--config %s: is no text file", path);
+	if (!ret && memchr(*text, '\0', (size_t)n))
+		ret = error_set(err, -EINVAL, "--config %s: is not a text file", path);
 	if (!ret)
 		(*text)[n] = '\0';
-	fclose(file);
+	if (!ret && !strncmp(*text, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)))
+		*text += strlen(BYTE_ORDER_MARK);
+	close(fd);
 	return ret;
 }
 
@@ -76,20 +80,29 @@ static char *trim(char *text)
 	return text;
 }
 
+/* The value after an option's name: "4" of " 4", "=4" and " = 4", "" of "="; NULL: there is none. */
+static const char *value_of(const char *text)
+{
+	const char *value = text + strspn(text, " \t");
+
+	if (*value == '=')
+		return value + 1 + strspn(value + 1, " \t");
+	return *value ? value : NULL;
+}
+
 /* given: has file and line. text: "cpus 4", "cpus=4" or "rng" */
-static int read_line(const struct option_row *rows, char *text, struct option_given *given,
+static int read_line(const struct option_row *rows, const char *text, struct option_given *given,
 		     struct error *err)
 {
 	const struct option_given from = *given;
 	size_t n = strcspn(text, "= \t");
-	char name[64],
-		*value = text[n] ? trim(text + n + 1) : NULL; /* "append=" is an empty value */
+	char name[64];
 
 	for (const char *c = text; *c; c++)
 		if (iscntrl((unsigned char)*c) && *c != '\t')
 			return error_set(err, -EINVAL, "byte 0x%02x is no text", (unsigned char)*c);
 	snprintf(name, sizeof(name), "--%.*s", (int)n, text);
-	if (option_find(rows, name, strlen(name), value, given, err))
+	if (option_find(rows, name, strlen(name), value_of(text + n), given, err))
 		return -EINVAL;
 	if (given->row->line_only)
 		return error_set(err, -EINVAL, "%s can be given on the command line only",

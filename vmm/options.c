@@ -21,7 +21,9 @@
 
 static OPTION_TAKES(take_name)
 {
-	if (!*value || strlen(value) > 64 || !option_is_word(value, "._-+:@"))
+	/* It is a part of paths. */
+	if (!*value || strlen(value) > 64 || !option_is_word(value, "._-+:@") ||
+	    !strcmp(value, ".") || !strcmp(value, ".."))
 		return -EINVAL;
 	*(const char **)member = value;
 	return 0;
@@ -483,7 +485,10 @@ void options_show(const struct options *opt)
 		if (given->row->line_only ||
 		    option_is_overridden(given, opt->given.given, opt->given.n))
 			continue;
-		printf("%s%s%s\n", given->row->name + 2, given->value ? " " : "",
+		printf("%s%s%s\n", given->row->name + 2,
+		       !given->value   ? ""
+		       : *given->value ? " "
+				       : "=",
 		       given->value ? given->value : "");
 	}
 	if (opt->default_cpr_file)
@@ -646,31 +651,25 @@ static int add(struct option_givens *all, const char *name, const char *value, s
 static int add_config(struct options *opt, struct option_givens *all, const char *path,
 		      struct error *err)
 {
-	const char *name = config_name(&opt->config, path);
-
-	if (!name)
+	opt->config_name = config_name(&opt->config, path);
+	if (!opt->config_name)
 		return error_set(err, -ENOMEM, "--config %s: out of memory", path);
-	if (add(all, "--name", name, err) || add(all, "--qmp", NULL, err) ||
+	if (add(all, "--name", opt->config_name, err) || add(all, "--qmp", NULL, err) ||
 	    add(all, "--serial", NULL, err))
 		return -EINVAL;
 	return config_file_read(&opt->config, rows, path, all, err);
 }
 
-/* Options without the value that they need have their default place. */
+/* Options without the value that they need have their default place, in the folders that the unit of the file makes. */
 static int set_places(struct options *opt, const struct option_givens *all, struct error *err)
 {
-	const char *name = NULL;
-
-	for (uint32_t i = 0; i < all->n; i++)
-		if (!strcmp(all->given[i].row->name, "--name"))
-			name = all->given[i].value;
 	for (uint32_t i = 0; i < all->n; i++) {
 		struct option_given *given = &all->given[i];
 
 		if (!given->row->value || given->value)
 			continue;
-		given->value =
-			config_place(&opt->config, "unix:" CONFIG_RUN_DIR, name, given->row->place);
+		given->value = config_place(&opt->config, "unix:" CONFIG_RUN_DIR, opt->config_name,
+					    given->row->place);
 		if (!given->value)
 			return error_set(err, -ENOMEM, "%s: out of memory", given->row->name);
 	}
@@ -682,14 +681,24 @@ static int read_all(struct options *opt, struct option_givens *all, int argc, ch
 		    struct error *err)
 {
 	struct option_given *line = calloc((size_t)argc, sizeof(*line));
+	const char *config = NULL;
+	bool helps = false;
 	uint32_t n = 0;
 	int ret = line ? 0 : error_set(err, -ENOMEM, "out of memory");
 
-	for (int i = 1; i < argc && !ret; i++, n++)
+	for (int i = 1; i < argc && !ret; i++, n++) {
 		ret = option_split(rows, argv, &i, &line[n], err);
-	for (uint32_t i = 0; i < n && !ret; i++)
-		if (!strcmp(line[i].row->name, "--config"))
-			ret = add_config(opt, all, line[i].value, err);
+		if (!ret && line[n].row->take == option_constant)
+			helps |= line[n].row->min != JOB_SHOW;
+		if (ret || strcmp(line[n].row->name, "--config") != 0)
+			continue;
+		if (config)
+			ret = error_set(err, -EINVAL, "--config comes twice: give it once");
+		config = line[n].value;
+	}
+	/* Whoever asks for help may not have the file right. */
+	if (!ret && config && !helps)
+		ret = add_config(opt, all, config, err);
 	for (uint32_t i = 0; i < n && !ret; i++)
 		ret = config_add_given(all, &line[i], err);
 	free(line);
@@ -702,7 +711,8 @@ static int add_checkpoint(struct options *opt, struct error *err)
 	if (!opt->config_path || opt->cpr_file || !opt->memory.path)
 		return 0;
 	opt->default_cpr_file = true;
-	opt->cpr_file = config_place(&opt->config, CONFIG_STATE_DIR, opt->name, "checkpoint");
+	opt->cpr_file =
+		config_place(&opt->config, CONFIG_STATE_DIR, opt->config_name, "checkpoint");
 	return opt->cpr_file ? 0 : error_set(err, -ENOMEM, "--cpr-file: out of memory");
 }
 

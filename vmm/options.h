@@ -70,6 +70,7 @@ struct vfio_config {
 struct options {
 	enum options_job job;
 	const char *config_path;    /* of the configuration file; NULL: none */
+	const char *config_name;    /* of that file without ".conf"; NULL: none */
 	struct config_text *config; /* its text; never freed */
 	struct option_givens given; /* all options; never freed */
 	const char *name;

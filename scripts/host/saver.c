@@ -235,6 +235,10 @@ static int on_prepare(sd_bus_message *message, void *opaque, sd_bus_error *error
 	if (!begins)
 		return stay(saver);
 	read_type(saver, type);
+	if (strcmp(type, "kexec") != 0 && strcmp(type, "soft-reboot") != 0) {
+		let_go(saver); /* each unit shuts its guest down as it is stopped */
+		return 0;
+	}
 	sd_notifyf(0, "STATUS=saves guests before %s", type);
 	status = run(save);
 	sd_notifyf(0, "STATUS=%s", status ? "a save failed" : "guests are saved");
@@ -246,6 +250,18 @@ static int on_prepare(sd_bus_message *message, void *opaque, sd_bus_error *error
 		return stay(saver); /* it went away by itself */
 	let_go(saver);
 	return 0;
+}
+
+/* A logind that ends forgets the request, and sends no PrepareForShutdown(false): begin anew. */
+static int on_owner(sd_bus_message *message, void *opaque, sd_bus_error *error)
+{
+	const char *name, *old, *new;
+
+	(void)opaque;
+	(void)error;
+	if (sd_bus_message_read(message, "sss", &name, &old, &new) < 0 || !*old)
+		return 0;
+	return -ECONNRESET;
 }
 
 /* How long logind waits bounds how long a save may take; half of it is left for bringing guests back. */
@@ -277,13 +293,19 @@ static int serve(struct saver *saver)
 		ret = sd_bus_match_signal(saver->bus, NULL, LOGIND, "PrepareForShutdown",
 					  on_prepare, saver);
 	if (ret >= 0)
+		ret = sd_bus_add_match(saver->bus, NULL,
+				       "type='signal',sender='org.freedesktop.DBus',"
+				       "member='NameOwnerChanged',arg0='org.freedesktop.login1'",
+				       on_owner, saver);
+	if (ret >= 0)
 		ret = read_delay(saver);
 	if (ret >= 0)
 		ret = take_lock(saver);
-	if (ret >= 0 && !is_preparing(saver))
-		ret = stay(saver);
+	/* Units of VMs start after this one: none would come back before it is ready. */
 	if (ret >= 0)
 		sd_notify(0, "READY=1\nSTATUS=armed");
+	if (ret >= 0 && !is_preparing(saver))
+		ret = stay(saver);
 	while (ret >= 0) {
 		ret = sd_bus_process(saver->bus, NULL);
 		if (!ret)

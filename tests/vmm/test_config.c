@@ -106,9 +106,36 @@ TEST(places_follow_from_the_name)
 	ck_assert_str_eq(opt.cpr_file, "/var/lib/stasis/vm1/checkpoint");
 	put_drop_in("name.conf", "name other\nserial none\ncpr-file /c\n");
 	accepts("");
-	ck_assert_str_eq(opt.qmp_path, "/run/stasis/other/qmp");
+	ck_assert_str_eq(opt.name, "other");
+	ck_assert_str_eq(opt.qmp_path, "/run/stasis/vm1/qmp"); /* the unit's folder */
 	ck_assert_int_eq(opt.serial.kind, CHARDEV_NONE);
 	ck_assert_str_eq(opt.cpr_file, "/c");
+}
+
+static const struct {
+	const char *line, *append;
+} values[] = {
+	{"append a", "a"},
+	{"append=a", "a"},
+	{"append = a", "a"},
+	{"append\t=\ta", "a"},
+	{"append a = b", "a = b"},
+	{"append=", ""},
+	{"append = ", ""},
+	{"append ==a", "=a"},
+	{"\xef\xbb\xbf"
+	 "append a",
+	 "a"},
+};
+
+TEST_EACH(value_follows_blanks_or_an_equals_sign, values)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s\nkernel k\n", values[_i].line);
+	put_file(text);
+	accepts("");
+	ck_assert_str_eq(opt.append, values[_i].append);
 }
 
 TEST(ram_that_does_not_last_has_no_checkpoint)
@@ -178,14 +205,19 @@ TEST(what_is_no_configuration_file)
 	ck_assert_ptr_nonnull(strstr(err.msg, "/vm1.conf: No such file or directory"));
 	write_file(path, "cpus 1\n\0x\n", 10);
 	ck_assert(parse(""));
-	ck_assert_ptr_nonnull(strstr(err.msg, "is no text file"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "is not a text file"));
 	memset(large, '\n', sizeof(large));
 	write_file(path, large, sizeof(large));
 	ck_assert(parse(""));
 	ck_assert_ptr_nonnull(strstr(err.msg, "is larger than 64 KiB"));
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	ck_assert(parse(""));
+	ck_assert_ptr_nonnull(strstr(err.msg, "is not a regular file"));
 	strcpy(path, folder);
 	ck_assert(parse(""));
-	ck_assert_ptr_nonnull(strstr(err.msg, "is a folder"));
+	ck_assert_ptr_nonnull(strstr(err.msg, "is not a regular file"));
+	accepts("--help");
 }
 
 UNIT_MAIN(make_folder, remove_folder)
