@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Configuration files: what they accept, which place counts, and what is said of what they do not accept. */
 #include "tests/rig/unit.h"
+#include "vmm/config.h"
 #include "vmm/options.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +12,22 @@
 static char folder[] = "/tmp/test-config-XXXXXX", path[64];
 static struct options opt;
 static struct error err;
+
+/* What options_parse() leaves allocated for as long as the process lives. */
+static void forget(void)
+{
+	struct config_text *next;
+
+	for (struct config_text *text = opt.config; text; text = next) {
+		next = text->next;
+		free(text);
+	}
+	free(opt.given.given);
+	free(opt.disk);
+	free(opt.net);
+	free(opt.vfio);
+	opt = (struct options){0};
+}
 
 static void make_folder(void)
 {
@@ -26,6 +43,7 @@ static void remove_folder(void)
 {
 	char command[80];
 
+	forget();
 	snprintf(command, sizeof(command), "rm -r %s", folder);
 	ck_assert_int_eq(system(command), 0);
 }
@@ -55,14 +73,16 @@ static void put_drop_in(const char *name, const char *text)
 /* "stasis --config FILE" with at most four words more, separated by spaces. */
 static int parse(const char *words)
 {
-	char line[256], *rest = *words ? line : NULL;
+	static char line[256];
+	char *rest = *words ? line : NULL;
 	char *argv[8] = {"stasis", "--config", path};
 	int argc = 3;
 
 	snprintf(line, sizeof(line), "%s", words);
 	err.msg[0] = '\0';
 	while (rest && argc < 7)
-		argv[argc++] = strdup(strsep(&rest, " "));
+		argv[argc++] = strsep(&rest, " ");
+	forget();
 	return options_parse(&opt, argc, argv, &err);
 }
 
