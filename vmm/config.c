@@ -136,11 +136,17 @@ static int read_options(struct config_text **texts, const struct option_row *row
 	return ret;
 }
 
+/* Bytes of a file's name without ".conf"; all of them if it does not end so. */
+static size_t stem_bytes(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 5 && !strcmp(name + n - 5, ".conf") ? n - 5 : n;
+}
+
 static int is_drop_in(const struct dirent *entry)
 {
-	size_t n = strlen(entry->d_name);
-
-	return *entry->d_name != '.' && n > 5 && !strcmp(entry->d_name + n - 5, ".conf");
+	return *entry->d_name != '.' && entry->d_name[stem_bytes(entry->d_name)];
 }
 
 /* By bytes: the locale has no say. */
@@ -182,13 +188,11 @@ int config_file_read(struct config_text **texts, const struct option_row *rows, 
 const char *config_name(struct config_text **texts, const char *path)
 {
 	const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-	size_t n = strlen(base);
+	size_t n = stem_bytes(base);
 	char *name = new_text(texts, n + 1);
 
 	if (!name)
 		return NULL;
-	if (n > 5 && !strcmp(base + n - 5, ".conf"))
-		n -= 5;
 	memcpy(name, base, n);
 	name[n] = '\0';
 	return name;
