@@ -96,7 +96,8 @@ vm_await() {
 	await "${vm_pid[vm]-}" vm_look "$vm" "$@" || vm_fail "$vm" "$text"
 }
 
-# vm_look VM COMMAND...: is it true? No need to wait on if stasis has ended, or the guest is lost and spins for ever.
+# vm_look VM COMMAND...: is it true? No need to wait on if stasis has ended, the guest has found something wrong, which
+# the judge forgives in no case, or it is lost and spins for ever.
 vm_look() {
 	local vm=$1
 	shift
@@ -110,6 +111,7 @@ vm_look() {
 	vm_looked=$SECONDS
 	vm_where "$vm" >/dev/null 2>&1
 	! vm_is_lost "$vm" || vm_fail "$vm" "lost"
+	! vm_said "$vm" '^BAD' || vm_fail "$vm" "the guest says: $(grep -m 3 '^BAD' "/tmp/vm$vm.log")"
 	return 1
 }
 
