@@ -6,7 +6,7 @@
  * Threads: main only.
  * Units: bytes, ns since the epoch.
  * Errors: 0 or -errno with one message. What is read is hostile until checkpoint_verify() and
- *	checkpoint_load() have passed. docs/checkpoint-format.md; Devicetree Specification 0.4. */
+ *	checkpoint_load() have passed. stasis-checkpoint(5); Devicetree Specification 0.4. */
 #ifndef CPR_CHECKPOINT_H
 #define CPR_CHECKPOINT_H
 #include "cpr/cpr.h"
