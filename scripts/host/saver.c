@@ -194,6 +194,7 @@ static void refuse(struct saver *saver, const char *type)
 
 	if (cancel(saver)) {
 		say(SD_NOTICE, "the request (%s) was cancelled, the host stays up", type);
+		sd_notify(0, "STATUS=armed");
 		return;
 	}
 	snprintf(target, sizeof(target), "%s.target", type);
