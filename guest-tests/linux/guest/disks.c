@@ -95,9 +95,14 @@ static unsigned int journals;
 static void *run_journal(void *argument)
 {
 	struct journal *j = argument;
-	int fd = open(j->disk, O_WRONLY | O_DIRECT | O_CLOEXEC);
 	char *block = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
+	int fd = open(j->disk, O_WRONLY | O_DIRECT | O_CLOEXEC);
 
+	/* The driver may still be looking for it. */
+	for (int i = 0; fd < 0 && errno == ENOENT && i < 10000; i++) {
+		usleep(PAUSE_US);
+		fd = open(j->disk, O_WRONLY | O_DIRECT | O_CLOEXEC);
+	}
 	if (fd < 0 || !block) {
 		bad("journal: %s: %s", j->disk, strerror(errno));
 		return NULL;
