@@ -2,6 +2,7 @@
 /* stasisctl - a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
 #include "qmp/ctl/conn.h"
 #include "qmp/ctl/ctl.h"
+#include "qmp/ctl/vms.h"
 #include "ram/ram.h"
 #include "vmm/base/log.h"
 #include "vmm/config.h"
@@ -114,7 +115,7 @@ static char *socket_path(const char *word, bool is_agent)
 		return ctl_text("%s", word + 5);
 	if (strchr(word, '/') || !access(word, F_OK))
 		return ctl_text("%s", word);
-	return ctl_text(CONFIG_RUN_DIR "/%s/%s", word, is_agent ? "agent" : "qmp");
+	return vms_path(CONFIG_RUN_DIR "/%s/%s", word, is_agent ? "agent" : "qmp");
 }
 
 static double parse_seconds(const char *option, const char *text)

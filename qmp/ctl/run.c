@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qmp/ctl/run.h"
+#include "qmp/ctl/ctl.h"
+#include "vmm/base/log.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const char *run_stasis(void)
+{
+	const char *program = getenv("STASIS");
+
+	return program && *program ? program : "stasis";
+}
+
+static int exit_status(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 255;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+}
+
+/* 0: it has ended by itself. */
+static int await_end(const char *program, pid_t pid, double limit_s, struct error *err)
+{
+	struct pollfd pfd = {.fd = pidfd_open(pid, 0), .events = POLLIN};
+	const double end_s = ctl_now_s() + limit_s;
+	double left_s;
+	int n = 0;
+
+	while (pfd.fd >= 0 && n <= 0 && (left_s = end_s - ctl_now_s()) > 0) {
+		n = poll(&pfd, 1, (int)(left_s * 1000) + 1);
+		if (n < 0 && errno != EINTR)
+			break;
+	}
+	if (pfd.fd >= 0)
+		close(pfd.fd);
+	if (n > 0)
+		return 0;
+	kill(pid, SIGKILL);
+	return error_set(err, -ETIMEDOUT, "%s: no answer within %g s", program, limit_s);
+}
+
+/* All that was written to it, as text. */
+static char *content(int fd)
+{
+	struct stat st = {0};
+	char *text;
+	ssize_t n;
+
+	(void)fstat(fd, &st);
+	text = ctl_memory(malloc((size_t)st.st_size + 1));
+	n = pread(fd, text, (size_t)st.st_size, 0);
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
+
+static int spawn(const char *const argv[], int out_fd, int err_fd, pid_t *pid, struct error *err)
+{
+	posix_spawn_file_actions_t actions;
+	int ret = posix_spawn_file_actions_init(&actions);
+
+	if (!ret)
+		ret = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+	if (!ret)
+		ret = posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
+	if (!ret)
+		ret = posix_spawn_file_actions_adddup2(&actions, err_fd, 2);
+	if (!ret)
+		ret = posix_spawnp(pid, argv[0], &actions, NULL, (char *const *)argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	return ret ? error_set(err, -ret, "%s: %s", argv[0], strerror(ret)) : 0;
+}
+
+int run_capture(const char *const argv[], double limit_s, struct run_output *output,
+		struct error *err)
+{
+	const int out_fd = memfd_create("stdout", MFD_CLOEXEC);
+	const int err_fd = memfd_create("stderr", MFD_CLOEXEC);
+	pid_t pid;
+	int ret;
+
+	*output = (struct run_output){.status = 255};
+	if (out_fd < 0 || err_fd < 0)
+		ret = error_set(err, -errno, "%s: memfd_create: %s", argv[0], strerror(errno));
+	else
+		ret = spawn(argv, out_fd, err_fd, &pid, err);
+	if (!ret) {
+		ret = await_end(argv[0], pid, limit_s, err);
+		output->status = exit_status(pid);
+		output->out = content(out_fd);
+		output->err = content(err_fd);
+	}
+	if (out_fd >= 0)
+		close(out_fd);
+	if (err_fd >= 0)
+		close(err_fd);
+	if (ret)
+		run_free(output);
+	return ret;
+}
+
+void run_free(struct run_output *output)
+{
+	free(output->out);
+	free(output->err);
+	output->out = output->err = NULL;
+}
+
+int run_here(const char *const argv[], int *status, struct error *err)
+{
+	pid_t pid;
+	int ret = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
+
+	if (ret)
+		return error_set(err, -ret, "%s: %s", argv[0], strerror(ret));
+	*status = exit_status(pid);
+	return 0;
+}
+
+int run_refused(const char *program, const struct run_output *output, struct error *err)
+{
+	const size_t n = strlen(program);
+	char *line = output->err + strlen(output->err);
+
+	while (line > output->err && line[-1] == '\n')
+		*--line = '\0';
+	while (line > output->err && line[-1] != '\n')
+		line--;
+	/* "stasis: ", "stasis vm1: error: " */
+	if (!strncmp(line, program, n) && strstr(line, ": "))
+		line = strstr(line, ": ") + 2;
+	if (!strncmp(line, "error: ", 7))
+		line += 7;
+	if (!*line)
+		return error_set(err, -EREMOTEIO, "%s: exit status %d", program, output->status);
+	text_clean(line, strlen(line));
+	return error_set(err, -EREMOTEIO, "%s", line);
+}
