@@ -304,6 +304,7 @@ static void resume(struct cpr_job *job)
 	vm->needs_reset = false;
 	vm->has_run = true;
 	memcpy(vm->loaded_id, job->snap->root.id, sizeof(vm->loaded_id));
+	vm->downtime_ns = job->downtime_ns;
 	vm->suspended = job->suspended;
 	if (job->live)
 		vm_go_on(vm);

@@ -402,7 +402,8 @@ ANSWER(cprinfo)
 	if (vm->opt->cpr_file)
 		json_out_add(out, "'cpr-file':'%s'", vm->opt->cpr_file);
 	if (memcmp(vm->loaded_id, (uint8_t[sizeof(vm->loaded_id)]){0}, sizeof(vm->loaded_id)))
-		json_out_add(out, "'loaded':'%s'", uuid_format(vm->loaded_id, id));
+		json_out_add(out, "'loaded':'%s','downtime-ms':%" PRIu64,
+			     uuid_format(vm->loaded_id, id), vm->downtime_ns / 1000000);
 	json_out_add(out, "}");
 }
 

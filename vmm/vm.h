@@ -132,7 +132,9 @@ struct vm {
 	bool awaits_guest;
 	bool has_run; /* the guest has run in this process: cprload is refused, PCI slots stay */
 	uint8_t loaded_id[16]; /* of the checkpoint whose guest this is; zero: it booted here */
-	bool needs_reset;      /* a load failed half-way: the next boot starts from power-on */
+	uint64_t
+		downtime_ns; /* how long that guest stood still from the save to the end of the load */
+	bool needs_reset;    /* a load failed half-way: the next boot starts from power-on */
 	atomic_uint requests;
 	bool reset_waits; /* a reset was refused for now; guest requests are retried at again_timer */
 	bool wake_waits; /* a wake-up too */

@@ -239,7 +239,9 @@ TEST(cprinfo_loaded)
 {
 	for (size_t i = 0; i < sizeof(f.vm.loaded_id); i++)
 		f.vm.loaded_id[i] = (uint8_t)i;
+	f.vm.downtime_ns = 12345678;
 	cprinfo_has("/return/loaded", "\"00010203-0405-0607-0809-0a0b0c0d0e0f\"");
+	cprinfo_has("/return/downtime-ms", "12");
 }
 
 TEST(cprinfo_needs_suspend)
