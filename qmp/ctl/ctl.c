@@ -78,6 +78,12 @@ void ctl_add(struct json_object *object, const char *key, struct json_object *va
 		ctl_memory(NULL);
 }
 
+void ctl_append(struct json_object *array, struct json_object *value)
+{
+	if (json_object_array_add(array, value))
+		ctl_memory(NULL);
+}
+
 void ctl_add_text(struct json_object *object, const char *key, const char *text)
 {
 	ctl_add(object, key, ctl_made(json_object_new_string(text)));
@@ -121,9 +127,11 @@ void ctl_print(struct json_object *value, bool ascii)
 	const int style =
 		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE;
 
-	/* json-c would print an empty object on two lines. */
+	/* json-c would print these on two lines. */
 	if (json_object_is_type(value, json_type_object) && !json_object_object_length(value))
 		puts("{}");
+	else if (json_object_is_type(value, json_type_array) && !json_object_array_length(value))
+		puts("[]");
 	else
 		ctl_put_text(stdout, CTL_JSON, json_object_to_json_string_ext(value, style),
 			     SIZE_MAX, ascii);

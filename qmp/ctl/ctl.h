@@ -26,6 +26,7 @@ void *ctl_memory(void *memory);
 /* An object that json-c made; never NULL. */
 struct json_object *ctl_made(struct json_object *object);
 void ctl_add(struct json_object *object, const char *key, struct json_object *value);
+void ctl_append(struct json_object *array, struct json_object *value);
 void ctl_add_text(struct json_object *object, const char *key, const char *text);
 void ctl_add_number(struct json_object *object, const char *key, uint64_t number);
 /* The member at the end of these names, of nested objects; NULL: there is none. */

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp/ctl/run.h"
 #include "qmp/ctl/ctl.h"
+#include "qmp/ctl/process.h"
 #include "vmm/base/log.h"
 #include <errno.h>
-#include <poll.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,27 +29,6 @@ static int exit_status(pid_t pid)
 		if (errno != EINTR)
 			return 255;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
-}
-
-/* 0: it has ended by itself. */
-static int await_end(const char *program, pid_t pid, double limit_s, struct error *err)
-{
-	struct pollfd pfd = {.fd = pidfd_open(pid, 0), .events = POLLIN};
-	const double end_s = ctl_now_s() + limit_s;
-	double left_s;
-	int n = 0;
-
-	while (pfd.fd >= 0 && n <= 0 && (left_s = end_s - ctl_now_s()) > 0) {
-		n = poll(&pfd, 1, (int)(left_s * 1000) + 1);
-		if (n < 0 && errno != EINTR)
-			break;
-	}
-	if (pfd.fd >= 0)
-		close(pfd.fd);
-	if (n > 0)
-		return 0;
-	kill(pid, SIGKILL);
-	return error_set(err, -ETIMEDOUT, "%s: no answer within %g s", program, limit_s);
 }
 
 /* All that was written to it, as text. */
@@ -97,7 +76,11 @@ int run_capture(const char *const argv[], double limit_s, struct run_output *out
 	else
 		ret = spawn(argv, out_fd, err_fd, &pid, err);
 	if (!ret) {
-		ret = await_end(argv[0], pid, limit_s, err);
+		ret = process_await_end(pid, limit_s, err);
+		if (ret) {
+			kill(pid, SIGKILL);
+			error_prefix(err, "%s", argv[0]);
+		}
 		output->status = exit_status(pid);
 		output->out = content(out_fd);
 		output->err = content(err_fd);

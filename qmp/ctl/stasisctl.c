@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* stasisctl - a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
+/* stasisctl - VMs by name, and a QMP client for people and scripts: one command, one answer. See stasisctl(1). */
 #include "qmp/ctl/conn.h"
 #include "qmp/ctl/ctl.h"
+#include "qmp/ctl/options.h"
+#include "qmp/ctl/verbs.h"
 #include "qmp/ctl/vms.h"
 #include "ram/ram.h"
 #include "vmm/base/log.h"
@@ -16,45 +18,61 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char help[] =
-	"Usage: stasisctl [OPTION...] SOCKET|NAME [COMMAND [KEY=VALUE...]]\n"
-	"       stasisctl --outlives-kexec PATH\n"
-	"Sends one command to the VM whose QMP socket is SOCKET (PATH or unix:PATH) and prints "
-	"what\n"
-	"it returns as JSON. `stasisctl SOCKET query-commands' lists the commands.\n"
-	"NAME is that of a VM with a configuration file, whose socket is /run/stasis/NAME/qmp.\n"
-	"\n"
-	"  KEY=VALUE          an argument; true, false and numbers are typed, all else is a "
-	"string\n"
-	"  KEY:=JSON          an argument in JSON\n"
-	"      --get POINTER  print only this part of the return value, such as /ram/path;\n"
-	"                     strings without quotes\n"
-	"      --wait-event NAME\n"
-	"                     after the command, if any, wait for this event and print it\n"
-	"      --timeout S    give up after S seconds (default: never)\n"
-	"      --connect-timeout S\n"
-	"                     give up if the VM does not take the connection within S seconds;\n"
-	"                     the command has not been sent then\n"
-	"      --agent        SOCKET is that of stasis --agent, COMMAND one of the guest's agent\n"
-	"      --outlives-kexec PATH\n"
-	"                     sends nothing: exit status 0 if what lies at PATH, or is made "
-	"there,\n"
-	"                     outlives a kexec of the host, 1 if not\n"
-	"  -h, --help\n"
-	"  -V, --version\n"
-	"\n"
-	"Exit status: 0 done, 1 the command was refused or the connection failed, 2 timed out.\n";
+#define MAX_JOBS 64
 
-static void print_part(struct json_object *value, const char *pointer, bool ascii)
+static const char usage[] =
+	"Usage: stasisctl [OPTION...] VERB [NAME] ...\n"
+	"       stasisctl [OPTION...] SOCKET|NAME [COMMAND [KEY=VALUE...]]\n"
+	"       stasisctl --outlives-kexec PATH\n"
+	"Manages the VMs that have a file /etc/stasis/NAME.conf, by these verbs:\n\n";
+static const char command_help[] =
+	"\nOr sends one command to the VM whose QMP socket is SOCKET (PATH or unix:PATH) and "
+	"prints "
+	"what\n"
+	"it returns as JSON. `stasisctl NAME query-commands' lists the commands.\n"
+	"NAME is that of a VM whose socket is /run/stasis/NAME/qmp; one that is called like a verb "
+	"has\n"
+	"to be given by its socket.\n"
+	"\n"
+	"  KEY=VALUE\n        an argument; true, false and numbers are typed, all else is a "
+	"string\n"
+	"  KEY:=JSON\n        an argument in JSON\n";
+static const char exit_help[] = "\nExit status: 0 done, 1 refused or failed, 2 timed out.\n";
+
+/* What the command line has asked for, beside its words. */
+static struct {
+	struct conn conn;
+	const char *pointer;
+	bool json, all;
+	size_t jobs;
+	const char *of_command, *of_verb; /* an option that goes with commands, or with verbs */
+} asked = {.conn.tells = true};
+
+static void print_help(void)
+{
+	fputs(usage, stdout);
+	verbs_help();
+	fputs(command_help, stdout);
+	puts("\nOptions may stand anywhere, but not after create:");
+	for (size_t i = 0; i < CTL_OPTIONS; i++)
+		printf("  --%s%s%s\n        %s\n", ctl_options[i].name,
+		       ctl_options[i].value ? " " : "",
+		       ctl_options[i].value ? ctl_options[i].value : "", ctl_options[i].help);
+	fputs(exit_help, stdout);
+}
+
+static int print_part(struct json_object *value, const char *pointer, bool ascii, struct error *err)
 {
 	struct json_object *part;
 
 	if (json_pointer_get(value, pointer, &part))
-		ctl_die(CTL_FAILED, "--get %s: the return value has no such part", pointer);
+		return error_set(err, -ENOENT, "--get %s: the return value has no such part",
+				 pointer);
 	if (json_object_is_type(part, json_type_string))
 		ctl_put_text(stdout, CTL_LINE, json_object_get_string(part), SIZE_MAX, ascii);
 	else
 		ctl_print(part, ascii);
+	return 0;
 }
 
 /* False unless the whole text is one JSON value. */
@@ -88,20 +106,26 @@ static struct json_object *guess_value(const char *text)
 	return ctl_made(json_object_new_string(text));
 }
 
-static struct json_object *parse_arguments(char **arg)
+/* NULL: one is not of that form. */
+static struct json_object *parse_arguments(char **arg, struct error *err)
 {
 	struct json_object *arguments = ctl_made(json_object_new_object()), *value;
 
 	for (; *arg; arg++) {
 		char *equals = strchr(*arg, '=');
 		bool is_json = equals && equals > *arg && equals[-1] == ':';
+		int ret = 0;
 
 		if (!equals || equals - is_json == *arg)
-			ctl_die(CTL_FAILED, "%s: must be KEY=VALUE or KEY:=JSON", *arg);
-		if (!is_json)
+			ret = error_set(err, -EINVAL, "%s: must be KEY=VALUE or KEY:=JSON", *arg);
+		else if (!is_json)
 			value = guess_value(equals + 1);
 		else if (!parse_json(equals + 1, &value))
-			ctl_die(CTL_FAILED, "%s: what follows := must be JSON", *arg);
+			ret = error_set(err, -EINVAL, "%s: what follows := must be JSON", *arg);
+		if (ret) {
+			json_object_put(arguments);
+			return NULL;
+		}
 		equals[-is_json] = '\0';
 		ctl_add(arguments, *arg, value);
 	}
@@ -149,61 +173,87 @@ static bool outlives_kexec(const char *path)
 	return ram_fd_survives(fd) >= RAM_SURVIVES_KEXEC;
 }
 
-static void parse_options(struct conn *conn, const char **pointer, int argc, char **argv)
+static size_t parse_jobs(const char *text)
 {
-	static const struct option options[] = {
-		{"agent", no_argument, NULL, 'a'},
-		{"connect-timeout", required_argument, NULL, 'c'},
-		{"get", required_argument, NULL, 'g'},
-		{"help", no_argument, NULL, 'h'},
-		{"outlives-kexec", required_argument, NULL, 'o'},
-		{"timeout", required_argument, NULL, 't'},
-		{"version", no_argument, NULL, 'V'},
-		{"wait-event", required_argument, NULL, 'w'},
-		{0},
-	};
-	int option;
+	char *end;
+	const unsigned long jobs = strtoul(text, &end, 10);
 
-	while ((option = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
-		switch (option) {
-		case 'a':
-			conn->is_agent = true;
-			break;
-		case 'c':
-			conn->connect.s = parse_seconds("connect-timeout", optarg);
-			break;
-		case 'g':
-			*pointer = optarg;
-			break;
-		case 'h':
-			fputs(help, stdout);
-			exit(CTL_OK);
-		case 'o':
-			exit(outlives_kexec(optarg) ? CTL_OK : CTL_FAILED);
-		case 't':
-			conn->total.s = parse_seconds("timeout", optarg);
-			break;
-		case 'V':
-			puts("stasisctl " STASIS_VERSION);
-			exit(CTL_OK);
-		case 'w':
-			conn->awaited = optarg;
-			break;
-		default:
-			exit(CTL_FAILED); /* getopt has printed it */
-		}
-	}
-	if (optind == argc)
-		ctl_die(CTL_FAILED, "which SOCKET? See stasisctl --help");
-	if (optind + 1 == argc && !conn->awaited)
-		ctl_die(CTL_FAILED, "which COMMAND? See stasisctl --help");
-	if (conn->is_agent && conn->awaited)
-		ctl_die(CTL_FAILED, "--wait-event: an agent sends no events");
+	if (*end || *text < '0' || *text > '9' || !jobs || jobs > MAX_JOBS)
+		ctl_die(CTL_FAILED, "--jobs %s: must be 1 to %d", text, MAX_JOBS);
+	return jobs;
 }
 
+/* Each says what it goes with. */
+static void take_option(const struct ctl_option *option, const char *value)
+{
+	if (option->goes_with == WITH_COMMAND)
+		asked.of_command = option->name;
+	else if (option->goes_with == WITH_VERB)
+		asked.of_verb = option->name;
+	switch (option->code) {
+	case 'a':
+		asked.conn.is_agent = true;
+		break;
+	case 'A':
+		asked.all = true;
+		break;
+	case 'c':
+		asked.conn.connect.s = parse_seconds(option->name, value);
+		break;
+	case 'g':
+		asked.pointer = value;
+		break;
+	case 'h':
+		print_help();
+		exit(CTL_OK);
+	case 'j':
+		asked.json = true;
+		break;
+	case 'J':
+		asked.jobs = parse_jobs(value);
+		break;
+	case 'o':
+		exit(outlives_kexec(value) ? CTL_OK : CTL_FAILED);
+	case 't':
+		asked.conn.total.s = parse_seconds(option->name, value);
+		break;
+	case 'V':
+		puts("stasisctl " STASIS_VERSION);
+		exit(CTL_OK);
+	case 'w':
+		asked.conn.awaited = value;
+		break;
+	}
+}
+
+/* Returns the index of the first word that is no option; with how = "", all others come after it. */
+static int parse_options(int argc, char **argv, const char *how)
+{
+	struct option long_options[CTL_OPTIONS + 1] = {0};
+	char letters[8];
+	int code;
+
+	for (size_t i = 0; i < CTL_OPTIONS; i++)
+		long_options[i] = (struct option){
+			ctl_options[i].name, ctl_options[i].value ? required_argument : no_argument,
+			NULL, ctl_options[i].code};
+	snprintf(letters, sizeof(letters), "%shV", how);
+	optind = 0;
+	while ((code = getopt_long(argc, argv, letters, long_options, NULL)) != -1) {
+		if (code == '?')
+			exit(CTL_FAILED); /* getopt has printed it */
+		for (size_t i = 0; i < CTL_OPTIONS; i++)
+			if (ctl_options[i].code == code)
+				take_option(&ctl_options[i], optarg);
+	}
+	return optind;
+}
+
+/* --- a command */
+
 /* With a client that is open. */
-static int command_and_event(struct conn *conn, char **words, const char *pointer,
-			     struct json_object *arguments, struct error *err)
+static int command_and_event(struct conn *conn, char **words, struct json_object *arguments,
+			     struct error *err)
 {
 	struct json_object *value;
 	int ret = 0;
@@ -212,47 +262,114 @@ static int command_and_event(struct conn *conn, char **words, const char *pointe
 		ret = conn_execute(conn, *words, arguments, &value, err);
 		if (ret)
 			return ret;
-		if (pointer)
-			print_part(value, pointer, conn->is_agent);
-		else
+		if (!asked.pointer)
 			ctl_print(value, conn->is_agent);
+		else
+			ret = print_part(value, asked.pointer, conn->is_agent, err);
 		json_object_put(value);
 	}
-	if (conn->awaited)
+	if (!ret && conn->awaited)
 		ret = conn_await(conn, err);
 	if (!ret && conn->awaited)
 		ctl_print(conn->event, false);
 	return ret;
 }
 
-/* words: SOCKET [COMMAND [ARGUMENT...]] */
-static int send_one(struct conn *conn, char **words, const char *pointer)
+/* words: [COMMAND [ARGUMENT...]] */
+static int send_one(const char *word, char **words)
 {
-	struct json_object *arguments = words[1] ? parse_arguments(words + 2) : NULL;
-	char *socket = socket_path(words[0], conn->is_agent);
+	struct conn conn = asked.conn;
 	struct error err;
-	int ret = conn_open(conn, socket, &err);
+	struct json_object *arguments = *words ? parse_arguments(words + 1, &err) : NULL;
+	char *socket = socket_path(word, conn.is_agent);
+	int ret = *words && !arguments ? -EINVAL : 0;
 
-	if (ret)
-		json_object_put(arguments);
-	else
-		ret = command_and_event(conn, words + 1, pointer, arguments, &err);
+	if (!ret) {
+		ret = conn_open(&conn, socket, &err);
+		if (ret)
+			json_object_put(arguments);
+		else
+			ret = command_and_event(&conn, words, arguments, &err);
+		conn_close(&conn);
+	}
 	if (ret)
 		ctl_complain("%s", err.msg);
-	conn_close(conn);
 	free(socket);
 	return ctl_status(ret);
 }
 
+int verb_agent_command(const struct verb_call *call)
+{
+	asked.conn.is_agent = true;
+	return send_one(call->name, call->words);
+}
+
+static int run_command(char **words)
+{
+	if (asked.of_verb)
+		ctl_die(CTL_FAILED, "--%s goes with verbs only, and '%s' is none; see --help",
+			asked.of_verb, *words);
+	if (!words[1] && !asked.conn.awaited)
+		ctl_die(CTL_FAILED, "which COMMAND? See stasisctl --help");
+	if (asked.conn.is_agent && asked.conn.awaited)
+		ctl_die(CTL_FAILED, "--wait-event: an agent sends no events");
+	return send_one(*words, words + 1);
+}
+
+/* --- a verb */
+
+static int run_verb(const struct verb *verb, char **words)
+{
+	struct verb_call call = {.json = asked.json, .all = asked.all};
+	size_t n = 0;
+
+	if (asked.of_command && verb->run != verb_agent)
+		ctl_die(CTL_FAILED, "--%s does not go with %s", asked.of_command, verb->word);
+	if ((asked.json && !(verb->options & VERB_JSON)) ||
+	    (asked.all && !(verb->options & VERB_ALL)) ||
+	    (asked.jobs && !(verb->options & VERB_JOBS)))
+		ctl_die(CTL_FAILED, "--%s does not go with %s", asked.of_verb, verb->word);
+	if (verb->takes_name == VERB_NAME || (verb->takes_name == VERB_NAME_OR_ALL && !asked.all)) {
+		call.name = *words;
+		if (!call.name)
+			ctl_die(CTL_FAILED, "%s: which NAME? See stasisctl list", verb->word);
+		words++;
+	}
+	while (words[n])
+		n++;
+	if (n > verb->max_words)
+		ctl_die(CTL_FAILED, "%s: '%s' is too much: stasisctl %s%s%s", verb->word,
+			words[verb->max_words], verb->word, *verb->arguments ? " " : "",
+			verb->arguments);
+	call.words = words;
+	call.jobs = asked.jobs ? asked.jobs : 1;
+	return verb->run(&call);
+}
+
 int main(int argc, char **argv)
 {
-	struct conn conn = {.tells = true};
-	const char *pointer = NULL;
-	int status;
+	const struct verb *verb;
+	char *word;
+	int status, first;
 
 	output_open_missing();
-	parse_options(&conn, &pointer, argc, argv);
-	status = send_one(&conn, argv + optind, pointer);
+	first = parse_options(argc, argv, "+");
+	if (first == argc)
+		ctl_die(CTL_FAILED, "which SOCKET? See stasisctl --help");
+	word = argv[first];
+	verb = verbs_find(word);
+	argv[first] = argv[0]; /* for the messages of getopt */
+	argv += first;
+	if (!verb || !verb->raw)
+		argv += parse_options(argc - first, argv, "");
+	else
+		argv++;
+	if (verb) {
+		status = run_verb(verb, argv);
+	} else {
+		*--argv = word;
+		status = run_command(argv);
+	}
 	if (fflush(stdout) || ferror(stdout))
 		ctl_die(CTL_FAILED, "standard output: %s", strerror(errno));
 	return status;

@@ -138,7 +138,8 @@ void vms_put(struct vms_vm *vm)
 	free(vm->file);
 	free(vm->socket);
 	free(vm->fault);
-	free(vm->ram_path);
+	free(vm->ram.path);
+	free(vm->file_ram.path);
 	free(vm->why);
 	free(vm->options);
 	json_object_put(vm->answers);
@@ -239,11 +240,13 @@ static void look_at_file(struct vms_vm *vm)
 	memory = vms_option(vm, "memory", NULL);
 	cpus = vms_option(vm, "cpus", NULL);
 	vm->cpus = cpus ? (uint32_t)strtoul(cpus, NULL, 10) : 1;
-	vm->ram_size_bytes = memory ? list_size(memory, "size") : 256 << 20;
-	if (!memory)
-		return;
-	vm->ram_path = vms_list_value(memory, "path");
-	vm->ram_offset_bytes = list_size(memory, "offset");
+	vm->file_ram.size_bytes = memory ? list_size(memory, "size") : 256 << 20;
+	if (memory) {
+		vm->file_ram.path = vms_list_value(memory, "path");
+		vm->file_ram.offset_bytes = list_size(memory, "offset");
+	}
+	vm->ram = vm->file_ram;
+	vm->ram.path = vm->ram.path ? ctl_text("%s", vm->ram.path) : NULL;
 }
 
 /* --- what their processes say */
@@ -258,12 +261,12 @@ static void take_answers(struct vms_vm *vm)
 		vm->cpus = (uint32_t)json_object_array_length(cpus);
 	if (!size)
 		return;
-	free(vm->ram_path);
-	vm->ram_path = *ctl_string(vm->answers, "/cprinfo/ram/path")
+	free(vm->ram.path);
+	vm->ram.path = *ctl_string(vm->answers, "/cprinfo/ram/path")
 			       ? ctl_text("%s", ctl_string(vm->answers, "/cprinfo/ram/path"))
 			       : NULL;
-	vm->ram_size_bytes = json_object_get_uint64(size);
-	vm->ram_offset_bytes =
+	vm->ram.size_bytes = json_object_get_uint64(size);
+	vm->ram.offset_bytes =
 		json_object_get_uint64(ctl_member(vm->answers, "/cprinfo/ram/offset"));
 }
 
@@ -349,17 +352,17 @@ static enum vms_label label_of(const char *text)
 
 static void look_at_ram(struct vms_vm *vm)
 {
-	char *path = doubled(vm->ram_path);
+	char *path = doubled(vm->ram.path);
 	char *place =
-		ctl_text("%s,offset=%llu,size=%llu", path, (unsigned long long)vm->ram_offset_bytes,
-			 (unsigned long long)vm->ram_size_bytes);
+		ctl_text("%s,offset=%llu,size=%llu", path, (unsigned long long)vm->ram.offset_bytes,
+			 (unsigned long long)vm->ram.size_bytes);
 	const char *const argv[] = {run_stasis(), "--inspect-memory", place, "--json", NULL};
 	struct run_output output;
 	struct error err;
 	int ret = 0;
 
 	free(path);
-	if (access(vm->ram_path, F_OK) && errno == ENOENT)
+	if (access(vm->ram.path, F_OK) && errno == ENOENT)
 		vm->label = VMS_LABEL_NONE; /* a start makes it */
 	else
 		ret = run_capture(argv, VMS_LIMIT_S, &output, &err);
@@ -382,7 +385,7 @@ void vms_look(struct vms_vm *vm)
 	if (vm->file)
 		look_at_file(vm);
 	look_at_process(vm);
-	if (vm->reach == VMS_OFF && vm->ram_path)
+	if (vm->reach == VMS_OFF && vm->ram.path)
 		look_at_ram(vm);
 }
 
@@ -456,7 +459,7 @@ const char *vms_state(const struct vms_vm *vm)
 	if (vm->fault)
 		return "faulty";
 	/* Without its label, nobody knows whether it holds a guest. */
-	if (vm->ram_path && vm->label == VMS_LABEL_UNKNOWN)
+	if (vm->ram.path && vm->label == VMS_LABEL_UNKNOWN)
 		return "unknown";
 	return vm->label == VMS_LABEL_SAVED ? "saved" : "off";
 }

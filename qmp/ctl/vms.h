@@ -29,6 +29,11 @@ enum vms_reach {
 /* What the label of RAM says. It is asked only while no process serves the VM. */
 enum vms_label { VMS_LABEL_UNKNOWN, VMS_LABEL_NONE, VMS_LABEL_RUNNING, VMS_LABEL_SAVED };
 
+struct vms_ram {
+	char *path;			   /* NULL: a memfd, or unknown */
+	uint64_t offset_bytes, size_bytes; /* size 0: unknown */
+};
+
 struct vms_vm {
 	char *name;
 	char *file;   /* its configuration; NULL: it has none */
@@ -37,10 +42,10 @@ struct vms_vm {
 	/* After vms_look() */
 	char *options; /* the lines of `stasis --config FILE --show`, each ended by a NUL, up to an empty one; NULL: see
 			  fault */
-	char *fault;	/* what stasis has against the file; NULL: nothing, or there is no file */
-	char *ram_path; /* NULL: a memfd, or unknown */
-	uint64_t ram_offset_bytes, ram_size_bytes; /* size 0: unknown */
-	uint32_t cpus;				   /* 0: unknown */
+	char *fault; /* what stasis has against the file; NULL: nothing, or there is no file */
+	struct vms_ram ram;	 /* that of its process if it serves, else that of its file */
+	struct vms_ram file_ram; /* that of its file, which may have been edited since it started */
+	uint32_t cpus;		 /* 0: unknown */
 	enum vms_reach reach;
 	enum vms_label label;
 	char *why; /* busy, unreachable, or a label that cannot be read: the reason; else NULL */

@@ -61,18 +61,24 @@ static inline void ctl_conf(const char *name, const char *text)
 	ctl_file(ctl_at("/etc/stasis/%s.conf", name), text);
 }
 
-/* A VM without a process has nothing at its socket; this one has a listening socket that nobody serves. */
-static inline int ctl_listen(const char *name, int backlog)
+/* A listening socket /run/stasis/NAME/FILE that nobody serves yet; backlog 0: on which nobody listens. */
+static inline int ctl_socket(const char *name, const char *file, int backlog)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	ctl_folder(ctl_at("/run/stasis/%s", name));
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", ctl_at("/run/stasis/%s/qmp", name));
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s",
+		 ctl_at("/run/stasis/%s/%s", name, file));
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	if (backlog)
 		ck_assert_int_eq(listen(fd, backlog), 0);
 	return fd;
+}
+
+static inline int ctl_listen(const char *name, int backlog)
+{
+	return ctl_socket(name, "qmp", backlog);
 }
 
 /* Everything that the real one says of files; of RAM it says what is in the file PATH.label. STASIS_REAL: build/stasis */

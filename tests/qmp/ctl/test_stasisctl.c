@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The program stasisctl (STASISCTL is its path) against the QMP server of the fixture. */
-#include "tests/rig/qmp_fixture.h"
+#include "tests/rig/ctl_run.h"
 #include "tests/rig/unit.h"
 #include "vmm/version.h"
 #include <stdatomic.h>
@@ -9,43 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-static char output[65536];
-
-static void replace(const char *word, const char *by)
-{
-	const size_t len = strlen(word), by_len = strlen(by);
-
-	for (char *at = output; (at = strstr(at, word)); at += by_len) {
-		memmove(at + by_len, at + len, strlen(at + len) + 1);
-		memcpy(at, by, by_len);
-	}
-}
-
-/* Runs stasisctl through the shell, $SOCKET replaced; stdout and stderr go to output, the socket's path as
- * SOCKET. Returns the exit status. */
-static int run(const char *arguments)
-{
-	char command[1024];
-	FILE *pipe;
-	size_t n;
-	int status;
-
-	/* It leaves its memory to the kernel when it dies of an error. */
-	snprintf(command, sizeof(command),
-		 "export SOCKET=%s ASAN_OPTIONS=detect_leaks=0; timeout 20 %s %s 2>&1", f.socket,
-		 STASISCTL, arguments);
-	pipe = popen(command, "r"); /* NOLINT(cert-env33-c): the test's own words */
-	ck_assert_ptr_nonnull(pipe);
-	n = fread(output, 1, sizeof(output) - 1, pipe);
-	output[n] = '\0';
-	replace(f.socket, "SOCKET");
-	status = pclose(pipe);
-	ck_assert(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
 
 TEST(help)
 {
@@ -267,12 +231,6 @@ static void *serve_without_agent(void *opaque)
 	close(fd);
 	return NULL;
 }
-
-struct row {
-	const char *arguments;
-	int status;
-	const char *output;
-};
 
 static void gives(const struct row *row, void *(*serve)(void *))
 {

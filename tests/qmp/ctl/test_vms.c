@@ -84,9 +84,11 @@ TEST(one_that_runs)
 	ck_assert_int_eq(vm.reach, VMS_SERVES);
 	ck_assert_uint_eq(vm.cpus, 2);
 	ck_assert_str_eq(vms_option(&vm, "cpus", NULL), "7");
-	ck_assert_uint_eq(vm.ram_size_bytes, 1 << 30);
-	ck_assert_uint_eq(vm.ram_offset_bytes, 4096);
-	ck_assert_msg(!strncmp(vm.ram_path, "/dev/shm/vm1", 12), "%s", vm.ram_path);
+	ck_assert_uint_eq(vm.ram.size_bytes, 1 << 30);
+	ck_assert_uint_eq(vm.ram.offset_bytes, 4096);
+	ck_assert_msg(!strncmp(vm.ram.path, "/dev/shm/vm1", 12), "%s", vm.ram.path);
+	ck_assert_str_eq(vm.file_ram.path, "/other");
+	ck_assert_uint_eq(vm.file_ram.size_bytes, 64 << 20);
 	vms_put(&vm);
 }
 
@@ -105,9 +107,9 @@ TEST_EACH(one_that_is_off, labels)
 	conf_with_ram("off", labels[_i].label);
 	is("off", labels[_i].state, labels[_i].reason);
 	ck_assert_uint_eq(vm.cpus, 3);
-	ck_assert_uint_eq(vm.ram_size_bytes, 64 << 20);
-	ck_assert_uint_eq(vm.ram_offset_bytes, 4 << 20);
-	ck_assert_str_eq(vm.ram_path, ctl_at("/off.ram"));
+	ck_assert_uint_eq(vm.ram.size_bytes, 64 << 20);
+	ck_assert_uint_eq(vm.ram.offset_bytes, 4 << 20);
+	ck_assert_str_eq(vm.ram.path, ctl_at("/off.ram"));
 	vms_put(&vm);
 }
 

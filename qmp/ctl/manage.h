@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qmp/ctl/manage.h - saving a VM by name. */
+#ifndef QMP_CTL_MANAGE_H
+#define QMP_CTL_MANAGE_H
+#include "qmp/ctl/vms.h"
+
+#define MANAGE_LIMIT_S 120.0 /* for a save or a load */
+
+/* Why a VM that serves cannot be saved in this mode; NULL: it can. */
+const char *manage_why_not(const struct vms_vm *vm, const char *mode);
+/* Saves it and waits until its process has ended. If it fails the guest goes on. */
+int manage_save(const struct vms_vm *vm, const char *mode, struct error *err) must_check;
+#endif
