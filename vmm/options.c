@@ -477,6 +477,11 @@ static const struct option_row rows[] = {
 	{0},
 };
 
+const struct option_row *options_rows(void)
+{
+	return rows;
+}
+
 void options_show(const struct options *opt)
 {
 	for (uint32_t i = 0; i < opt->given.n; i++) {

@@ -115,6 +115,8 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 int options_check_paths(const struct options *opt, struct error *err) must_check;
 /* Prints the options that count as lines of a configuration file. */
 void options_show(const struct options *opt);
+/* The table that parses. */
+const struct option_row *options_rows(void);
 /* Prints the text of --help, made from the table that parses. */
 void options_help(void);
 #endif

@@ -53,6 +53,6 @@ int verb_upgrade(const struct verb_call *call);
 /* console.c */
 int verb_console(const struct verb_call *call);
 int verb_agent(const struct verb_call *call);
-/* stasisctl.c */
+/* command.c */
 int verb_agent_command(const struct verb_call *call);
 #endif
