@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define DETACH	   '\x1d' /* Ctrl-] */
-#define LIMIT_S	   10.0
+#define LIMIT_S	   3.0
 #define LINE_BYTES 4096
 
 /* --- the terminal, which is as it was however this program ends */

@@ -120,7 +120,7 @@ static char *show_time(struct json_object *value)
 
 static char *show_ms(struct json_object *value)
 {
-	return ctl_text("%" PRIu64 " ms", json_object_get_uint64(value));
+	return ctl_text("%" PRIu64 "ms", json_object_get_uint64(value));
 }
 
 static char *show_binary(struct json_object *value)

@@ -208,6 +208,29 @@ TEST(console_from_a_pipe)
 	close(qmp);
 }
 
+/* A VM serves one client of a console, and another one may wait for its turn. */
+TEST(console_that_others_use)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int qmp = ctl_listen("off", 1), listening = ctl_socket("off", "console", 1), waiting[2];
+	char conf[512];
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", ctl_at("/run/stasis/off/console"));
+	for (int i = 0; i < 2; i++) {
+		waiting[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		ck_assert_int_eq(connect(waiting[i], (struct sockaddr *)&addr, sizeof(addr)), 0);
+	}
+	snprintf(conf, sizeof(conf), "kernel /k\nconsole unix:%s\n", addr.sun_path);
+	ctl_conf("off", conf);
+	gives("console off </dev/null", 2,
+	      "stasisctl: ROOT/run/stasis/off/console: not served within 3 s: does another client "
+	      "use it?\n");
+	close(waiting[0]);
+	close(waiting[1]);
+	close(listening);
+	close(qmp);
+}
+
 /* A VM that answers says itself where its console is. */
 TEST(console_of_a_vm_that_answers)
 {

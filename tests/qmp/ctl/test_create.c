@@ -30,6 +30,34 @@ TEST(delete_of_an_enabled_unit_that_stays)
 	ck_assert_int_eq(access(ctl_at("/etc/stasis/ended.conf"), F_OK), 0);
 }
 
+TEST(delete_that_cannot_remove_all)
+{
+	ctl_folder(ctl_at("/etc/stasis/ended.conf.d/folder"));
+	gives("delete ended", 1, "stasisctl: ROOT/etc/stasis/ended.conf.d: Is a directory\n");
+	ck_assert_int_eq(access(ctl_at("/etc/stasis/ended.conf"), F_OK), 0);
+}
+
+TEST(units_that_are_not_read_again)
+{
+	ctl_folder(ctl_at("/run/systemd/system"));
+	ctl_file(ctl_at("/systemctl.do"), "exit 1\n");
+	gives("create new --kernel /k", 0,
+	      "new: created: ROOT/etc/stasis/new.conf\n"
+	      "stasisctl: the unit does not know of the change yet: systemctl daemon-reload\n");
+}
+
+TEST(no_folder_to_create_in)
+{
+	gives("create new --kernel /k", 0, "new: created: ROOT/etc/stasis/new.conf\n");
+	ck_assert_int_eq(rename(ctl_at("/etc/stasis"), ctl_at("/etc/gone")), 0);
+	gives("create other --kernel /k", 1,
+	      "stasisctl: other: not created: ROOT/etc/stasis: No such file or directory\n");
+	ctl_file(ctl_at("/etc/stasis"), "");
+	gives("list", 1, "stasisctl: ROOT/etc/stasis: Not a directory\n");
+	gives("memory", 1, "stasisctl: ROOT/etc/stasis: Not a directory\n");
+	gives("upgrade --all", 1, "stasisctl: ROOT/etc/stasis: Not a directory\n");
+}
+
 TEST(created_file)
 {
 	dax_device("dax0.0", "4294967296\n");

@@ -273,6 +273,20 @@ TEST(unit_that_does_not_start_again)
 	scripted_stop(&vm);
 }
 
+/* A process has its socket, and does not answer. */
+TEST(busy)
+{
+	int fd = ctl_listen("off", 1);
+
+	gives("save off", 1,
+	      "stasisctl: off: busy: ROOT/run/stasis/off/qmp: timed out after 3 s\n");
+	gives("upgrade off", 1,
+	      "stasisctl: off: is busy: ROOT/run/stasis/off/qmp: timed out after 3 s\n");
+	gives("delete off", 1,
+	      "stasisctl: off: busy: ROOT/run/stasis/off/qmp: timed out after 3 s\n");
+	close(fd);
+}
+
 /* The one that fails is named, and the others go on. */
 TEST(upgrade_of_all)
 {
