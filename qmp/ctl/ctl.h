@@ -19,9 +19,9 @@ void ctl_die(int status, const char *fmt, ...) __attribute__((format(printf, 2, 
 int ctl_status(int ret);
 
 /* A text that the caller frees. */
-char *ctl_text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+char *ctl_text(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
 /* What malloc() returned; never NULL. */
-void *ctl_memory(void *memory);
+void *ctl_memory(void *memory) __attribute__((returns_nonnull));
 
 /* An object that json-c made; never NULL. */
 struct json_object *ctl_made(struct json_object *object);

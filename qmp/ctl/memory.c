@@ -37,15 +37,15 @@ struct map {
 static uint64_t dax_value(const char *device, const char *name)
 {
 	char *path = vms_path("/sys/bus/dax/devices/%s/%s", device, name);
-	unsigned long long value;
+	char text[32] = "";
 	FILE *file = fopen(path, "re");
 
-	if (!file || fscanf(file, "%llu", &value) != 1)
-		value = 0;
+	if (file && !fgets(text, sizeof(text), file))
+		text[0] = '\0';
 	if (file)
 		fclose(file);
 	free(path);
-	return value;
+	return strtoull(text, NULL, 10);
 }
 
 static struct device *find_device(const struct map *map, const char *path)

@@ -67,7 +67,7 @@ int run_capture(const char *const argv[], double limit_s, struct run_output *out
 {
 	const int out_fd = memfd_create("stdout", MFD_CLOEXEC);
 	const int err_fd = memfd_create("stderr", MFD_CLOEXEC);
-	pid_t pid;
+	pid_t pid = 0;
 	int ret;
 
 	*output = (struct run_output){.status = 255};

@@ -155,20 +155,15 @@ void vms_free(struct vms *vms)
 
 /* --- what their files say */
 
-/* In place: each line ends with a NUL, and an empty one is the end of all. */
+/* In place: each line ends with a NUL, and an empty one is the end of all. There is room for one more byte. */
 static void split_lines(char *text)
 {
 	char *to = text;
 
-	for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
-		const size_t bytes = strlen(line) + 1;
-
-		if (bytes == 1)
-			continue;
-		memmove(to, line, bytes);
-		to += bytes;
-	}
-	*to = '\0';
+	for (const char *from = text; *from; from++)
+		if (*from != '\n' || (to > text && to[-1]))
+			*to++ = (char)(*from == '\n' ? '\0' : *from);
+	to[0] = to[1] = '\0';
 }
 
 int vms_show(const char *file, char **options, struct error *err)
