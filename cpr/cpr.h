@@ -44,6 +44,7 @@
 #include "vmm/base/error.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct vm;
 struct ram_config;
@@ -97,6 +98,10 @@ bool cpr_boot_loses(const struct vm *vm, struct error *what);
 /* The build with fault injection: STASIS_FAULT=list prints the names of all steps. False: was not
  * asked to. */
 bool cpr_list_steps_if_asked(void);
+/* For --compare: prints a line for each thing in these options, or in this program, that would refuse
+ * to load the guest of the running VM whose cprinfo is in the file. Returns how many. */
+int cpr_compare(const struct options *now, const char *path, FILE *out,
+		struct error *err) must_check;
 /* Prints a checkpoint to stdout for --inspect. */
 int cpr_inspect(const char *path, bool json, struct error *err) must_check;
 /* Of config's path; size_bytes 0: whichever label fits offset_bytes. */

@@ -386,7 +386,9 @@ static void add_modes(struct json_out *out, struct vm *vm)
 ANSWER(cprinfo)
 {
 	const struct ram *ram = &vm->ram;
+	struct options_line line;
 	char id[UUID_TEXT];
+	uint32_t at = 0;
 
 	json_out_add(out, "{");
 	add_modes(out, vm);
@@ -399,6 +401,10 @@ ANSWER(cprinfo)
 		json_out_add(out, "{'name':'%s','type':'%s'}", vm->device[i]->name,
 			     vm->device[i]->ops->type);
 	json_out_add(out, "],'pid':%d,'serial':'%s'", getpid(), chardev_name[vm->opt->serial.kind]);
+	json_out_add(out, "'version':'" STASIS_VERSION "','options':[");
+	while (options_line(vm->opt, &at, &line))
+		json_out_add(out, "'%s%s%s'", line.name, line.separator, line.value);
+	json_out_add(out, "]");
 	if (vm->opt->cpr_file)
 		json_out_add(out, "'cpr-file':'%s'", vm->opt->cpr_file);
 	if (memcmp(vm->loaded_id, (uint8_t[sizeof(vm->loaded_id)]){0}, sizeof(vm->loaded_id)))

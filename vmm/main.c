@@ -304,6 +304,11 @@ int main(int argc, char **argv)
 	case JOB_SHOW:
 		options_show(&opt);
 		return 0;
+	case JOB_COMPARE:
+		ret = cpr_compare(&opt, opt.compare_path, stdout, &err);
+		if (ret >= 0)
+			return ret != 0;
+		break;
 	case JOB_INSPECT:
 		ret = cpr_inspect(opt.inspect_path, opt.json, &err);
 		break;

@@ -131,6 +131,38 @@ OPTION_TAKES(option_constant)
 	return 0;
 }
 
+OPTION_LOADS(option_loads_always)
+{
+	return true;
+}
+
+OPTION_LOADS(option_same_string)
+{
+	const char *const *a = now, *const *b = was;
+
+	return *a && *b ? !strcmp(*a, *b) : *a == *b;
+}
+
+OPTION_LOADS(option_same_text)
+{
+	return !strcmp(now, was);
+}
+
+OPTION_LOADS(option_same_bytes)
+{
+	return !memcmp(now, was, sizeof(uint64_t));
+}
+
+OPTION_LOADS(option_same_number)
+{
+	return !memcmp(now, was, sizeof(uint32_t));
+}
+
+OPTION_LOADS(option_same_switch)
+{
+	return *(const bool *)now == *(const bool *)was;
+}
+
 char *option_next(char **rest)
 {
 	char *element = *rest, *from = element, *to = element;

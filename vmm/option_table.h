@@ -21,7 +21,9 @@ struct option_row {
 		    struct error *err);
 	size_t offset;
 	uint64_t min, max;
-	const struct option_row *keys; /* of its list, for --help */
+	/* Can a guest that was saved with `was` be loaded with `now`? Both are such members. NULL: not compared. */
+	bool (*loads)(const struct option_row *row, const void *now, const void *was);
+	const struct option_row *keys; /* of its list, for --help and for comparing */
 	unsigned int jobs;	       /* for the caller: what else than a VM it goes with */
 	bool repeats;		       /* once for each device; others are given once */
 	bool line_only;		       /* not in a configuration file */
@@ -50,6 +52,15 @@ OPTION_TAKES(option_power_of_two); /* the same */
 OPTION_TAKES(option_word);	   /* an enum in the order of the words "a|b|c" */
 OPTION_TAKES(option_switch);	   /* bool; "off|on" */
 OPTION_TAKES(option_constant);	   /* an enum that becomes min; takes no value */
+
+/* What such a member must be for a load: */
+#define OPTION_LOADS(fn) bool fn(const struct option_row *row, const void *now, const void *was)
+OPTION_LOADS(option_loads_always);
+OPTION_LOADS(option_same_string); /* const char *; may be NULL */
+OPTION_LOADS(option_same_text);	  /* char[] */
+OPTION_LOADS(option_same_bytes);  /* uint64_t */
+OPTION_LOADS(option_same_number); /* uint32_t */
+OPTION_LOADS(option_same_switch); /* bool */
 
 /* All that were given, in the order in which they count. */
 struct option_givens {

@@ -19,6 +19,97 @@
 #define MEMBER(m)	  .offset = offsetof(struct options, m)
 #define BYTES_OF(type, m) sizeof(((type *)0)->m)
 
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* The same file, or, if there is none yet, the same name in the same folder. */
+static bool is_same_path(const char *a, const char *b)
+{
+	char copy_a[PATH_MAX], copy_b[PATH_MAX];
+	struct stat of_a, of_b;
+	bool has_a = !stat(a, &of_a), has_b = !stat(b, &of_b);
+
+	if (has_a || has_b)
+		return has_a && has_b && is_same(&of_a, &of_b);
+	if (snprintf(copy_a, PATH_MAX, "%s", a) >= PATH_MAX ||
+	    snprintf(copy_b, PATH_MAX, "%s", b) >= PATH_MAX ||
+	    strcmp(basename(copy_a), basename(copy_b)))
+		return false;
+	return !stat(dirname(copy_a), &of_a) && !stat(dirname(copy_b), &of_b) &&
+	       is_same(&of_a, &of_b);
+}
+
+/* --- what may differ between the options of a save and those of its load: what the guest cannot see, and what is no
+ * state of a device. cpr/load.c and the compare() of the devices have the last word; these only tell it before the
+ * save. */
+
+static const struct options *of_name(const void *name)
+{
+	return (const void *)((const char *)name - offsetof(struct options, name));
+}
+
+/* One VM has the same identity by its name, or by a uuid. */
+static OPTION_LOADS(same_name)
+{
+	const struct options *a = of_name(now), *b = of_name(was);
+
+	return a->has_uuid || b->has_uuid || (!a->has_identity && !b->has_identity) ||
+	       !memcmp(a->uuid, b->uuid, sizeof(a->uuid));
+}
+
+static OPTION_LOADS(same_uuid)
+{
+	const struct options *a = now, *b = was;
+
+	return (!a->has_uuid && !b->has_uuid) || !memcmp(a->uuid, b->uuid, sizeof(a->uuid));
+}
+
+/* char[]: another name of the same file will do. */
+static OPTION_LOADS(same_path)
+{
+	return !strcmp(now, was) ||
+	       (*(const char *)now && *(const char *)was && is_same_path(now, was));
+}
+
+/* const char *: the same; NULL: none */
+static OPTION_LOADS(same_file)
+{
+	const char *const *a = now, *const *b = was;
+
+	return *a && *b ? is_same_path(*a, *b) : *a == *b;
+}
+
+/* The port is there, wherever it leads to. */
+static OPTION_LOADS(same_port)
+{
+	const struct chardev_config *a = now, *b = was;
+
+	return !a->option == !b->option;
+}
+
+/* With cache=none the guest's blocks are at least as large as those of the storage. */
+static OPTION_LOADS(same_blocks)
+{
+	const enum disk_cache *a = now, *b = was;
+
+	return *a == DISK_CACHE_WRITEBACK || *a == *b;
+}
+
+/* A tap has all offloads, a socket none; what a descriptor has is not known. */
+static OPTION_LOADS(same_offloads)
+{
+	const struct net_config *a = now, *b = was;
+
+	return a->kind == NET_TAP || a->kind == b->kind;
+}
+
+static OPTION_LOADS(same_mac)
+{
+	return !memcmp(now, was, BYTES_OF(struct net_config, mac));
+}
+
 static OPTION_TAKES(take_name)
 {
 	/* It is a part of paths. */
@@ -41,18 +132,20 @@ enum { MEMORY_SIZE, MEMORY_PATH, MEMORY_OFFSET };
 #define KEY_SIZE                                                                     \
 	{                                                                            \
 		"size", "SIZE", "a multiple of 2M such as 512M or 4G", option_bytes, \
-			MEMBER(memory.size_bytes), .min = RAM_GRAIN_BYTES            \
+			MEMBER(memory.size_bytes), .min = RAM_GRAIN_BYTES,           \
+						   .loads = option_same_bytes        \
 	}
-#define KEY_OFFSET                                                                     \
-	{                                                                              \
-		"offset", "SIZE", "a size such as 1G: where in path guest RAM begins", \
-			option_bytes, MEMBER(memory.offset_bytes)                      \
+#define KEY_OFFSET                                                                            \
+	{                                                                                     \
+		"offset", "SIZE", "a size such as 1G: where in path guest RAM begins",        \
+			option_bytes, MEMBER(memory.offset_bytes), .loads = option_same_bytes \
 	}
 
 static const struct option_row memory_keys[] = {
 	[MEMORY_SIZE] = KEY_SIZE,
 	[MEMORY_PATH] = {"path", "PATH", "a DAX device or a file (default: a memfd)", option_text,
-			 MEMBER(memory_path), .max = BYTES_OF(struct options, memory_path)},
+			 MEMBER(memory_path), .max = BYTES_OF(struct options, memory_path),
+			 .loads = same_path},
 	[MEMORY_OFFSET] = KEY_OFFSET,
 	{0},
 };
@@ -76,15 +169,17 @@ static OPTION_TAKES(take_memory)
 }
 
 static const struct option_row machine_keys[] = {
-	{"pit", "off|on", "an i8254 timer (default off)", option_switch, MEMBER(pit)},
-	{"s3", "off|on", "sleep (ACPI S3) (default on)", option_switch, MEMBER(s3)},
+	{"pit", "off|on", "an i8254 timer (default off)", option_switch, MEMBER(pit),
+	 .loads = option_same_switch},
+	{"s3", "off|on", "sleep (ACPI S3) (default on)", option_switch, MEMBER(s3),
+	 .loads = option_same_switch},
 	{"clock", "continue|realtime", "the guest's clock after a load (default continue)",
-	 option_switch, MEMBER(clock_realtime)},
+	 option_switch, MEMBER(clock_realtime), .loads = option_loads_always},
 	{0},
 };
 static const struct option_row vsock_keys[] = {
 	{"cid", "N", "3 to 4294967294: the guest's address", option_number, MEMBER(vsock_cid),
-	 .min = 3, .max = UINT32_MAX - 1},
+	 .min = 3, .max = UINT32_MAX - 1, .loads = option_same_number},
 	{0},
 };
 
@@ -177,23 +272,23 @@ static void *take_device(const struct option_row *row, const struct device_array
 enum { DISK_PATH };
 static const struct option_row disk_keys[] = {
 	[DISK_PATH] = {"path", "FILE", "a raw image or a block device", option_text, DISK(path),
-		       .max = BYTES_OF(struct disk_config, path)},
+		       .max = BYTES_OF(struct disk_config, path), .loads = same_path},
 	{"id", "ID", "a letter, then letters, digits and - _ . (default disk0, disk1 ...)",
-	 option_id, DISK(id), .max = OPTIONS_ID_BYTES},
+	 option_id, DISK(id), .max = OPTIONS_ID_BYTES, .loads = option_loads_always},
 	{"readonly", "off|on", "whether the guest may only read it (default off)", option_switch,
-	 DISK(readonly)},
+	 DISK(readonly), .loads = option_same_switch},
 	{"cache", "none|writeback", "past the host's page cache or through it (default none)",
-	 option_word, DISK(cache)},
+	 option_word, DISK(cache), .loads = same_blocks},
 	{"serial", "TEXT", "up to 20 printable characters, which the guest can read", take_serial,
-	 DISK(serial), .max = BYTES_OF(struct disk_config, serial)},
+	 DISK(serial), .max = BYTES_OF(struct disk_config, serial), .loads = option_same_text},
 	{"queues", "N", "1 to 8 (default 1)", option_number, DISK(queues), .min = 1,
-	 .max = OPTIONS_MAX_QUEUES},
+	 .max = OPTIONS_MAX_QUEUES, .loads = option_same_number},
 	{"queue-size", "N", "a power of two, 16 to 1024 (default 256)", option_power_of_two,
-	 DISK(queue_size), .min = 16, .max = 1024},
+	 DISK(queue_size), .min = 16, .max = 1024, .loads = option_same_number},
 	{"format", "raw",
 	 "it is raw though it begins like another format; others are not known: convert the image "
 	 "with 'qemu-img convert -O raw', or serve it as a block device with qemu-nbd",
-	 take_format, DISK(is_raw)},
+	 take_format, DISK(is_raw), .loads = option_loads_always},
 	{0},
 };
 
@@ -242,12 +337,6 @@ static OPTION_TAKES(take_fd)
 
 	if (option_number(row, &fd, value, err))
 		return -EINVAL;
-	/* Stasis has opened nothing yet: an open descriptor was inherited. */
-	if (fcntl((int)fd, F_GETFD) < 0)
-		return error_set(err, -EBADF,
-				 "--net: fd=%u: descriptor %u is not open: have it open in the "
-				 "process that starts this one",
-				 fd, fd);
 	config->kind = NET_FD;
 	config->fd = (int)fd;
 	return 0;
@@ -274,21 +363,24 @@ static OPTION_TAKES(take_mac)
 enum { NET_KEY_TAP, NET_KEY_STREAM, NET_KEY_FD, NET_KEY_VHOST };
 static const struct option_row net_keys[] = {
 	[NET_KEY_TAP] = {"tap", "IFNAME", "an interface of at most 15 characters, without / and %",
-			 take_tap, .max = IFNAMSIZ},
+			 take_tap, .max = IFNAMSIZ, .loads = same_offloads},
 	[NET_KEY_STREAM] = {"stream", "unix:PATH",
 			    "a socket that speaks QEMU's '-netdev stream', such as passt's",
-			    take_stream, .max = BYTES_OF(struct net_config, path)},
+			    take_stream, .max = BYTES_OF(struct net_config, path),
+			    .loads = option_loads_always},
 	[NET_KEY_FD] = {"fd", "N", "an inherited tap or stream socket, 3 or more", take_fd,
-			.min = 3, .max = INT_MAX},
+			.min = 3, .max = INT_MAX, .loads = option_loads_always},
 	[NET_KEY_VHOST] = {"vhost", "auto|off|on",
 			   "vhost-net with a tap (default auto: where the host has it)",
-			   option_word, NET(vhost)},
+			   option_word, NET(vhost), .loads = option_loads_always},
 	{"id", "ID", "a letter, then letters, digits and - _ . (default net0, net1 ...)", option_id,
-	 NET(id), .max = OPTIONS_ID_BYTES},
+	 NET(id), .max = OPTIONS_ID_BYTES, .loads = option_loads_always},
 	{"mac", "XX:XX:XX:XX:XX:XX",
-	 "unicast and not zero (default: derived from the VM's identity)", take_mac, NET(mac)},
+	 "unicast and not zero (default: derived from the VM's identity)", take_mac, NET(mac),
+	 .loads = same_mac},
 	{"queues", "N", "pairs of queues, 1 to 8 (default 1); more than one with tap alone",
-	 option_number, NET(queues), .min = 1, .max = OPTIONS_MAX_QUEUES},
+	 option_number, NET(queues), .min = 1, .max = OPTIONS_MAX_QUEUES,
+	 .loads = option_same_number},
 	{0},
 };
 
@@ -349,9 +441,9 @@ enum { VFIO_KEY_HOST };
 static const struct option_row vfio_keys[] = {
 	[VFIO_KEY_HOST] = {"host", "DDDD:BB:SS.F",
 			   "the address that lspci -D shows; domain 0000 may be left out",
-			   take_host, VFIO(host)},
+			   take_host, VFIO(host), .loads = option_same_text},
 	{"id", "ID", "a letter, then letters, digits and - _ . (default vfio0, vfio1 ...)",
-	 option_id, VFIO(id), .max = OPTIONS_ID_BYTES},
+	 option_id, VFIO(id), .max = OPTIONS_ID_BYTES, .loads = option_loads_always},
 	{0},
 };
 
@@ -385,6 +477,14 @@ static OPTION_TAKES(take_incoming)
 					      : 0;
 }
 
+static OPTION_TAKES(take_compare)
+{
+	struct options *opt = member;
+
+	opt->job = JOB_COMPARE;
+	return option_string(row, &opt->compare_path, value, err);
+}
+
 static OPTION_TAKES(take_inspect)
 {
 	struct options *opt = member;
@@ -410,60 +510,67 @@ static OPTION_TAKES(take_inspect_memory)
 
 #define INSPECT	       (1U << JOB_INSPECT)
 #define INSPECT_MEMORY (1U << JOB_INSPECT_MEMORY)
-static const struct option_row rows[] = {
+const struct option_row options_rows[] = {
 	{"--config", "FILE", "options from FILE and FILE.d/*.conf, one a line, without the dashes",
 	 option_string, MEMBER(config_path), .min = 1, .line_only = true},
 	{"--name", "NAME",
 	 "the VM's name, from which its identity comes: up to 64 letters, digits "
 	 "and . _ - + : @",
-	 take_name, MEMBER(name)},
+	 take_name, MEMBER(name), .loads = same_name},
 	{"--uuid", "UUID",
 	 "identity of the VM instead of the name's, such as "
 	 "123e4567-e89b-12d3-a456-426614174000",
-	 .take = take_uuid},
+	 .take = take_uuid, .loads = same_uuid},
 	{"--cpus", "N", "vCPUs, 1 to 64 (default 1)", option_number, MEMBER(cpus), .min = 1,
-	 .max = OPTIONS_MAX_CPUS},
+	 .max = OPTIONS_MAX_CPUS, .loads = option_same_number},
 	{"--memory", "size=SIZE[,path=PATH[,offset=SIZE]]", "guest RAM (default size=256M)",
 	 take_memory, .keys = memory_keys},
 	{"--kernel", "FILE", "bzImage, or uncompressed ELF with a PVH note", option_string,
-	 MEMBER(kernel)},
-	{"--initrd", "FILE", "initial RAM disk", option_string, MEMBER(initrd)},
-	{"--append", "TEXT", "kernel command line", option_string, MEMBER(append)},
+	 MEMBER(kernel), .loads = option_loads_always},
+	{"--initrd", "FILE", "initial RAM disk", option_string, MEMBER(initrd),
+	 .loads = option_loads_always},
+	{"--append", "TEXT", "kernel command line", option_string, MEMBER(append),
+	 .loads = option_loads_always},
 	{"--machine", "KEY=VALUE,...", "properties of the machine", take_list,
 	 .keys = machine_keys},
 	{"--serial", "stdio|unix:PATH|file:PATH|none", "COM1 (default stdio); Ctrl-A X ends",
-	 take_chardev, MEMBER(serial), .place = "serial"},
+	 take_chardev, MEMBER(serial), .place = "serial", .loads = option_loads_always},
 	{"--disk", "path=FILE[,KEY=VALUE...]", "a virtio disk; once for each", take_disk,
 	 .keys = disk_keys, .repeats = true},
 	{"--net", "tap=IFNAME|stream=unix:PATH|fd=N[,KEY=VALUE...]",
 	 "a virtio network interface; once for each", take_net, .keys = net_keys, .repeats = true},
 	{"--console", "stdio|unix:PATH|file:PATH|none",
 	 "virtio console hvc0; on stdio it takes the place of COM1", take_chardev, MEMBER(console),
-	 .place = "console"},
+	 .place = "console", .loads = same_port},
 	{"--agent", "unix:PATH", "where the guest's agent (org.qemu.guest_agent.0) is served",
-	 take_agent, MEMBER(agent), .place = "agent"},
-	{"--rng", NULL, "a virtio entropy source", NULL, MEMBER(rng)},
+	 take_agent, MEMBER(agent), .place = "agent", .loads = same_port},
+	{"--rng", NULL, "a virtio entropy source", NULL, MEMBER(rng), .loads = option_same_switch},
 	{"--vsock", "cid=N", "a virtio socket device", take_list, .keys = vsock_keys},
 	{"--vfio", "host=ADDRESS[,id=ID]",
 	 "a PCI function of the host, bound to vfio-pci; once for each", take_vfio,
 	 .keys = vfio_keys, .repeats = true},
-	{"--qmp", "unix:PATH", "QMP socket", option_unix, MEMBER(qmp_path), .place = "qmp"},
+	{"--qmp", "unix:PATH", "QMP socket", option_unix, MEMBER(qmp_path), .place = "qmp",
+	 .loads = option_loads_always},
 	{"--paused", NULL, "do not run the guest before cont or cprload", NULL, MEMBER(paused),
 	 .line_only = true},
 	{"--incoming", "defer|FILE", "wait for cprload, or load FILE at once", take_incoming,
 	 .min = 1, .line_only = true},
 	{"--cpr-file", "FILE", "checkpoint that cprsave writes and the next start loads",
-	 option_string, MEMBER(cpr_file), .min = 1},
+	 option_string, MEMBER(cpr_file), .min = 1, .loads = same_file},
 	{"--discard-saved", NULL, "boot even if this RAM holds a saved guest, which is lost", NULL,
 	 MEMBER(discard_saved), .line_only = true},
 	{"--on-reset", "reset|exit", "what a guest's reset does (default reset)", option_word,
-	 MEMBER(on_reset)},
+	 MEMBER(on_reset), .loads = option_loads_always},
 	{"--check", NULL, "look whether this would start, and how, change nothing, and exit", NULL,
 	 MEMBER(check), .line_only = true},
 	{"--show", NULL, "print the options that count, one a line, and exit", option_constant,
 	 MEMBER(job), .min = JOB_SHOW, .line_only = true},
+	{"--compare", "FILE",
+	 "say what would refuse to load the guest of a running VM, whose cprinfo is in FILE (-: "
+	 "standard input), and exit",
+	 take_compare, .min = 1, .line_only = true},
 	{"--log", "error|warn|info|debug", "what is logged (default info)", option_word,
-	 MEMBER(log_level), .jobs = INSPECT | INSPECT_MEMORY},
+	 MEMBER(log_level), .loads = option_loads_always, .jobs = INSPECT | INSPECT_MEMORY},
 	{"--inspect", "FILE", "print a checkpoint", take_inspect, .jobs = INSPECT,
 	 .line_only = true},
 	{"--inspect-memory", "PATH[,offset=SIZE][,size=SIZE]", "print the label of guest RAM",
@@ -477,27 +584,36 @@ static const struct option_row rows[] = {
 	{0},
 };
 
-const struct option_row *options_rows(void)
+bool options_line(const struct options *opt, uint32_t *at, struct options_line *line)
 {
-	return rows;
-}
-
-void options_show(const struct options *opt)
-{
-	for (uint32_t i = 0; i < opt->given.n; i++) {
-		const struct option_given *given = &opt->given.given[i];
+	for (; *at < opt->given.n; ++*at) {
+		const struct option_given *given = &opt->given.given[*at];
 
 		if (given->row->line_only ||
 		    option_is_overridden(given, opt->given.given, opt->given.n))
 			continue;
-		printf("%s%s%s\n", given->row->name + 2,
-		       !given->value   ? ""
-		       : *given->value ? " "
-				       : "=",
-		       given->value ? given->value : "");
+		*line = (struct options_line){given->row->name + 2, "", ""};
+		if (given->value) {
+			line->separator = *given->value ? " " : "=";
+			line->value = given->value;
+		}
+		++*at;
+		return true;
 	}
-	if (opt->default_cpr_file)
-		printf("cpr-file %s\n", opt->cpr_file);
+	if (*at > opt->given.n || !opt->default_cpr_file)
+		return false;
+	*line = (struct options_line){"cpr-file", " ", opt->cpr_file};
+	++*at;
+	return true;
+}
+
+void options_show(const struct options *opt)
+{
+	struct options_line line;
+	uint32_t at = 0;
+
+	while (options_line(opt, &at, &line))
+		printf("%s%s%s\n", line.name, line.separator, line.value);
 }
 
 void options_help(void)
@@ -505,7 +621,7 @@ void options_help(void)
 	puts("usage: stasis [OPTION...]\n\n"
 	     "A virtual machine whose guest outlives the host kernel. SIZE takes K, M, G, T.\n"
 	     "A comma in a list's value is written twice.\n");
-	option_help(rows);
+	option_help(options_rows);
 	puts("\nExit status: 0 after power-off, quit, cprsave mode=restart and a check that finds "
 	     "no fault,\n3 after cprsave mode=reboot, 1 otherwise.");
 }
@@ -557,6 +673,12 @@ static int finish_nets(struct options *opt, struct error *err)
 	for (uint32_t i = 0; opt->net && i < opt->nnets; i++) {
 		struct net_config *nic = &opt->net[i];
 
+		/* Stasis has opened nothing yet: an open descriptor was inherited. */
+		if (opt->job == JOB_RUN && nic->kind == NET_FD && fcntl(nic->fd, F_GETFD) < 0)
+			return error_set(err, -EBADF,
+					 "--net: fd=%d: descriptor %d is not open: have it open in "
+					 "the process that starts this one",
+					 nic->fd, nic->fd);
 		if (!memcmp(nic->mac, zero, sizeof(zero)))
 			uuid_derive_mac(opt->uuid, i, nic->mac);
 		for (uint32_t j = 0; j < i; j++)
@@ -588,7 +710,7 @@ static int check_together(const struct options *opt, uint64_t seen, struct error
 {
 	if (opt->job != JOB_INSPECT && opt->job != JOB_INSPECT_MEMORY)
 		return 0;
-	for (const struct option_row *row = rows; row->name; row++, seen >>= 1)
+	for (const struct option_row *row = options_rows; row->name; row++, seen >>= 1)
 		if (seen & 1 && !(row->jobs & 1U << opt->job))
 			return error_set(err, -EINVAL,
 					 "%s and --inspect%s do not go together: leave one of them "
@@ -600,9 +722,9 @@ static int check_together(const struct options *opt, uint64_t seen, struct error
 /* Rules about more than one option. */
 static int check(const struct options *opt, struct error *err)
 {
-	if (opt->json && (opt->job == JOB_RUN || opt->job == JOB_SHOW))
+	if (opt->json && opt->job != JOB_INSPECT && opt->job != JOB_INSPECT_MEMORY)
 		return error_set(err, -EINVAL, "--json goes with --inspect or --inspect-memory");
-	if (opt->job != JOB_RUN)
+	if (opt->job != JOB_RUN && opt->job != JOB_COMPARE)
 		return 0;
 	if (opt->incoming == INCOMING_DEFER && !opt->qmp_path)
 		return error_set(err, -EINVAL, "--incoming defer needs --qmp to receive cprload");
@@ -646,7 +768,7 @@ static int add(struct option_givens *all, const char *name, const char *value, s
 {
 	struct option_given given;
 
-	if (option_find(rows, name, strlen(name), value, &given, err))
+	if (option_find(options_rows, name, strlen(name), value, &given, err))
 		return -EINVAL;
 	given.file = "default of --config";
 	return config_add_given(all, &given, err);
@@ -662,7 +784,7 @@ static int add_config(struct options *opt, struct option_givens *all, const char
 	if (add(all, "--name", opt->config_name, err) || add(all, "--qmp", NULL, err) ||
 	    add(all, "--serial", NULL, err))
 		return -EINVAL;
-	return config_file_read(&opt->config, rows, path, all, err);
+	return config_file_read(&opt->config, options_rows, path, all, err);
 }
 
 /* Options without the value that they need have their default place, in the folders that the unit of the file makes. */
@@ -692,7 +814,7 @@ static int read_all(struct options *opt, struct option_givens *all, int argc, ch
 	int ret = line ? 0 : error_set(err, -ENOMEM, "out of memory");
 
 	for (int i = 1; i < argc && !ret; i++, n++) {
-		ret = option_split(rows, argv, &i, &line[n], err);
+		ret = option_split(options_rows, argv, &i, &line[n], err);
 		if (!ret && line[n].row->take == option_constant)
 			helps |= line[n].row->min != JOB_SHOW;
 		if (ret || strcmp(line[n].row->name, "--config") != 0)
@@ -735,7 +857,7 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 	};
 	ret = read_all(opt, &opt->given, argc, argv, err);
 	if (!ret)
-		ret = option_apply(rows, opt, opt->given.given, opt->given.n, &seen, err);
+		ret = option_apply(options_rows, opt, opt->given.given, opt->given.n, &seen, err);
 	if (ret)
 		return ret;
 	if (check_together(opt, seen, err))
@@ -764,28 +886,6 @@ static struct named named_by(const struct chardev_config *config)
 	if (!is_socket && config->kind != CHARDEV_FILE)
 		return (struct named){.path = NULL};
 	return (struct named){config->option, config->path, is_socket, !is_socket, false};
-}
-
-static bool is_same(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-/* The same file, or, if there is none yet, the same name in the same folder. */
-static bool is_same_path(const char *a, const char *b)
-{
-	char copy_a[PATH_MAX], copy_b[PATH_MAX];
-	struct stat of_a, of_b;
-	bool has_a = !stat(a, &of_a), has_b = !stat(b, &of_b);
-
-	if (has_a || has_b)
-		return has_a && has_b && is_same(&of_a, &of_b);
-	if (snprintf(copy_a, PATH_MAX, "%s", a) >= PATH_MAX ||
-	    snprintf(copy_b, PATH_MAX, "%s", b) >= PATH_MAX ||
-	    strcmp(basename(copy_a), basename(copy_b)))
-		return false;
-	return !stat(dirname(copy_a), &of_a) && !stat(dirname(copy_b), &of_b) &&
-	       is_same(&of_a, &of_b);
 }
 
 static bool may_share(const struct named *a, const struct named *b)

@@ -11,6 +11,7 @@
 #include "vmm/option_table.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct config_text;
 
@@ -22,7 +23,15 @@ struct config_text;
 #define OPTIONS_ID_BYTES   32
 
 /* What the process is to do. */
-enum options_job { JOB_RUN, JOB_HELP, JOB_VERSION, JOB_SHOW, JOB_INSPECT, JOB_INSPECT_MEMORY };
+enum options_job {
+	JOB_RUN,
+	JOB_HELP,
+	JOB_VERSION,
+	JOB_SHOW,
+	JOB_COMPARE,
+	JOB_INSPECT,
+	JOB_INSPECT_MEMORY
+};
 enum chardev_kind { CHARDEV_NONE, CHARDEV_STDIO, CHARDEV_UNIX, CHARDEV_FILE };
 enum disk_cache { DISK_CACHE_NONE, DISK_CACHE_WRITEBACK };
 enum net_kind { NET_TAP, NET_STREAM, NET_FD };
@@ -106,17 +115,27 @@ struct options {
 	bool clock_realtime; /* --machine clock=realtime: kvmclock catches up after a load */
 	int log_level;
 	const char *inspect_path;
+	const char *compare_path; /* of the cprinfo of a running VM; "-": stdin */
 	bool json;
 };
+
+/* A row for each option. */
+extern const struct option_row options_rows[];
 
 int options_parse(struct options *opt, int argc, char **argv, struct error *err) must_check;
 /* Refuses a path that is given to two options which cannot share it, for it is clear here whose fault it is: opening
  * it would blame another process. */
 int options_check_paths(const struct options *opt, struct error *err) must_check;
-/* Prints the options that count as lines of a configuration file. */
+/* The options that count, as lines of a configuration file: "cpus 4", "rng", "append=". Each call gives the next one in
+ * three pieces that belong together; *at begins with 0. False: no more. */
+struct options_line {
+	const char *name, *separator, *value;
+};
+bool options_line(const struct options *opt, uint32_t *at, struct options_line *line);
+/* Prints them. */
 void options_show(const struct options *opt);
-/* The table that parses. */
-const struct option_row *options_rows(void);
+/* Prints a line for each option of `now` that would refuse to load a guest which runs with `was`. Returns how many. */
+uint32_t options_compare(const struct options *now, const struct options *was, FILE *out);
 /* Prints the text of --help, made from the table that parses. */
 void options_help(void);
 #endif

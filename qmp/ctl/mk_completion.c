@@ -70,10 +70,10 @@ static void put_stasis(void)
 	const struct option_row *row;
 
 	begin("stasis", "", "");
-	for (row = options_rows(); row->name; row++)
+	for (row = options_rows; row->name; row++)
 		printf("%s ", row->name);
 	end();
-	for (row = options_rows(); row->name; row++)
+	for (row = options_rows; row->name; row++)
 		put_row(row);
 }
 

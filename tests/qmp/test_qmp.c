@@ -199,9 +199,14 @@ TEST(query_commands)
 
 TEST(cprinfo)
 {
+	char *argv[] = {"stasis", "--cpus", "4", "--rng", "--append=", "--paused", "--show"};
 	int fd = client_open();
-	char want[1000];
+	struct options opt;
+	struct error err;
+	char want[1100];
 
+	ck_assert_int_eq(options_parse(&opt, ARRAY_SIZE(argv), argv, &err), 0);
+	f.opt.given = opt.given;
 	f.opt.cpr_file = "/var/lib/vm1.cpr";
 	client_ask(fd, "cprinfo");
 	/* The path's byte 0xff is no UTF-8. */
@@ -215,9 +220,13 @@ TEST(cprinfo)
 		 "{\"name\":\"console0\",\"type\":\"virtio-console\"},"
 		 "{\"name\":\"net0\",\"type\":\"virtio-net\"},"
 		 "{\"name\":\"net1\",\"type\":\"virtio-net\"}],\"pid\":%d,\"serial\":\"unix\","
+		 "\"version\":\"" STASIS_VERSION "\","
+		 "\"options\":[\"cpus 4\",\"rng\",\"append=\"],"
 		 "\"cpr-file\":\"/var/lib/vm1.cpr\"}}",
 		 getpid());
 	client_expect(fd, want);
+	free(opt.given.given);
+	f.opt.given.n = 0;
 	close(fd);
 }
 

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* --compare: options and program as they are now, and a VM that runs. */
+#include "cpr/cpr.h"
+#include "vmm/options.h"
+#include "vmm/version.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct json_object *read_info(const char *path, struct error *err)
+{
+	bool is_stdin = !strcmp(path, "-");
+	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+	struct json_object *info = fd < 0 ? NULL : json_object_from_fd(fd);
+
+	if (fd < 0)
+		error_set(err, -errno, "--compare %s: %s", path, strerror(errno));
+	else if (!json_object_is_type(info, json_type_object))
+		error_set(err, -EINVAL, "--compare %s: is not what cprinfo of a running VM returns",
+			  path);
+	if (fd >= 0 && !is_stdin)
+		close(fd);
+	if (json_object_is_type(info, json_type_object))
+		return info;
+	json_object_put(info);
+	return NULL;
+}
+
+/* "cpus 4" becomes "--cpus=4", "append=" "--append=". NULL: out of memory. */
+static char *word_of(const char *line)
+{
+	size_t name_bytes = strcspn(line, " =");
+	char *word = malloc(strlen(line) + 3);
+
+	if (word) {
+		sprintf(word, "--%s", line);
+		if (line[name_bytes])
+			word[2 + name_bytes] = '=';
+	}
+	return word;
+}
+
+/* The options of the running VM. Of another version, they may not all be known here. */
+static int parse(struct options *was, struct json_object *lines, struct error *err)
+{
+	size_t n = json_object_array_length(lines);
+	char **argv = calloc(n + 3, sizeof(*argv));
+	int argc = 0, ret = argv ? 0 : -ENOMEM;
+
+	if (argv)
+		argv[argc++] = "stasis";
+	for (size_t i = 0; !ret && i < n; i++) {
+		argv[argc] = word_of(json_object_get_string(json_object_array_get_idx(lines, i)));
+		ret = argv[argc++] ? 0 : -ENOMEM;
+	}
+	if (ret)
+		return error_set(err, ret, "--compare: out of memory");
+	argv[argc++] = "--show"; /* what it lacks for a start is not asked */
+	ret = options_parse(was, argc, argv, err);
+	if (ret)
+		error_prefix(err, "--compare: the running VM");
+	return ret; /* its options point into argv */
+}
+
+/* An older program may not know all that a newer one saves. */
+static bool is_older(const char *version)
+{
+	unsigned int running[3] = {0}, here[3] = {STASIS_MAJOR, STASIS_MINOR, STASIS_MICRO};
+
+	if (sscanf(version, "%u.%u.%u", &running[0], &running[1], &running[2]) != 3)
+		return false;
+	for (int i = 0; i < 3; i++)
+		if (here[i] != running[i])
+			return here[i] < running[i];
+	return false;
+}
+
+int cpr_compare(const struct options *now, const char *path, FILE *out, struct error *err)
+{
+	static struct options was; /* what it has allocated is never freed */
+	struct json_object *info = read_info(path, err), *lines, *version;
+	int ret = 0, n = 0;
+
+	if (!info)
+		return -EINVAL;
+	version = json_object_object_get(info, "version");
+	lines = json_object_object_get(info, "options");
+	if (version && is_older(json_object_get_string(version))) {
+		fprintf(out,
+			"stasis is " STASIS_VERSION ", but the VM runs with %s, and an older one "
+			"may not load its guest: install that one again\n",
+			json_object_get_string(version));
+		n++;
+	}
+	if (!json_object_is_type(lines, json_type_array))
+		fputs("stasis: the running VM is of a version that does not tell its options: "
+		      "they are not compared\n",
+		      stderr);
+	else
+		ret = parse(&was, lines, err);
+	if (!ret && was.given.n)
+		n += (int)options_compare(now, &was, out);
+	json_object_put(info);
+	return ret ? ret : n;
+}
