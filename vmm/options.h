@@ -37,6 +37,7 @@ enum disk_cache { DISK_CACHE_NONE, DISK_CACHE_WRITEBACK };
 enum net_kind { NET_TAP, NET_STREAM, NET_FD };
 enum on_off_auto { AUTO_AUTO, AUTO_OFF, AUTO_ON };
 enum on_reset { ON_RESET_RESET, ON_RESET_EXIT };
+enum update { UPDATE_SAVE, UPDATE_SUSPEND, UPDATE_SHUTDOWN };
 enum incoming { INCOMING_NO, INCOMING_DEFER, INCOMING_FILE };
 
 struct chardev_config {
@@ -110,6 +111,7 @@ struct options {
 	const char *cpr_file;
 	bool default_cpr_file; /* it follows from the configuration file's name */
 	enum on_reset on_reset;
+	enum update update; /* for scripts: what an update of the host does to the guest */
 	bool pit;
 	bool s3;	     /* --machine s3=: the guest can sleep (ACPI S3) */
 	bool clock_realtime; /* --machine clock=realtime: kvmclock catches up after a load */

@@ -79,6 +79,7 @@ TEST(defaults)
 	ck_assert_str_eq(opt.append, "");
 	ck_assert_int_eq(opt.serial.kind, CHARDEV_STDIO);
 	ck_assert_int_eq(opt.on_reset, ON_RESET_RESET);
+	ck_assert_int_eq(opt.update, UPDATE_SAVE);
 	ck_assert(!opt.pit && opt.s3 && !opt.paused && !opt.discard_saved && !opt.clock_realtime);
 }
 
@@ -130,12 +131,13 @@ TEST(everything)
 	ck_assert_int_eq(opt.serial.kind, CHARDEV_UNIX);
 	ck_assert_str_eq(opt.serial.path, "/s");
 	ck_assert_str_eq(opt.qmp_path, "/q");
-	accepts("--kernel|k|--qmp|unix:/q|--paused|--cpr-file|f|--on-reset|exit|"
+	accepts("--kernel|k|--qmp|unix:/q|--paused|--cpr-file|f|--on-reset|exit|--update|suspend|"
 		"--machine|pit=on,s3=off,clock=realtime|--log|debug|--serial|none|"
 		"--name|v|--memory|size=2M,path=/r");
 	ck_assert(opt.paused && opt.pit && !opt.s3 && opt.clock_realtime);
 	ck_assert_str_eq(opt.cpr_file, "f");
 	ck_assert_int_eq(opt.on_reset, ON_RESET_EXIT);
+	ck_assert_int_eq(opt.update, UPDATE_SUSPEND);
 	accepts("--incoming|defer|--qmp|unix:/q");
 	ck_assert_int_eq(opt.incoming, INCOMING_DEFER);
 	accepts("--incoming|/f");
@@ -216,6 +218,7 @@ TEST(refusals)
 		{"--uuid|1234", "--uuid 1234"},
 		{"--uuid|123e4567-e89b-12d3-a456-42661417400g", "--uuid"},
 		{"--on-reset|halt", "--on-reset halt: must be reset|exit"},
+		{"--update|never", "--update never: must be save|suspend|shutdown"},
 		{"--machine|pit=maybe", "--machine: pit=maybe: must be off|on: an i8254"},
 		{"--machine|clock=utc", "clock=utc: must be continue|realtime: "},
 		{"--machine|pit=on,pit=off", "pit= comes twice"},
