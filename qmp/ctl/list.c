@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* list and status: what is known of a VM as one JSON object, and tables that show parts of it. */
 #include "qmp/ctl/list.h"
+#include "qmp/ctl/check.h"
 #include "qmp/ctl/ctl.h"
 #include "qmp/ctl/process.h"
 #include "qmp/ctl/verbs.h"
@@ -45,6 +46,19 @@ static void add_process(struct json_object *facts, const struct vms_vm *vm)
 			ctl_made(json_object_new_boolean(binary == PROCESS_BINARY_OLD)));
 }
 
+/* What an update would do, "refused" if something stops it. */
+static void add_update(struct json_object *facts, const struct vms_vm *vm)
+{
+	struct json_object *faults = check_one(vm);
+	const bool refused = json_object_array_length(faults) > 0;
+
+	ctl_add_text(facts, "update", refused ? "refused" : check_policy(vm));
+	if (refused)
+		ctl_add(facts, "update-faults", faults);
+	else
+		json_object_put(faults);
+}
+
 struct json_object *list_facts(const struct vms_vm *vm)
 {
 	struct json_object *facts = ctl_made(json_object_new_object());
@@ -59,8 +73,10 @@ struct json_object *list_facts(const struct vms_vm *vm)
 		ctl_add_number(facts, "vcpus", vm->cpus);
 	if (vm->ram.size_bytes)
 		add_ram(facts, vm);
-	if (vm->reach == VMS_SERVES)
+	if (vm->reach == VMS_SERVES) {
 		add_process(facts, vm);
+		add_update(facts, vm);
+	}
 	return facts;
 }
 
@@ -145,6 +161,7 @@ static const struct column list_columns[] = {
 	{"DOWNTIME", "/downtime-ms", show_ms},
 	{"VERSION", "/version", show_plain},
 	{"BINARY", "/old-binary", show_binary},
+	{"UPDATE", "/update", show_plain},
 };
 
 static const struct column status_lines[] = {
@@ -154,6 +171,7 @@ static const struct column status_lines[] = {
 	{"RAM is at", "/ram", show_place},   {"process", "/pid", show_plain},
 	{"up", "/uptime-s", show_time},	     {"last downtime", "/downtime-ms", show_ms},
 	{"version", "/version", show_plain}, {"binary", "/old-binary", show_binary},
+	{"update", "/update", show_plain},
 };
 
 static char *cell(const struct column *column, struct json_object *facts)

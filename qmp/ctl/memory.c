@@ -94,11 +94,13 @@ static void add_dax_devices(struct map *map)
 static void add_range(struct map *map, const struct vms_vm *vm, const struct vms_ram *ram,
 		      const char *state)
 {
-	const struct device *device;
+	uint64_t label_bytes;
 
 	if (!ram->path || !ram->size_bytes)
 		return;
-	device = add_device(map, ram->path);
+	label_bytes = add_device(map, ram->path)->align_bytes;
+	if (!label_bytes)
+		label_bytes = RAM_GRAIN_BYTES;
 	map->range = ctl_memory(realloc(map->range, (map->nranges + 1) * sizeof(*map->range)));
 	map->range[map->nranges++] = (struct range){
 		.path = ram->path,
@@ -106,7 +108,7 @@ static void add_range(struct map *map, const struct vms_vm *vm, const struct vms
 		.state = state,
 		.offset_bytes = ram->offset_bytes,
 		.size_bytes = ram->size_bytes,
-		.end_bytes = ram->offset_bytes + ram->size_bytes + device->align_bytes,
+		.end_bytes = ram->offset_bytes + ram->size_bytes + label_bytes,
 	};
 }
 
@@ -363,11 +365,22 @@ static void print_map(struct json_object *devices)
 	free(cells);
 }
 
+struct json_object *memory_devices(const struct vms *vms)
+{
+	struct json_object *devices = ctl_made(json_object_new_array());
+	struct map map;
+
+	draw(&map, vms);
+	for (size_t i = 0; i < map.ndevices; i++)
+		ctl_append(devices, describe_device(&map, &map.device[i]));
+	erase(&map);
+	return devices;
+}
+
 int verb_memory(const struct verb_call *call)
 {
 	struct json_object *devices;
 	struct error err;
-	struct map map;
 	struct vms vms;
 
 	if (vms_find(&vms, &err)) {
@@ -375,16 +388,12 @@ int verb_memory(const struct verb_call *call)
 		return CTL_FAILED;
 	}
 	vms_look_all(&vms);
-	draw(&map, &vms);
-	devices = ctl_made(json_object_new_array());
-	for (size_t i = 0; i < map.ndevices; i++)
-		ctl_append(devices, describe_device(&map, &map.device[i]));
+	devices = memory_devices(&vms);
 	if (call->json)
 		ctl_print(devices, false);
 	else
 		print_map(devices);
 	json_object_put(devices);
-	erase(&map);
 	vms_free(&vms);
 	return CTL_OK;
 }

@@ -9,4 +9,7 @@
 /* Where in this DAX device a new VM of this size has room; the first place that fits. */
 int memory_allot(const struct vms *vms, const char *path, uint64_t size_bytes,
 		 uint64_t *offset_bytes, struct error *err) must_check;
+/* An array of {'path', 'size', 'ranges': [{'offset', 'size', 'owner', 'state', 'overlaps': [NAME...]}...]}, one for each
+ * device and file; the caller's to put. */
+struct json_object *memory_devices(const struct vms *vms);
 #endif

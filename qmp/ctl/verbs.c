@@ -9,6 +9,8 @@ const struct verb verbs[] = {
 	 .options = VERB_JSON},
 	{"status", "NAME", "all that is known of one", verb_status, .takes_name = VERB_NAME,
 	 .options = VERB_JSON},
+	{"check", "[NAME]", "what would stop an update of the host, or of one VM, and the way out",
+	 verb_check, .max_words = 1, .options = VERB_JSON},
 	{"start", "NAME", "start its unit, stasis@NAME.service", verb_start,
 	 .takes_name = VERB_NAME},
 	{"stop", "NAME", "stop its unit: the guest is shut down", verb_stop,

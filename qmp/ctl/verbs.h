@@ -36,6 +36,8 @@ void verbs_help(void);
 /* list.c */
 int verb_list(const struct verb_call *call);
 int verb_status(const struct verb_call *call);
+/* check.c */
+int verb_check(const struct verb_call *call);
 /* memory.c */
 int verb_memory(const struct verb_call *call);
 /* manage.c */

@@ -31,7 +31,7 @@ struct fixture {
 
 /* What the fake CPR does and saw. */
 extern struct fake_cpr {
-	bool save_fails, needs_suspend;
+	bool save_fails, needs_suspend, takes_reboot;
 	atomic_bool save_is_long; /* until it is cancelled or this becomes false */
 	char file[256];
 	int mode;

@@ -55,12 +55,12 @@ static const struct row rows[] = {
 	 "RAM            64M\n"
 	 "RAM is at      /no/such+2M\n"},
 	{"list", 0,
-	 "NAME   STATE    VCPUS  RAM  AT              UP  DOWNTIME  VERSION  BINARY\n"
-	 "bad    faulty   -      -    -               -   -         -        -\n"
-	 "ended  off      1      64M  ROOT/ended.ram  -   -         -        -\n"
-	 "odd    unknown  1      64M  ROOT/odd.ram    -   -         -        -\n"
-	 "off    off      1      64M  /no/such+2M     -   -         -        -\n"
-	 "saved  saved    1      64M  ROOT/saved.ram  -   -         -        -\n"
+	 "NAME   STATE    VCPUS  RAM  AT              UP  DOWNTIME  VERSION  BINARY  UPDATE\n"
+	 "bad    faulty   -      -    -               -   -         -        -       -\n"
+	 "ended  off      1      64M  ROOT/ended.ram  -   -         -        -       -\n"
+	 "odd    unknown  1      64M  ROOT/odd.ram    -   -         -        -       -\n"
+	 "off    off      1      64M  /no/such+2M     -   -         -        -       -\n"
+	 "saved  saved    1      64M  ROOT/saved.ram  -   -         -        -       -\n"
 	 "stasisctl: bad: " BAD},
 	{"delete saved", 1,
 	 "stasisctl: saved: its RAM holds a saved guest: load it (stasisctl load saved), then stop "
@@ -377,12 +377,12 @@ TEST(list_of_one_that_runs)
 	struct scripted vm;
 
 	scripted_start(&vm, "off", &runs);
-	gives("list | grep ^off", 0, "off running 2 1G /dev/dax0.0+2M - - 1.0.0 -\n");
+	gives("list | grep ^off", 0, "off running 2 1G /dev/dax0.0+2M - - 1.0.0 - save\n");
 	gives("status off --json", 0,
 	      "{\n \"name\": \"off\",\n \"state\": \"running\",\n"
 	      " \"file\": \"ROOT/etc/stasis/off.conf\",\n \"vcpus\": 2,\n \"ram\": {\n"
 	      " \"path\": \"/dev/dax0.0\",\n \"offset\": 2097152,\n \"size\": 1073741824\n },\n"
-	      " \"version\": \"1.0.0\"\n}\n");
+	      " \"version\": \"1.0.0\",\n \"update\": \"save\"\n}\n");
 	gives("stop off", 1,
 	      "stasisctl: off: still running: stasis@off.service does not run it; its guest may be "
 	      "asked to shut down: stasisctl ROOT/run/stasis/off/qmp system_powerdown\n");
