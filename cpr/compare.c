@@ -44,26 +44,53 @@ static char *word_of(const char *line)
 	return word;
 }
 
-/* The options of the running VM. Of another version, they may not all be known here. */
-static int parse(struct options *was, struct json_object *lines, struct error *err)
+static void free_words(char **argv)
+{
+	for (char **word = argv; word && *word; word++)
+		free(*word);
+	free(argv);
+}
+
+/* The command line with these options, which ends with a NULL; the caller frees it and its words. NULL: out of memory. */
+static char **words_of(struct json_object *lines)
 {
 	size_t n = json_object_array_length(lines);
 	char **argv = calloc(n + 3, sizeof(*argv));
-	int argc = 0, ret = argv ? 0 : -ENOMEM;
+	bool ok = argv;
 
-	if (argv)
-		argv[argc++] = "stasis";
-	for (size_t i = 0; !ret && i < n; i++) {
-		argv[argc] = word_of(json_object_get_string(json_object_array_get_idx(lines, i)));
-		ret = argv[argc++] ? 0 : -ENOMEM;
+	for (size_t i = 0; ok && i < n + 2; i++) {
+		if (i && i <= n)
+			argv[i] = word_of(
+				json_object_get_string(json_object_array_get_idx(lines, i - 1)));
+		else
+			argv[i] = strdup(i ? "--show"
+					   : "stasis"); /* what it lacks for a start is not asked */
+		ok = argv[i];
 	}
-	if (ret)
-		return error_set(err, ret, "--compare: out of memory");
-	argv[argc++] = "--show"; /* what it lacks for a start is not asked */
-	ret = options_parse(was, argc, argv, err);
+	if (ok)
+		return argv;
+	free_words(argv);
+	return NULL;
+}
+
+/* Of another version, they may not all be known here. Returns how many differ. */
+static int compare_options(const struct options *now, struct json_object *lines, FILE *out,
+			   struct error *err)
+{
+	char **argv = words_of(lines);
+	struct options was;
+	int ret;
+
+	if (!argv)
+		return error_set(err, -ENOMEM, "--compare: out of memory");
+	ret = options_parse(&was, (int)json_object_array_length(lines) + 2, argv, err);
 	if (ret)
 		error_prefix(err, "--compare: the running VM");
-	return ret; /* its options point into argv */
+	else
+		ret = (int)options_compare(now, &was, out);
+	options_free(&was);
+	free_words(argv);
+	return ret;
 }
 
 /* An older program may not know all that a newer one saves. */
@@ -81,7 +108,6 @@ static bool is_older(const char *version)
 
 int cpr_compare(const struct options *now, const char *path, FILE *out, struct error *err)
 {
-	static struct options was; /* what it has allocated is never freed */
 	struct json_object *info = read_info(path, err), *lines, *version;
 	int ret = 0, n = 0;
 
@@ -96,14 +122,12 @@ int cpr_compare(const struct options *now, const char *path, FILE *out, struct e
 			json_object_get_string(version));
 		n++;
 	}
-	if (!json_object_is_type(lines, json_type_array))
+	if (json_object_is_type(lines, json_type_array))
+		ret = compare_options(now, lines, out, err);
+	else
 		fputs("stasis: the running VM is of a version that does not tell its options: "
 		      "they are not compared\n",
 		      stderr);
-	else
-		ret = parse(&was, lines, err);
-	if (!ret && was.given.n)
-		n += (int)options_compare(now, &was, out);
 	json_object_put(info);
-	return ret ? ret : n;
+	return ret < 0 ? ret : n + ret;
 }

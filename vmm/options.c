@@ -873,6 +873,21 @@ int options_parse(struct options *opt, int argc, char **argv, struct error *err)
 	return check(opt, err);
 }
 
+void options_free(struct options *opt)
+{
+	struct config_text *next;
+
+	for (struct config_text *text = opt->config; text; text = next) {
+		next = text->next;
+		free(text);
+	}
+	free(opt->given.given);
+	free(opt->disk);
+	free(opt->net);
+	free(opt->vfio);
+	*opt = (struct options){0};
+}
+
 /* --- paths that two options share */
 
 struct named {

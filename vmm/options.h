@@ -125,6 +125,8 @@ struct options {
 extern const struct option_row options_rows[];
 
 int options_parse(struct options *opt, int argc, char **argv, struct error *err) must_check;
+/* What options_parse() has allocated, whatever it returned. A VM's own are never freed. */
+void options_free(struct options *opt);
 /* Refuses a path that is given to two options which cannot share it, for it is clear here whose fault it is: opening
  * it would blame another process. */
 int options_check_paths(const struct options *opt, struct error *err) must_check;

@@ -13,22 +13,6 @@ static char folder[] = "/tmp/test-config-XXXXXX", path[64];
 static struct options opt;
 static struct error err;
 
-/* What options_parse() leaves allocated for as long as the process lives. */
-static void forget(void)
-{
-	struct config_text *next;
-
-	for (struct config_text *text = opt.config; text; text = next) {
-		next = text->next;
-		free(text);
-	}
-	free(opt.given.given);
-	free(opt.disk);
-	free(opt.net);
-	free(opt.vfio);
-	opt = (struct options){0};
-}
-
 static void make_folder(void)
 {
 	char drop_ins[80];
@@ -43,7 +27,7 @@ static void remove_folder(void)
 {
 	char command[80];
 
-	forget();
+	options_free(&opt);
 	snprintf(command, sizeof(command), "rm -r %s", folder);
 	ck_assert_int_eq(system(command), 0);
 }
@@ -82,7 +66,7 @@ static int parse(const char *words)
 	err.msg[0] = '\0';
 	while (rest && argc < 7)
 		argv[argc++] = strsep(&rest, " ");
-	forget();
+	options_free(&opt);
 	return options_parse(&opt, argc, argv, &err);
 }
 
