@@ -9,6 +9,7 @@
 #include "vmm/base/notify.h"
 #include "vmm/identity.h"
 #include "vmm/options.h"
+#include "vmm/ranges.h"
 #include "vmm/version.h"
 #include "vmm/vm.h"
 #include <errno.h>
@@ -94,6 +95,9 @@ static int start(bool paused, struct error *err)
 	int ret = cpr_start(&vm, err);
 	bool boots = !ret && vm.runstate == RUNSTATE_PRELAUNCH;
 
+	/* A guest that is loaded is in its RAM already: whoever has written the other file must not keep it from it. */
+	if (boots)
+		ret = ranges_check(vm.opt, vm.ram.label_bytes, err);
 	if (ret)
 		return ret;
 	ret = arch_boot_check(&vm, err);
