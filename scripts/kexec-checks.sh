@@ -118,7 +118,7 @@ check_kexec() {
 # needs_suspend, refusal, cwd, ram_range. Paths that are relative are so to the VM's working directory.
 in_cwd() { [[ $1 == /* ]] && echo "$1" || echo "$cwd/$1"; }
 
-# ask_vm: sets them
+# ask_vm MODE: sets them; MODE is that of the save
 ask_vm() {
 	local info
 	reach "$socket" || return 1
@@ -126,10 +126,10 @@ ask_vm() {
 	why="no answer to cprinfo; is this the QMP socket of a stasis?"
 	name=$(qmp --get /name "$socket" query-name) && info=$(qmp "$socket" cprinfo) || return 1
 	{ read -r pid; read -r serial; read -r file; read -r ram; read -r ram_range; read -r needs_suspend; read -r refusal; } < <(
-		jq -r '.pid, .serial, (."cpr-file" // ""), (.ram.path // ""), ",offset=\(.ram.offset),size=\(.ram.size)",
-			([.refused[]? | select(.mode == "reboot" and ."needs-suspend") | 1][0] // ""),
-			(if .modes | index("reboot") then "" else
-			[.refused[]? | select(.mode == "reboot").reason][0] // "no reason given" end)' <<<"$info")
+		jq -r --arg mode "$1" '.pid, .serial, (."cpr-file" // ""), (.ram.path // ""), ",offset=\(.ram.offset),size=\(.ram.size)",
+			([.refused[]? | select(.mode == $mode and ."needs-suspend") | 1][0] // ""),
+			(if .modes | index($mode) then "" else
+			[.refused[]? | select(.mode == $mode).reason][0] // "no reason given" end)' <<<"$info")
 	[[ -n $pid && -n $name ]]
 }
 
@@ -154,6 +154,14 @@ check_process() {
 	uid=$(awk '$1 == "Uid:" { print $3 }' "/proc/$pid/status")
 	[[ $uid == "$EUID" ]] || command -v setpriv >/dev/null ||
 		problem "$name: runs as user $uid, and setpriv, which would start it as that user, is not in PATH"
+}
+
+# check_compare: would its guest be loaded again? Files and program may have changed since it started.
+check_compare() {
+	local found line
+	found=$(compare_vm "$pid" "$socket") || while IFS= read -r line; do
+		problem "$name: its guest would not be loaded again: $line: change that back, or shut the guest down first"
+	done <<<"${found:-it cannot be compared with its files}"
 }
 
 # check_save: would it be saved, into a checkpoint that is there after the boot?
@@ -258,6 +266,19 @@ agent_of_vm() {
 	[[ -z $path ]] || in_cwd "${path%,server=on}"
 }
 
+# check_update_option: it may want to sleep, whatever the command line says
+check_update_option() {
+	case $(option_of "$pid" update) in
+	suspend) want_sleep ;;
+	shutdown) problem "$name: is not to be saved (--update shutdown): shut its guest down first, or leave it out and use --others-die" ;;
+	esac
+}
+# want_sleep: a guest that is stopped cannot put itself to sleep, and need not if it can be saved as it is
+want_sleep() {
+	suspend=1
+	[[ $state != running ]] || suspend=all
+}
+
 # check_suspend: has its guest to sleep, and would it? Sets agent. One that sleeps already does so on.
 check_suspend() {
 	local path
@@ -289,9 +310,9 @@ check_memory() {
 
 # check_vm SOCKET: prints what it finds out for take_vm
 check_vm() {
-	local socket name='' state pid serial file='' ram='' ram_range='' needs_suspend refusal cwd agent=''
+	local socket name='' state pid serial file='' ram='' ram_range='' needs_suspend refusal cwd agent='' suspend=$suspend
 	socket=$(absolute "$1")
-	if ! ask_vm; then
+	if ! ask_vm reboot; then
 		problem "$1: $why"
 		name=''
 	elif ! is_its_process; then
@@ -302,6 +323,8 @@ check_vm() {
 		[[ $name != .* ]] || problem "$1: the name of VM $name begins with a dot, so its record cannot be named after it"
 		check_process
 		check_kept
+		check_compare
+		check_update_option
 		check_save
 		check_memory
 		check_devices

@@ -14,8 +14,7 @@
 #   file        the checkpoint that cprload is told; empty: the VM has its own --cpr-file
 #   cpr/        where checkpoints go that have no --cpr-file
 #   id          of the checkpoint that the save has made
-#   wake        there while the guest may sleep because the update asked it to: kexec-resume wakes
-#               it. Until when (seconds since 1970) one that has no t-asleep may still fall asleep
+#   wake        there while the guest may sleep because the update asked it to, see kexec-sleep.sh
 #   t-NAME      stamps: asked, asleep, begin, saved, start, ready, loaded, woken, resumed.
 #               Microseconds of wall-clock time
 # A VM is to be resumed if it has t-begin and has no t-resumed. What became of its guest is asked of
@@ -171,6 +170,20 @@ process_of() {
 	read -ra stat <<<"${stat##*) }"
 	echo "$boot $1 ${stat[19]}"
 } 2>/dev/null
+
+# at_its_start PID OPTION...: runs the program of a VM's process with its arguments and these, all as they and
+# the files that they name are now
+at_its_start() {
+	local args program cwd
+	mapfile -d '' -t args <"/proc/$1/cmdline" && program=$(readlink "/proc/$1/exe") && cwd=$(readlink "/proc/$1/cwd") || return 1
+	shift
+	(cd "$cwd" && exec "${program% (deleted)}" "${args[@]:1}" "$@") 2>&1
+}
+# compare_vm PID SOCKET: prints what in files and program, as they are now, would refuse to load its guest; 1 if
+# anything would
+compare_vm() { qmp "$2" cprinfo | at_its_start "$1" --compare -; }
+# option_of PID NAME: its value, as it is now
+option_of() { at_its_start "$1" --show | sed -n "s/^$2 //p"; }
 
 # same_boot FOLDER: did the process of the record run in this boot of the host?
 same_boot() {
