@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* --compare: options and program as they are now, and a VM that runs. */
 #include "cpr/cpr.h"
+#include "vmm/base/bytes.h"
 #include "vmm/options.h"
 #include "vmm/version.h"
 #include <errno.h>
@@ -96,13 +97,18 @@ static int compare_options(const struct options *now, struct json_object *lines,
 /* An older program may not know all that a newer one saves. */
 static bool is_older(const char *version)
 {
-	unsigned int running[3] = {0}, here[3] = {STASIS_MAJOR, STASIS_MINOR, STASIS_MICRO};
+	const unsigned long here[] = {STASIS_MAJOR, STASIS_MINOR, STASIS_MICRO};
+	char *end;
 
-	if (sscanf(version, "%u.%u.%u", &running[0], &running[1], &running[2]) != 3)
-		return false;
-	for (int i = 0; i < 3; i++)
-		if (here[i] != running[i])
-			return here[i] < running[i];
+	for (size_t i = 0; i < ARRAY_SIZE(here); i++) {
+		const unsigned long running = strtoul(version, &end, 10);
+
+		if (end == version)
+			return false;
+		if (here[i] != running)
+			return here[i] < running;
+		version = end + (*end == '.');
+	}
 	return false;
 }
 

@@ -68,16 +68,28 @@ static bool runs_systemd(void)
 
 #define LOGIND "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
 
+/* text may be NULL */
+static bool number_after(const char *text, const char *word, unsigned long long *number)
+{
+	const size_t n = strlen(word);
+	char *end;
+
+	if (!text || strncmp(text, word, n) != 0)
+		return false;
+	*number = strtoull(text + n, &end, 10);
+	return end != text + n;
+}
+
 static void check_systemd(struct json_object *faults)
 {
 	char *text = printed((const char *const[]){"systemctl", "--version", NULL});
-	int version;
+	unsigned long long version;
 
-	if (!text || sscanf(text, "systemd %d", &version) != 1)
+	if (!number_after(text, "systemd ", &version))
 		add_fault(faults, NULL, "systemctl --version", "systemd does not tell its version");
 	else if (version < OLDEST_SYSTEMD)
 		add_fault(faults, NULL, "use kexec-update, or a host with a newer systemd",
-			  "systemd %d cannot save guests before a kexec: it takes %d", version,
+			  "systemd %llu cannot save guests before a kexec: it takes %d", version,
 			  OLDEST_SYSTEMD);
 	free(text);
 }
@@ -94,7 +106,7 @@ static void check_saver(struct json_object *faults)
 	free(text);
 	text = printed((const char *const[]){"busctl", "get-property", LOGIND,
 					     "InhibitDelayMaxUSec", NULL});
-	if (!text || sscanf(text, "t %llu", &delay_us) != 1)
+	if (!number_after(text, "t ", &delay_us))
 		add_fault(faults, NULL, "systemctl status systemd-logind",
 			  "systemd-logind does not tell how long it waits for saves");
 	else if (delay_us < LEAST_DELAY_S * 1000000ull)
