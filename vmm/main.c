@@ -15,12 +15,10 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
-#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -186,36 +184,7 @@ static int check_ram(struct options *opt, bool *is_new, struct error *err)
 	return check_file("--memory path:", memory->path, err);
 }
 
-/* A tap that a start as root would create is replaced by a socket. */
-static int check_taps(struct options *opt, bool file_waits, struct error *err)
-{
-	struct label label = {.state = LABEL_NONE};
-	bool awaits;
-
-	if (opt->memory.path)
-		(void)!label_peek(&opt->memory, &label, NULL);
-	awaits = vm_awaits_guest(opt, &label, file_waits);
-
-	for (uint32_t i = 0; opt->net && i < opt->nnets; i++) {
-		struct net_config *nic = &opt->net[i];
-		int pair[2];
-
-		if (nic->kind != NET_TAP || awaits || geteuid() || if_nametoindex(nic->path))
-			continue;
-		log_info("%s: there is no tap %s: a start makes one that goes with it", nic->id,
-			 nic->path);
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-			return error_set(err, -errno, "socketpair: %s", strerror(errno));
-		close(pair[1]);
-		nic->kind = NET_FD;
-		nic->fd = pair[0];
-		nic->queues = 1;
-		nic->vhost = AUTO_OFF;
-	}
-	return 0;
-}
-
-static int check_host(struct options *opt, bool file_waits, bool *is_new, struct error *err)
+static int check_host(struct options *opt, bool *is_new, struct error *err)
 {
 	struct chardev_config *const chardevs[] = {&opt->serial, &opt->console, &opt->agent};
 	int ret = opt->has_identity ? identity_check(opt->uuid, err) : 0;
@@ -226,8 +195,9 @@ static int check_host(struct options *opt, bool file_waits, bool *is_new, struct
 		ret = check_chardev(chardevs[i], err);
 	for (uint32_t i = 0; i < opt->ndisks; i++)
 		opt->disk[i].only_look = true;
-	ret = ret ? ret : check_ram(opt, is_new, err);
-	return ret ? ret : check_taps(opt, file_waits, err);
+	for (uint32_t i = 0; i < opt->nnets; i++)
+		opt->net[i].only_look = true;
+	return ret ? ret : check_ram(opt, is_new, err);
 }
 
 /* *would: what a start would do. loses: what is lost by that, or nothing. */
@@ -262,14 +232,13 @@ static int check_guest(const char **would, struct error *loses, struct error *er
 static int check(struct options *opt, struct error *err)
 {
 	const char *path = opt->memory.path, *would = NULL;
-	const bool file_waits = cpr_file_waits(opt);
 	struct error loses = {""};
 	bool is_new;
-	int ret = check_host(opt, file_waits, &is_new, err);
+	int ret = check_host(opt, &is_new, err);
 
 	if (ret)
 		return ret;
-	ret = vm_create(&vm, opt, file_waits, err);
+	ret = vm_create(&vm, opt, cpr_file_waits(opt), err);
 	if (ret)
 		return ret;
 	ret = check_guest(&would, &loses, err);

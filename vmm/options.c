@@ -307,16 +307,28 @@ static OPTION_TAKES(take_disk)
 	return 0;
 }
 
-/* The member of tap, stream and fd is the config itself, for they say its kind as well. */
+/* The kernel takes a % for a pattern. */
+static bool is_interface(const char *name)
+{
+	return strlen(name) < IFNAMSIZ && !strpbrk(name, "/%");
+}
+
+/* The member of tap, bridge, stream and fd is the config itself, for they say its kind as well. */
 static OPTION_TAKES(take_tap)
 {
 	struct net_config *config = member;
 
-	/* The kernel takes a % for a pattern. */
-	if (strlen(value) >= IFNAMSIZ || strpbrk(value, "/%"))
-		return -EINVAL;
 	config->kind = NET_TAP;
-	return option_text(row, config->path, value, err);
+	return is_interface(value) ? option_text(row, config->path, value, err) : -EINVAL;
+}
+
+/* The tap of it is named when the VM's identity is known. */
+static OPTION_TAKES(take_bridge)
+{
+	struct net_config *config = member;
+
+	config->kind = NET_TAP;
+	return is_interface(value) ? option_text(row, config->bridge, value, err) : -EINVAL;
 }
 
 static OPTION_TAKES(take_stream)
@@ -360,10 +372,14 @@ static OPTION_TAKES(take_mac)
 }
 
 #define NET(m) .offset = offsetof(struct net_config, m)
-enum { NET_KEY_TAP, NET_KEY_STREAM, NET_KEY_FD, NET_KEY_VHOST };
+enum { NET_KEY_TAP, NET_KEY_BRIDGE, NET_KEY_STREAM, NET_KEY_FD, NET_KEY_VHOST };
 static const struct option_row net_keys[] = {
 	[NET_KEY_TAP] = {"tap", "IFNAME", "an interface of at most 15 characters, without / and %",
 			 take_tap, .max = IFNAMSIZ, .loads = same_offloads},
+	[NET_KEY_BRIDGE] =
+		{"bridge", "IFNAME",
+		 "a tap of the VM's own in this bridge, if /etc/stasis/bridges allows it",
+		 take_bridge, .max = BYTES_OF(struct net_config, bridge), .loads = same_offloads},
 	[NET_KEY_STREAM] = {"stream", "unix:PATH",
 			    "a socket that speaks QEMU's '-netdev stream', such as passt's",
 			    take_stream, .max = BYTES_OF(struct net_config, path),
@@ -378,7 +394,7 @@ static const struct option_row net_keys[] = {
 	{"mac", "XX:XX:XX:XX:XX:XX",
 	 "unicast and not zero (default: derived from the VM's identity)", take_mac, NET(mac),
 	 .loads = same_mac},
-	{"queues", "N", "pairs of queues, 1 to 8 (default 1); more than one with tap alone",
+	{"queues", "N", "pairs of queues, 1 to 8 (default 1); more than one with a tap only",
 	 option_number, NET(queues), .min = 1, .max = OPTIONS_MAX_QUEUES,
 	 .loads = option_same_number},
 	{0},
@@ -387,7 +403,8 @@ static const struct option_row net_keys[] = {
 static OPTION_TAKES(take_net)
 {
 	static const struct net_config defaults = {.queues = 1};
-	const uint64_t ends = 1 << NET_KEY_TAP | 1 << NET_KEY_STREAM | 1 << NET_KEY_FD;
+	const uint64_t ends =
+		1 << NET_KEY_TAP | 1 << NET_KEY_BRIDGE | 1 << NET_KEY_STREAM | 1 << NET_KEY_FD;
 	struct options *opt = member;
 	const struct device_array nets = {(void **)&opt->net, &opt->nnets, OPTIONS_MAX_NETS,
 					  sizeof(*opt->net), "net"};
@@ -405,10 +422,11 @@ static OPTION_TAKES(take_net)
 		return -EINVAL;
 	if (__builtin_popcountll(seen & ends) != 1)
 		return error_set(err, -EINVAL,
-				 "--net %s: exactly one of tap=IFNAME, stream=unix:PATH and fd=N",
+				 "--net %s: exactly one of tap=IFNAME, bridge=IFNAME, "
+				 "stream=unix:PATH and fd=N",
 				 value);
 	if (config->queues > 1 && config->kind != NET_TAP)
-		return error_set(err, -EINVAL, "--net %s: queues= needs tap=", value);
+		return error_set(err, -EINVAL, "--net %s: queues= needs tap= or bridge=", value);
 	if (config->vhost == AUTO_ON && config->kind == NET_STREAM)
 		return error_set(err, -EINVAL, "--net %s: vhost=on needs a tap", value);
 	return 0;
@@ -537,7 +555,7 @@ const struct option_row options_rows[] = {
 	 take_chardev, MEMBER(serial), .place = "serial", .loads = option_loads_always},
 	{"--disk", "path=FILE[,KEY=VALUE...]", "a virtio disk; once for each", take_disk,
 	 .keys = disk_keys, .repeats = true},
-	{"--net", "tap=IFNAME|stream=unix:PATH|fd=N[,KEY=VALUE...]",
+	{"--net", "tap=IFNAME|bridge=IFNAME|stream=unix:PATH|fd=N[,KEY=VALUE...]",
 	 "a virtio network interface; once for each", take_net, .keys = net_keys, .repeats = true},
 	{"--console", "stdio|unix:PATH|file:PATH|none",
 	 "virtio console hvc0; on stdio it takes the place of COM1", take_chardev, MEMBER(console),
@@ -669,6 +687,22 @@ static int check_pair(const struct net_config *a, const struct net_config *b, st
 		    : 0;
 }
 
+/* NAME-INDEX, the same after every update, so that the host's rules and counters find it. Where an interface cannot
+ * have that name, or the VM has a UUID of its own, digits of the UUID tell it from others. */
+static void name_tap(const struct options *opt, uint32_t i, struct net_config *nic)
+{
+	const uint8_t *end = opt->uuid + sizeof(opt->uuid);
+
+	if (!opt->has_uuid && strlen(opt->name) <= IFNAMSIZ - 1 - 2 && !strpbrk(opt->name, ":@"))
+		snprintf(nic->path, sizeof(nic->path), "%s-%u", opt->name, i);
+	else
+		snprintf(nic->path, sizeof(nic->path), "%.6s-%02x%02x%02x-%u", opt->name, end[-3],
+			 end[-2], end[-1], i);
+	for (char *c = nic->path; *c; c++)
+		if (*c == ':' || *c == '@')
+			*c = '_';
+}
+
 static int finish_nets(struct options *opt, struct error *err)
 {
 	static const uint8_t zero[6];
@@ -684,6 +718,8 @@ static int finish_nets(struct options *opt, struct error *err)
 					 nic->fd, nic->fd);
 		if (!memcmp(nic->mac, zero, sizeof(zero)))
 			uuid_derive_mac(opt->uuid, i, nic->mac);
+		if (*nic->bridge)
+			name_tap(opt, i, nic);
 		for (uint32_t j = 0; j < i; j++)
 			if (check_pair(&opt->net[j], nic, err))
 				return -EINVAL;

@@ -64,6 +64,8 @@ struct net_config {
 	char id[OPTIONS_ID_BYTES]; /* default "net0", "net1" ... */
 	enum net_kind kind;
 	char path[4096]; /* tap: interface name; stream: socket */
+	char bridge[16]; /* IFNAMSIZ. The tap is made by this process and put into it; "": not so */
+	bool only_look;	 /* for --check: no tap is made */
 	int fd;		 /* NET_FD: an inherited tap or stream socket */
 	/* Never zero: from the option or derived from the VM's uuid and the index. */
 	uint8_t mac[6];

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "devices/host/net_backend.h"
+#include "devices/host/net_bridge.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/ethtool.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
@@ -16,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -54,20 +57,36 @@ static bool tap_claims(const struct net_config *config)
 
 #define HOW_BYTES 160
 
-/* Is the interface of that name a tap? Its driver says so. */
-static bool is_tap(const char *name)
+/* The driver of the interface of that name; an empty one if it does not say. */
+static struct ethtool_drvinfo driver_of(const char *name)
 {
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
 	struct ifreq ifr = {.ifr_data = (char *)&info};
-	bool is_tun;
 
 	if (fd < 0)
-		return false;
+		return info;
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%.15s", name);
-	is_tun = !ioctl(fd, SIOCETHTOOL, &ifr) && !strcmp(info.driver, "tun");
+	if (ioctl(fd, SIOCETHTOOL, &ifr))
+		*info.driver = '\0';
 	close(fd);
-	return is_tun && !strcmp(info.bus_info, "tap");
+	return info;
+}
+
+static bool is_tap(const char *name)
+{
+	struct ethtool_drvinfo info = driver_of(name);
+
+	return !strcmp(info.driver, "tun") && !strcmp(info.bus_info, "tap");
+}
+
+/* May this process make interfaces? */
+static bool is_net_admin(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+	return !syscall(SYS_capget, &head, data) && data[0].effective >> CAP_NET_ADMIN & 1;
 }
 
 /* The command that makes a persistent tap that fits. */
@@ -79,11 +98,58 @@ static const char *how_to_make(const struct net_backend *be, const char *tap, ch
 	return text;
 }
 
+/* The tap of a bridge, which only this VM makes. */
+static int not_made(const struct net_backend *be, int code, struct error *err)
+{
+	const char *tap = be->config->path;
+
+	if (code == -EPERM)
+		return error_set(err, code,
+				 "%s: bridge=%s: this user cannot make a tap: it needs "
+				 "CAP_NET_ADMIN (in a unit, AmbientCapabilities=CAP_NET_ADMIN)",
+				 be->name, be->config->bridge);
+	if (code == -EBUSY)
+		return error_set(err, code,
+				 "%s: bridge=%s: there is an interface %s already, which is the "
+				 "name of this VM's tap: rename it, or if nothing needs it, as "
+				 "root, ip link del %s",
+				 be->name, be->config->bridge, tap, tap);
+	return error_set(err, code, "%s: bridge=%s: tap %s: %s", be->name, be->config->bridge, tap,
+			 strerror(-code));
+}
+
+/* Everything that a tap in the bridge needs. The tap itself is the last step. */
+static int check_bridge(const struct net_backend *be, struct error *err)
+{
+	const char *bridge = be->config->bridge;
+	int ret = net_bridge_allowed(NET_BRIDGE_LIST, bridge, err);
+
+	if (ret) {
+		error_prefix(err, "%s: bridge=%s", be->name, bridge);
+		return ret;
+	}
+	if (!if_nametoindex(bridge))
+		return error_set(err, -ENODEV,
+				 "%s: there is no bridge %s: make it (as root, ip link add %s type "
+				 "bridge && ip link set %s up), then run the same command again",
+				 be->name, bridge, bridge, bridge);
+	if (strcmp(driver_of(bridge).driver, "bridge"))
+		return error_set(err, -EINVAL,
+				 "%s: %s is not a bridge of the kernel: give bridge= the name of "
+				 "one",
+				 be->name, bridge);
+	if (if_nametoindex(be->config->path))
+		return not_made(be, -EBUSY, err);
+	return is_net_admin() ? 0 : not_made(be, -EPERM, err);
+}
+
 static int refused(const struct net_backend *be, int code, struct error *err)
 {
 	const char *tap = be->config->path;
 	char how[HOW_BYTES];
 
+	if (*be->config->bridge)
+		return not_made(be, code, err);
 	how_to_make(be, tap, how);
 	if (code == -EBUSY)
 		return error_set(err, code,
@@ -136,7 +202,7 @@ static int open_tun(const struct net_backend *be, struct error *err)
 static int open_queue(struct net_backend *be, uint32_t pair, struct error *err)
 {
 	struct ifreq ifr = {.ifr_flags = TAP_FLAGS};
-	bool is_new = !if_nametoindex(be->config->path);
+	bool has_bridge = *be->config->bridge, is_new = !if_nametoindex(be->config->path);
 	char how[HOW_BYTES];
 	int fd;
 
@@ -144,7 +210,7 @@ static int open_queue(struct net_backend *be, uint32_t pair, struct error *err)
 		return error_set(err, -EINVAL,
 				 "%s: tap=%s: an interface's name has up to %zu bytes", be->name,
 				 be->config->path, sizeof(ifr.ifr_name) - 1);
-	if (is_new && be->makes_nothing)
+	if (is_new && be->makes_nothing && !has_bridge)
 		return error_set(
 			err, -ENODEV,
 			"%s: there is no tap %s, to which a saved guest comes back: make it "
@@ -158,9 +224,18 @@ static int open_queue(struct net_backend *be, uint32_t pair, struct error *err)
 	if (fd < 0)
 		return fd;
 	be->fd[pair] = fd;
+	if (be->config->only_look && is_new && is_net_admin()) {
+		if (!pair)
+			log_info("%s: there is no tap %s: a start makes one that goes with it",
+				 be->name, be->config->path);
+		return 0;
+	}
+	/* It must not be somebody else's: only this VM's other queues may find it there. */
+	if (has_bridge && !pair)
+		ifr.ifr_flags |= (short)IFF_TUN_EXCL;
 	if (ioctl(fd, TUNSETIFF, &ifr))
 		return refused(be, -errno, err);
-	if (is_new)
+	if (is_new && !has_bridge)
 		log_info("%s: made tap %s, which goes with this process; for one that stays, as "
 			 "it must for an update: %s",
 			 be->name, be->config->path, how_to_make(be, be->config->path, how));
@@ -195,25 +270,45 @@ static void warn_if_down(const struct net_backend *be)
 
 	if (fd < 0)
 		return;
-	if (!ioctl(be->fd[0], TUNGETIFF, &ifr) && !ioctl(fd, SIOCGIFFLAGS, &ifr) &&
-	    !(ifr.ifr_flags & IFF_UP))
+	memcpy(ifr.ifr_name, be->config->bridge, sizeof(ifr.ifr_name));
+	if ((*ifr.ifr_name || !ioctl(be->fd[0], TUNGETIFF, &ifr)) &&
+	    !ioctl(fd, SIOCGIFFLAGS, &ifr) && !(ifr.ifr_flags & IFF_UP))
 		log_warn("%s: interface %s is down: ip link set %s up", be->name, ifr.ifr_name,
 			 ifr.ifr_name);
 	close(fd);
 }
 
+static int set_up_tap(const struct net_backend *be, struct error *err)
+{
+	const struct net_config *config = be->config;
+	int header_bytes = NET_HDR_BYTES, ret;
+
+	if (ioctl(be->fd[0], TUNSETVNETHDRSZ, &header_bytes))
+		return error_set(err, -errno, "%s: TUNSETVNETHDRSZ: %s", be->name, strerror(errno));
+	if (!*config->bridge)
+		return 0;
+	ret = net_bridge_join(config->bridge, config->path, config->mac, err);
+	if (ret)
+		error_prefix(err, "%s", be->name);
+	else
+		log_info("%s: made tap %s in bridge %s", be->name, config->path, config->bridge);
+	return ret;
+}
+
 static int tap_open(struct net_backend *be, struct error *err)
 {
-	int header_bytes = NET_HDR_BYTES, ret = 0;
+	const struct net_config *config = be->config;
+	const bool stays_missing =
+		config->only_look && config->kind == NET_TAP && !if_nametoindex(config->path);
+	int ret = *config->bridge ? check_bridge(be, err) : 0;
 
-	be->npairs = be->config->queues;
-	if (be->config->kind == NET_FD)
+	be->npairs = config->queues;
+	if (config->kind == NET_FD)
 		ret = adopt_tap(be, err);
-	else
-		for (uint32_t i = 0; !ret && i < be->config->queues; i++)
-			ret = open_queue(be, i, err);
-	if (!ret && ioctl(be->fd[0], TUNSETVNETHDRSZ, &header_bytes))
-		ret = error_set(err, -errno, "%s: TUNSETVNETHDRSZ: %s", be->name, strerror(errno));
+	for (uint32_t i = 0; !ret && config->kind == NET_TAP && i < config->queues; i++)
+		ret = open_queue(be, i, err);
+	if (!ret && !stays_missing)
+		ret = set_up_tap(be, err);
 	if (ret)
 		net_backend_close(be);
 	else

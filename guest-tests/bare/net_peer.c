@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* net-peer unix:SOCKET | tap:IFNAME - the other end of the guest "net". Sends each of its frames back, behind one for
- * somebody else that the guest has to drop. Over a socket it takes one VMM after the other; a tap it makes itself. Ends
- * by SIGTERM with "ECHOES echoes RARPS rarps CONNECTIONS connections", or with status 1 and why. */
+/* net-peer unix:SOCKET | tap:IFNAME | bridge:IFNAME - the other end of the guest "net". Sends each of its frames back,
+ * behind one for somebody else that the guest has to drop. Over a socket it takes one VMM after the other; a tap or a
+ * bridge it makes itself. Ends by SIGTERM with "ECHOES echoes RARPS rarps CONNECTIONS connections", or with status 1 and why. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <poll.h>
 #include <signal.h>
@@ -134,16 +135,24 @@ static void by_socket(const char *path)
 	}
 }
 
-/* One that stays when a VMM ends, and is up. */
+/* One that stays when a VMM ends. */
 static void make_tap(const char *name)
 {
 	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-	int wire = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 
 	strncpy(ifr.ifr_name, name, sizeof(ifr.ifr_name) - 1);
 	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETPERSIST, 1))
 		fail("no tap (as root, with /dev/net/tun)");
+	close(fd);
+}
+
+static void set_up(const char *name)
+{
+	int wire = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {0};
+
+	strncpy(ifr.ifr_name, name, sizeof(ifr.ifr_name) - 1);
 	if (ioctl(wire, SIOCGIFFLAGS, &ifr))
 		fail(name);
 	ifr.ifr_flags |= IFF_UP;
@@ -153,18 +162,29 @@ static void make_tap(const char *name)
 	if (ioctl(wire, SIOCSIFMTU, &ifr))
 		fail(name);
 	close(wire);
+}
+
+static void make_bridge(const char *name)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (ioctl(fd, SIOCBRADDBR, name))
+		fail("no bridge (as root, with the module bridge)");
 	close(fd);
 }
 
-static void by_tap(const char *name)
+/* What a host sees at its interface. Of a bridge it is every frame, also one that is for nobody there. */
+static void by_interface(const char *name)
 {
+	struct packet_mreq every = {.mr_type = PACKET_MR_PROMISC};
 	struct sockaddr_ll addr = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
 	int fd, on = 1;
 
-	make_tap(name);
+	set_up(name);
 	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	addr.sll_ifindex = (int)if_nametoindex(name);
-	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) ||
+	addr.sll_ifindex = every.mr_ifindex = (int)if_nametoindex(name);
+	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &every, sizeof(every)) ||
+	    setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) ||
 	    bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
 		fail(name);
 	puts("ready");
@@ -180,9 +200,13 @@ int main(int argc, char **argv)
 	if (argc == 2 && !strncmp(argv[1], "unix:", 5)) {
 		by_socket(argv[1] + 5);
 	} else if (argc == 2 && !strncmp(argv[1], "tap:", 4)) {
-		by_tap(argv[1] + 4);
+		make_tap(argv[1] + 4);
+		by_interface(argv[1] + 4);
+	} else if (argc == 2 && !strncmp(argv[1], "bridge:", 7)) {
+		make_bridge(argv[1] + 7);
+		by_interface(argv[1] + 7);
 	} else {
-		fprintf(stderr, "usage: net-peer unix:SOCKET | tap:IFNAME\n");
+		fprintf(stderr, "usage: net-peer unix:SOCKET | tap:IFNAME | bridge:IFNAME\n");
 		return EXIT_FAILURE;
 	}
 	printf("%" PRIu64 " echoes %" PRIu64 " rarps %" PRIu64 " connections\n", echoes, rarps,

@@ -6,6 +6,7 @@
 #define TESTS_RIG_NET_FIXTURE_H
 #include "devices/virtio/virtio_net.h"
 #include "tests/rig/virtio_driver.h"
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
@@ -100,12 +101,23 @@ static inline void card_options(enum net_kind kind, uint32_t queues)
 	rig.opt.serial.kind = CHARDEV_NONE;
 }
 
+/* Nothing but the test's packets is to cross the tap. */
+static inline void no_ipv6(void)
+{
+	int fd = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_WRONLY | O_CLOEXEC);
+
+	ck_assert(fd < 0 || write(fd, "1", 1) == 1);
+	if (fd >= 0)
+		close(fd);
+}
+
 /* A card with a tap, in a network namespace of the test's. */
 static inline void tap_options(uint32_t queues)
 {
 	ck_assert_msg(!unshare(CLONE_NEWNET) && !access("/dev/net/tun", R_OK | W_OK),
 		      "these tests make a tap in a network namespace: run them as root, with "
 		      "/dev/net/tun there (modprobe tun)");
+	no_ipv6();
 	card_options(NET_TAP, queues);
 	strcpy(card.path, TAP);
 }

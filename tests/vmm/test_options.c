@@ -318,11 +318,16 @@ TEST(net_refusals)
 		{"--net|user", "--net user: Stasis has no network stack of its own: run passt(1)"},
 		{"--net|user,id=n", "stream=unix:PATH"},
 		{"--net|user0", "did you mean tap=user0?"},
-		{"--net|id=n", "exactly one of tap=IFNAME, stream=unix:PATH and fd=N"},
+		{"--net|id=n",
+		 "exactly one of tap=IFNAME, bridge=IFNAME, stream=unix:PATH and fd=N"},
 		{"--net|tap=t,fd=3", "exactly one of"},
 		{"--net|tap=t,stream=unix:/s", "exactly one of"},
 		{"--net|tap=sixteen-letters0", "tap=sixteen-letters0: must be IFNAME"},
 		{"--net|tap=a/b", "tap=a/b"},
+		{"--net|bridge=br0,tap=t", "exactly one of"},
+		{"--net|bridge=sixteen-letters0", "bridge=sixteen-letters0: must be IFNAME"},
+		{"--net|bridge=br%d", "bridge=br%d: must be IFNAME"},
+		{"--net|bridge=br0|--net|tap=v-0", "net0 and net1 have the same tap="},
 		{"--net|tap=a%d", "tap=a%d: must be IFNAME"},
 		{"--net|tap=a|--net|tap=b|--net|tap=a", "net0 and net2 have the same tap="},
 		{"--net|fd=5|--net|fd=5", "net0 and net1 have the same fd="},
@@ -339,7 +344,7 @@ TEST(net_refusals)
 		{"--net|tap=t,mac=0:20:00:00:00::01", "mac=0:"},
 		{"--net|tap=t,mac=02-00-00-00-00-01", "mac=02-"},
 		{"--net|tap=t,queues=9", "queues=9"},
-		{"--net|stream=unix:/s,queues=2", "queues= needs tap="},
+		{"--net|stream=unix:/s,queues=2", "queues= needs tap= or bridge="},
 		{"--net|stream=unix:/s,vhost=on", "vhost=on needs a tap"},
 		{"--net|tap=t,vhost=maybe", "vhost=maybe: must be auto|off|on"},
 		{"--net|tap=a,mac=02:00:00:00:00:01|--net|tap=b,mac=02:00:00:00:00:01",
@@ -467,6 +472,25 @@ TEST(derived_macs)
 	accepts("--kernel|k|--name|other|--net|fd=5|"
 		"--uuid|123e4567-e89b-12d3-a456-426614174000");
 	ck_assert_mem_ne(opt.net[0].mac, mac, 6);
+}
+
+/* Rules of a host's firewall know them: these names may never change. */
+TEST(taps_of_bridges)
+{
+	accepts("--kernel|k|--name|v|--net|tap=t|--net|bridge=br0,queues=2|--net|bridge=br0");
+	ck_assert_str_eq(opt.net[0].bridge, "");
+	ck_assert_str_eq(opt.net[1].bridge, "br0");
+	ck_assert_str_eq(opt.net[1].path, "v-1");
+	ck_assert(opt.net[1].kind == NET_TAP && opt.net[1].queues == 2);
+	ck_assert_str_eq(opt.net[2].path, "v-2");
+	accepts("--kernel|k|--net|bridge=br0|--name|thirteen-char");
+	ck_assert_str_eq(opt.net[0].path, "thirteen-char-0");
+	accepts("--kernel|k|--net|bridge=br0|--name|fourteen-chars");
+	ck_assert_str_eq(opt.net[0].path, "fourte-611f28-0");
+	accepts("--kernel|k|--net|bridge=br0|--name|a:b");
+	ck_assert_str_eq(opt.net[0].path, "a_b-f7c459-0");
+	accepts("--kernel|k|--net|bridge=br0|--name|v|--uuid|123e4567-e89b-12d3-a456-426614174000");
+	ck_assert_str_eq(opt.net[0].path, "v-174000-0");
 }
 
 TEST(consoles)

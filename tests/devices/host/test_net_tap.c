@@ -28,16 +28,6 @@
 static int wire = -1; /* what the host's network stack sees of the tap, with the packets' headers */
 static uint8_t packet[70000], seen[70000];
 
-/* Nothing but the test's packets is to cross the tap. */
-static void no_ipv6(void)
-{
-	int fd = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_WRONLY | O_CLOEXEC);
-
-	ck_assert(fd < 0 || write(fd, "1", 1) == 1);
-	if (fd >= 0)
-		close(fd);
-}
-
 static void raise_tap(void)
 {
 	struct sockaddr_ll addr = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
@@ -58,7 +48,6 @@ static void raise_tap(void)
 static void set_up(uint32_t queues, uint64_t features)
 {
 	tap_options(queues);
-	no_ipv6();
 	virtio_guest_boot();
 	raise_tap();
 	driver_start(&drv, "net0", features);
@@ -354,7 +343,6 @@ TEST(inherited)
 	struct virtio_net_hdr header;
 
 	tap_options(1);
-	no_ipv6();
 	card_options(NET_FD, 1);
 	card.fd = open_tap(IFF_TAP | IFF_NO_PI);
 	rig_refuses(-EINVAL, WORDS("IFF_VNET_HDR"));
