@@ -72,13 +72,13 @@ kexec_go() {
 	fail "kexec -e returned"
 }
 
-# systemd_go VERB: `systemctl VERB` (kexec, soft-reboot), which returns at once. systemd then ends the scenario; the next
-# boot begins it anew.
+# systemd_go [OPTION...] VERB: `systemctl VERB` (kexec, soft-reboot), which returns at once. systemd then ends the scenario;
+# the next boot begins it anew.
 systemd_go() {
-	mark "$1"
-	systemctl "$1" || fail "systemctl $1"
+	mark "${*: -1}"
+	systemctl "$@" || fail "systemctl $*"
 	STALL_S=$LIMIT_S await '' false
-	fail "systemctl $1 did not end this boot: $(journalctl --no-pager -b -n 20)"
+	fail "systemctl $* did not end this boot: $(journalctl --no-pager -b -n 20)"
 }
 
 # backwards ARRAY: turns it round
