@@ -41,12 +41,12 @@ int place_check_align(const struct ram_config *config, uint64_t align_bytes,
 int devdax_query(const struct ram_place *place, uint64_t *size_bytes, uint64_t *align_bytes,
 		 struct error *err) must_check;
 
-/* "what: 3 of 16 GiB" in the log, at most once a second and not in the first one; and the watch, if any,
- * whose word it returns. */
+/* "3072 of 16384 MiB hashed, 1024 MiB/s, 13 s left" in the log, at most once a second and not in the first one; and the
+ * watch, if any, whose word it returns. */
 struct ram_progress {
 	const char *what, *path;
 	const struct ram_watch *watch;
-	uint64_t total_bytes, next_ns;
+	uint64_t total_bytes, begun_ns, next_ns;
 };
 struct ram_progress progress_start(const char *what, const struct ram *ram,
 				   const struct ram_watch *watch);

@@ -150,22 +150,31 @@ int place_open(struct ram_place *place, const struct ram_config *config, bool *c
 struct ram_progress progress_start(const char *what, const struct ram *ram,
 				   const struct ram_watch *watch)
 {
+	const uint64_t now = clock_now_ns();
+
 	return (struct ram_progress){.what = what,
 				     .path = ram_where(ram),
 				     .watch = watch,
 				     .total_bytes = ram->config.size_bytes,
-				     .next_ns = clock_now_ns() + CLOCK_NS_PER_S};
+				     .begun_ns = now,
+				     .next_ns = now + CLOCK_NS_PER_S};
 }
 
 int progress_report(struct ram_progress *progress, uint64_t done_bytes, struct error *err)
 {
 	uint64_t now = clock_now_ns();
-	char text[96];
+	char text[128];
 
 	if (now >= progress->next_ns) {
+		const double bytes_per_s = (double)done_bytes / (double)(now - progress->begun_ns) *
+					   (double)CLOCK_NS_PER_S;
+		const double left_bytes = (double)(progress->total_bytes - done_bytes);
+
 		progress->next_ns = now + CLOCK_NS_PER_S;
-		snprintf(text, sizeof(text), "%" PRIu64 " of %" PRIu64 " MiB %s", done_bytes >> 20,
-			 progress->total_bytes >> 20, progress->what);
+		snprintf(text, sizeof(text),
+			 "%" PRIu64 " of %" PRIu64 " MiB %s, %.0f MiB/s, %.0f s left",
+			 done_bytes >> 20, progress->total_bytes >> 20, progress->what,
+			 bytes_per_s / (1 << 20), done_bytes ? left_bytes / bytes_per_s : 0.0);
 		log_info("%s: %s", progress->path, text);
 		notify_busy(text);
 	}

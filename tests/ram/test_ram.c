@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opening guest RAM on real file systems: which backend, what it survives, what is refused. */
 #include "tests/rig/loop_fixture.h"
+#include "ram/backend.h"
 #include "tests/rig/sysfs_fixture.h"
 #include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
+#include "vmm/base/loop.h"
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -535,6 +538,37 @@ TEST(lock_of_another_program)
 	snprintf(who, sizeof(who), "process %d", (int)getpid());
 	assert_refused(try_open(config_of(path, 2 * MIB)), -EAGAIN, WORDS(path, who));
 	close(fd);
+}
+
+/* Half of it took two seconds, or more on a busy machine. */
+TEST(progress_has_a_rate_and_the_time_left)
+{
+	struct ram_progress progress = {.what = "hashed",
+					.path = "/dev/dax0.0",
+					.total_bytes = 1024 * MIB,
+					.begun_ns = clock_now_ns() - 2 * CLOCK_NS_PER_S};
+	int fd[2], saved = dup(STDERR_FILENO), rate, left;
+	char text[256], *line;
+	ssize_t n;
+
+	ck_assert_int_eq(pipe2(fd, O_NONBLOCK), 0);
+	dup2(fd[1], STDERR_FILENO);
+	log_init(LOG_INFO, NULL);
+	ck_assert_int_eq(progress_report(&progress, 512 * MIB, &fixture_err), 0);
+	ck_assert_int_eq(progress_report(&progress, 513 * MIB, &fixture_err), 0); /* too soon */
+	dup2(saved, STDERR_FILENO);
+	n = read(fd[0], text, sizeof(text) - 1);
+	ck_assert_int_gt(n, 0);
+	text[n] = '\0';
+	line = strstr(text, "/dev/dax0.0: 512 of 1024 MiB hashed, ");
+	ck_assert_ptr_nonnull(line);
+	ck_assert_int_eq(sscanf(line + 37, "%d MiB/s, %d s left\n", &rate, &left), 2);
+	ck_assert_int_le(rate, 256);
+	ck_assert_int_ge(left, 2);
+	ck_assert_ptr_null(strstr(text, "513"));
+	close(fd[0]);
+	close(fd[1]);
+	close(saved);
 }
 
 UNIT_MAIN(fixture_setup, fixture_teardown)
