@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp/ctl/check.h"
 #include "qmp/ctl/ctl.h"
+#include "qmp/ctl/manage.h"
 #include "qmp/ctl/memory.h"
 #include "qmp/ctl/run.h"
 #include "qmp/ctl/verbs.h"
@@ -192,23 +193,9 @@ static void check_places(struct json_object *faults, const struct vms_vm *vm)
 	}
 }
 
-/* The refusal of a save for a boot; NULL: it would work. */
-static struct json_object *refusal(const struct vms_vm *vm)
-{
-	struct json_object *refused = ctl_member(vm->answers, "/cprinfo/refused");
-
-	for (size_t i = 0; refused && i < json_object_array_length(refused); i++) {
-		struct json_object *one = json_object_array_get_idx(refused, i);
-
-		if (!strcmp(ctl_string(one, "/mode"), "reboot"))
-			return one;
-	}
-	return NULL;
-}
-
 static void check_save(struct json_object *faults, const struct vms_vm *vm, const char *update)
 {
-	struct json_object *refused = refusal(vm);
+	struct json_object *refused = manage_refusal(vm, "reboot");
 	const bool suspends = !strcmp(update, "suspend");
 	const bool is_awake = !strcmp(vms_state(vm), "running");
 

@@ -152,7 +152,7 @@ static char *unix_path(const char *value)
 /* "disconnected:unix:PATH,server=on", as query-chardev has it. */
 static char *listening_path(struct json_object *chardevs, const char *label)
 {
-	for (size_t i = 0; chardevs && i < json_object_array_length(chardevs); i++) {
+	for (size_t i = 0; i < ctl_length(chardevs); i++) {
 		struct json_object *one = json_object_array_get_idx(chardevs, i);
 		const char *path = strstr(ctl_string(one, "/filename"), "unix:");
 		const char *end = path ? strstr(path, ",server=on") : NULL;

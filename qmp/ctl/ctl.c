@@ -108,6 +108,11 @@ const char *ctl_string(struct json_object *object, const char *path)
 	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
 }
 
+size_t ctl_length(struct json_object *array)
+{
+	return json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+}
+
 void ctl_put_text(FILE *out, enum ctl_text_kind kind, const char *text, size_t most, bool ascii)
 {
 	size_t len = strnlen(text, most);

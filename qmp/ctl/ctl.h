@@ -33,6 +33,8 @@ void ctl_add_number(struct json_object *object, const char *key, uint64_t number
 struct json_object *ctl_member(struct json_object *object, const char *path);
 /* The string there, or "". */
 const char *ctl_string(struct json_object *object, const char *path);
+/* How many elements it has: 0 unless it is an array, for json-c ends the program then. */
+size_t ctl_length(struct json_object *array);
 
 enum ctl_text_kind { CTL_LINE, CTL_JSON };
 /* At most so many bytes and a line end. A VM passes on text of files, guests and other clients; ascii: an agent is the

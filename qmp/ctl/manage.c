@@ -106,26 +106,32 @@ static bool can_save(const struct vms_vm *vm, const char *mode)
 {
 	struct json_object *modes = ctl_member(vm->answers, "/cprinfo/modes");
 
-	for (size_t i = 0; modes && i < json_object_array_length(modes); i++)
-		if (!strcmp(json_object_get_string(json_object_array_get_idx(modes, i)), mode))
+	for (size_t i = 0; i < ctl_length(modes); i++)
+		if (!strcmp(ctl_string(json_object_array_get_idx(modes, i), ""), mode))
 			return true;
 	return false;
 }
 
-const char *manage_why_not(const struct vms_vm *vm, const char *mode)
+struct json_object *manage_refusal(const struct vms_vm *vm, const char *mode)
 {
 	struct json_object *refused = ctl_member(vm->answers, "/cprinfo/refused");
-	const char *reason = "it does not say why";
 
-	if (can_save(vm, mode))
-		return NULL;
-	for (size_t i = 0; refused && i < json_object_array_length(refused); i++) {
+	for (size_t i = 0; i < ctl_length(refused); i++) {
 		struct json_object *one = json_object_array_get_idx(refused, i);
 
 		if (!strcmp(ctl_string(one, "/mode"), mode))
-			reason = ctl_string(one, "/reason");
+			return one;
 	}
-	return reason;
+	return NULL;
+}
+
+const char *manage_why_not(const struct vms_vm *vm, const char *mode)
+{
+	const char *reason = ctl_string(manage_refusal(vm, mode), "/reason");
+
+	if (can_save(vm, mode))
+		return NULL;
+	return *reason ? reason : "it does not say why";
 }
 
 int manage_save(const struct vms_vm *vm, const char *mode, struct error *err)

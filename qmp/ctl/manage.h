@@ -6,6 +6,8 @@
 
 #define MANAGE_LIMIT_S 120.0 /* for a save or a load */
 
+/* What it says of a mode that it refuses: {'mode', 'reason', 'needs-suspend'}; NULL: nothing. */
+struct json_object *manage_refusal(const struct vms_vm *vm, const char *mode);
 /* Why a VM that serves cannot be saved in this mode; NULL: it can. */
 const char *manage_why_not(const struct vms_vm *vm, const char *mode);
 /* Saves it and waits until its process has ended. If it fails the guest goes on. */

@@ -252,8 +252,8 @@ static void take_answers(struct vms_vm *vm)
 	struct json_object *cpus = ctl_member(vm->answers, "/query-cpus-fast");
 	struct json_object *size = ctl_member(vm->answers, "/cprinfo/ram/size");
 
-	if (cpus)
-		vm->cpus = (uint32_t)json_object_array_length(cpus);
+	if (ctl_length(cpus))
+		vm->cpus = (uint32_t)ctl_length(cpus);
 	if (!size)
 		return;
 	free(vm->ram.path);

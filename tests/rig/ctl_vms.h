@@ -15,6 +15,7 @@ struct script {
 	const char *state_later, *cprinfo_later;
 	const char *save_error, *load_error;
 	const char *chardevs; /* NULL: the command is not known */
+	const char *cpus;     /* NULL: two */
 };
 
 struct scripted {
@@ -46,7 +47,8 @@ static inline void scripted_answer(struct scripted *vm, int client, const char *
 		snprintf(reply, sizeof(reply), "{\"return\": {\"package\": \"stasis %s\"}}\n",
 			 vm->is_later ? "2.0.0" : "1.0.0");
 	else if (strstr(request, "query-cpus-fast"))
-		snprintf(reply, sizeof(reply), "{\"return\": [{}, {}]}\n");
+		snprintf(reply, sizeof(reply), "{\"return\": %s}\n",
+			 script->cpus ? script->cpus : "[{}, {}]");
 	else if (strstr(request, "cprinfo"))
 		snprintf(reply, sizeof(reply), "{\"return\": {%s}}\n", cprinfo ? cprinfo : usual);
 	else if (strstr(request, "query-chardev") && script->chardevs)

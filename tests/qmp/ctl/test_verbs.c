@@ -389,4 +389,46 @@ TEST(list_of_one_that_runs)
 	scripted_stop(&vm);
 }
 
+TEST(list_of_one_whose_update_is_refused)
+{
+	static const struct script refuses = {
+		.cprinfo = "\"modes\": [], \"refused\": [{\"mode\": \"reboot\", \"reason\": "
+			   "\"a memfd\"}]"};
+	struct scripted vm;
+
+	scripted_start(&vm, "off", &refuses);
+	gives("list | grep ^off", 0, "off running 2 64M /no/such+2M - - 1.0.0 - refused\n");
+	gives("status off --json | grep -A 4 update-faults", 0,
+	      " \"update-faults\": [\n {\n \"vm\": \"off\",\n"
+	      " \"fault\": \"cannot be saved: a memfd\",\n"
+	      " \"way-out\": \"give it update=shutdown if it may be shut down\"\n");
+	scripted_stop(&vm);
+}
+
+/* A VM that a guest has taken over says what it likes: this is no end of the others. */
+static const struct {
+	const char *cpus, *chardevs, *cprinfo;
+} hostile[] = {
+	{"3", "3", "\"modes\": 3, \"refused\": 3, \"ram\": 3, \"pid\": {}"},
+	{"{}", "{}", "\"modes\": {}, \"refused\": {}, \"ram\": [], \"pid\": []"},
+	{"[null]", "[null, 3]",
+	 "\"modes\": [null, 3], \"refused\": [null, 3, {\"mode\": null}], \"pid\": null"},
+	{"null", "null", "\"modes\": null, \"ram\": {\"path\": 3, \"size\": -1, \"offset\": 1e99}"},
+};
+
+TEST_EACH(answers_of_other_types, hostile)
+{
+	const struct script script = {.cpus = hostile[_i].cpus,
+				      .chardevs = hostile[_i].chardevs,
+				      .cprinfo = hostile[_i].cprinfo};
+	static const char *const verbs[] = {"list",	   "status off",  "check off", "memory",
+					    "upgrade off", "console off", "save off"};
+	struct scripted vm;
+
+	scripted_start(&vm, "off", &script);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		ck_assert_msg(run(verbs[i]) <= 1, "%s: %s", verbs[i], output);
+	scripted_stop(&vm);
+}
+
 UNIT_MAIN(ctl_vms_start, ctl_fixture_stop)
