@@ -4,6 +4,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/options.h"
 #include "vmm/version.h"
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -11,6 +12,37 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* What a VM says is passed on to a terminal and to scripts, so nothing but text in one line is taken. */
+static bool is_text(struct json_object *value)
+{
+	const char *text = json_object_get_string(value);
+
+	if (!json_object_is_type(value, json_type_string))
+		return false;
+	for (int i = 0; i < json_object_get_string_len(value); i++)
+		if (iscntrl((unsigned char)text[i]))
+			return false;
+	return true;
+}
+
+/* An object, and what is used of it is as it should be. */
+static bool is_info(struct json_object *info)
+{
+	struct json_object *lines, *version;
+
+	if (!json_object_is_type(info, json_type_object))
+		return false;
+	if (json_object_object_get_ex(info, "version", &version) && !is_text(version))
+		return false;
+	lines = json_object_object_get(info, "options");
+	if (!json_object_is_type(lines, json_type_array))
+		return true;
+	for (size_t i = 0; i < json_object_array_length(lines); i++)
+		if (!is_text(json_object_array_get_idx(lines, i)))
+			return false;
+	return true;
+}
 
 static struct json_object *read_info(const char *path, struct error *err)
 {
@@ -20,12 +52,12 @@ static struct json_object *read_info(const char *path, struct error *err)
 
 	if (fd < 0)
 		error_set(err, -errno, "--compare %s: %s", path, strerror(errno));
-	else if (!json_object_is_type(info, json_type_object))
+	else if (!is_info(info))
 		error_set(err, -EINVAL, "--compare %s: is not what cprinfo of a running VM returns",
 			  path);
 	if (fd >= 0 && !is_stdin)
 		close(fd);
-	if (json_object_is_type(info, json_type_object))
+	if (is_info(info))
 		return info;
 	json_object_put(info);
 	return NULL;

@@ -82,7 +82,17 @@ TEST(a_vm_that_tells_nothing_is_not_compared)
 	ck_assert_int_eq(compare("{\"pid\":1}"), 0);
 }
 
-static const char *const no_info[] = {"", "[]", "{", "null", "3"};
+static const char *const no_info[] = {"",
+				      "[]",
+				      "{",
+				      "null",
+				      "3",
+				      "{\"options\":[null]}",
+				      "{\"options\":[3]}",
+				      "{\"options\":[\"cpus 2\\u001b[2J\"]}",
+				      "{\"options\":[\"cpus 2\\u0000x\"]}",
+				      "{\"version\":null,\"options\":[]}",
+				      "{\"version\":\"99.0.0\\n\",\"options\":[]}"};
 
 TEST_EACH(what_is_no_cprinfo, no_info)
 {
