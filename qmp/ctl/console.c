@@ -39,7 +39,7 @@ static void end_by_signal(int number)
 
 static void change_terminal(void (*change)(struct termios *mode))
 {
-	static const int ends[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGSEGV, SIGABRT};
+	static const int ends[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGSEGV, SIGABRT};
 	struct termios mode;
 
 	if (tcgetattr(STDIN_FILENO, &former))

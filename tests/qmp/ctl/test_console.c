@@ -123,6 +123,7 @@ static const struct {
 	{"ls\r\x03", "ls\r\x03", 0, "off: disconnected"},
 	{"", "", SIGTERM, ""},
 	{"", "", SIGHUP, ""},
+	{"", "", SIGPIPE, ""}, /* its output goes to a program that has ended */
 };
 
 TEST_EACH(console, consoles)
