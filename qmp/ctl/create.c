@@ -66,6 +66,11 @@ static int write_lines(FILE *file, char **words, struct error *err)
 			value++;
 		else if (words[1] && strncmp(words[1], "--", 2) != 0)
 			value = *++words;
+		if (value && strpbrk(value, "\r\n"))
+			return error_set(err, -EINVAL,
+					 "%.*s: a value in a file is one line, and cannot have a "
+					 "line end in it",
+					 (int)n, option);
 		with_offset = NULL;
 		if (value && is_memory(option))
 			ret = allot(value, &with_offset, err);
@@ -99,22 +104,26 @@ static int write_draft(const struct draft *draft, char **words, struct error *er
 
 static int check_name(const char *name, struct error *err)
 {
-	struct vms_vm vm;
-	int ret = 0;
-
 	if (!vms_is_name(name))
-		return error_set(err, -EINVAL,
-				 "%s: is no name: up to 64 letters, digits and . _ - + : @", name);
+		return error_set(err, -EINVAL, "%s: is no name: " VMS_NAME_HELP, name);
 	if (verbs_find(name))
 		return error_set(err, -EINVAL, "%s: is a command of stasisctl: choose another name",
 				 name);
+	return 0;
+}
+
+/* With the lock of the draft, or else two that create the same VM at once would both find the name free. */
+static int check_free(const char *name, struct error *err)
+{
+	struct vms_vm vm;
+	int ret = 0;
+
 	vms_get(&vm, name);
 	if (vm.file)
-		ret = error_set(err, -EEXIST, "%s: is taken: %s exists; see stasisctl edit %s",
-				name, vm.file, name);
+		ret = error_set(err, -EEXIST, "%s exists already; see stasisctl edit %s", vm.file,
+				name);
 	else if (vms_exists(&vm))
-		ret = error_set(err, -EEXIST, "%s: is taken by a VM that runs: %s", name,
-				vm.socket);
+		ret = error_set(err, -EEXIST, "a VM of this name runs: %s", vm.socket);
 	vms_put(&vm);
 	return ret;
 }
@@ -130,6 +139,8 @@ int verb_create(const struct verb_call *call)
 		return CTL_FAILED;
 	}
 	ret = draft_open(&draft, call->name, &err);
+	if (!ret)
+		ret = check_free(call->name, &err);
 	if (!ret)
 		ret = write_draft(&draft, call->words, &err);
 	if (!ret)

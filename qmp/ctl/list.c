@@ -264,6 +264,11 @@ int verb_list(const struct verb_call *call)
 
 bool list_get(struct vms_vm *vm, const char *name)
 {
+	/* Else "../../tmp/x" would be a VM, which delete removes. */
+	if (!vms_is_name(name)) {
+		ctl_complain("%s: is no name: " VMS_NAME_HELP, name);
+		return false;
+	}
 	vms_get(vm, name);
 	if (vms_exists(vm))
 		return true;

@@ -220,10 +220,20 @@ static int fits(void *opaque, uint64_t begin_bytes, uint64_t end_bytes)
 	return end_bytes - begin_bytes >= wish->need_bytes;
 }
 
+/* One whose range nobody knows may be anywhere: a guest that is saved there would be lost. NULL: there is none. */
+static const struct vms_vm *homeless(const struct vms *vms)
+{
+	for (size_t i = 0; i < vms->n; i++)
+		if (!vms->vm[i].ram.size_bytes)
+			return &vms->vm[i];
+	return NULL;
+}
+
 int memory_allot(const struct vms *vms, const char *path, uint64_t size_bytes,
 		 uint64_t *offset_bytes, struct error *err)
 {
 	const struct device *device;
+	const struct vms_vm *unknown = homeless(vms);
 	struct map map;
 	struct wish wish = {0};
 	char *need, *free_space;
@@ -238,6 +248,12 @@ int memory_allot(const struct vms *vms, const char *path, uint64_t size_bytes,
 				"%s: is no DAX device of this host; see stasisctl memory and "
 				"daxctl list",
 				path);
+	} else if (unknown) {
+		ret = error_set(err, -EBUSY,
+				"%s: nobody knows which range %s has (%s): mend that, or give this "
+				"VM its offset= yourself",
+				path, unknown->name,
+				vms_reason(unknown) ? vms_reason(unknown) : vms_state(unknown));
 	} else if (!each_gap(&map, device, fits, &wish)) {
 		free_space = list_size(wish.largest_bytes);
 		ret = error_set(err, -ENOSPC,

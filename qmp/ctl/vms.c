@@ -34,8 +34,8 @@ char *vms_path(const char *fmt, ...)
 
 bool vms_is_name(const char *name)
 {
-	return *name && strlen(name) <= 64 && option_is_word(name, "._-+:@") &&
-	       strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+	return *name && *name != '.' && *name != '-' && strlen(name) <= 64 &&
+	       option_is_word(name, "._-+:@");
 }
 
 /* --- which there are */

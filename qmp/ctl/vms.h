@@ -72,7 +72,8 @@ void vms_each(size_t n, size_t jobs, void (*fn)(void *opaque, size_t i), void *o
 void vms_get(struct vms_vm *vm, const char *name);
 void vms_put(struct vms_vm *vm);
 
-/* A name that a file and a unit can have: letters, digits and . _ - + : @, not . or .. */
+/* A name that a file and a unit can have. One that begins with a dot would be a hidden file, one with a dash an option. */
+#define VMS_NAME_HELP "up to 64 letters, digits and . _ - + : @, of which . and - are not the first"
 bool vms_is_name(const char *name);
 /* Has it a file, or a process? */
 bool vms_exists(const struct vms_vm *vm);

@@ -2,6 +2,8 @@
 /* create, edit, delete and memory: what becomes of files. */
 #include "tests/rig/ctl_vms.h"
 #include "tests/rig/unit.h"
+#include <fcntl.h>
+#include <sys/file.h>
 
 static void dax_device(const char *name, const char *size)
 {
@@ -58,9 +60,54 @@ TEST(no_folder_to_create_in)
 	gives("upgrade --all", 1, "stasisctl: ROOT/etc/stasis: Not a directory\n");
 }
 
+/* A range that is free for sure is known only if those of all others are. */
+TEST(range_that_nobody_knows)
+{
+	static const char create[] = "create new --memory size=1G,path=/dev/dax0.0 --kernel /k";
+	int fd;
+
+	dax_device("dax0.0", "4294967296\n");
+	gives(create, 1,
+	      "stasisctl: new: not created: /dev/dax0.0: nobody knows which range bad has "
+	      "(ROOT/etc/stasis/bad.conf:2: there is no option '--quiet'; see --help): mend that, "
+	      "or give this VM its offset= yourself\n");
+	unlink(ctl_at("/etc/stasis/bad.conf"));
+	fd = ctl_listen("by-hand", 1);
+	gives(create, 1,
+	      "stasisctl: new: not created: /dev/dax0.0: nobody knows which range by-hand has "
+	      "(ROOT/run/stasis/by-hand/qmp: timed out after 3 s): mend that, or give this VM its "
+	      "offset= yourself\n");
+	close(fd);
+	unlink(ctl_at("/run/stasis/by-hand/qmp"));
+	gives(create, 0, "new: created: ROOT/etc/stasis/new.conf\n");
+}
+
+/* Between its look and its lock another one could create the same VM. */
+TEST(create_looks_with_its_lock)
+{
+	int fd = open(ctl_at("/etc/stasis"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+	gives("create off --kernel /k", 1,
+	      "stasisctl: off: not created: ROOT/etc/stasis: another stasisctl edits or creates a "
+	      "VM: wait for its end\n");
+	close(fd);
+}
+
+TEST(value_of_two_lines)
+{
+	gives("create new --kernel /k --append 'a\ndisk path=/x'", 1,
+	      "stasisctl: new: not created: --append: a value in a file is one line, and cannot "
+	      "have a line end in it\n");
+	gives("create new --kernel /k --append='a\ndisk path=/x'", 1,
+	      "stasisctl: new: not created: --append: a value in a file is one line, and cannot "
+	      "have a line end in it\n");
+}
+
 TEST(created_file)
 {
 	dax_device("dax0.0", "4294967296\n");
+	unlink(ctl_at("/etc/stasis/bad.conf"));
 	gives("create new --cpus 2 --memory size=1G,path=/dev/dax0.0 --kernel=/k --rng --console "
 	      "--append=",
 	      0, "new: created: ROOT/etc/stasis/new.conf\n");
@@ -89,6 +136,7 @@ TEST(room_that_is_found)
 	struct scripted vm;
 
 	dax_device("dax0.0", "4294967296\n");
+	unlink(ctl_at("/etc/stasis/bad.conf"));
 	ctl_conf("off", "memory size=1G,path=/dev/dax0.0,offset=3G\nkernel /k\n");
 	ctl_conf("low", "memory size=64M,path=/dev/dax0.0,offset=1538M\nkernel /k\n");
 	scripted_start(&vm, "off", &runs); /* 1G at 2M */

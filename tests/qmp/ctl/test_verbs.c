@@ -9,7 +9,8 @@
 #define NO_SUCH                                                                                  \
 	"stasisctl: none: there is no such VM: neither none.conf in /etc/stasis nor a process; " \
 	"see stasisctl list\n"
-#define BAD "ROOT/etc/stasis/bad.conf:2: there is no option '--quiet'; see --help\n"
+#define NAME_HELP "up to 64 letters, digits and . _ - + : @, of which . and - are not the first\n"
+#define BAD	  "ROOT/etc/stasis/bad.conf:2: there is no option '--quiet'; see --help\n"
 
 /* Nothing runs; systemctl says yes and does nothing. */
 static const struct row rows[] = {
@@ -78,10 +79,17 @@ static const struct row rows[] = {
 	 "off: its disk was /other\n"},
 	{"create list --kernel /k", 1,
 	 "stasisctl: list: is a command of stasisctl: choose another name\n"},
-	{"create a/b --kernel /k", 1,
-	 "stasisctl: a/b: is no name: up to 64 letters, digits and . _ - + : @\n"},
+	{"create a/b --kernel /k", 1, "stasisctl: a/b: is no name: " NAME_HELP},
+	{"create .hidden --kernel /k", 1, "stasisctl: .hidden: is no name: " NAME_HELP},
+	{"create -x --kernel /k", 1, "stasisctl: -x: is no name: " NAME_HELP},
+	{"create '' --kernel /k", 1, "stasisctl: : is no name: " NAME_HELP},
+	{"delete ../stasis/off", 1, "stasisctl: ../stasis/off: is no name: " NAME_HELP},
+	{"start ..", 1, "stasisctl: ..: is no name: " NAME_HELP},
+	{"status 'a b'", 1, "stasisctl: a b: is no name: " NAME_HELP},
+	{"edit /etc/x", 1, "stasisctl: /etc/x: is no name: " NAME_HELP},
 	{"create off --kernel /k", 1,
-	 "stasisctl: off: is taken: ROOT/etc/stasis/off.conf exists; see stasisctl edit off\n"},
+	 "stasisctl: off: not created: ROOT/etc/stasis/off.conf exists already; see stasisctl edit "
+	 "off\n"},
 	{"create new kernel /k", 1,
 	 "stasisctl: new: not created: 'kernel' is no option of stasis: see stasis --help\n"},
 	{"create new --kernel", 1,
@@ -163,7 +171,8 @@ TEST(stop_of_one_without_a_unit)
 	gives("upgrade by-hand", 1,
 	      "stasisctl: by-hand: has no configuration file, so nothing starts it again\n");
 	gives("create by-hand --kernel /k", 1,
-	      "stasisctl: by-hand: is taken by a VM that runs: ROOT/run/stasis/by-hand/qmp\n");
+	      "stasisctl: by-hand: not created: a VM of this name runs: "
+	      "ROOT/run/stasis/by-hand/qmp\n");
 	scripted_stop(&vm);
 }
 

@@ -216,8 +216,8 @@ TEST(lists)
 static const struct {
 	const char *name;
 	bool good;
-} names[] = {{"vm1", true}, {"a.b_c-d+e:f@g", true}, {"", false},   {".", false},
-	     {"..", false}, {"a/b", false},	     {"a b", false}};
+} names[] = {{"vm1", true}, {"a.b_c-d+e:f@g", true}, {"", false},    {".", false},  {"..", false},
+	     {".a", false}, {"-a", false},	     {"a/b", false}, {"a b", false}};
 
 TEST_EACH(name, names)
 {
