@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp/ctl/ctl.h"
 #include "vmm/base/log.h"
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define OUT_OF_MEMORY "stasisctl: out of memory\n"
 
@@ -140,6 +142,22 @@ void ctl_print(struct json_object *value, bool ascii)
 	else
 		ctl_put_text(stdout, CTL_JSON, json_object_to_json_string_ext(value, style),
 			     SIZE_MAX, ascii);
+}
+
+int ctl_remove_folder(const char *folder)
+{
+	DIR *dir = opendir(folder);
+	struct dirent *entry;
+	int ret = dir || errno == ENOENT ? 0 : -errno;
+
+	while (dir && !ret && (entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			ret = unlinkat(dirfd(dir), entry->d_name, 0) ? -errno : 0;
+	if (dir)
+		closedir(dir);
+	if (!ret && dir && rmdir(folder))
+		ret = -errno;
+	return ret;
 }
 
 double ctl_now_s(void)

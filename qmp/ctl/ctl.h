@@ -42,6 +42,9 @@ enum ctl_text_kind { CTL_LINE, CTL_JSON };
 void ctl_put_text(FILE *out, enum ctl_text_kind kind, const char *text, size_t most, bool ascii);
 void ctl_print(struct json_object *value, bool ascii);
 
+/* Removes a folder with the files in it, but no folders. 0: it is gone, or there was none; else -errno. */
+int ctl_remove_folder(const char *folder);
+
 /* CLOCK_MONOTONIC */
 double ctl_now_s(void);
 #endif

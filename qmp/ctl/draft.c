@@ -2,12 +2,15 @@
 #include "qmp/ctl/draft.h"
 #include "qmp/ctl/ctl.h"
 #include "qmp/ctl/vms.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+#define DRAFT ".draft-" /* its folder's name begins so */
 
 static int lock_folder(struct draft *draft, struct error *err)
 {
@@ -56,6 +59,25 @@ static int copy_file(const struct draft *draft, struct error *err)
 	return ret;
 }
 
+/* Those of a stasisctl that was killed, for whoever has the lock is alone. */
+static void remove_others(void)
+{
+	char *parent = vms_path("/etc/stasis"), *folder;
+	DIR *dir = opendir(parent);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, DRAFT, strlen(DRAFT)) != 0)
+			continue;
+		folder = ctl_text("%s/%s", parent, entry->d_name);
+		(void)ctl_remove_folder(folder);
+		free(folder);
+	}
+	if (dir)
+		closedir(dir);
+	free(parent);
+}
+
 int draft_open(struct draft *draft, const char *name, struct error *err)
 {
 	char *drop_ins = ctl_text("../%s.conf.d", name);
@@ -65,7 +87,8 @@ int draft_open(struct draft *draft, const char *name, struct error *err)
 	ret = lock_folder(draft, err);
 	draft->is_new = stat(draft->file, &draft->was);
 	if (!ret) {
-		draft->folder = vms_path("/etc/stasis/.draft-XXXXXX");
+		remove_others();
+		draft->folder = vms_path("/etc/stasis/" DRAFT "XXXXXX");
 		if (!mkdtemp(draft->folder)) {
 			ret = error_set(err, -errno, "%s: %s", draft->folder, strerror(errno));
 			free(draft->folder);
@@ -134,12 +157,11 @@ int draft_install(const struct draft *draft, struct error *err)
 
 void draft_close(struct draft *draft)
 {
-	if (draft->path)
-		unlink(draft->path);
-	if (draft->drop_ins)
-		unlink(draft->drop_ins);
-	if (draft->folder && rmdir(draft->folder))
-		ctl_complain("%s: stays behind: %s", draft->folder, strerror(errno));
+	/* With what an editor has left there. */
+	const int ret = draft->folder ? ctl_remove_folder(draft->folder) : 0;
+
+	if (ret)
+		ctl_complain("%s: stays behind: %s", draft->folder, strerror(-ret));
 	if (draft->lock_fd >= 0)
 		close(draft->lock_fd);
 	free(draft->path);

@@ -7,7 +7,6 @@
 #include "qmp/ctl/process.h"
 #include "qmp/ctl/unit.h"
 #include "qmp/ctl/verbs.h"
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,23 +232,6 @@ static bool may_delete(const struct vms_vm *vm)
 	return false;
 }
 
-/* The folder with all files in it. 0: it is gone, or there was none. */
-static int remove_folder(const char *folder)
-{
-	DIR *dir = opendir(folder);
-	struct dirent *entry;
-	int ret = dir || errno == ENOENT ? 0 : -errno;
-
-	while (dir && !ret && (entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			ret = unlinkat(dirfd(dir), entry->d_name, 0) ? -errno : 0;
-	if (dir)
-		closedir(dir);
-	if (!ret && dir && rmdir(folder))
-		ret = -errno;
-	return ret;
-}
-
 /* What the files have named stays. */
 static void say_what_stays(const struct vms_vm *vm)
 {
@@ -280,7 +262,7 @@ int verb_delete(const struct verb_call *call)
 		return CTL_FAILED;
 	if (may_delete(&vm) && unit_disable(vm.name)) {
 		folder = ctl_text("%s.d", vm.file);
-		ret = remove_folder(folder);
+		ret = ctl_remove_folder(folder);
 		if (ret)
 			ctl_complain("%s: %s", folder, strerror(-ret));
 		else if (unlink(vm.file))

@@ -244,6 +244,11 @@ TEST(drafts_leave_nothing)
 	run("edit ended");
 	run("create new --paused");
 	run("create more --kernel /k");
+	setenv("VISUAL", "touch \"$1~\"; : ", 1); /* as an editor's copy of what was */
+	gives("edit ended", 0, "ended: unchanged\n");
+	ctl_folder(ctl_at("/etc/stasis/.draft-killed"));
+	ctl_file(ctl_at("/etc/stasis/.draft-killed/ended.conf"), "");
+	run("edit ended");
 	ck_assert_int_eq(system("ls -A $STASIS_ROOT/etc/stasis | grep -q draft"), 256);
 }
 
