@@ -4,6 +4,7 @@
 #include "qmp/ctl/manage.h"
 #include "qmp/ctl/memory.h"
 #include "qmp/ctl/run.h"
+#include "qmp/ctl/unit.h"
 #include "qmp/ctl/verbs.h"
 #include "ram/ram.h"
 #include <errno.h>
@@ -37,8 +38,7 @@ __attribute__((format(printf, 4, 5))) static void add_fault(struct json_object *
 	ctl_add_text(fault, "fault", ctl_memory(text));
 	ctl_add_text(fault, "way-out", way_out);
 	free(text);
-	if (json_object_array_add(faults, fault))
-		ctl_die(CTL_FAILED, "out of memory");
+	ctl_append(faults, fault);
 }
 
 /* --- the host: its systemd and the service that saves the guests */
@@ -56,15 +56,6 @@ static char *printed(const char *const argv[])
 		return output.out;
 	free(output.out);
 	return NULL;
-}
-
-static bool runs_systemd(void)
-{
-	char *path = vms_path("/run/systemd/system");
-	const bool runs = !access(path, F_OK);
-
-	free(path);
-	return runs;
 }
 
 #define LOGIND "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
@@ -221,7 +212,7 @@ static void check_unit(struct json_object *faults, const struct vms_vm *vm)
 	char *text = printed(
 		(const char *const[]){"systemctl", "show", "-P", "ActiveState", unit, NULL});
 
-	if (text && strncmp(text, "active", 6) != 0)
+	if (!text || strncmp(text, "active", 6) != 0)
 		add_fault(faults, vm, "shut it down and start it as that unit, or use kexec-update",
 			  "runs, but not as %s: nobody would save it", unit);
 	free(text);
@@ -252,7 +243,7 @@ static void check_vm(struct json_object *faults, const struct vms_vm *vm)
 			  vms_state(vm), vm->why);
 		return;
 	}
-	if (runs_systemd())
+	if (unit_systemd_runs())
 		check_unit(faults, vm);
 	if (!vm->file) {
 		add_fault(faults, vm, "write /etc/stasis/NAME.conf, or use kexec-update",
@@ -323,7 +314,7 @@ struct json_object *check_faults(const char *name)
 		return faults;
 	}
 	vms_look_all(&vms);
-	if (!name && runs_systemd()) {
+	if (!name && unit_systemd_runs()) {
 		check_systemd(faults);
 		check_saver(faults);
 	}
@@ -353,12 +344,13 @@ int check(const char *name, bool json)
 	for (size_t i = 0; i < n && !json; i++) {
 		struct json_object *fault = json_object_array_get_idx(faults, i);
 		const char *vm = ctl_string(fault, "/vm");
-		char *line = ctl_text("%s: %s\n", *vm ? vm : "host", ctl_string(fault, "/fault"));
+		char *line = ctl_text("%s: %s", *vm ? vm : "host", ctl_string(fault, "/fault"));
+		char *way_out = ctl_text("    %s", ctl_string(fault, "/way-out"));
 
-		line[strlen(line) - 1] = '\0';
 		ctl_put_text(stdout, CTL_LINE, line, SIZE_MAX, false);
-		printf("    %s\n", ctl_string(fault, "/way-out"));
+		ctl_put_text(stdout, CTL_LINE, way_out, SIZE_MAX, false);
 		free(line);
+		free(way_out);
 	}
 	if (!n && !json)
 		printf("nothing would stop an update%s%s\n", name ? " of " : "", name ? name : "");

@@ -27,7 +27,7 @@ bool unit_do(const char *verb, const char *name)
 	return ok;
 }
 
-static bool systemd_runs(void)
+bool unit_systemd_runs(void)
 {
 	char *folder = vms_path("/run/systemd/system");
 	const bool runs = !access(folder, F_OK);
@@ -38,11 +38,11 @@ static bool systemd_runs(void)
 
 bool unit_disable(const char *name)
 {
-	return !systemd_runs() || unit_do("disable", name);
+	return !unit_systemd_runs() || unit_do("disable", name);
 }
 
 void unit_reload(void)
 {
-	if (systemd_runs() && !systemctl("daemon-reload", NULL))
+	if (unit_systemd_runs() && !systemctl("daemon-reload", NULL))
 		ctl_complain("the unit does not know of the change yet: systemctl daemon-reload");
 }

@@ -4,6 +4,8 @@
 #define QMP_CTL_UNIT_H
 #include <stdbool.h>
 
+/* Is systemd the host's init? */
+bool unit_systemd_runs(void);
 /* `systemctl VERB stasis@NAME`. False: it has failed, and said why. */
 bool unit_do(const char *verb, const char *name);
 /* It is not started at a boot any more. True where systemd does not run. */

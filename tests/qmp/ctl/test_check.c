@@ -214,4 +214,12 @@ TEST(name_that_is_none)
 	ck_assert_uint_eq(json_object_array_length(faults), 1);
 }
 
+/* What cannot be found out is a fault. */
+TEST(systemd_that_tells_no_state)
+{
+	ctl_file(ctl_at("/systemctl.do"), "case $1 in --version) echo 'systemd 252 (252.1)' ;;\n"
+					  "show) exit 1 ;; esac\n");
+	fault_is("vm1", "runs, but not as stasis@vm1.service", "shut it down");
+}
+
 UNIT_MAIN(start, stop)
