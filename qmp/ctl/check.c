@@ -265,6 +265,14 @@ struct json_object *check_one(const struct vms_vm *vm)
 	return faults;
 }
 
+struct json_object *check_compared(const struct vms_vm *vm)
+{
+	struct json_object *faults = ctl_made(json_object_new_array());
+
+	check_compare(faults, vm);
+	return faults;
+}
+
 /* --- two VMs */
 
 static void add_overlap(struct json_object *faults, const struct vms_vm *vm, const char *path,

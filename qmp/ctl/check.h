@@ -11,6 +11,8 @@
 struct json_object *check_faults(const char *name);
 /* The same for one VM that was looked at, without what another VM has to do with it. */
 struct json_object *check_one(const struct vms_vm *vm);
+/* Only what would refuse to load its guest. */
+struct json_object *check_compared(const struct vms_vm *vm);
 /* What an update does to its guest: "save", "suspend" or "shutdown", as its option says. */
 const char *check_policy(const struct vms_vm *vm);
 /* Prints them. Returns an exit status: 0 if there are none. */

@@ -24,11 +24,18 @@ static void add_ram(struct json_object *facts, const struct vms_vm *vm)
 	ctl_add(facts, "ram", ram);
 }
 
+const char *list_version(const struct vms_vm *vm)
+{
+	const char *version = ctl_string(vm->answers, "/query-version/package");
+
+	return !strncmp(version, "stasis ", 7) ? version + 7 : version;
+}
+
 static void add_process(struct json_object *facts, const struct vms_vm *vm)
 {
 	const pid_t pid = json_object_get_int(ctl_member(vm->answers, "/cprinfo/pid"));
 	struct json_object *downtime = ctl_member(vm->answers, "/cprinfo/downtime-ms");
-	const char *version = ctl_string(vm->answers, "/query-version/package");
+	const char *version = list_version(vm);
 	const enum process_binary binary = pid ? process_binary(pid) : PROCESS_BINARY_UNKNOWN;
 	uint64_t uptime_s;
 
@@ -39,8 +46,7 @@ static void add_process(struct json_object *facts, const struct vms_vm *vm)
 	if (downtime)
 		ctl_add(facts, "downtime-ms", json_object_get(downtime));
 	if (*version)
-		ctl_add_text(facts, "version",
-			     !strncmp(version, "stasis ", 7) ? version + 7 : version);
+		ctl_add_text(facts, "version", version);
 	if (binary != PROCESS_BINARY_UNKNOWN)
 		ctl_add(facts, "old-binary",
 			ctl_made(json_object_new_boolean(binary == PROCESS_BINARY_OLD)));

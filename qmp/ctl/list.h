@@ -8,6 +8,8 @@
 struct json_object *list_facts(const struct vms_vm *vm);
 /* Looks at a VM that has to exist. False: it does not, as was said; then there is nothing to vms_put(). */
 bool list_get(struct vms_vm *vm, const char *name);
+/* Of its program, such as "1.2.0"; "": unknown. */
+const char *list_version(const struct vms_vm *vm);
 /* "4G", "512M": as an option takes it. The caller frees it. */
 char *list_size(uint64_t bytes);
 /* Prints and frees the cells, row after row. */

@@ -22,14 +22,14 @@ static void look_again(struct vms_vm *vm)
 	free(name);
 }
 
-static bool waits(const struct vms_vm *vm)
+bool manage_waits(const struct vms_vm *vm)
 {
 	return !strcmp(vms_state(vm), "inmigrate");
 }
 
 static int say_state(const struct vms_vm *vm)
 {
-	if (waits(vm))
+	if (manage_waits(vm))
 		printf("%s: is saved and waits to be loaded: stasisctl load %s\n", vm->name,
 		       vm->name);
 	else
@@ -133,7 +133,7 @@ const char *manage_why_not(const struct vms_vm *vm, const char *mode)
 	return *reason ? reason : "it does not say why";
 }
 
-int manage_save(const struct vms_vm *vm, const char *mode, struct error *err)
+static int ask_to_save(const struct vms_vm *vm, const char *mode, struct error *err)
 {
 	const pid_t pid = json_object_get_int(ctl_member(vm->answers, "/cprinfo/pid"));
 	struct json_object *arguments = ctl_made(json_object_new_object());
@@ -143,6 +143,27 @@ int manage_save(const struct vms_vm *vm, const char *mode, struct error *err)
 	ret = conn_ask(vm->socket, MANAGE_LIMIT_S, "cprsave", arguments, NULL, err);
 	/* It holds RAM, disks and locks until its end. */
 	return ret || !pid ? ret : process_await_end(pid, MANAGE_LIMIT_S, err);
+}
+
+int manage_save(const struct vms_vm *vm, const char *mode, struct error *err)
+{
+	struct error cause;
+	struct vms_vm now;
+	int ret = ask_to_save(vm, mode, &cause);
+
+	if (!ret)
+		return 0;
+	/* No answer is no refusal. */
+	vms_get(&now, vm->name);
+	if (now.reach == VMS_OFF && !strcmp(vms_state(&now), "saved"))
+		ret = 0;
+	else if (now.reach == VMS_SERVES)
+		*err = cause;
+	else
+		error_set(err, ret, "%s; now it is %s: stasisctl status %s", cause.msg,
+			  vms_state(&now), vm->name);
+	vms_put(&now);
+	return ret;
 }
 
 int verb_save(const struct verb_call *call)
@@ -157,7 +178,7 @@ int verb_save(const struct verb_call *call)
 	mode = serves(&vm) && can_save(&vm, "reboot") ? "reboot" : "restart";
 	if (vm.reach != VMS_SERVES)
 		;
-	else if (waits(&vm))
+	else if (manage_waits(&vm))
 		status = say_state(&vm);
 	else if (manage_why_not(&vm, mode)) {
 		ctl_complain("%s: cannot be saved: %s", vm.name, manage_why_not(&vm, mode));
@@ -185,11 +206,11 @@ int verb_load(const struct verb_call *call)
 		return CTL_FAILED;
 	if (vm.reach == VMS_OFF && strcmp(vms_state(&vm), "saved") != 0) {
 		ctl_complain("%s: is %s: its RAM holds no saved guest", vm.name, vms_state(&vm));
-	} else if (vm.reach == VMS_SERVES && !waits(&vm)) {
+	} else if (vm.reach == VMS_SERVES && !manage_waits(&vm)) {
 		ctl_complain("%s: is %s: there is nothing to load", vm.name, vms_state(&vm));
 	} else if (vm.reach != VMS_OFF || unit_do("start", vm.name)) {
 		look_again(&vm);
-		if (waits(&vm))
+		if (manage_waits(&vm))
 			ret = conn_ask(vm.socket, MANAGE_LIMIT_S, "cprload", NULL, NULL, &err);
 		if (ret) {
 			ctl_complain("%s: %s; its guest is safe in RAM and checkpoint", vm.name,

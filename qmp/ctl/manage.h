@@ -10,6 +10,9 @@
 struct json_object *manage_refusal(const struct vms_vm *vm, const char *mode);
 /* Why a VM that serves cannot be saved in this mode; NULL: it can. */
 const char *manage_why_not(const struct vms_vm *vm, const char *mode);
-/* Saves it and waits until its process has ended. If it fails the guest goes on. */
+/* It is saved, and its process waits for cprload. */
+bool manage_waits(const struct vms_vm *vm);
+/* Saves it and waits until its process has ended. If it fails the guest goes on, or the message says what is instead. 0 also
+ * if the answer is missing, and it is saved. */
 int manage_save(const struct vms_vm *vm, const char *mode, struct error *err) must_check;
 #endif

@@ -16,6 +16,7 @@ struct script {
 	const char *save_error, *load_error;
 	const char *chardevs; /* NULL: the command is not known */
 	const char *cpus;     /* NULL: two */
+	bool dies;	      /* instead of an answer to cprsave */
 };
 
 struct scripted {
@@ -36,6 +37,11 @@ static inline void scripted_answer(struct scripted *vm, int client, const char *
 							 : NULL;
 	char reply[1024] = "{\"return\": {}}\n";
 
+	if (script->dies && strstr(request, "cprsave")) {
+		shutdown(vm->fd, SHUT_RDWR);
+		shutdown(client, SHUT_RDWR);
+		return;
+	}
 	if (error)
 		snprintf(reply, sizeof(reply), "{\"error\": {\"desc\": \"%s\"}}\n", error);
 	else if (strstr(request, "cprsave") || strstr(request, "cprload"))

@@ -278,7 +278,53 @@ TEST(unit_that_does_not_start_again)
 	scripted_start(&vm, "off", &runs);
 	gives("upgrade off", 1,
 	      "stasisctl: off: is NOT back: its unit does not start; its guest is safe in RAM and "
-	      "checkpoint\n");
+	      "checkpoint: mend what systemctl status stasis@off says, then stasisctl load off\n");
+	scripted_stop(&vm);
+}
+
+/* A guest that its file or the new program would refuse runs on. */
+TEST(upgrade_that_would_not_load)
+{
+	static const struct script script = {
+		.cprinfo = "\"modes\": [\"restart\"], \"options\": [\"name off\", \"cpus 2\", "
+			   "\"memory size=64M,path=/no/such,offset=2M\", "
+			   "\"disk path=/dev/vg0/off,serial=x\", \"disk path=/other\"]"};
+	struct scripted vm;
+
+	scripted_start(&vm, "off", &script);
+	gives("upgrade off", 1,
+	      "stasisctl: off: its guest would not be loaded again: no --cpus, but the running VM "
+	      "has --cpus 2: change that back, or shut the guest down first\n");
+	ck_assert(!vm.is_later);
+	scripted_stop(&vm);
+}
+
+/* What has become of a guest is looked at, not concluded from an answer that is missing. */
+static const struct {
+	const char *vm, *arguments;
+	int status;
+	const char *output;
+} dying[] = {
+	{"saved", "save saved", 0, "saved: saved; it does not outlive a kexec of the host\n"},
+	{"saved", "upgrade saved", 1,
+	 "stasisctl: saved: is NOT back, it is saved; its guest is safe in RAM and checkpoint: "
+	 "stasisctl load saved\n"},
+	{"ended", "save ended", 1,
+	 "stasisctl: ended: ROOT/run/stasis/ended/qmp: the VM closed the connection; now it is "
+	 "off: "
+	 "stasisctl status ended\n"},
+	{"ended", "upgrade ended", 1,
+	 "stasisctl: ended: cannot be saved: ROOT/run/stasis/ended/qmp: the VM closed the "
+	 "connection; now it is off: stasisctl status ended\n"},
+};
+
+TEST_EACH(vm_that_dies_in_its_save, dying)
+{
+	static const struct script dies = {.cprinfo = "\"modes\": [\"restart\"]", .dies = true};
+	struct scripted vm;
+
+	scripted_start(&vm, dying[_i].vm, &dies);
+	gives(dying[_i].arguments, dying[_i].status, dying[_i].output);
 	scripted_stop(&vm);
 }
 
@@ -308,6 +354,22 @@ TEST(upgrade_of_all)
 	      "stasisctl: ended: cannot be saved: it does not say why\n"
 	      "off: 1.0.0 -> 2.0.0, stood still for 12 ms\n");
 	ck_assert_str_eq(systemctl_log(), "start stasis@off.service\n");
+	scripted_stop(&off);
+	scripted_stop(&ended);
+}
+
+/* What is begun ends well, and nothing else begins. */
+TEST(upgrade_that_is_interrupted)
+{
+	struct scripted off, ended;
+
+	ctl_file(ctl_at("/systemctl.do"), "kill -INT $PPID\n");
+	scripted_start(&off, "off", &runs);
+	scripted_start(&ended, "ended", &runs);
+	run("upgrade --all --jobs 1; echo status $?");
+	ck_assert_str_eq(output, "ended: 1.0.0 -> 2.0.0, stood still for 12 ms\nstatus 130\n");
+	ck_assert_str_eq(systemctl_log(), "start stasis@ended.service\n");
+	ck_assert(!off.is_later);
 	scripted_stop(&off);
 	scripted_stop(&ended);
 }
