@@ -242,17 +242,25 @@ static void print_reasons(const struct vms *vms)
 			ctl_complain("%s: %s", vms->vm[i].name, vms_reason(&vms->vm[i]));
 }
 
+bool list_get_all(struct vms *vms)
+{
+	struct error err;
+	const int ret = vms_find(vms, &err);
+
+	if (ret)
+		ctl_complain("%s", err.msg);
+	else
+		vms_look_all(vms);
+	return !ret;
+}
+
 int verb_list(const struct verb_call *call)
 {
 	struct json_object *all;
-	struct error err;
 	struct vms vms;
 
-	if (vms_find(&vms, &err)) {
-		ctl_complain("%s", err.msg);
+	if (!list_get_all(&vms))
 		return CTL_FAILED;
-	}
-	vms_look_all(&vms);
 	all = ctl_made(json_object_new_array());
 	for (size_t i = 0; i < vms.n; i++)
 		ctl_append(all, list_facts(&vms.vm[i]));

@@ -8,6 +8,8 @@
 struct json_object *list_facts(const struct vms_vm *vm);
 /* Looks at a VM that has to exist. False: it does not, as was said; then there is nothing to vms_put(). */
 bool list_get(struct vms_vm *vm, const char *name);
+/* Looks at all. False: their folders cannot be read, as was said; then there is nothing to vms_free(). */
+bool list_get_all(struct vms *vms);
 /* Of its program, such as "1.2.0"; "": unknown. */
 const char *list_version(const struct vms_vm *vm);
 /* "4G", "512M": as an option takes it. The caller frees it. */

@@ -396,14 +396,10 @@ struct json_object *memory_devices(const struct vms *vms)
 int verb_memory(const struct verb_call *call)
 {
 	struct json_object *devices;
-	struct error err;
 	struct vms vms;
 
-	if (vms_find(&vms, &err)) {
-		ctl_complain("%s", err.msg);
+	if (!list_get_all(&vms))
 		return CTL_FAILED;
-	}
-	vms_look_all(&vms);
 	devices = memory_devices(&vms);
 	if (call->json)
 		ctl_print(devices, false);
