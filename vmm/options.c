@@ -379,7 +379,8 @@ static const struct option_row net_keys[] = {
 	[NET_KEY_BRIDGE] =
 		{"bridge", "IFNAME",
 		 "a tap of the VM's own in this bridge, if /etc/stasis/bridges allows it",
-		 take_bridge, .max = BYTES_OF(struct net_config, bridge), .loads = same_offloads},
+		 take_bridge, .max = BYTES_OF(struct net_config, bridge),
+		 .loads = option_loads_always},
 	[NET_KEY_STREAM] = {"stream", "unix:PATH",
 			    "a socket that speaks QEMU's '-netdev stream', such as passt's",
 			    take_stream, .max = BYTES_OF(struct net_config, path),
