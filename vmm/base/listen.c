@@ -104,8 +104,8 @@ static int bind_path(struct listen *listener, const struct sockaddr_un *addr, st
 {
 	int ret;
 
-	/* Before bind(2): the file is never open to other users. */
-	ret = fchmod(listener->fd, 0600);
+	/* Before bind(2), which takes away what the umask does: never open to all, and to the group where 0007 says so. */
+	ret = fchmod(listener->fd, 0660);
 	if (!ret)
 		ret = bind(listener->fd, (const struct sockaddr *)addr, sizeof(*addr));
 	if (ret && errno == EADDRINUSE) {

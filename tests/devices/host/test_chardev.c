@@ -446,6 +446,7 @@ TEST(socket_files)
 	struct error err;
 	struct stat st;
 
+	umask(0077);
 	setup(CHARDEV_UNIX);
 	ck_assert_int_eq(lstat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 0777, 0600); /* the console is its owner's alone */

@@ -67,6 +67,25 @@ static void kill_owner(struct listen *listener)
 	listen_close(listener);
 }
 
+/* Who may connect is who may write: the user, and the group if the umask leaves it that. Never all. */
+TEST(umask_says_who_may_connect)
+{
+	static const struct {
+		mode_t mask, mode;
+	} rows[] = {{0077, 0600}, {0022, 0640}, {0007, 0660}, {0, 0660}};
+	struct listen listener;
+	struct error err;
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		umask(rows[i].mask);
+		ck_assert_int_eq(listen_open(&listener, "--qmp", path, &err), 0);
+		ck_assert_int_eq(stat(path, &st), 0);
+		ck_assert_uint_eq(st.st_mode & 07777, rows[i].mode);
+		listen_close(&listener);
+	}
+}
+
 /* Two at once, on a socket that a killed process has left behind: one gets it, clients reach that
  * one, and the other one says so. */
 TEST(pairs)
