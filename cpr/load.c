@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cpr/steps.h"
 #include "devices/devices.h"
+#include "ram/turn.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
@@ -213,12 +214,16 @@ static int check_hash(struct cpr_job *job, struct error *err)
 	const struct memory_state *memory = &job->snap->memory;
 	struct ram_watch watch;
 	uint8_t hash[sizeof(memory->hash)];
-	int ret;
+	int turn, ret;
 
 	if (!memory->nhash)
 		return 0;
 	watch = steps_walk(job);
+	ret = turn_take(&turn, &watch, err);
+	if (ret)
+		return ret;
 	ret = ram_hash(&job->vm->ram, &watch, hash, err);
+	turn_give_back(&turn);
 	if (!ret && memcmp(hash, memory->hash, sizeof(hash)))
 		ret = error_set(err, -EIO,
 				"RAM %s has changed since it was saved, so the guest cannot go on "

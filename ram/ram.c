@@ -2,6 +2,7 @@
 /* Guest RAM: opened by the backend of its path, locked, mapped once with its label, reached through the gate. */
 #define XXH_INLINE_ALL
 #include "ram/backend.h"
+#include "ram/turn.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/file.h"
 #include "vmm/base/log.h"
@@ -609,21 +610,34 @@ int label_set(struct ram *ram, struct label *label, const uint8_t *checkpoint_id
 	return ret;
 }
 
-int label_claim(struct ram *ram, struct label *label, const uint8_t vm_id[16], bool discard,
-		struct error *err)
+/* No guest reads what another one, or this host, left in memory. */
+static int clear(struct ram *ram, const uint8_t vm_id[16], bool discard,
+		 const struct ram_watch *watch, struct error *err)
 {
-	struct label own = {.state = LABEL_RUNNING};
-	int ret;
+	int turn, ret = label_check_overlap(ram, vm_id, discard, err);
 
-	if (!label_fits(label, ram, vm_id) && !ram->created) {
-		ret = label_check_overlap(ram, vm_id, discard, err);
-		ret = ret ? ret : label_spend_overlap(ram, vm_id, err);
-		if (ret)
-			return ret;
-		/* No guest reads what another one, or this host, left in memory. */
+	ret = ret ? ret : turn_take(&turn, watch, err);
+	if (ret)
+		return ret;
+	ret = label_spend_overlap(ram, vm_id, err);
+	if (!ret) {
 		log_info("RAM %s: clearing what was in it", ram_where(ram));
 		ram_zero(ram);
 	}
+	turn_give_back(&turn);
+	return ret;
+}
+
+int label_claim(struct ram *ram, struct label *label, const uint8_t vm_id[16], bool discard,
+		const struct ram_watch *watch, struct error *err)
+{
+	struct label own = {.state = LABEL_RUNNING};
+	int ret = 0;
+
+	if (!label_fits(label, ram, vm_id) && !ram->created)
+		ret = clear(ram, vm_id, discard, watch, err);
+	if (ret)
+		return ret;
 	memcpy(own.vm_id, vm_id, sizeof(own.vm_id));
 	ret = label_set(ram, &own, NULL, err);
 	if (!ret)

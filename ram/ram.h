@@ -174,9 +174,10 @@ bool label_fits(const struct label *label, const struct ram *ram, const uint8_t 
 int label_set(struct ram *ram, struct label *label, const uint8_t *checkpoint_id,
 	      struct error *err) must_check;
 /* For a boot, before guest RAM is first written: RAM that had another owner, or an unknown one, is
- * cleared; the label is this VM's and says running. discard: a saved guest of this VM may be lost. */
+ * cleared; the label is this VM's and says running. discard: a saved guest of this VM may be lost. watch: may be NULL;
+ * it can end the wait before RAM is cleared (turn.h). */
 int label_claim(struct ram *ram, struct label *label, const uint8_t vm_id[16], bool discard,
-		struct error *err) must_check;
+		const struct ram_watch *watch, struct error *err) must_check;
 /* For the first boot in RAM that has no label of this VM: another size= or offset= may have left a
  * saved guest in the same bytes, whose label lies elsewhere: all of a shared path after offset= is
  * searched. Refuses another VM's with -EPERM, and this VM's with -EBUSY unless discard. A

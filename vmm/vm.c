@@ -216,14 +216,25 @@ void vm_go_on(struct vm *vm)
 	vm_event(vm, &(struct vm_event){.type = VM_EVENT_RESUME});
 }
 
+/* A signal ends this process as soon as it has booted: better before. */
+static int not_ended(void *opaque, uint64_t done_bytes, struct error *err)
+{
+	const struct vm *vm = opaque;
+
+	if (atomic_load(&vm->requests) & (VM_REQUEST_SIGNAL | VM_REQUEST_QUIT))
+		return error_set(err, -ECANCELED, "this process was asked to end");
+	return 0;
+}
+
 /* A later reboot of the guest finds this done. */
 static int claim_ram(struct vm *vm, struct error *err)
 {
+	const struct ram_watch watch = {not_ended, vm};
 	int ret;
 
 	if (vm->label.state == LABEL_RUNNING && label_fits(&vm->label, &vm->ram, vm->opt->uuid))
 		return 0;
-	ret = label_claim(&vm->ram, &vm->label, vm->opt->uuid, vm->opt->discard_saved, err);
+	ret = label_claim(&vm->ram, &vm->label, vm->opt->uuid, vm->opt->discard_saved, &watch, err);
 	if (!ret && vm->on_claim)
 		vm->on_claim(vm);
 	return ret;
