@@ -171,13 +171,33 @@ process_of() {
 	echo "$boot $1 ${stat[19]}"
 } 2>/dev/null
 
-# at_its_start PID OPTION...: runs the program of a VM's process with its arguments and these, all as they and
-# the files that they name are now
-at_its_start() {
-	local args program cwd
-	mapfile -d '' -t args <"/proc/$1/cmdline" && program=$(readlink "/proc/$1/exe") && cwd=$(readlink "/proc/$1/cwd") || return 1
+# ids_of PID: its uid, gid and groups
+ids_of() {
+	awk '$1 == "Uid:" { uid = $3 } $1 == "Gid:" { gid = $3 } $1 == "Groups:" { $1 = ""; groups = $0 }
+		END { print uid, gid groups }' "/proc/$1/status"
+}
+# as_user UID GID GROUPS... -- COMMAND...: execs COMMAND as that user, behind words
+as_user() {
+	local uid=$1 gid=$2 groups=()
+	shift 2
+	while [[ $1 != -- ]]; do
+		groups+=("$1")
+		shift
+	done
 	shift
-	(cd "$cwd" && exec "${program% (deleted)}" "${args[@]:1}" "$@") 2>&1
+	[[ $uid == "$EUID" ]] || set -- setpriv --reuid="$uid" --regid="$gid" \
+		--groups="$(IFS=,; echo "${groups[*]:-$gid}")" "$@"
+	exec "${words[@]}" "$@"
+}
+
+# at_its_start PID OPTION...: runs the program of a VM's process with its arguments and these, all as they and
+# the files that they name are now; as its user, whose choice that program may be
+at_its_start() {
+	local args program cwd ids words=()
+	mapfile -d '' -t args <"/proc/$1/cmdline" && program=$(readlink "/proc/$1/exe") && cwd=$(readlink "/proc/$1/cwd") &&
+		read -ra ids < <(ids_of "$1") || return 1
+	shift
+	(cd "$cwd" && as_user "${ids[@]}" -- "${program% (deleted)}" "${args[@]:1}" "$@") 2>&1
 }
 # compare_vm PID SOCKET: prints what in files and program, as they are now, would refuse to load its guest; 1 if
 # anything would
