@@ -4,6 +4,7 @@
 #include "qmp/ctl/check.h"
 #include "qmp/ctl/ctl.h"
 #include "qmp/ctl/process.h"
+#include "qmp/ctl/unit.h"
 #include "qmp/ctl/verbs.h"
 #include "vmm/base/bytes.h"
 #include <inttypes.h>
@@ -65,14 +66,24 @@ static void add_update(struct json_object *facts, const struct vms_vm *vm)
 		json_object_put(faults);
 }
 
+/* Why its state is what it is; nothing, if nothing is wrong. */
+static void add_reason(struct json_object *facts, const struct vms_vm *vm)
+{
+	const char *reason = vms_reason(vm);
+	char *trouble = vm->reach == VMS_OFF && !reason ? unit_trouble(vm->name) : NULL;
+
+	if (reason || trouble)
+		ctl_add_text(facts, "reason", reason ? reason : trouble);
+	free(trouble);
+}
+
 struct json_object *list_facts(const struct vms_vm *vm)
 {
 	struct json_object *facts = ctl_made(json_object_new_object());
 
 	ctl_add_text(facts, "name", vm->name);
 	ctl_add_text(facts, "state", vms_state(vm));
-	if (vms_reason(vm))
-		ctl_add_text(facts, "reason", vms_reason(vm));
+	add_reason(facts, vm);
 	if (vm->file)
 		ctl_add_text(facts, "file", vm->file);
 	if (vm->cpus)
@@ -235,11 +246,15 @@ static void print_list(struct json_object *all)
 }
 
 /* Below the table, for a table has no room for them. */
-static void print_reasons(const struct vms *vms)
+static void print_reasons(struct json_object *all)
 {
-	for (size_t i = 0; i < vms->n; i++)
-		if (vms_reason(&vms->vm[i]))
-			ctl_complain("%s: %s", vms->vm[i].name, vms_reason(&vms->vm[i]));
+	for (size_t i = 0; i < json_object_array_length(all); i++) {
+		struct json_object *facts = json_object_array_get_idx(all, i);
+
+		if (ctl_member(facts, "/reason"))
+			ctl_complain("%s: %s", ctl_string(facts, "/name"),
+				     ctl_string(facts, "/reason"));
+	}
 }
 
 bool list_get_all(struct vms *vms)
@@ -269,7 +284,7 @@ int verb_list(const struct verb_call *call)
 	} else {
 		print_list(all);
 		fflush(stdout);
-		print_reasons(&vms);
+		print_reasons(all);
 	}
 	json_object_put(all);
 	vms_free(&vms);

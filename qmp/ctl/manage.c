@@ -63,6 +63,16 @@ static bool serves(const struct vms_vm *vm)
 	return vm->reach == VMS_SERVES;
 }
 
+/* systemctl says only that it has failed. */
+static void say_trouble(const char *name)
+{
+	char *trouble = unit_trouble(name);
+
+	if (trouble)
+		ctl_complain("%s: %s", name, trouble);
+	free(trouble);
+}
+
 int verb_start(const struct verb_call *call)
 {
 	struct vms_vm vm;
@@ -73,6 +83,8 @@ int verb_start(const struct verb_call *call)
 	if (unit_do("start", call->name)) {
 		look_again(&vm);
 		status = serves(&vm) ? say_state(&vm) : CTL_FAILED;
+	} else {
+		say_trouble(vm.name);
 	}
 	vms_put(&vm);
 	return status;

@@ -94,6 +94,20 @@ int run_capture(const char *const argv[], double limit_s, struct run_output *out
 	return ret;
 }
 
+char *run_printed(const char *const argv[], double limit_s)
+{
+	struct run_output output;
+	struct error err;
+
+	if (run_capture(argv, limit_s, &output, &err))
+		return NULL;
+	free(output.err);
+	if (!output.status)
+		return output.out;
+	free(output.out);
+	return NULL;
+}
+
 void run_free(struct run_output *output)
 {
 	free(output->out);

@@ -15,6 +15,8 @@ struct run_output {
 /* Runs a program to its end and keeps what it prints. -ETIMEDOUT: it took longer, and was killed. 0: it ran. */
 int run_capture(const char *const argv[], double limit_s, struct run_output *output,
 		struct error *err) must_check;
+/* Its output, the caller frees it; NULL: it did not run, took longer, or its exit status is not 0. */
+char *run_printed(const char *const argv[], double limit_s);
 void run_free(struct run_output *output);
 /* The same with this program's own terminal and output, without a limit. */
 int run_here(const char *const argv[], int *status, struct error *err) must_check;

@@ -170,9 +170,9 @@ TEST(edit_that_changes)
 	ctl_folder(ctl_at("/run/systemd/system"));
 	ck_assert_int_eq(chmod(ctl_at("/etc/stasis/ended.conf"), 0600), 0);
 	gives("edit ended", 0, "ended: changed\n");
+	ck_assert_str_eq(systemctl_log(), "daemon-reload\n");
 	ck_assert_int_eq(run("status ended"), 0);
 	ck_assert_msg(!strstr(output, "faulty"), "%s", output);
-	ck_assert_str_eq(systemctl_log(), "daemon-reload\n");
 	struct stat st;
 	ck_assert_int_eq(stat(ctl_at("/etc/stasis/ended.conf"), &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0600);

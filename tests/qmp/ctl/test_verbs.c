@@ -146,6 +146,30 @@ TEST(systemctl_that_fails)
 	gives("load saved", 1, "Job for x failed.\n");
 }
 
+/* An off VM that was asked to run: list and status say why it does not, and so does a start that fails. */
+TEST(trouble_of_a_unit)
+{
+	ctl_folder(ctl_at("/run/systemd/system"));
+	ctl_program(ctl_at("/bin/journalctl"), "#!/bin/sh\ncase $* in *_SYSTEMD_INVOCATION_ID=ab*) "
+					       "echo 'stasis off: error: no' ;; esac\n");
+	ctl_file(ctl_at("/systemctl.do"), "case $1 in start) exit 1 ;; esac\n"
+					  "printf 'ActiveState=failed\\nInvocationID=ab\\n'\n");
+	gives("start off", 1, "stasisctl: off: its unit has failed: stasis off: error: no\n");
+	ctl_file(ctl_at("/systemctl.do"), "printf 'InvocationID=cd\\nActiveState=failed\\n'\n");
+	run("status off");
+	ck_assert_msg(strstr(output, "reason         its unit has failed: systemctl status "
+				     "stasis@off.service\n"),
+		      "%s", output);
+	ctl_file(ctl_at("/systemctl.do"),
+		 "printf 'ActiveState=inactive\\nJob=426\\nInvocationID=\\n'\n");
+	run("list");
+	ck_assert_msg(strstr(output, "off: its unit waits: systemctl list-jobs shows for what\n"),
+		      "%s", output);
+	ctl_file(ctl_at("/systemctl.do"), "printf 'ActiveState=inactive\\nInvocationID=\\n'\n");
+	run("list");
+	ck_assert_msg(!strstr(output, "off: its unit"), "%s", output);
+}
+
 TEST(systemctl_that_is_missing)
 {
 	unlink(ctl_at("/bin/systemctl"));
