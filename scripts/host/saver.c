@@ -34,6 +34,7 @@ struct saver {
 	int lock_fd;	      /* of the delay lock; -1: let go of */
 	const char *guests;   /* the program stasis-guests */
 	uint64_t delay_max_s; /* logind waits no longer for the lock */
+	bool logind_ended;
 };
 
 static void say(const char *priority, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -253,16 +254,17 @@ static int on_prepare(sd_bus_message *message, void *opaque, sd_bus_error *error
 	return 0;
 }
 
-/* A logind that ends forgets the request, and sends no PrepareForShutdown(false): begin anew. */
+/* A logind that ends forgets the request, and sends no PrepareForShutdown(false); the next one may wait for another time:
+ * begin anew. What this returns goes nowhere: the bus has no use for it. */
 static int on_owner(sd_bus_message *message, void *opaque, sd_bus_error *error)
 {
+	struct saver *saver = opaque;
 	const char *name, *old, *new;
 
-	(void)opaque;
 	(void)error;
-	if (sd_bus_message_read(message, "sss", &name, &old, &new) < 0 || !*old)
-		return 0;
-	return -ECONNRESET;
+	if (sd_bus_message_read(message, "sss", &name, &old, &new) >= 0 && *old)
+		saver->logind_ended = true;
+	return 0;
 }
 
 /* How long logind waits bounds how long a save may take; half of it is left for bringing guests back. */
@@ -307,14 +309,17 @@ static int serve(struct saver *saver)
 		sd_notify(0, "READY=1\nSTATUS=armed");
 	if (ret >= 0 && !is_preparing(saver))
 		ret = stay(saver);
-	while (ret >= 0) {
+	while (ret >= 0 && !saver->logind_ended) {
 		ret = sd_bus_process(saver->bus, NULL);
-		if (!ret)
+		if (!ret && !saver->logind_ended)
 			ret = sd_bus_wait(saver->bus, UINT64_MAX);
 		if (ret == -EINTR)
 			ret = 0;
 	}
-	say(SD_ERR, "D-Bus: %s", strerror(-ret));
+	if (saver->logind_ended)
+		say(SD_NOTICE, "systemd-logind has ended: begins anew");
+	else
+		say(SD_ERR, "D-Bus: %s", strerror(-ret));
 	return EXIT_FAILURE;
 }
 
