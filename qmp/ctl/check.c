@@ -234,8 +234,10 @@ static void check_vm(struct json_object *faults, const struct vms_vm *vm)
 	if (vm->reach == VMS_OFF)
 		return;
 	if (vm->reach != VMS_SERVES) {
-		add_fault(faults, vm, "find out who is connected to its QMP socket", "%s: %s",
-			  vms_state(vm), vm->why);
+		add_fault(
+			faults, vm,
+			"check again; if it stays so, find out who is connected to its QMP socket",
+			"%s: %s", vms_state(vm), vm->why);
 		return;
 	}
 	if (unit_systemd_runs())
