@@ -41,7 +41,7 @@ checks() {
 	process=$((process - 1)) pid=$running
 }
 all_files() {
-	find "$dir" -mindepth 1 ! -name 'out.*' ! -name 'log.*' ! -name answer ! -name other -printf '%P %s %T@ %m %i\n' | sort
+	find "$dir" -mindepth 1 ! -name 'out.*' ! -name 'log.*' ! -name answer ! -name other -exec stat -c '%n %s %y %a %i' {} + | sort
 	[ ! -e "${lock:-}" ] || echo "$lock"
 }
 do_check() {
