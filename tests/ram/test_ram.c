@@ -547,8 +547,9 @@ TEST(progress_has_a_rate_and_the_time_left)
 					.path = "/dev/dax0.0",
 					.total_bytes = 1024 * MIB,
 					.begun_ns = clock_now_ns() - 2 * CLOCK_NS_PER_S};
-	int fd[2], saved = dup(STDERR_FILENO), rate, left;
-	char text[256], *line;
+	int fd[2], saved = dup(STDERR_FILENO);
+	char text[256], *line, *end;
+	long rate, left;
 	ssize_t n;
 
 	ck_assert_int_eq(pipe2(fd, O_NONBLOCK), 0);
@@ -562,7 +563,10 @@ TEST(progress_has_a_rate_and_the_time_left)
 	text[n] = '\0';
 	line = strstr(text, "/dev/dax0.0: 512 of 1024 MiB hashed, ");
 	ck_assert_ptr_nonnull(line);
-	ck_assert_int_eq(sscanf(line + 37, "%d MiB/s, %d s left\n", &rate, &left), 2);
+	rate = strtol(line + 37, &end, 10);
+	ck_assert_int_eq(strncmp(end, " MiB/s, ", 8), 0);
+	left = strtol(end + 8, &end, 10);
+	ck_assert_int_eq(strncmp(end, " s left\n", 8), 0);
 	ck_assert_int_le(rate, 256);
 	ck_assert_int_ge(left, 2);
 	ck_assert_ptr_null(strstr(text, "513"));
