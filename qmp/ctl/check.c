@@ -117,12 +117,12 @@ static void check_compare(struct json_object *faults, const struct vms_vm *vm)
 	char *qmp = ctl_text("unix:%s", vm->socket);
 	const char *const argv[] = {run_stasis(), "--config",  vm->file, "--qmp",
 				    qmp,	  "--compare", path,	 NULL};
-	struct run_output output;
+	struct run_output output = {0};
 	struct error err;
 	int ret = 0;
 
 	if (fd < 0 || write(fd, info, strlen(info)) != (ssize_t)strlen(info))
-		ret = error_set(&err, -errno, "memfd: %s", strerror(errno));
+		ret = error_set(&err, -EIO, "memfd: %s", strerror(errno));
 	if (!ret)
 		ret = run_capture(argv, VMS_LIMIT_S, &output, &err);
 	if (!ret) {
