@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A few processes at a time: who waits, what it says and answers meanwhile, and that no turn is lost. */
 #include "ram/turn.h"
-#include "tests/rig/unit.h"
+#include "tests/rig/notify_manager.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,16 +30,7 @@ static void tear_down(void)
 
 static void hear_status(void)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "test-turn-%d", getpid());
-	ck_assert_int_eq(bind(manager, (struct sockaddr *)&address,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-					  strlen(address.sun_path + 1))),
-			 0);
-	address.sun_path[0] = '@';
-	setenv("NOTIFY_SOCKET", address.sun_path, 1);
+	manager = notify_manager();
 }
 
 /* A process that has a turn until it is killed. */

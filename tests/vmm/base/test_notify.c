@@ -1,27 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a service manager hears. */
-#include "tests/rig/unit.h"
+#include "tests/rig/notify_manager.h"
 #include "vmm/base/notify.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 static int manager;
 
 static void be_manager(void)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "test-notify-%d", getpid());
-	ck_assert_int_eq(bind(manager, (struct sockaddr *)&address,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-					  strlen(address.sun_path + 1))),
-			 0);
-	address.sun_path[0] = '@';
-	setenv("NOTIFY_SOCKET", address.sun_path, 1);
+	manager = notify_manager();
 }
 
 /* "": nothing has been sent. READY comes from a thread. */
